@@ -1,0 +1,54 @@
+# `make demo` and `make test` are the README's two commands; each sets up what it needs in .venv.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+NATIVE := $(shell find custom_ops -name '*.cc' -o -name '*.h' -o -name CMakeLists.txt)
+
+.PHONY: demo test lint native sanitize clean
+.DEFAULT_GOAL := test
+
+# What a stamp's install needs to be redone for; the Python sources are linked, not copied.
+INSTALL := pyproject.toml setup.py nq_tflite/version.py $(NATIVE)
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+
+$(VENV)/demo.stamp: $(INSTALL) | $(BIN)/python
+	$(BIN)/pip install --quiet -e '.[demo]'
+	@touch $@
+
+$(VENV)/dev.stamp: $(INSTALL) | $(BIN)/python
+	$(BIN)/pip install --quiet -e '.[dev]'
+	@touch $@ $(VENV)/demo.stamp
+
+## Converts a real MobileNetV2, classifies real photos at two precisions, prints one table.
+demo: $(VENV)/demo.stamp
+	$(BIN)/nq-tflite demo
+
+## Runs the tests. CI also runs the slow ones, the linters and the sanitizers.
+test: $(VENV)/dev.stamp $(if $(CI),lint sanitize) native
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(if $(CI),,-m 'not slow and not network')
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $(filter %.cc %.h,$(NATIVE))
+
+## Builds and runs the native tests.
+native: $(VENV)/dev.stamp
+	$(BIN)/cmake -S custom_ops -B build/native -G Ninja -DNQ_BUILD_TESTS=ON -DNQ_WERROR=ON
+	$(BIN)/cmake --build build/native -j 2
+	$(BIN)/ctest --test-dir build/native --output-on-failure
+
+## The same under AddressSanitizer with UBSan, and ThreadSanitizer.
+sanitize: $(VENV)/dev.stamp
+	for kind in address,undefined thread; do \
+	  $(BIN)/cmake -S custom_ops -B build/$$kind -G Ninja -DNQ_BUILD_TESTS=ON -DNQ_WERROR=ON -DNQ_SANITIZE=$$kind && \
+	  $(BIN)/cmake --build build/$$kind -j 2 && \
+	  $(BIN)/ctest --test-dir build/$$kind --output-on-failure || exit 1; \
+	done
+
+clean:
+	rm -rf build $(VENV) *.egg-info nq_tflite/libnq_tflite.so

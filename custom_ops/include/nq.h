@@ -1,0 +1,108 @@
+/* nq_tflite's C API: sessions, precision, residency.
+ *
+ * A session connects one interpreter to its controller. Open one, pass its decimal value to the external delegate as
+ * the option "session", build the interpreter, allocate its tensors, and from then on switch precision through the
+ * session from any thread:
+ *
+ *   nq_session session = nq_session_open();
+ *   ... load this library as an external delegate with the option session=<session> ...
+ *   nq_session_set_level(session, 0, 0, NULL);     // part-bit from the next invocation on
+ *   nq_session_close(session);
+ *
+ * Delegate options (all optional): "session" as above; "precision" = "full" (default), "part" or a number of bits.
+ * Every function is thread-safe. A failed call changes nothing; nq_last_error() then says what was expected, what was
+ * found and what to do, for the calling thread. */
+#ifndef NQ_H_
+#define NQ_H_
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(_WIN32)
+#define NQ_EXPORT __declspec(dllexport)
+#else
+#define NQ_EXPORT __attribute__((visibility("default")))
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A handle; 0 is no session. Handles are never reused within a process. */
+typedef uint64_t nq_session;
+
+typedef enum nq_status {
+  NQ_OK = 0,
+  NQ_INVALID_ARGUMENT = 1, /* no such session, level or option */
+  NQ_NOT_READY = 2,        /* no nested model has been loaded into the session yet */
+  NQ_DATA_LOSS = 3,        /* a section's checksum does not match its bytes */
+  NQ_INVALID_MODEL = 4,    /* the model breaks a rule of the format */
+  NQ_SYSTEM = 5            /* the operating system refused; the message has its reason */
+} nq_status;
+
+/* What a switch did. Bytes are those of whole sections; 0 where the switch moved nothing or cannot page. */
+typedef struct nq_switch_result {
+  int32_t from_level;
+  int32_t to_level;
+  uint64_t bytes_paged_in;
+  uint64_t bytes_paged_out;
+  double seconds;
+  int32_t deferred; /* 1 if an invocation was running: pages are released when it ends, and are not counted above */
+} nq_switch_result;
+
+enum {
+  NQ_DROP_PAGE_CACHE = 1u << 0 /* on a page-out, ask the system to forget the file's cached pages too */
+};
+
+/* The library's semantic version, "1.2.3", and the format version it reads, major * 1000 + minor. */
+NQ_EXPORT const char* nq_version(void);
+NQ_EXPORT int32_t nq_format_version(void);
+
+/* The unpack kernel in use, "scalar" or an instruction set's name; NQ_ISA in the environment forces one. "" if NQ_ISA
+ * names none that this CPU can run: nq_last_error() lists those that it can. */
+NQ_EXPORT const char* nq_isa(void);
+
+NQ_EXPORT nq_session nq_session_open(void);
+/* Forgets the handle; an interpreter that still runs keeps the precision it has. 0 and unknown handles are ignored. */
+NQ_EXPORT void nq_session_close(nq_session session);
+
+/* Checks what the delegate collected and pages in the levels of the starting precision. Called by the first
+ * AllocateTensors at the latest; calling it earlier gives the error a place of its own. NQ_OK without nested weights.
+ */
+NQ_EXPORT nq_status nq_session_prepare(nq_session session);
+
+/* Number of levels (0: the model has no nested weights) and, for level < count, the precision in bits that it gives. */
+NQ_EXPORT nq_status nq_session_levels(nq_session session, int32_t* count, int32_t* bits, int32_t capacity);
+
+/* The level that the next invocation uses, counted from 0 (part-bit). */
+NQ_EXPORT nq_status nq_session_get_level(nq_session session, int32_t* level);
+
+/* Switches; effective at the next invocation, never in the middle of one. `result` may be NULL. */
+NQ_EXPORT nq_status nq_session_set_level(nq_session session, int32_t level, uint32_t flags, nq_switch_result* result);
+
+/* Size of a level's section and the bytes of it that this process holds in memory. Without a file mapping
+ * (`*pageable` = 0) all of it is held. Any of the pointers may be NULL. */
+NQ_EXPORT nq_status nq_session_memory(nq_session session, int32_t level, uint64_t* size, uint64_t* resident,
+                                      int32_t* pageable);
+
+/* Number of nested weights in the model. */
+NQ_EXPORT nq_status nq_session_num_weights(nq_session session, int32_t* count);
+
+/* Tells the session that an invocation failed between operators, so that a deferred page-out is not kept waiting. Not
+ * to be called while one runs. */
+NQ_EXPORT nq_status nq_session_invocation_ended(nq_session session);
+
+/* The message of the calling thread's last failed call; "" if none failed. Valid until the thread's next call. */
+NQ_EXPORT const char* nq_last_error(void);
+
+/* TFLite's external delegate entry points. */
+struct TfLiteDelegate;
+NQ_EXPORT struct TfLiteDelegate* tflite_plugin_create_delegate(char** options_keys, char** options_values,
+                                                               size_t num_options, void (*report_error)(const char*));
+NQ_EXPORT void tflite_plugin_destroy_delegate(struct TfLiteDelegate* delegate);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* NQ_H_ */

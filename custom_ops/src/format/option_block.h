@@ -1,0 +1,42 @@
+// The option block of an NQ_UNPACK_DEQUANT operator (FORMAT.md, section 3).
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "format/bytes.h"
+#include "nq/format.h"
+#include "status.h"
+
+namespace nq {
+
+struct LevelEntry {
+  uint64_t offset = 0;  // from the start of the level's section
+  int bits = 0;
+  float bias_step = 0;
+};
+
+struct OptionBlock {
+  bool has_bias = false;
+  Layout layout = Layout::kMatrix;
+  OutputType output_type = OutputType::kInt8;
+  int full_bits = 0;
+  int num_levels = 0;
+  uint32_t channels = 0;
+  uint32_t depth = 0;
+  std::array<LevelEntry, kMaxLevels> levels;
+};
+
+// Reads untrusted bytes; on failure `*block` is unspecified.
+Status parse_option_block(ByteSpan bytes, OptionBlock* block);
+
+// Bits of a code that levels 0 to `level` give.
+int used_bits(const OptionBlock& block, int level);
+
+uint64_t num_superblocks(const OptionBlock& block);
+
+// Bytes of a level before its bias corrections, and with them.
+uint64_t packed_bytes(const OptionBlock& block, int level);
+uint64_t level_bytes(const OptionBlock& block, int level);
+
+}  // namespace nq

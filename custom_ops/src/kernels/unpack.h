@@ -1,0 +1,54 @@
+// Unpack kernels: packed levels -> codes (FORMAT.md, section 4). The kernels know neither files nor TFLite.
+//
+// unpack_reference (ISA "scalar") is the specification; every other kernel gives the same bytes. unpack_kernels.h lists
+// them all, and drives declarations, dispatch, tests and the benchmark.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "nq/format.h"
+#include "status.h"
+
+namespace nq {
+
+// The first superblocks of the levels in use, level 0 first. No alignment is required.
+struct PackedLevels {
+  int num_levels = 0;
+  int bits[kMaxLevels] = {};
+  const uint8_t* data[kMaxLevels] = {};
+};
+
+// What fills the bits below those in use: eight bytes that repeat over each of a superblock's blocks. All zero at
+// full-bit.
+struct CellMiddle {
+  uint64_t block[kBlocksPerSuperblock] = {};
+};
+
+// Writes num_superblocks * kSuperblockWeights codes in packed order: eight blocks of 64 a superblock.
+using UnpackFn = void (*)(const PackedLevels& levels, const CellMiddle& middle, size_t num_superblocks, int8_t* codes);
+
+struct UnpackKernel {
+  const char* isa;
+  bool (*supported)();  // by the CPU that runs this
+  UnpackFn unpack;
+};
+
+struct UnpackKernels {
+  const UnpackKernel* first;
+  size_t count;
+  const UnpackKernel* begin() const { return first; }
+  const UnpackKernel* end() const { return first + count; }
+};
+
+// Every kernel of this build, slowest first.
+UnpackKernels unpack_kernels();
+
+// The kernel named `isa`, or the fastest supported one if `isa` is null or empty.
+Status select_unpack_kernel(const char* isa, const UnpackKernel** kernel);
+
+// The kernel that the environment variable NQ_ISA asks for.
+Status select_unpack_kernel(const UnpackKernel** kernel);
+
+}  // namespace nq

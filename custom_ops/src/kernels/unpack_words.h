@@ -1,0 +1,99 @@
+// Unpacking over vectors of 64-bit words, compiled once for each ISA: the including file defines NQ_UNPACK_FUNCTION and
+// NQ_VECTOR_BYTES, and CMake gives it its flags. Textual, without an include guard. The vectors are the compilers' own
+// (GCC and Clang), which every target has: loops over words are vectorized by some versions and not by others.
+//
+// Everything here has internal linkage, and no library template is used: a function with external linkage compiled with
+// ISA flags could be the copy that the linker keeps for callers on every CPU.
+#include <cstring>
+
+#include "kernels/unpack.h"
+
+namespace nq {
+namespace {
+
+using Vector = uint64_t __attribute__((vector_size(NQ_VECTOR_BYTES)));
+
+constexpr uint64_t repeat_byte(unsigned byte) { return 0x0101010101010101u * uint64_t{byte}; }
+
+inline void load_vector(const void* bytes, Vector* vector) { std::memcpy(vector, bytes, sizeof(Vector)); }
+inline void store_vector(const Vector& vector, void* bytes) { std::memcpy(bytes, &vector, sizeof(Vector)); }
+
+// ORs one block's field of a plane into its codes; `plane` and `codes` are at the same column of their lines.
+template <int kWidth, int kBlock>
+inline void merge_field(const uint8_t* plane, int position, Vector* codes) {
+  constexpr uint64_t kMask = repeat_byte((1u << kWidth) - 1);
+  constexpr int kLine = kBlock * kWidth / 8, kShift = kBlock * kWidth % 8;
+  Vector line;
+  load_vector(plane + kLine * kLineBytes, &line);
+  *codes |= ((line >> kShift) & kMask) << position;
+}
+
+// ORs one block's bits of a level into its codes, `position` being the lowest of them in a code. The first level finds
+// no codes yet, but the middle of the cell.
+template <int kBits, bool kFirst, int kBlock>
+inline void merge_block(const uint8_t* superblock, int position, const CellMiddle& middle, int8_t* codes) {
+  for (int column = 0; column < kLineBytes; column += NQ_VECTOR_BYTES) {
+    const uint8_t* plane = superblock + column;
+    int8_t* out = codes + kBlock * kLineBytes + column;
+    Vector merged = Vector{} + middle.block[kBlock];
+    if constexpr (!kFirst) load_vector(out, &merged);
+    if constexpr ((kBits & 4) != 0) merge_field<4, kBlock>(plane, position + (kBits & 3), &merged);
+    if constexpr ((kBits & 2) != 0)
+      merge_field<2, kBlock>(plane + (kBits & 4) * kLineBytes, position + (kBits & 1), &merged);
+    if constexpr ((kBits & 1) != 0) merge_field<1, kBlock>(plane + (kBits & 6) * kLineBytes, position, &merged);
+    store_vector(merged, out);
+  }
+}
+
+template <int kBits, bool kFirst>
+inline void merge_superblock(const uint8_t* superblock, int position, const CellMiddle& middle, int8_t* codes) {
+  merge_block<kBits, kFirst, 0>(superblock, position, middle, codes);
+  merge_block<kBits, kFirst, 1>(superblock, position, middle, codes);
+  merge_block<kBits, kFirst, 2>(superblock, position, middle, codes);
+  merge_block<kBits, kFirst, 3>(superblock, position, middle, codes);
+  merge_block<kBits, kFirst, 4>(superblock, position, middle, codes);
+  merge_block<kBits, kFirst, 5>(superblock, position, middle, codes);
+  merge_block<kBits, kFirst, 6>(superblock, position, middle, codes);
+  merge_block<kBits, kFirst, 7>(superblock, position, middle, codes);
+}
+
+template <bool kFirst>
+inline void merge_level(const uint8_t* superblock, int bits, int position, const CellMiddle& middle, int8_t* codes) {
+  switch (bits) {
+    case 1:
+      return merge_superblock<1, kFirst>(superblock, position, middle, codes);
+    case 2:
+      return merge_superblock<2, kFirst>(superblock, position, middle, codes);
+    case 3:
+      return merge_superblock<3, kFirst>(superblock, position, middle, codes);
+    case 4:
+      return merge_superblock<4, kFirst>(superblock, position, middle, codes);
+    case 5:
+      return merge_superblock<5, kFirst>(superblock, position, middle, codes);
+    case 6:
+      return merge_superblock<6, kFirst>(superblock, position, middle, codes);
+    default:
+      return merge_superblock<7, kFirst>(superblock, position, middle, codes);
+  }
+}
+
+inline void unpack_superblock(const PackedLevels& levels, const CellMiddle& middle, size_t superblock, int8_t* codes) {
+  int position = 8;
+  for (int k = 0; k < levels.num_levels; ++k) {
+    const int bits = levels.bits[k];
+    const uint8_t* data = levels.data[k] + superblock * bits * kLineBytes;
+    position -= bits;
+    k == 0 ? merge_level<true>(data, bits, position, middle, codes)
+           : merge_level<false>(data, bits, position, middle, codes);
+  }
+}
+
+}  // namespace
+
+void NQ_UNPACK_FUNCTION(const PackedLevels& levels, const CellMiddle& middle, size_t num_superblocks, int8_t* codes) {
+  for (size_t superblock = 0; superblock < num_superblocks; ++superblock) {
+    unpack_superblock(levels, middle, superblock, codes + superblock * kSuperblockWeights);
+  }
+}
+
+}  // namespace nq

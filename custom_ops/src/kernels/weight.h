@@ -1,0 +1,26 @@
+// From the packed levels of one weight to the weight and bias that its consumer reads, in TFLite's own order: matrix
+// [channels, depth], depthwise [depth, channels].
+#pragma once
+
+#include <cstdint>
+
+#include "format/option_block.h"
+#include "kernels/unpack.h"
+
+namespace nq {
+
+// The middle of the cell (FORMAT.md, 4.2) for a superblock of a weight; `superblock` matters for depthwise only.
+CellMiddle cell_middle(const OptionBlock& block, int level, uint64_t superblock);
+
+// `levels[k]` is level k's buffer, for k = 0 to `level`; its extent has been checked against level_bytes().
+void write_weight(const UnpackKernel& kernel, const OptionBlock& block, const uint8_t* const* levels, int level,
+                  int8_t* out);
+void write_weight(const UnpackKernel& kernel, const OptionBlock& block, const uint8_t* const* levels, int level,
+                  const float* scale, float* out);
+
+// The corrected bias (FORMAT.md, 4.5) from level `level`'s own buffer.
+void write_bias(const OptionBlock& block, const uint8_t* level_data, int level, const int32_t* bias, int32_t* out);
+void write_bias(const OptionBlock& block, const uint8_t* level_data, int level, const float* scale, const float* bias,
+                float* out);
+
+}  // namespace nq

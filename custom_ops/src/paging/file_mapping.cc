@@ -1,0 +1,56 @@
+#include "paging/file_mapping.h"
+
+#include <cinttypes>
+#include <cstdio>
+#include <fstream>
+#include <sstream>
+
+namespace nq {
+namespace {
+
+// A line of /proc/self/maps; false if it is not a shared, read-only mapping of a file.
+bool parse_line(const std::string& line, FileMapping* mapping) {
+  char permissions[5] = {}, device[32] = {};
+  int path = 0;
+  const int fields =
+      std::sscanf(line.c_str(), "%" SCNxPTR "-%" SCNxPTR " %4s %" SCNx64 " %31s %" SCNu64 " %n", &mapping->start,
+                  &mapping->end, permissions, &mapping->offset, device, &mapping->inode, &path);
+  if (fields != 6 || permissions[0] != 'r' || permissions[1] != '-' || permissions[3] != 's') return false;
+  mapping->device = device;
+  mapping->path = path > 0 ? line.substr(path) : std::string();
+  return mapping->inode != 0;
+}
+
+bool continues(const FileMapping& before, const FileMapping& after) {
+  return before.end == after.start && before.device == after.device && before.inode == after.inode &&
+         before.offset + (before.end - before.start) == after.offset;
+}
+
+}  // namespace
+
+std::optional<FileMapping> find_file_mapping(const std::string& maps, uintptr_t start, size_t size) {
+  std::istringstream lines(maps);
+  std::optional<FileMapping> run;
+  for (std::string line; std::getline(lines, line);) {
+    FileMapping mapping;
+    if (!parse_line(line, &mapping)) continue;
+    if (run && continues(*run, mapping)) {
+      run->end = mapping.end;  // madvise has split one mapping in two
+    } else if (run && run->end > start) {
+      break;
+    } else {
+      run = mapping;
+    }
+  }
+  if (!run || start < run->start || start > run->end || size > run->end - start) return std::nullopt;
+  return run;
+}
+
+std::optional<FileMapping> find_file_mapping(const void* data, size_t size) {
+  std::ifstream file("/proc/self/maps");
+  std::ostringstream maps;
+  maps << file.rdbuf();
+  return find_file_mapping(maps.str(), reinterpret_cast<uintptr_t>(data), size);
+}
+
+}  // namespace nq

@@ -1,0 +1,134 @@
+#include "paging/pages.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <vector>
+
+#include "format/bytes.h"
+#include "nq/format.h"
+
+namespace nq {
+namespace {
+
+#ifdef MADV_POPULATE_READ
+constexpr int kPopulateRead = MADV_POPULATE_READ;
+#else
+constexpr int kPopulateRead = 22;  // Linux 5.14
+#endif
+
+uintptr_t page_size() {
+  static const auto size = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  return size;
+}
+
+Status advise(PageRange pages, int advice, const char* name) {
+  if (madvise(pages.start, pages.size, advice) == 0) return {};
+  return error(NQ_SYSTEM, "madvise(%s) of %zu bytes failed: %s; the model file may have changed under the interpreter",
+               name, pages.size, std::strerror(errno));
+}
+
+void touch(PageRange pages) {
+  const volatile uint8_t* bytes = pages.start;
+  for (size_t offset = 0; offset < pages.size; offset += page_size()) static_cast<void>(bytes[offset]);
+}
+
+// Calls add(address, bytes) for each resident page of whole pages; false if the system does not tell.
+template <typename Add>
+bool for_each_resident_in_pagemap(uintptr_t start, uintptr_t end, const Add& add) {
+  const int file = ::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+  if (file < 0) return false;
+  std::vector<uint64_t> entries((end - start) / page_size());
+  const size_t bytes = entries.size() * sizeof(uint64_t);
+  const auto position = static_cast<off_t>(start / page_size() * sizeof(uint64_t));
+  const bool complete = pread(file, entries.data(), bytes, position) == static_cast<ssize_t>(bytes);
+  close(file);
+  for (size_t i = 0; complete && i < entries.size(); ++i) {
+    if (entries[i] >> 63) add(start + i * page_size());
+  }
+  return complete;
+}
+
+// Counts what the system has cached of the file, which is more than this process holds.
+template <typename Add>
+void for_each_resident_in_cache(uintptr_t start, uintptr_t end, const Add& add) {
+  std::vector<unsigned char> present((end - start) / page_size());
+  if (mincore(reinterpret_cast<void*>(start), end - start, present.data()) != 0) return;
+  for (size_t i = 0; i < present.size(); ++i) {
+    if (present[i] & 1) add(start + i * page_size());
+  }
+}
+
+}  // namespace
+
+PageRange section_pages(const FileMapping& mapping, const uint8_t* data, uint64_t size) {
+  const auto start = reinterpret_cast<uintptr_t>(data);
+  const uint64_t file_end = align(mapping.offset + (start - mapping.start) + size, kSectionAlignment);
+  const uint64_t available = mapping.offset + (mapping.end - mapping.start);
+  const uintptr_t end = mapping.start + static_cast<uintptr_t>(std::min(file_end, available) - mapping.offset);
+  const auto first = static_cast<uintptr_t>(align(start, page_size()));
+  const uintptr_t last = end / page_size() * page_size();
+  if (first >= last) return {};
+  return {reinterpret_cast<uint8_t*>(first), last - first};
+}
+
+Status page_out(PageRange pages) {
+  if (pages.size == 0) return {};
+  if (Status status = advise(pages, MADV_DONTNEED, "MADV_DONTNEED"); !status.ok()) return status;
+  // A fault maps cached neighbours too, up to a large folio of 2 MB, but only within its mapping: this advice splits
+  // the section off into a mapping of its own, and keeps a stray read from reading ahead.
+  return advise(pages, MADV_RANDOM, "MADV_RANDOM");
+}
+
+Status page_in(PageRange pages) {
+  if (pages.size == 0) return {};
+  if (Status status = advise(pages, MADV_NORMAL, "MADV_NORMAL"); !status.ok()) return status;
+  if (madvise(pages.start, pages.size, kPopulateRead) == 0) return {};
+  if (errno != EINVAL) return advise(pages, kPopulateRead, "MADV_POPULATE_READ");
+  if (Status status = advise(pages, MADV_WILLNEED, "MADV_WILLNEED"); !status.ok()) return status;
+  touch(pages);
+  return {};
+}
+
+uint64_t resident_bytes(const uint8_t* data, size_t size) {
+  const auto start = reinterpret_cast<uintptr_t>(data), end = start + size;
+  const uintptr_t first = start / page_size() * page_size();
+  const auto last = static_cast<uintptr_t>(align(end, page_size()));
+  uint64_t resident = 0;
+  const auto add = [&](uintptr_t page) { resident += std::min(end, page + page_size()) - std::max(start, page); };
+  if (!for_each_resident_in_pagemap(first, last, add)) for_each_resident_in_cache(first, last, add);
+  return resident;
+}
+
+CachedFile& CachedFile::operator=(CachedFile&& other) noexcept {
+  std::swap(descriptor_, other.descriptor_);
+  return *this;
+}
+
+CachedFile::~CachedFile() {
+  if (descriptor_ >= 0) close(descriptor_);
+}
+
+Status CachedFile::open(const FileMapping& mapping) {
+  CachedFile file;
+  file.descriptor_ = ::open(mapping.path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (file.descriptor_ < 0) {
+    return error(NQ_SYSTEM, "cannot open '%s' to drop its cached pages: %s; switch without dropping the page cache",
+                 mapping.path.c_str(), std::strerror(errno));
+  }
+  *this = std::move(file);
+  return {};
+}
+
+void CachedFile::drop(const FileMapping& mapping, PageRange pages) const {
+  if (descriptor_ < 0 || pages.size == 0) return;
+  const uint64_t offset = mapping.offset + (reinterpret_cast<uintptr_t>(pages.start) - mapping.start);
+  posix_fadvise(descriptor_, static_cast<off_t>(offset), static_cast<off_t>(pages.size), POSIX_FADV_DONTNEED);
+}
+
+}  // namespace nq

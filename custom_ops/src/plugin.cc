@@ -1,0 +1,144 @@
+// The library's C boundary: nq.h and TFLite's external delegate entry points. No exception passes it.
+#include <algorithm>
+
+#include "delegate.h"
+#include "kernels/unpack.h"
+#include "nq.h"
+#include "session/registry.h"
+
+namespace {
+
+using nq::Session;
+using nq::Status;
+
+thread_local std::string last_error;
+
+// Keeps the message of a failure for nq_last_error().
+nq_status finish(const Status& status) noexcept {
+  if (status.ok()) return NQ_OK;
+  try {
+    last_error = status.message();
+  } catch (...) {
+    last_error.clear();
+  }
+  return status.code();
+}
+
+template <typename Call>
+nq_status guarded(const Call& call) noexcept {
+  try {
+    return finish(call());
+  } catch (...) {
+    return finish(nq::status_of_current_exception());
+  }
+}
+
+template <typename Call>
+nq_status with_session(nq_session handle, const Call& call) noexcept {
+  return guarded([&] {
+    std::shared_ptr<Session> session;
+    if (Status status = nq::find_session(handle, &session); !status.ok()) return status;
+    return call(*session);
+  });
+}
+
+Status missing_result(const char* name) {
+  return nq::error(NQ_INVALID_ARGUMENT, "%s is NULL; expected where to put the result", name);
+}
+
+}  // namespace
+
+const char* nq_version(void) { return NQ_VERSION; }
+
+int32_t nq_format_version(void) { return nq::kFormatMajor * 1000 + nq::kFormatMinor; }
+
+const char* nq_isa(void) {
+  const nq::UnpackKernel* kernel = nullptr;
+  const nq_status status = guarded([&] { return nq::select_unpack_kernel(&kernel); });
+  return status == NQ_OK ? kernel->isa : "";
+}
+
+nq_session nq_session_open(void) {
+  nq_session handle = 0;
+  guarded([&] {
+    handle = nq::open_session();
+    return Status();
+  });
+  return handle;
+}
+
+void nq_session_close(nq_session session) {
+  guarded([&] {
+    nq::close_session(session);
+    return Status();
+  });
+}
+
+nq_status nq_session_prepare(nq_session session) {
+  return with_session(session, [](Session& found) { return found.prepare(); });
+}
+
+nq_status nq_session_levels(nq_session session, int32_t* count, int32_t* bits, int32_t capacity) {
+  return with_session(session, [&](Session& found) {
+    if (count == nullptr) return missing_result("count");
+    nq::SectionTable table;
+    if (Status status = found.levels(&table); !status.ok()) return status;
+    *count = table.num_sections;
+    for (int32_t k = 0; bits != nullptr && k < std::min(capacity, *count); ++k) bits[k] = table.sections[k].bits;
+    return Status();
+  });
+}
+
+nq_status nq_session_get_level(nq_session session, int32_t* level) {
+  return with_session(session, [&](Session& found) {
+    if (level == nullptr) return missing_result("level");
+    return found.get_level(level);
+  });
+}
+
+nq_status nq_session_set_level(nq_session session, int32_t level, uint32_t flags, nq_switch_result* result) {
+  return with_session(session, [&](Session& found) {
+    nq_switch_result switched = {};
+    const Status status = found.set_level(level, flags, &switched);
+    if (status.ok() && result != nullptr) *result = switched;
+    return status;
+  });
+}
+
+nq_status nq_session_memory(nq_session session, int32_t level, uint64_t* size, uint64_t* resident, int32_t* pageable) {
+  return with_session(session, [&](Session& found) {
+    Session::Memory memory;
+    if (Status status = found.memory(level, &memory); !status.ok()) return status;
+    if (size != nullptr) *size = memory.size;
+    if (resident != nullptr) *resident = memory.resident;
+    if (pageable != nullptr) *pageable = memory.pageable ? 1 : 0;
+    return Status();
+  });
+}
+
+nq_status nq_session_num_weights(nq_session session, int32_t* count) {
+  return with_session(session, [&](Session& found) {
+    if (count == nullptr) return missing_result("count");
+    return found.num_weights(count);
+  });
+}
+
+nq_status nq_session_invocation_ended(nq_session session) {
+  return with_session(session, [](Session& found) {
+    found.invocation_ended();
+    return Status();
+  });
+}
+
+const char* nq_last_error(void) { return last_error.c_str(); }
+
+TfLiteDelegate* tflite_plugin_create_delegate(char** options_keys, char** options_values, size_t num_options,
+                                              void (*report_error)(const char*)) {
+  TfLiteDelegate* delegate = nullptr;
+  const nq_status status =
+      guarded([&] { return nq::create_delegate(options_keys, options_values, num_options, &delegate); });
+  if (status != NQ_OK && report_error != nullptr) report_error(last_error.c_str());
+  return delegate;
+}
+
+void tflite_plugin_destroy_delegate(TfLiteDelegate* delegate) { nq::destroy_delegate(delegate); }

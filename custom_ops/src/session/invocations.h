@@ -1,0 +1,41 @@
+// Which graphs are being invoked, and at which level: each graph latches the session's level at the first of its nodes
+// to run and is done when all of them have run, in whatever order the runtime runs them. Not thread-safe: the session
+// locks.
+#pragma once
+
+#include <cstdint>
+#include <list>
+
+namespace nq {
+
+class Invocations {
+ public:
+  struct Graph {
+    const void* key;  // the runtime's context; only compared
+    int num_nodes = 0;
+    int num_done = 0;
+    uint64_t run = 0;  // counts invocations
+    int level = 0;     // of the invocation that runs
+    bool running = false;
+  };
+  struct Node {
+    Graph* graph = nullptr;
+    uint64_t run = 0;  // the graph's run that the node took part in last
+  };
+
+  void add(const void* key, Node* node);
+  void remove(Node* node);
+
+  // The level that the node must use, `level` being the one for invocations that start now.
+  int begin(Node* node, int level);
+  void end(Node* node);
+  void end_all();
+
+  // Whether an invocation runs at a level above `level`.
+  bool running_above(int level) const;
+
+ private:
+  std::list<Graph> graphs_;  // nodes point into it
+};
+
+}  // namespace nq

@@ -1,0 +1,35 @@
+// Where a model's sections lie in memory, once all of its weights have been checked against the section table and each
+// other (FORMAT.md, section 7, rules 1, 2, 5 and 7).
+#pragma once
+
+#include <array>
+#include <optional>
+#include <vector>
+
+#include "format/section_table.h"
+#include "paging/file_mapping.h"
+#include "paging/pages.h"
+#include "session/nested_weight.h"
+#include "status.h"
+
+namespace nq {
+
+struct PlacedSection {
+  const uint8_t* data = nullptr;
+  PageRange pages;  // empty where the model is not pageable
+};
+
+struct Placement {
+  SectionTable table;
+  std::array<PlacedSection, kMaxLevels> sections;
+  std::optional<FileMapping> mapping;  // none: not pageable
+  int num_weights = 0;                 // distinct ones: signatures may share
+
+  int num_levels() const { return table.num_sections; }
+  bool pageable() const { return mapping.has_value(); }
+};
+
+// `weights` is not empty.
+Status place(const std::vector<const NestedWeight*>& weights, Placement* placement);
+
+}  // namespace nq

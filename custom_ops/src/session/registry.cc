@@ -1,0 +1,50 @@
+#include "session/registry.h"
+
+#include <mutex>
+#include <unordered_map>
+
+namespace nq {
+namespace {
+
+struct Registry {
+  std::mutex mutex;
+  nq_session last_handle = 0;
+  std::unordered_map<nq_session, std::shared_ptr<Session>> sessions;
+};
+
+// Never destroyed: interpreters of a Python process may end after this library's static objects.
+Registry& registry() {
+  static Registry& instance = *new Registry;
+  return instance;
+}
+
+}  // namespace
+
+nq_session open_session() {
+  auto session = std::make_shared<Session>();
+  Registry& all = registry();
+  const std::lock_guard<std::mutex> lock(all.mutex);
+  const nq_session handle = ++all.last_handle;
+  all.sessions.emplace(handle, std::move(session));
+  return handle;
+}
+
+void close_session(nq_session handle) {
+  Registry& all = registry();
+  const std::lock_guard<std::mutex> lock(all.mutex);
+  all.sessions.erase(handle);
+}
+
+Status find_session(nq_session handle, std::shared_ptr<Session>* session) {
+  Registry& all = registry();
+  const std::lock_guard<std::mutex> lock(all.mutex);
+  const auto found = all.sessions.find(handle);
+  if (found == all.sessions.end()) {
+    return error(NQ_INVALID_ARGUMENT, "no session %llu; expected an open handle of nq_session_open",
+                 static_cast<unsigned long long>(handle));
+  }
+  *session = found->second;
+  return {};
+}
+
+}  // namespace nq

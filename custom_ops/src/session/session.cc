@@ -1,0 +1,311 @@
+#include "session/session.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "format/crc32.h"
+
+namespace nq {
+namespace {
+
+Status no_nested_weights() {
+  return error(NQ_NOT_READY, "the model has no nested weights; convert it with nq_tflite to switch its precision");
+}
+
+Status check_level(const Placement& placement, int level) {
+  if (level >= 0 && level < placement.num_levels()) return {};
+  return error(NQ_INVALID_ARGUMENT, "level %d; expected one of the model's, 0 to %d", level,
+               placement.num_levels() - 1);
+}
+
+// What moving the levels' pages moves.
+uint64_t paged_bytes(const Placement& placement, int first, int last) {
+  uint64_t bytes = 0;
+  for (int level = first; placement.pageable() && level <= last; ++level) bytes += placement.table.sections[level].size;
+  return bytes;
+}
+
+}  // namespace
+
+// Holds control_. An invocation that ends meanwhile leaves its page-out to the holder instead of waiting.
+class Session::Control {
+ public:
+  explicit Control(Session* session) : session_(session), lock_(session->control_) {}
+  ~Control() {
+    lock_.unlock();
+    session_->release_deferred();
+  }
+
+ private:
+  Session* session_;
+  std::unique_lock<std::mutex> lock_;
+};
+
+Status Session::attach(const Precision& start) {
+  const Control control(this);
+  const std::lock_guard<std::mutex> state(state_);
+  if (attached_ || !members_.empty()) {
+    return error(NQ_INVALID_ARGUMENT,
+                 "the session already serves another delegate; open a session for each interpreter");
+  }
+  attached_ = true;
+  start_ = start;
+  level_ = -1;
+  return {};
+}
+
+void Session::detach() {
+  const std::lock_guard<std::mutex> state(state_);
+  attached_ = loaded_ = false;
+}
+
+void Session::model_loaded() {
+  const std::lock_guard<std::mutex> state(state_);
+  loaded_ = true;
+}
+
+Session::Member* Session::add(const void* graph, NestedWeight weight, Status status) {
+  const Control control(this);
+  const std::lock_guard<std::mutex> state(state_);
+  forget_placement();
+  members_.push_back({std::move(weight), std::move(status), {}});
+  invocations_.add(graph, &members_.back().node);
+  return &members_.back();
+}
+
+void Session::remove(Member* member) {
+  const Control control(this);
+  const std::lock_guard<std::mutex> state(state_);
+  forget_placement();
+  invocations_.remove(&member->node);
+  members_.remove_if([&](const Member& candidate) { return &candidate == member; });
+}
+
+// Its addresses must not outlive the members' memory. The level stays: a runtime may take its nodes apart and build
+// them again.
+void Session::forget_placement() {
+  placement_ = nullptr;
+  held_level_ = -1;
+  verified_ = {};
+  dropped_file_ = {};
+}
+
+int Session::begin(Member* member) {
+  const std::lock_guard<std::mutex> state(state_);
+  return invocations_.begin(&member->node, level_);
+}
+
+void Session::end(Member* member) {
+  {
+    const std::lock_guard<std::mutex> state(state_);
+    invocations_.end(&member->node);
+  }
+  release_deferred();
+}
+
+void Session::invocation_ended() {
+  {
+    const std::lock_guard<std::mutex> state(state_);
+    invocations_.end_all();
+  }
+  release_deferred();
+}
+
+// Needs control_.
+Status Session::place_members(Snapshot* placement) {
+  std::vector<const NestedWeight*> weights;
+  for (const Member& member : members_) {
+    if (!member.status.ok()) return member.status;
+    weights.push_back(&member.weight);
+  }
+  auto placed = std::make_shared<Placement>();
+  if (Status status = place(weights, placed.get()); !status.ok()) return status;
+  int level = level_;
+  if (level < 0 || level >= placed->num_levels()) {
+    if (Status status = find_level(start_, placed->table, &level); !status.ok()) return status;
+  }
+  const std::lock_guard<std::mutex> state(state_);
+  level_ = level;
+  *placement = placement_ = std::move(placed);
+  return {};
+}
+
+// Needs control_. Null without nested weights.
+Status Session::ensure_placed(Snapshot* placement) {
+  {
+    const std::lock_guard<std::mutex> state(state_);
+    if (!loaded_) {
+      return error(
+          NQ_NOT_READY,
+          "no nested model has been loaded into the session; build an interpreter with the delegate option session");
+    }
+    *placement = placement_;
+  }
+  return *placement || members_.empty() ? Status() : place_members(placement);
+}
+
+Status Session::placed(Snapshot* placement) {
+  {
+    const std::lock_guard<std::mutex> state(state_);
+    *placement = loaded_ ? placement_ : nullptr;
+  }
+  if (*placement) return {};
+  const Control control(this);
+  return ensure_placed(placement);
+}
+
+Status Session::nested(Snapshot* placement) {
+  if (Status status = placed(placement); !status.ok()) return status;
+  if (*placement) return {};
+  return no_nested_weights();
+}
+
+Status Session::prepare() {
+  const Control control(this);
+  Snapshot placement;
+  if (Status status = ensure_placed(&placement); !status.ok()) return status;
+  if (!placement || held_level_ >= 0) return {};
+  nq_switch_result result = {};
+  return move_to(*placement, level_, &result);
+}
+
+Status Session::levels(SectionTable* table) {
+  Snapshot placement;
+  if (Status status = placed(&placement); !status.ok()) return status;
+  *table = placement ? placement->table : SectionTable();
+  return {};
+}
+
+Status Session::num_weights(int* count) {
+  Snapshot placement;
+  if (Status status = placed(&placement); !status.ok()) return status;
+  *count = placement ? placement->num_weights : 0;
+  return {};
+}
+
+Status Session::get_level(int* level) {
+  Snapshot placement;
+  if (Status status = nested(&placement); !status.ok()) return status;
+  const std::lock_guard<std::mutex> state(state_);
+  *level = level_;
+  return {};
+}
+
+Status Session::memory(int level, Memory* memory) {
+  Snapshot placement;
+  if (Status status = nested(&placement); !status.ok()) return status;
+  if (Status status = check_level(*placement, level); !status.ok()) return status;
+  const uint64_t size = placement->table.sections[level].size;
+  memory->size = size;
+  memory->pageable = placement->pageable();
+  memory->resident =
+      memory->pageable ? resident_bytes(placement->sections[level].data, static_cast<size_t>(size)) : size;
+  return {};
+}
+
+Status Session::set_level(int level, uint32_t flags, nq_switch_result* result) {
+  const auto start = std::chrono::steady_clock::now();
+  const Control control(this);
+  Snapshot placement;
+  if (Status status = ensure_placed(&placement); !status.ok()) return status;
+  if (!placement) return no_nested_weights();
+  if (Status status = check_level(*placement, level); !status.ok()) return status;
+  if ((flags & ~static_cast<uint32_t>(NQ_DROP_PAGE_CACHE)) != 0) {
+    return error(NQ_INVALID_ARGUMENT, "flags 0x%x; expected 0 or NQ_DROP_PAGE_CACHE", flags);
+  }
+  CachedFile file;
+  if ((flags & NQ_DROP_PAGE_CACHE) != 0 && placement->pageable()) {
+    if (Status status = file.open(*placement->mapping); !status.ok()) return status;
+  }
+  std::swap(dropped_file_, file);
+  Status status = move_to(*placement, level, result);
+  if (!status.ok()) {
+    std::swap(dropped_file_, file);
+  } else if (!result->deferred) {
+    dropped_file_ = {};
+  }
+  result->seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return status;
+}
+
+Status Session::verify(const Placement& placement, int level) {
+  if (verified_[level]) return {};
+  const Section& section = placement.table.sections[level];
+  const uint32_t found = crc32(placement.sections[level].data, static_cast<size_t>(section.size));
+  if (found != section.crc32) {
+    const char* advice = level == 0 ? "copy the file again" : "lower precisions still work; copy the file again";
+    return error(NQ_DATA_LOSS, "the checksum of level %d (%d bits) is %08x; expected %08x; %s", level, section.bits,
+                 found, section.crc32, advice);
+  }
+  verified_[level] = true;
+  return {};
+}
+
+// Needs control_.
+Status Session::page_in_levels(const Placement& placement, int first, int last) {
+  for (int level = first; level <= last; ++level) {
+    Status status = page_in(placement.sections[level].pages);
+    if (status.ok()) status = verify(placement, level);
+    if (status.ok()) continue;
+    static_cast<void>(page_out_levels(placement, first, level));  // the failure to report is the first one
+    return status;
+  }
+  return {};
+}
+
+// Needs control_.
+Status Session::page_out_levels(const Placement& placement, int first, int last) {
+  for (int level = last; level >= first; --level) {
+    const PageRange pages = placement.sections[level].pages;
+    if (Status status = page_out(pages); !status.ok()) return status;
+    if (placement.pageable()) dropped_file_.drop(*placement.mapping, pages);
+  }
+  return {};
+}
+
+// Needs control_.
+Status Session::move_to(const Placement& placement, int level, nq_switch_result* result) {
+  const int held = held_level_;
+  if (Status status = page_in_levels(placement, held + 1, level); !status.ok()) return status;
+  // At first nothing is known about the levels above: they are released, whatever reading the file has brought in.
+  const int top = held < 0 ? placement.num_levels() - 1 : std::max(held, level);
+  *result = {};
+  {
+    const std::lock_guard<std::mutex> state(state_);
+    result->from_level = level_;
+    result->to_level = level_ = level;
+    held_level_ = top;
+    result->deferred = top > level && invocations_.running_above(level);
+  }
+  result->bytes_paged_in = paged_bytes(placement, held + 1, level);
+  if (top == level || result->deferred) return {};
+  Status status = page_out_levels(placement, level + 1, top);
+  if (status.ok()) result->bytes_paged_out = paged_bytes(placement, level + 1, held);
+  const std::lock_guard<std::mutex> state(state_);
+  if (status.ok()) {
+    held_level_ = level;
+  } else {
+    level_ = result->from_level;
+    held_level_ = held;
+  }
+  return status;
+}
+
+bool Session::page_out_due() {
+  const std::lock_guard<std::mutex> state(state_);
+  return placement_ && held_level_ > level_ && !invocations_.running_above(level_);
+}
+
+// Whoever holds control_ comes here after letting go of it, so a page-out that finds it taken is not lost.
+void Session::release_deferred() {
+  while (page_out_due()) {
+    const std::unique_lock<std::mutex> control(control_, std::try_to_lock);
+    if (!control || !page_out_due()) return;
+    static_cast<void>(page_out_levels(*placement_, level_ + 1, held_level_));  // no caller to report to
+    dropped_file_ = {};
+    const std::lock_guard<std::mutex> state(state_);
+    held_level_ = level_;
+  }
+}
+
+}  // namespace nq

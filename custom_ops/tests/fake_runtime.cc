@@ -1,0 +1,149 @@
+#include "fake_runtime.h"
+
+#include <cstdarg>
+#include <cstdio>
+
+namespace nq_test {
+
+FakeRuntime::FakeRuntime() {
+  context_.impl_ = this;
+  context_.GetExecutionPlan = get_plan;
+  context_.GetNodeAndRegistration = get_node;
+  context_.ReplaceNodeSubsetsWithDelegateKernels = replace;
+  context_.ResizeTensor = resize;
+  context_.ReportError = report;
+}
+
+FakeRuntime::~FakeRuntime() {
+  for (Node& claim : claims_) claim.registration.free(&context_, claim.node->user_data);
+  for (TfLiteTensor& tensor : tensors_) std::free(tensor.dims);
+  for (Node& node : nodes_) {
+    std::free(node.node->inputs);
+    std::free(node.node->outputs);
+  }
+  for (void* array : arrays_) std::free(array);
+  std::free(plan_);
+}
+
+int FakeRuntime::add_tensor(TfLiteType type, const std::vector<int>& shape) {
+  TfLiteTensor tensor = {};
+  tensor.type = type;
+  tensor.dims = new_int_array(static_cast<int>(shape.size()), shape.data());
+  tensors_.push_back(tensor);
+  context_.tensors = tensors_.data();
+  context_.tensors_size = tensors_.size();
+  return static_cast<int>(tensors_.size()) - 1;
+}
+
+int FakeRuntime::add_constant(TfLiteType type, const std::vector<int>& shape, const void* data, size_t bytes) {
+  const int index = add_tensor(type, shape);
+  tensor(index).data = const_cast<void*>(data);
+  tensor(index).bytes = bytes;
+  tensor(index).allocation_type = kTfLiteMmapRo;
+  tensor(index).allocation = this;
+  return index;
+}
+
+int FakeRuntime::add_output(const std::string& name, TfLiteType type, const std::vector<int>& shape) {
+  const int index = add_tensor(type, shape);
+  names_.push_back(name);
+  tensor(index).name = names_.back().c_str();
+  return index;
+}
+
+void FakeRuntime::set_scales(int index, const std::vector<float>& scales, int axis) {
+  static_assert(sizeof(float) == sizeof(int), "the arrays have one layout");
+  TfLiteIntArray* values = new_int_array(static_cast<int>(scales.size()), reinterpret_cast<const int*>(scales.data()));
+  const int zero = 0;
+  TfLiteIntArray* zero_points = new_int_array(1, &zero);
+  arrays_.insert(arrays_.end(), {values, zero_points});
+  quantizations_.push_back({reinterpret_cast<TfLiteFloatArray*>(values), zero_points, axis});
+  tensor(index).quantization = {kTfLiteAffineQuantization, &quantizations_.back()};
+}
+
+int FakeRuntime::add_node(const char* custom_name, const std::vector<int>& inputs, const std::vector<int>& outputs,
+                          const Bytes& options) {
+  Node node = {std::make_unique<TfLiteNode>(), {}};
+  *node.node = {};
+  node.node->inputs = new_int_array(static_cast<int>(inputs.size()), inputs.data());
+  node.node->outputs = new_int_array(static_cast<int>(outputs.size()), outputs.data());
+  node.node->custom_initial_data = options.data();
+  node.node->custom_initial_data_size = static_cast<int>(options.size());
+  node.registration.custom_name = custom_name;
+  nodes_.push_back(std::move(node));
+  return static_cast<int>(nodes_.size()) - 1;
+}
+
+TfLiteStatus FakeRuntime::apply(TfLiteDelegate* delegate) { return delegate->Prepare(&context_, delegate); }
+
+TfLiteStatus FakeRuntime::prepare() {
+  for (Node& claim : claims_) {
+    if (claim.registration.prepare(&context_, claim.node.get()) != kTfLiteOk) return kTfLiteError;
+  }
+  return kTfLiteOk;
+}
+
+TfLiteStatus FakeRuntime::invoke() {
+  for (Node& claim : claims_) {
+    if (claim.registration.invoke(&context_, claim.node.get()) != kTfLiteOk) return kTfLiteError;
+  }
+  return kTfLiteOk;
+}
+
+TfLiteStatus FakeRuntime::get_plan(TfLiteContext* context, TfLiteIntArray** plan) {
+  FakeRuntime& runtime = self(context);
+  std::vector<int> indices;
+  for (size_t i = 0; i < runtime.nodes_.size(); ++i) indices.push_back(static_cast<int>(i));
+  std::free(runtime.plan_);
+  *plan = runtime.plan_ = new_int_array(static_cast<int>(indices.size()), indices.data());
+  return kTfLiteOk;
+}
+
+TfLiteStatus FakeRuntime::get_node(TfLiteContext* context, int index, TfLiteNode** node,
+                                   TfLiteRegistration** registration) {
+  Node& found = self(context).nodes_[static_cast<size_t>(index)];
+  *node = found.node.get();
+  *registration = &found.registration;
+  return kTfLiteOk;
+}
+
+TfLiteStatus FakeRuntime::replace(TfLiteContext* context, TfLiteRegistration registration, const TfLiteIntArray* nodes,
+                                  TfLiteDelegate* delegate) {
+  FakeRuntime& runtime = self(context);
+  TfLiteIntArray* claimed = new_int_array(nodes->size, nodes->data);
+  TfLiteDelegateParams params = {delegate, claimed, nullptr, nullptr};
+  Node claim = {std::make_unique<TfLiteNode>(), registration};
+  *claim.node = {};
+  claim.node->user_data = registration.init(context, reinterpret_cast<const char*>(&params), sizeof(params));
+  std::free(claimed);
+  // Claims move nodes in memory: whoever kept a pointer reads freed memory.
+  for (Node& node : runtime.nodes_) node.node = std::make_unique<TfLiteNode>(*node.node);
+  for (int i = 0; i < nodes->size; ++i) runtime.node(nodes->data[i]).delegate = delegate;
+  std::free(runtime.plan_);
+  runtime.plan_ = nullptr;
+  runtime.claims_.push_back(std::move(claim));
+  return kTfLiteOk;
+}
+
+TfLiteStatus FakeRuntime::resize(TfLiteContext* context, TfLiteTensor* tensor, TfLiteIntArray* shape) {
+  FakeRuntime& runtime = self(context);
+  size_t bytes = tensor->type == kTfLiteInt8 ? 1 : 4;
+  for (int i = 0; i < shape->size; ++i) bytes *= static_cast<size_t>(shape->data[i]);
+  runtime.arena_.emplace_back(bytes);
+  std::free(tensor->dims);
+  tensor->dims = shape;
+  tensor->data = runtime.arena_.back().data();
+  tensor->bytes = bytes;
+  return kTfLiteOk;
+}
+
+void FakeRuntime::report(TfLiteContext* context, const char* format, ...) {
+  char message[2048];
+  va_list arguments;
+  va_start(arguments, format);
+  std::vsnprintf(message, sizeof(message), format, arguments);
+  va_end(arguments);
+  self(context).errors_ += message;
+}
+
+}  // namespace nq_test

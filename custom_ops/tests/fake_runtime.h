@@ -1,0 +1,66 @@
+// As much of a TFLite interpreter as the delegate sees: one graph of NQ_UNPACK_DEQUANT operators, claimed, prepared,
+// run.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "naive_format.h"
+#include "tflite_abi.h"
+
+namespace nq_test {
+
+class FakeRuntime {
+ public:
+  FakeRuntime();
+  ~FakeRuntime();
+  FakeRuntime(const FakeRuntime&) = delete;
+  FakeRuntime& operator=(const FakeRuntime&) = delete;
+
+  int add_constant(TfLiteType type, const std::vector<int>& shape, const void* data, size_t bytes);
+  int add_output(const std::string& name, TfLiteType type, const std::vector<int>& shape);
+  void set_scales(int tensor, const std::vector<float>& scales, int axis);
+  // The options are not copied, as a runtime's are not.
+  int add_node(const char* custom_name, const std::vector<int>& inputs, const std::vector<int>& outputs,
+               const Bytes& options);
+
+  TfLiteStatus apply(TfLiteDelegate* delegate);
+  TfLiteStatus prepare();
+  TfLiteStatus invoke();
+
+  TfLiteTensor& tensor(int index) { return tensors_[static_cast<size_t>(index)]; }
+  TfLiteNode& node(int index) { return *nodes_[static_cast<size_t>(index)].node; }
+  size_t num_claims() const { return claims_.size(); }
+  const std::string& errors() const { return errors_; }
+
+ private:
+  struct Node {
+    std::unique_ptr<TfLiteNode> node;
+    TfLiteRegistration registration;
+  };
+
+  static FakeRuntime& self(TfLiteContext* context) { return *static_cast<FakeRuntime*>(context->impl_); }
+  static TfLiteStatus get_plan(TfLiteContext* context, TfLiteIntArray** plan);
+  static TfLiteStatus get_node(TfLiteContext* context, int index, TfLiteNode** node, TfLiteRegistration** registration);
+  static TfLiteStatus replace(TfLiteContext* context, TfLiteRegistration registration, const TfLiteIntArray* nodes,
+                              TfLiteDelegate* delegate);
+  static TfLiteStatus resize(TfLiteContext* context, TfLiteTensor* tensor, TfLiteIntArray* shape);
+  static void report(TfLiteContext* context, const char* format, ...);
+
+  int add_tensor(TfLiteType type, const std::vector<int>& shape);
+
+  TfLiteContext context_ = {};
+  std::vector<TfLiteTensor> tensors_;
+  std::deque<std::string> names_;
+  std::deque<std::vector<uint8_t>> arena_;
+  std::deque<TfLiteAffineQuantization> quantizations_;
+  std::vector<void*> arrays_;  // from malloc
+  std::deque<Node> nodes_;
+  std::deque<Node> claims_;
+  TfLiteIntArray* plan_ = nullptr;
+  std::string errors_;
+};
+
+}  // namespace nq_test

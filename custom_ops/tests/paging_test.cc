@@ -1,0 +1,136 @@
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstring>
+
+#include "check.h"
+#include "nested_file.h"
+#include "paging/file_mapping.h"
+#include "paging/pages.h"
+
+namespace {
+
+using nq::FileMapping;
+using nq::PageRange;
+using nq_test::Bytes;
+using nq_test::MappedFile;
+
+constexpr size_t kMegabyte = 1u << 20;
+
+Bytes random_bytes(size_t size) {
+  std::mt19937 random(8);
+  Bytes bytes(size);
+  for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(random());
+  return bytes;
+}
+
+constexpr char kMaps[] =
+    "10000-20000 r-xp 00000000 fe:01 11 /bin/prog\n"
+    "20000-30000 r--s 00000000 fe:01 12                         /a model.tflite\n"
+    "30000-34000 r--s 00010000 fe:01 12                         /a model.tflite\n"
+    "34000-38000 r--s 00020000 fe:01 12                         /a model.tflite\n"
+    "40000-50000 r--p 00000000 fe:01 13 /private\n"
+    "50000-60000 rw-s 00000000 fe:01 14 /writable\n"
+    "60000-70000 r--s 00000000 00:00 0 \n"
+    "70000-80000 rw-p 00000000 00:00 0 [heap]\n"
+    "nonsense\n"
+    "80000-90000 r--s 00004000 fe:01 15 /last\n";
+
+TEST(only_shared_read_only_file_mappings_are_found) {
+  const auto find = [](uintptr_t start, size_t size) { return nq::find_file_mapping(kMaps, start, size); };
+  const auto model = find(0x21000, 0x13000);
+  CHECK(model.has_value());
+  CHECK_EQ(uintptr_t{0x20000}, model->start);
+  CHECK_EQ(uintptr_t{0x34000}, model->end);  // two pieces of one mapping, not the third, which has a hole before it
+  CHECK_EQ(12u, model->inode);
+  CHECK_EQ(std::string("/a model.tflite"), model->path);
+  CHECK(!find(0x21000, 0x13001));
+  CHECK(!find(0x1FFFF, 16));
+  CHECK(!find(0x10000, 16));
+  CHECK(!find(0x40000, 16));
+  CHECK(!find(0x50000, 16));
+  CHECK(!find(0x60000, 16));
+  CHECK(!find(0x70000, 16));
+  CHECK(!find(0x78000, SIZE_MAX));
+  CHECK(!find(0x90000, 1));
+  CHECK_EQ(uint64_t{0x4000}, find(0x8F000, 0x1000)->offset);
+}
+
+TEST(anonymous_memory_is_refused) {
+  const Bytes heap(4 * kMegabyte);
+  CHECK(!nq::find_file_mapping(heap.data(), heap.size()));
+  void* memory = mmap(nullptr, kMegabyte, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  CHECK(!nq::find_file_mapping(memory, kMegabyte));
+  munmap(memory, kMegabyte);
+}
+
+TEST(ranges_are_whole_pages_up_to_the_next_section) {
+  FileMapping mapping;
+  mapping.start = 0x10000000;
+  mapping.end = mapping.start + 0x20000;
+  const auto pages = [&](size_t start, uint64_t size) {
+    return nq::section_pages(mapping, reinterpret_cast<const uint8_t*>(mapping.start + start), size);
+  };
+  const PageRange inner = pages(0x4000, 100);
+  CHECK_EQ(mapping.start + 0x4000, reinterpret_cast<uintptr_t>(inner.start));
+  CHECK_EQ(size_t{0x4000}, inner.size);
+  CHECK_EQ(size_t{0x8000}, pages(0x4000, 0x4001).size);
+  CHECK_EQ(size_t{0x20000 - 0x1C000}, pages(0x1C000, 0x4001).size);  // clipped to the mapping
+  mapping.end -= 0x3000;                                             // a file that ends within its section
+  CHECK_EQ(size_t{0x1000}, pages(0x1C000, 100).size);
+  mapping.offset = 0x1000;  // sections off the page grid of large pages: less than the section, never more
+  CHECK_EQ(size_t{0x3000}, pages(0x4000, 100).size);
+}
+
+TEST(pages_leave_and_return) {
+  const Bytes bytes = random_bytes(4 * kMegabyte);
+  const MappedFile file(bytes);
+  const auto mapping = nq::find_file_mapping(file.data(), file.size());
+  CHECK(mapping.has_value());
+  const size_t start = 2 * kMegabyte + 16384, size = kMegabyte + 77;
+  const PageRange pages = nq::section_pages(*mapping, file.data() + start, size);
+  for (int round = 0; round < 3; ++round) {
+    CHECK_OK(nq::page_in(pages));
+    CHECK_EQ(uint64_t{size}, nq::resident_bytes(file.data() + start, size));
+    CHECK(std::memcmp(file.data(), bytes.data(), bytes.size()) == 0);
+    CHECK_OK(nq::page_out(pages));
+    CHECK_EQ(uint64_t{0}, nq::resident_bytes(file.data() + start, size));
+    // Reading everything before the section must not bring it back, as fault-around would.
+    CHECK(std::memcmp(file.data(), bytes.data(), start) == 0);
+    CHECK_EQ(uint64_t{0}, nq::resident_bytes(file.data() + start, size));
+    CHECK_EQ(int{bytes[start + 5]}, int{file.data()[start + 5]});
+  }
+  // The advice has split the mapping; it is still found as one.
+  const auto again = nq::find_file_mapping(file.data(), file.size());
+  CHECK(again && again->start == mapping->start && again->end == mapping->end);
+}
+
+TEST(an_empty_range_is_no_work) {
+  CHECK_OK(nq::page_in({}));
+  CHECK_OK(nq::page_out({}));
+  CHECK_EQ(uint64_t{0}, nq::resident_bytes(nullptr, 0));
+}
+
+TEST(what_the_system_refuses_is_an_error) {
+  void* memory = mmap(nullptr, kMegabyte, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  munmap(memory, kMegabyte);
+  const PageRange gone = {static_cast<uint8_t*>(memory), kMegabyte};
+  CHECK_FAILS(NQ_SYSTEM, "madvise", nq::page_out(gone));
+  CHECK_FAILS(NQ_SYSTEM, "madvise", nq::page_in(gone));
+}
+
+TEST(dropping_the_page_cache) {
+  const MappedFile file(random_bytes(kMegabyte));
+  auto mapping = nq::find_file_mapping(file.data(), file.size());
+  CHECK(mapping.has_value());
+  const PageRange pages = nq::section_pages(*mapping, file.data() + 16384, 100000);
+  nq::CachedFile cached;
+  CHECK_OK(cached.open(*mapping));
+  CHECK_OK(nq::page_out(pages));
+  cached.drop(*mapping, pages);
+  CHECK_OK(nq::page_in(pages));
+  mapping->path = "/nowhere/model.tflite";
+  CHECK_FAILS(NQ_SYSTEM, "/nowhere/model.tflite", cached.open(*mapping));
+}
+
+}  // namespace

@@ -1,0 +1,94 @@
+// Scales and bias corrections (FORMAT.md, 4.5); the order of weights is unpack_test's.
+#include "kernels/weight.h"
+
+#include <cmath>
+#include <limits>
+
+#include "check.h"
+#include "naive_format.h"
+
+namespace {
+
+using nq::Layout;
+using nq::OptionBlock;
+using nq_test::Bytes;
+
+// A level buffer with these corrections and no packed weights to speak of.
+Bytes with_deltas(const OptionBlock& block, const std::vector<int>& deltas) {
+  Bytes bytes(nq::packed_bytes(block, 0));
+  for (const int delta : deltas) bytes.push_back(static_cast<uint8_t>(delta));
+  return bytes;
+}
+
+OptionBlock bias_block(uint32_t channels, float step) {
+  OptionBlock block = nq_test::make_block(Layout::kMatrix, channels, 1, {4, 4});
+  block.has_bias = true;
+  block.levels[0].bias_step = step;
+  return block;
+}
+
+int32_t correct(int32_t bias, int delta, float step) {
+  const OptionBlock block = bias_block(1, step);
+  int32_t out = 0;
+  nq::write_bias(block, with_deltas(block, {delta}).data(), 0, &bias, &out);
+  return out;
+}
+
+TEST(int32_bias_rounds_half_to_even) {
+  CHECK_EQ(10, correct(10, 1, 0.5f));
+  CHECK_EQ(12, correct(10, 3, 0.5f));
+  CHECK_EQ(12, correct(10, 5, 0.5f));
+  CHECK_EQ(10, correct(10, -1, 0.5f));
+  CHECK_EQ(8, correct(10, -3, 0.5f));
+  CHECK_EQ(-118, correct(10, -128, 1.0f));
+}
+
+TEST(int32_bias_saturates) {
+  const int32_t low = std::numeric_limits<int32_t>::min(), high = std::numeric_limits<int32_t>::max();
+  const float largest = std::numeric_limits<float>::max();
+  CHECK_EQ(high, correct(high - 1, 127, 1.0f));
+  CHECK_EQ(low, correct(low + 1, -128, 1.0f));
+  CHECK_EQ(high, correct(low, 127, largest));  // the product is infinite
+  CHECK_EQ(low, correct(high, 127, -largest));
+  CHECK_EQ(5, correct(5, 0, largest));
+  CHECK_EQ(high, correct(high, 0, 1.0f));
+}
+
+TEST(float_bias_rounds_from_the_left) {
+  const OptionBlock block = bias_block(2, 0.1f);
+  const float scale[] = {0.3f, 0.0f}, bias[] = {1.0f / 3, -2.0f};
+  float out[2] = {};
+  nq::write_bias(block, with_deltas(block, {101, 7}).data(), 0, scale, bias, out);
+  volatile float product = 101.0f * 0.1f;
+  product = product * 0.3f;
+  CHECK_EQ(bias[0] + product, out[0]);
+  CHECK_EQ(-2.0f, out[1]);
+}
+
+TEST(float_weights_are_scaled_codes) {
+  std::mt19937 random(6);
+  for (const Layout layout : {Layout::kMatrix, Layout::kDepthwise}) {
+    const OptionBlock block = nq_test::make_block(layout, 67, 35, {4, 2, 1});
+    const std::vector<int8_t> codes = nq_test::random_codes(block, &random);
+    std::vector<float> scale(block.channels), out(codes.size());
+    for (float& value : scale) value = static_cast<float>(random() % 1000) / 997;
+    std::vector<Bytes> packed;
+    const uint8_t* levels[3] = {};
+    for (int k = 0; k < 3; ++k) packed.push_back(nq_test::pack_level(block, k, codes));
+    for (int k = 0; k < 3; ++k) levels[k] = packed[k].data();
+    for (const nq::UnpackKernel& kernel : nq::unpack_kernels()) {
+      if (!kernel.supported()) continue;
+      for (int level = 0; level < 3; ++level) {
+        nq::write_weight(kernel, block, levels, level, scale.data(), out.data());
+        for (uint32_t c = 0; c < block.channels; ++c) {
+          for (uint32_t i = 0; i < block.depth; ++i) {
+            const int8_t code = nq_test::value_at_level(block, level, codes[size_t{c} * block.depth + i], i);
+            CHECK_EQ(static_cast<float>(code) * scale[c], out[nq_test::consumer_index(block, c, i)]);
+          }
+        }
+      }
+    }
+  }
+}
+
+}  // namespace

@@ -1,0 +1,36 @@
+"""NestQuant for TensorFlow Lite: one file, several precisions, switched at run time.
+
+>>> import nq_tflite as nq
+>>> nq.Nesting.parse("8|5").level_bits
+(5, 3)
+
+A device needs only NumPy and a TFLite runtime: what converts and reads flatbuffers is imported when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from nq_tflite.errors import NqError
+from nq_tflite.interpreter import Interpreter, Switch
+from nq_tflite.spec import Nesting
+from nq_tflite.version import __version__
+
+if TYPE_CHECKING:
+    from nq_tflite.conversion import convert
+    from nq_tflite.extraction import extract
+    from nq_tflite.report import inspect_file
+
+
+__all__ = ["Interpreter", "Nesting", "NqError", "Switch", "__version__", "convert", "extract", "inspect_file"]
+
+_LATER = {"convert": "conversion", "extract": "extraction", "inspect_file": "report"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,23 @@
+"""`nq-tflite` and `python -m nq_tflite`: checks that the command line's packages are there and hands over to `cli`."""
+
+from __future__ import annotations
+
+import sys
+
+_CLI_PACKAGES = ("click", "rich")
+
+
+def main() -> None:
+    """Runs the command line; exits with 0 on success only."""
+    try:
+        from nq_tflite.cli import nq_tflite
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] not in _CLI_PACKAGES:
+            raise
+        print(f"error: nq-tflite needs the package {error.name}. Run: pip install 'nq-tflite[cli]'.", file=sys.stderr)
+        sys.exit(1)
+    nq_tflite(prog_name="nq-tflite")
+
+
+if __name__ == "__main__":
+    main()

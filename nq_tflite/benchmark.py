@@ -1,0 +1,311 @@
+"""Latency, memory and switching of a nested model beside other .tflite files, on this machine.
+
+Models take turns within one process for each runtime and thread count, so that whatever else the machine does hits all
+alike: read the ratios, not the milliseconds. Memory, switches and reloads are measured in one process a model.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from nq_tflite import errors
+from nq_tflite.errors import FormatError, NqError
+from nq_tflite.interpreter import Interpreter
+from nq_tflite.memory import (
+    Footprint,
+    MemoryState,
+    ReloadTimes,
+    ResidentMemory,
+    SwitchTimes,
+    measure_footprint,
+    open_model,
+)
+from nq_tflite.runtimes import load_runtime
+from nq_tflite.spec import Precision, precision_to_level
+from nq_tflite.version import __version__
+
+#: Called with what is being measured, the steps done and the steps in all.
+Progress = Callable[[str, int, int], None]
+#: What a child process takes and gives: only what JSON holds.
+Job = dict[str, Any]
+
+NOTE = "Timings are of a machine that does other things too: trust the ratios, which are of paired runs, not the times."
+
+
+@dataclass(frozen=True)
+class Series:
+    """Seconds of each invocation of a model at a precision (bits; None for a stock model), in order."""
+
+    path: str
+    bits: int | None
+    seconds: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Latency:
+    """One series, summed up.
+
+    Attributes:
+        median_seconds: of all invocations.
+        ratio, ratio_min, ratio_max: median, least and greatest of this series' seconds over the baseline's of the same
+            round.
+    """
+
+    path: str
+    bits: int | None
+    median_seconds: float
+    ratio: float
+    ratio_min: float
+    ratio_max: float
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Latencies under one runtime (name and version) with one number of threads; the baseline stands first."""
+
+    runtime: str
+    num_threads: int
+    latencies: tuple[Latency, ...]
+
+
+@dataclass(frozen=True)
+class BenchmarkReport:
+    """Everything measured.
+
+    Attributes:
+        cpu, python, version: processor's name and count, Python's and nq_tflite's version.
+        runs, warmup: invocations timed, and not timed before them, of each model and precision.
+        baseline: path of the model that ratios are over: the first of `against`, or the model itself at full-bit.
+        settings: latencies of each runtime and thread count.
+        footprints: memory, switches and reloads of each runtime and model, with the first thread count.
+    """
+
+    cpu: str
+    python: str
+    version: str
+    runs: int
+    warmup: int
+    baseline: str
+    settings: tuple[Setting, ...]
+    footprints: tuple[Footprint, ...]
+    note: str = NOTE
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, for machines."""
+        return asdict(self)
+
+
+def benchmark(
+    path: str | os.PathLike[str],
+    against: Sequence[str | os.PathLike[str]] = (),
+    *,
+    precisions: Sequence[Precision] = ("full", "part"),
+    runtimes: Sequence[str | None] = (None,),
+    threads: Sequence[int] = (1,),
+    runs: int = 50,
+    warmup: int = 5,
+    switches: int = 100,
+    reloads: int = 10,
+    progress: Progress | None = None,
+) -> BenchmarkReport:
+    """Measures a model beside others, each runtime in child processes of its own.
+
+    Args:
+        path: a nested (or stock) .tflite file.
+        against: other .tflite files, nested ones at full-bit; ratios are over the first.
+        precisions: of the model, to time.
+        runtimes: names as nq.Interpreter takes them; None for the first that is installed.
+        threads: thread counts; memory, switches and reloads use the first.
+        runs, warmup: invocations of each model and precision.
+        switches, reloads: how often to switch and to reload.
+        progress: called as the work goes on.
+
+    Raises:
+        FormatError: a file that does not load.
+        PrecisionError: the model has no such precision.
+        MissingPackageError: the runtime is not installed.
+        NqError: a child process died; the message has its last words.
+
+    Example:
+        >>> benchmark("model.tflite", ["int8.tflite"], runs=20).settings[0].latencies[1].ratio  # doctest: +SKIP
+        1.9
+    """
+    paths = [os.fspath(path), *(os.fspath(other) for other in against)]
+    for each in paths:
+        _check_file(each)
+    notify = progress or (lambda stage, done, total: None)
+    steps, done = len(runtimes) * (len(threads) + len(paths)), 0
+    settings, footprints = [], []
+    for runtime in runtimes:
+        job = {"paths": paths, "precisions": list(precisions), "runtime": runtime, "runs": runs, "warmup": warmup}
+        for num_threads in threads:
+            notify(f"latency, {num_threads} threads", done, steps)
+            answer = run_in_child(__name__, {"job": "latency", **job, "num_threads": num_threads})
+            settings.append(_setting(answer, num_threads, baseline=1 if against else 0))
+            done += 1
+        for each in paths:
+            notify(f"memory and switching of {Path(each).name}", done, steps)
+            nested = each in answer["nested"]
+            footprints.append(footprint_in_child(each, nested, runtime, threads[0], switches, reloads))
+            done += 1
+    notify("done", steps, steps)
+    cpu, baseline = f"{cpu_name()} ({os.cpu_count()} CPUs)", paths[1 if against else 0]
+    return BenchmarkReport(
+        cpu, platform.python_version(), __version__, runs, warmup, baseline, tuple(settings), tuple(footprints)
+    )
+
+
+def summarize(series: Sequence[Series], baseline: int) -> tuple[Latency, ...]:
+    """Medians, and ratios over the series at index `baseline`, which comes first in the result.
+
+    >>> a, b = Series("a", 8, (1.0, 2.0)), Series("b", None, (2.0, 1.0))
+    >>> summarize([a, b], 1)[1].ratio_max
+    2.0
+    """
+    base = series[baseline].seconds
+    ordered = [series[baseline], *(each for index, each in enumerate(series) if index != baseline)]
+    latencies = []
+    for each in ordered:
+        ratios = [own / other for own, other in zip(each.seconds, base, strict=True)]
+        middle = statistics.median(ratios)
+        latencies.append(
+            Latency(each.path, each.bits, statistics.median(each.seconds), middle, min(ratios), max(ratios))
+        )
+    return tuple(latencies)
+
+
+def cpu_name() -> str:
+    """The processor's name as the system tells it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Model"))]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def footprint_in_child(
+    path: str, nested: bool, runtime: str | None, num_threads: int = 1, switches: int = 100, reloads: int = 10
+) -> Footprint:
+    """`memory.measure_footprint` in a process of its own."""
+    answer = run_in_child(
+        __name__,
+        {
+            "job": "footprint",
+            "path": path,
+            "nested": nested,
+            "runtime": runtime,
+            "num_threads": num_threads,
+            "switches": switches,
+            "reloads": reloads,
+        },
+    )
+    return _footprint(answer)
+
+
+def _check_file(path: str) -> None:
+    if not Path(path).is_file():
+        raise FormatError(path, expected="a .tflite file", got="no such file", fix="Check the path.")
+
+
+def _setting(answer: Job, num_threads: int, baseline: int) -> Setting:
+    """`baseline` counts models; the model's own series, one a precision, stand before the others'."""
+    series = [Series(each["path"], each["bits"], tuple(each["seconds"])) for each in answer["series"]]
+    position = answer["own"] if baseline else 0
+    return Setting(answer["runtime"], num_threads, summarize(series, position))
+
+
+def _footprint(answer: Job) -> Footprint:
+    states = [
+        MemoryState(state["bits"], ResidentMemory(**state["added"]), state["weights"]) for state in answer["states"]
+    ]
+    switch = None if answer["switch"] is None else SwitchTimes(**answer["switch"])
+    rest = {"states": tuple(states), "switch": switch, "reload": ReloadTimes(**answer["reload"])}
+    return Footprint(**(answer | rest))
+
+
+# ---- child processes -------------------------------------------------------------------------------------------------
+
+
+def run_in_child(module: str, job: Job) -> Job:
+    """Runs `python -m module` with a job on its stdin and reads the answer from its stdout, both JSON.
+
+    Raises:
+        NqError: of the class that the child raised, or of the base class if it died.
+    """
+    command = [sys.executable, "-m", module]
+    child = subprocess.run(command, input=json.dumps(job), capture_output=True, text=True, check=False)
+    try:
+        answer: Job = json.loads(child.stdout)
+    except json.JSONDecodeError:
+        words = " / ".join(child.stderr.strip().splitlines()[-3:])
+        got = f"exit code {child.returncode}: {words}"
+        raise NqError(f"child process ({job['job']})", expected="an answer", got=got) from None
+    if "error" in answer:
+        raise getattr(errors, answer["error"])(answer["message"])
+    return answer
+
+
+def answer_job(handlers: Mapping[str, Callable[[Job], Job]]) -> None:
+    """The child's side of `run_in_child`: whatever the job itself prints goes to stderr."""
+    job: Job = json.load(sys.stdin)
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    try:
+        answer = handlers[job.pop("job")](job)
+    except NqError as error:
+        answer = {"error": type(error).__name__, "message": str(error)}
+    with answers:
+        json.dump(answer, answers)
+
+
+def _footprint_job(job: Job) -> Job:
+    return asdict(measure_footprint(job.pop("path"), **job))
+
+
+def _latency_job(job: Job) -> Job:
+    """Times every model in turn, `runs` times; the model itself at each precision, the others at full-bit."""
+    runtime, num_threads = job["runtime"], job["num_threads"]
+    levels = {path: Interpreter(path, runtime=runtime).levels for path in job["paths"]}
+    lanes: list[tuple[str, int | None]] = []
+    for index, path in enumerate(job["paths"]):
+        found = levels[path]
+        wanted = job["precisions"] if index == 0 else ["full"]
+        bits = [found[precision_to_level(precision, found)] for precision in wanted] if found else [None]
+        lanes += [(path, each) for each in dict.fromkeys(bits)]
+    interpreters = [open_model(path, each is not None, runtime, num_threads, each or "full") for path, each in lanes]
+    seconds = _interleaved(interpreters, job["runs"], job["warmup"])
+    loaded = load_runtime(runtime)
+    return {
+        "runtime": f"{loaded.name} {loaded.version}",
+        "nested": [path for path in job["paths"] if levels[path]],
+        "own": len(lanes) - len(job["paths"]) + 1,
+        "series": [
+            {"path": path, "bits": each, "seconds": times} for (path, each), times in zip(lanes, seconds, strict=True)
+        ],
+    }
+
+
+def _interleaved(interpreters: Sequence[Any], runs: int, warmup: int) -> list[list[float]]:
+    """Seconds of each interpreter's invocations; the order turns by one every round, so that none is always first."""
+    seconds: list[list[float]] = [[] for _ in interpreters]
+    for turn in range(warmup + runs):
+        for offset in range(len(interpreters)):
+            index = (turn + offset) % len(interpreters)
+            started = time.perf_counter()
+            interpreters[index].invoke()
+            if turn >= warmup:
+                seconds[index].append(time.perf_counter() - started)
+    return seconds
+
+
+if __name__ == "__main__":
+    answer_job({"latency": _latency_job, "footprint": _footprint_job})

@@ -1,0 +1,35 @@
+"""The command line: formats what the library returns. The only room where click and rich are imported."""
+
+from __future__ import annotations
+
+import click
+
+from nq_tflite.cli.benchmark_command import benchmark
+from nq_tflite.cli.console import NqGroup
+from nq_tflite.cli.convert_command import convert
+from nq_tflite.cli.demo_command import demo
+from nq_tflite.cli.evaluate_command import evaluate
+from nq_tflite.cli.extract_command import extract
+from nq_tflite.cli.inspect_command import inspect
+from nq_tflite.version import __version__
+
+_EPILOG = """\b
+Examples:
+  nq-tflite demo
+  nq-tflite convert model.keras model.tflite --nesting '8|5' --representative samples.npy
+  nq-tflite inspect model.tflite
+  nq-tflite COMMAND --help
+
+Exit codes: 0 success, 1 error, 2 bad usage, 130 interrupted."""
+
+
+@click.group(cls=NqGroup, epilog=_EPILOG)
+@click.version_option(__version__, prog_name="nq-tflite")
+def nq_tflite() -> None:
+    """NestQuant for TensorFlow Lite: one file, several precisions, switched at run time."""
+
+
+for _command in (demo, convert, inspect, evaluate, benchmark, extract):
+    nq_tflite.add_command(_command)
+
+__all__ = ["nq_tflite"]

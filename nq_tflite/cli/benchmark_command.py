@@ -1,0 +1,147 @@
+"""`nq-tflite benchmark`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from nq_tflite.cli.console import (
+    json_option,
+    megabytes,
+    milliseconds,
+    precision_name,
+    print_json,
+    print_lines,
+    print_table,
+    progress_bar,
+)
+from nq_tflite.runtimes import RUNTIMES
+
+if TYPE_CHECKING:
+    from nq_tflite.benchmark import BenchmarkReport, Setting
+    from nq_tflite.memory import Footprint
+
+_EPILOG = """\b
+Examples:
+  nq-tflite benchmark model.tflite
+  nq-tflite benchmark model.tflite --against int8.tflite --against float.tflite --threads 1,2
+  nq-tflite benchmark model.tflite --against int8.tflite --runtime ai-edge-litert --runtime tflite-runtime --json"""
+
+
+def _threads(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[int, ...]:
+    words = [word.strip() for word in value.split(",")]
+    if not all(word.isascii() and word.isdigit() and int(word) > 0 for word in words):
+        raise click.BadParameter("expected thread counts separated by commas, such as 1,2.")
+    return tuple(int(word) for word in words)
+
+
+@click.command(epilog=_EPILOG)
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "--against",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Another .tflite; ratios are to the first.",
+)
+@click.option(
+    "--precision", multiple=True, default=("full", "part"), show_default=True, help="full, part or bits; repeatable."
+)
+@click.option("--runtime", multiple=True, type=click.Choice(RUNTIMES), help="Repeatable; default: the first installed.")
+@click.option("--threads", default="1", show_default=True, callback=_threads, help="Thread counts, such as 1,2.")
+@click.option("--runs", type=click.IntRange(1), default=50, show_default=True, help="Timed invocations of each.")
+@click.option("--switches", type=click.IntRange(1), default=100, show_default=True, help="Timed switches.")
+@click.option("--reloads", type=click.IntRange(1), default=10, show_default=True, help="Timed reloads.")
+@json_option
+def benchmark(
+    model: Path,
+    against: tuple[Path, ...],
+    precision: tuple[str, ...],
+    runtime: tuple[str, ...],
+    threads: tuple[int, ...],
+    runs: int,
+    switches: int,
+    reloads: int,
+    as_json: bool,
+) -> None:
+    """Time MODEL at its precisions beside other models, and measure memory, switches and reloads."""
+    from nq_tflite.benchmark import benchmark as benchmark_model
+
+    with progress_bar() as progress:
+        report = benchmark_model(
+            model,
+            against,
+            precisions=precision,
+            runtimes=runtime or (None,),
+            threads=threads,
+            runs=runs,
+            switches=switches,
+            reloads=reloads,
+            progress=progress,
+        )
+    if as_json:
+        print_json(report.as_dict())
+    else:
+        _print_report(report)
+
+
+def _print_report(report: BenchmarkReport) -> None:
+    print_lines(f"{report.cpu}, Python {report.python}, nq_tflite {report.version}", report.note)
+    for setting in report.settings:
+        _print_latencies(setting, report)
+    _print_memory(report.footprints)
+    _print_switching(report.footprints)
+
+
+def _print_latencies(setting: Setting, report: BenchmarkReport) -> None:
+    rows = [
+        [
+            Path(each.path).name,
+            precision_name(each.bits),
+            milliseconds(each.median_seconds),
+            f"{each.ratio:.2f}",
+            f"{each.ratio_min:.2f} - {each.ratio_max:.2f}",
+        ]
+        for each in setting.latencies
+    ]
+    title = f"latency, {setting.runtime}, {setting.num_threads} thread(s), {report.runs} interleaved runs"
+    baseline = Path(report.baseline).name
+    print_table(title, ("model", "precision", "median", f"ratio to {baseline}", "min - max"), rows, left=2)
+
+
+def _print_memory(footprints: Sequence[Footprint]) -> None:
+    rows = [
+        [
+            Path(each.path).name,
+            each.runtime,
+            f"{'loaded' if index == 0 else 'switched'}, {precision_name(state.bits)}",
+            megabytes(state.added.anonymous),
+            megabytes(state.added.model_file),
+            megabytes(state.added.other_files),
+            megabytes(state.weights),
+        ]
+        for each in footprints
+        for index, state in enumerate(each.states)
+    ]
+    columns = ("model", "runtime", "state", "anonymous", "model file", "other files", "nested weights")
+    print_table("resident memory that a model adds, one process each", columns, rows, left=3)
+
+
+def _print_switching(footprints: Sequence[Footprint]) -> None:
+    rows = []
+    for each in footprints:
+        name, switch, reload = Path(each.path).name, each.switch, each.reload
+        if switch is not None:
+            up, down = milliseconds(switch.upgrade_seconds), milliseconds(switch.downgrade_seconds)
+            up_ran = milliseconds(switch.upgrade_and_run_seconds)
+            down_ran = milliseconds(switch.downgrade_and_run_seconds)
+            rows.append([name, each.runtime, f"switch to full-bit ({switch.count})", up, up_ran, str(switch.bytes_in)])
+            rows.append(
+                [name, each.runtime, f"switch to part-bit ({switch.count})", down, down_ran, str(switch.bytes_out)]
+            )
+        load, ran = milliseconds(reload.load_seconds), milliseconds(reload.load_and_run_seconds)
+        rows.append([name, each.runtime, f"reload ({reload.count})", load, ran, "-"])
+    columns = ("model", "runtime", "what (times)", "median", "with the first run", "bytes moved")
+    print_table("switching beside reloading", columns, rows, left=3)

@@ -1,0 +1,147 @@
+"""What every command shares: errors and exit codes, --json, tables on stdout, progress on stderr, units."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from nq_tflite.errors import NqError
+
+INTERRUPTED = 130
+#: Columns of tables that no terminal shows.
+PIPE_WIDTH = 140
+NAME_WIDTH = 40
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else, on stdout.")
+
+
+class NqGroup(click.Group):
+    """Turns an NqError into one line on stderr and exit code 1, and Ctrl-C into 130."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except NqError as error:
+            click.echo(f"error: {' '.join(str(error).split())}", err=True)
+            ctx.exit(1)
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            ctx.exit(INTERRUPTED)
+
+
+def print_json(data: Any) -> None:
+    """Prints JSON; what JSON has no number for (an infinite ratio) becomes null."""
+    click.echo(json.dumps(_finite(data), indent=2, allow_nan=False))
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {str(key): _finite(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
+    """Progress on stderr: a bar that goes when the work is done, or a line a stage where no terminal is.
+
+    Gives the callback that the library calls with a stage's name, the steps done and the steps in all.
+    """
+    console = Console(stderr=True, markup=False, highlight=False)
+    if not console.is_terminal:
+        yield _stage_lines()
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bars:
+        task = bars.add_task("starting", total=None)
+
+        def show(stage: str, done: int, total: int) -> None:
+            bars.update(task, description=stage, completed=done, total=total or None)
+
+        yield show
+
+
+def _stage_lines() -> Callable[[str, int, int], None]:
+    seen: list[str] = []
+
+    def show(stage: str, done: int, total: int) -> None:
+        if stage not in seen[-1:]:
+            seen.append(stage)
+            click.echo(stage, err=True)
+
+    return show
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> None:
+    """A table on stdout; the first `left` columns are aligned left, the others right."""
+    table = Table()
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index < left else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    click.echo(title)
+    _stdout().print(table)
+
+
+def print_lines(*lines: str) -> None:
+    """Plain lines on stdout."""
+    for line in lines:
+        click.echo(line)
+
+
+def _stdout() -> Console:
+    return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, markup=False, highlight=False)
+
+
+# ---- units -----------------------------------------------------------------------------------------------------------
+
+
+def short_name(name: str) -> str:
+    """A tensor's name without the names fused into it, cut from the left."""
+    first = name.split(";")[0]
+    return first if len(first) <= NAME_WIDTH else "…" + first[1 - NAME_WIDTH :]
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """32x3x3x16."""
+    return "x".join(map(str, shape))
+
+
+def megabytes(count: int | None) -> str:
+    """4.11 MB (decimal)."""
+    return "-" if count is None else f"{count / 1e6:.2f} MB"
+
+
+def milliseconds(seconds: float) -> str:
+    """0.21 ms."""
+    return f"{seconds * 1e3:.2f} ms"
+
+
+def percent(rate: float | None, error: float | None = None) -> str:
+    """83.1 %, or 83.1 ± 3.4 %."""
+    if rate is None:
+        return "-"
+    return f"{100 * rate:.1f} %" if error is None else f"{100 * rate:.1f} ± {100 * error:.1f} %"
+
+
+def decibels(value: float) -> str:
+    """17.4, or "exact" without any error."""
+    return "exact" if math.isinf(value) else f"{value:.1f}"
+
+
+def precision_name(bits: int | None, levels: Sequence[int] = ()) -> str:
+    """5 bits (part), or stock."""
+    if bits is None:
+        return "stock"
+    names = {max(levels): " (full)", min(levels): " (part)"} if levels else {}
+    return f"{bits} bits{names.get(bits, '')}"

@@ -1,0 +1,167 @@
+"""`nq-tflite convert`."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from nq_tflite.cli.console import (
+    decibels,
+    json_option,
+    megabytes,
+    print_json,
+    print_lines,
+    print_table,
+    progress_bar,
+    shape_text,
+    short_name,
+)
+from nq_tflite.errors import RepresentativeDataError
+from nq_tflite.rounding import DEFAULT, METHODS
+from nq_tflite.spec import Nesting
+
+if TYPE_CHECKING:
+    from nq_tflite.calibration import RepresentativeData
+    from nq_tflite.report import ConversionReport
+
+_IO_TYPES = click.Choice(["float32", "int8", "uint8"])
+_EPILOG = """\b
+Examples:
+  nq-tflite convert model.keras model.tflite --nesting '8|5' --representative samples.npy
+  nq-tflite convert saved_model/ model.tflite --representative photos/ --preprocess imagenet --size 224
+  nq-tflite convert int8.tflite nested.tflite --nesting '8|6|4' --json
+
+A .npy file holds samples [samples, ...]; a .npz file holds one such array for each input, under the input's name."""
+
+
+@click.command(epilog=_EPILOG)
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("output", type=click.Path(path_type=Path))
+@click.option("--nesting", default="8|5", show_default=True, help="Bit-widths, full-bit first: '8|5' or '8|6|4'.")
+@click.option(
+    "--representative",
+    type=click.Path(path_type=Path),
+    help="Typical inputs, for an INT8 graph: .npy, .npz, photos.",
+)
+@click.option("--preprocess", default="imagenet", show_default=True, help="Pixel range of photos, as in evaluate.")
+@click.option("--size", type=click.IntRange(1), default=224, show_default=True, help="Side of the photos' input.")
+@click.option("--rounding", type=click.Choice(sorted(METHODS)), default=DEFAULT, show_default=True)
+@click.option("--input-type", type=_IO_TYPES, default="float32", show_default=True, help="Of an INT8 graph.")
+@click.option("--output-type", type=_IO_TYPES, default="float32", show_default=True, help="Of an INT8 graph.")
+@json_option
+def convert(
+    source: Path,
+    output: Path,
+    nesting: str,
+    representative: Path | None,
+    preprocess: str,
+    size: int,
+    rounding: str,
+    input_type: str,
+    output_type: str,
+    as_json: bool,
+) -> None:
+    """Convert SOURCE (.keras, .h5, SavedModel folder or .tflite) into one nested OUTPUT.tflite."""
+    from nq_tflite.conversion import convert as convert_model
+
+    data = None if representative is None else _representative(representative, preprocess, size)
+    # Keras and the converter print; stdout is for the report alone.
+    with progress_bar() as progress:
+        report = convert_model(
+            str(source),
+            output,
+            Nesting.parse(nesting),
+            data,
+            rounding=rounding,
+            input_type=input_type,
+            output_type=output_type,
+            progress=progress,
+        )
+    if as_json:
+        print_json(report.as_dict())
+    else:
+        _print_report(report)
+
+
+def _representative(path: Path, preprocess: str, size: int) -> RepresentativeData:
+    """An array, samples by input name, or a function that reads photos anew each time."""
+    if not path.is_dir():
+        arrays = _read_arrays(path)
+        return arrays[""] if list(arrays) == [""] else _named_samples(path, arrays)
+    from nq_tflite.photo_folder import read_photo_folder
+    from nq_tflite.preprocessing import pixel_preprocessing
+
+    pixels, photos = pixel_preprocessing(preprocess, size, size), read_photo_folder(path).photos
+
+    def samples() -> Iterator[NDArray[np.float32]]:
+        for photo in photos:
+            yield pixels.apply(photo.path)[None]
+
+    return samples
+
+
+def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Arrays by input name; "" for the one of a .npy file."""
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return {"": loaded}
+        with loaded:
+            return {name: loaded[name] for name in loaded.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise RepresentativeDataError(
+            f"representative data {path}", expected="a .npy or .npz file, or a folder of photos", got=str(error)
+        ) from error
+
+
+def _named_samples(path: Path, arrays: dict[str, NDArray[Any]]) -> list[dict[str, NDArray[Any]]]:
+    lengths = {array.shape[0] if array.ndim else None for array in arrays.values()}
+    if len(lengths) != 1 or None in lengths:
+        shapes = {name: list(array.shape) for name, array in arrays.items()}
+        raise RepresentativeDataError(
+            f"representative data {path}", expected="arrays [samples, ...] of one length", got=str(shapes)
+        )
+    count = len(next(iter(arrays.values())))
+    return [{name: array[index : index + 1] for name, array in arrays.items()} for index in range(count)]
+
+
+def _print_report(report: ConversionReport) -> None:
+    precisions = Nesting.parse(report.nesting).precisions
+    rows = [
+        [
+            short_name(weight.name),
+            weight.operator,
+            shape_text(weight.shape),
+            weight.nesting,
+            " + ".join(map(str, weight.level_bytes)),
+            *(decibels(snr) for snr in weight.snr_db),
+        ]
+        for weight in report.weights
+    ]
+    columns = (
+        "weight",
+        "operator",
+        "shape",
+        "nesting",
+        "level bytes",
+        *(f"SNR {bits} bits, dB" for bits in precisions),
+    )
+    print_table("nested", columns, rows, left=4)
+    if report.unnested:
+        others = [
+            [short_name(each.name), each.operator, shape_text(each.shape), str(each.bytes), each.reason]
+            for each in report.unnested
+        ]
+        print_table("left as they are", ("weight", "operator", "shape", "bytes", "reason"), others, left=5)
+    level_bytes = sum(sum(weight.level_bytes) for weight in report.weights)
+    print_lines(
+        f"{report.num_weights} weights in {len(report.weights)} nested tensors ({megabytes(level_bytes)}, "
+        f"{report.nesting}, {report.rounding}), {len(report.unnested)} left as they are",
+        f"{report.path}: {megabytes(report.file_bytes)} ({report.file_bytes} bytes)",
+    )

@@ -1,0 +1,103 @@
+"""`nq-tflite evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from nq_tflite.cli.console import (
+    decibels,
+    json_option,
+    percent,
+    precision_name,
+    print_json,
+    print_lines,
+    print_table,
+    progress_bar,
+)
+from nq_tflite.runtimes import RUNTIMES
+
+if TYPE_CHECKING:
+    from nq_tflite.evaluate import Evaluation
+
+_EPILOG = """\b
+Examples:
+  nq-tflite evaluate model.tflite --photos photos/
+  nq-tflite evaluate model.tflite --photos photos/ --labels photos/labels.csv --reference float.tflite
+  nq-tflite evaluate model.tflite --photos photos/ --preprocess -1..1 --runtime tflite-runtime --threads 2 --json
+
+\b
+labels.csv has the columns `file` (relative to its own folder) and `imagenet_indices` (class indices separated by
+blanks: any of them counts as right). Without --labels, the folder's own labels.csv is used if it has one.
+
+\b
+--preprocess: imagenet (torchvision's mean and deviation, as mobilenet_v2 takes), efficientnet_lite0, -1..1, 0..1 or
+0..255."""
+
+
+@click.command(epilog=_EPILOG)
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--photos", required=True, type=click.Path(path_type=Path), help="Folder of photos.")
+@click.option("--labels", type=click.Path(path_type=Path), help="csv with the classes that count as right.")
+@click.option("--reference", type=click.Path(path_type=Path), help="Model to agree with, usually the float .tflite.")
+@click.option("--preprocess", default="imagenet", show_default=True, help="Pixel range that the model expects.")
+@click.option("--crop", type=float, default=0.875, show_default=True, help="Middle part of the photo that is used.")
+@click.option("--runtime", type=click.Choice(RUNTIMES), help="Stock runtime; the first installed one if not given.")
+@click.option("--threads", type=click.IntRange(1), help="Threads; the runtime's default if not given.")
+@click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="k of top-k.")
+@json_option
+def evaluate(
+    model: Path,
+    photos: Path,
+    labels: Path | None,
+    reference: Path | None,
+    preprocess: str,
+    crop: float,
+    runtime: str | None,
+    threads: int | None,
+    top: int,
+    as_json: bool,
+) -> None:
+    """Measure what each precision of MODEL keeps: top-1, top-k, agreement with a reference, and logit SNR."""
+    from nq_tflite.evaluate import evaluate as evaluate_model
+
+    with progress_bar() as progress:
+        result = evaluate_model(
+            model,
+            photos,
+            labels,
+            reference=reference,
+            preprocess=preprocess,
+            crop_fraction=crop,
+            runtime=runtime,
+            num_threads=threads,
+            k=top,
+            progress=progress,
+        )
+    if as_json:
+        print_json(result.as_dict())
+    else:
+        _print_evaluation(result)
+
+
+def _print_evaluation(result: Evaluation) -> None:
+    levels = [score.bits for score in result.scores if score.bits is not None]
+    rows = [
+        [
+            precision_name(score.bits, levels),
+            percent(score.top1, score.top1_standard_error),
+            percent(score.top_k),
+            percent(score.agreement, score.agreement_standard_error),
+            decibels(score.logit_snr_db),
+        ]
+        for score in result.scores
+    ]
+    columns = ("precision", "top-1", f"top-{result.k}", "agreement", "logit SNR, dB")
+    print_table(f"{result.path}, {result.num_photos} photos, {result.runtime}", columns, rows)
+    own = "" if result.reference_top1 is None else f", whose own top-1 is {percent(result.reference_top1)}"
+    print_lines(
+        f"agreement and SNR are with {result.reference}{own}",
+        f"± is one standard error of {result.num_photos} independent photos",
+    )

@@ -1,0 +1,128 @@
+"""`nq-tflite inspect`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nq_tflite.cli.console import (
+    decibels,
+    json_option,
+    megabytes,
+    percent,
+    print_json,
+    print_lines,
+    print_table,
+    shape_text,
+    short_name,
+)
+from nq_tflite.errors import NqError
+
+if TYPE_CHECKING:
+    from nq_tflite.nested import NestedWeight
+    from nq_tflite.report import InspectReport
+
+_EPILOG = """\b
+Examples:
+  nq-tflite inspect model.tflite
+  nq-tflite inspect model.tflite --json
+  nq-tflite inspect model.tflite --weight block_1_project --bits --count 8"""
+
+
+@click.command(epilog=_EPILOG)
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--weight", "name", help="Show this weight alone: its name, or a part that only its name has.")
+@click.option("--bits", "show_bits", is_flag=True, help="Show the bits of the first weights of its first filter.")
+@click.option("--count", type=click.IntRange(1), default=16, show_default=True, help="How many weights --bits shows.")
+@json_option
+def inspect(model: Path, name: str | None, show_bits: bool, count: int, as_json: bool) -> None:
+    """Show what the nested MODEL holds: layers, levels, bytes, errors, and what a switch moves."""
+    from nq_tflite.report import inspect_file
+
+    if show_bits and name is None:
+        raise click.UsageError("--bits needs --weight NAME.")
+    report = inspect_file(model)
+    if name is not None:
+        _inspect_weight(model, name, report, count if show_bits else 0, as_json)
+    elif as_json:
+        print_json(report.as_dict())
+    else:
+        _print_weights(report)
+        _print_totals(report)
+
+
+def _print_weights(report: InspectReport) -> None:
+    partial = report.precisions[:-1]
+    rows = [
+        [
+            short_name(weight.name),
+            weight.operator,
+            shape_text(weight.shape),
+            weight.output_type,
+            weight.nesting,
+            " + ".join(map(str, weight.level_bytes)),
+            str(sum(weight.level_bytes)),
+            *(decibels(snr) for snr in weight.snr_db[: len(partial)]),
+        ]
+        for weight in report.weights
+    ]
+    columns = ("weight", "operator", "shape", "type", "bits", "level bytes", "bytes")
+    errors = tuple(f"SNR {bits} bits, dB" for bits in partial)
+    print_table("nested weights (SNR against full-bit)", (*columns, *errors), rows, left=5)
+
+
+def _print_totals(report: InspectReport) -> None:
+    switching, sections = report.switching, report.section_bytes
+    full, part = report.precisions[-1], report.precisions[0]
+    paper = switching.paper_ratio(full, part)
+    levels = ", ".join(f"{size} bytes to {bits} bits" for size, bits in zip(sections, report.precisions, strict=True))
+    print_lines(
+        f"{report.path}: {megabytes(report.file_bytes)} ({report.file_bytes} bytes)",
+        f"levels: {levels}",
+        f"{report.num_weights} nested weights at {report.bits_a_weight:.3f} bits a weight, "
+        f"{percent(report.overhead)} over {report.ideal_bits_a_weight:g}",
+        f"a switch between {part} and {full} bits moves {switching.residual_bytes} bytes: "
+        f"{percent(switching.ratio)} of two separate packed files ({switching.separate_bytes} bytes); "
+        f"the paper's (l+1)/(n+h) is {percent(paper)}",
+    )
+
+
+def _inspect_weight(model: Path, name: str, report: InspectReport, count: int, as_json: bool) -> None:
+    from nq_tflite.nested import read_nested
+    from nq_tflite.report import find_weight
+
+    nested = read_nested(model)
+    weight = find_weight(nested, name)
+    if weight is None:
+        raise NqError(
+            f"weight {name!r}",
+            expected="the name of one nested weight, or a part that only its name has",
+            got=f"{sum(name in each.name for each in nested.weights)} that fit",
+            fix="nq-tflite inspect MODEL --json lists the names.",
+        )
+    rows = tuple(row for row in report.weights if row.name == weight.name)
+    first_filter = _first_filter(weight, count)
+    if as_json:
+        print_json(asdict(rows[0]) | ({"first_filter": first_filter} if count else {}))
+        return
+    _print_weights(replace(report, weights=rows))
+    if count:
+        columns = ("index", "bits", *(f"code at {bits} bits" for bits in weight.nesting.precisions))
+        table = [[str(index), each["bits"], *map(str, each["codes"])] for index, each in enumerate(first_filter)]
+        title = f"first filter of {short_name(weight.name)}, scale {float(weight.scales[0]):.6g}"
+        print_table(title, columns, table, left=2)
+
+
+def _first_filter(weight: NestedWeight, count: int) -> list[dict[str, Any]]:
+    """For each of the first weights: its bits, levels set apart, and its code at every precision."""
+    from nq_tflite.bitview import filter_bits
+    from nq_tflite.levels import value_at
+
+    codes = weight.codes()[:1]
+    levels = range(len(weight.nesting.precisions))
+    values = [value_at(codes, weight.nesting, level)[0, :count].tolist() for level in levels]
+    bits = filter_bits(codes[:, :count], weight.nesting)
+    return [{"bits": text, "codes": list(each)} for text, each in zip(bits, zip(*values, strict=True), strict=True)]

@@ -1,0 +1,58 @@
+"""The one family of exceptions that nq_tflite raises on bad input."""
+
+from __future__ import annotations
+
+
+class NqError(Exception):
+    """Base of every error that nq_tflite raises on purpose.
+
+    The message says what went wrong, what was expected, what was found instead and what to do:
+
+    >>> str(NqError("nesting", expected="two or more bit-widths such as '8|5'", got="'8'", fix="Add a part-bit width."))
+    "nesting: expected two or more bit-widths such as '8|5', got '8'. Add a part-bit width."
+    """
+
+    def __init__(self, what: str, *, expected: str = "", got: str = "", fix: str = "") -> None:
+        found = ", ".join(part for part in (expected and f"expected {expected}", got and f"got {got}") if part)
+        message = f"{what}: {found}" if found else what
+        super().__init__(f"{message.rstrip('.')}. {fix}" if fix else message)
+
+
+class NestingError(NqError, ValueError):
+    """A nesting such as "4|8" that no file can have."""
+
+
+class PrecisionError(NqError, ValueError):
+    """A precision that the model does not have, or that could not be switched to."""
+
+
+class FormatError(NqError, ValueError):
+    """A file that is not a TFLite flatbuffer, or that breaks a rule of FORMAT.md."""
+
+
+class UnsupportedModelError(NqError, ValueError):
+    """A well-formed model with something that nq_tflite cannot convert."""
+
+
+class WeightsError(NqError, ValueError):
+    """Weights that cannot be quantized: NaN, infinite, or with unusable scales."""
+
+
+class RepresentativeDataError(NqError, ValueError):
+    """Representative data that is empty or does not fit the model's inputs."""
+
+
+class PhotosError(NqError, ValueError):
+    """A folder of photos or its labels.csv that cannot be used."""
+
+
+class ModelSourceError(NqError, OSError):
+    """A model, weight archive or photo that could not be obtained or read."""
+
+
+class MissingPackageError(NqError, ImportError):
+    """An optional Python package that the call needs and that is not installed."""
+
+
+class NativeLibraryError(NqError, OSError):
+    """The native library is missing, of another version, or refused a call."""

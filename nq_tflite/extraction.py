@@ -1,0 +1,34 @@
+"""`nq.extract`: one precision of a nested file as a stock .tflite that every runtime and accelerator takes."""
+
+from __future__ import annotations
+
+import os
+
+from nq_tflite import flatbuffer as fb
+from nq_tflite.nested import read_nested
+from nq_tflite.rewrite import remove_unpack
+from nq_tflite.spec import Precision, precision_to_level
+
+
+def extract(source: str | os.PathLike[str] | bytes, path: str | os.PathLike[str], precision: Precision = "full") -> int:
+    """Writes the model at one precision as an ordinary .tflite, without NQ operators.
+
+    The weights are exactly those that the nested model uses at that precision, so a runtime's own kernels give the
+    same outputs.
+
+    Args:
+        source: a nested file or its bytes.
+        path: the file to write; it appears whole or not at all.
+        precision: "full", "part" or a number of bits that the model has.
+
+    Returns:
+        Bytes written.
+
+    Raises:
+        FormatError: the source is not a (whole) nested file.
+        PrecisionError: the model has no such precision.
+    """
+    nested = read_nested(source)
+    level = precision_to_level(precision, nested.precisions)
+    remove_unpack(nested.file.model, nested.weights, level)
+    return fb.write_whole(path, [(0, fb.pack_model(nested.file.model))])

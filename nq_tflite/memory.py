@@ -1,0 +1,265 @@
+"""What one model costs a process: resident memory by mapping, the time of a switch and the time of a reload.
+
+`measure_footprint` wants a process of its own (`benchmark` starts one for each model): a process that has run another
+model holds freed memory that the next one moves into unseen.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import re
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nq_tflite.errors import NqError
+from nq_tflite.interpreter import Interpreter
+from nq_tflite.native import load_library
+from nq_tflite.runtimes import load_runtime
+
+SMAPS = Path("/proc/self/smaps")
+
+_MAPPING = re.compile(r"^[0-9a-f]+-[0-9a-f]+ \S+ \S+ \S+ \S+ *(?P<path>.*)$")
+_FIELD = re.compile(r"^(?P<name>Rss|Anonymous): +(?P<kilobytes>\d+) kB$")
+
+
+@dataclass(frozen=True)
+class ResidentMemory:
+    """Resident bytes of a process, by mapping.
+
+    Attributes:
+        anonymous: pages of its own: heap, stacks, arenas, and private copies of file pages.
+        model_file: pages of the model's file mapping. The system can take them back at any time.
+        other_files: pages of other files: code of the runtime's libraries, above all.
+    """
+
+    anonymous: int
+    model_file: int
+    other_files: int
+
+    def __sub__(self, other: ResidentMemory) -> ResidentMemory:
+        return ResidentMemory(
+            self.anonymous - other.anonymous, self.model_file - other.model_file, self.other_files - other.other_files
+        )
+
+
+@dataclass(frozen=True)
+class SwitchTimes:
+    """Switches between part-bit and full-bit: medians of many.
+
+    Attributes:
+        count: switches timed in each direction.
+        upgrade_seconds, downgrade_seconds: of the call alone.
+        upgrade_and_run_seconds, downgrade_and_run_seconds: of the call and the first invocation after it.
+        bytes_in, bytes_out: residual bytes that one upgrade pages in, one downgrade out.
+    """
+
+    count: int
+    upgrade_seconds: float
+    downgrade_seconds: float
+    upgrade_and_run_seconds: float
+    downgrade_and_run_seconds: float
+    bytes_in: int
+    bytes_out: int
+
+
+@dataclass(frozen=True)
+class ReloadTimes:
+    """Loading the model anew: medians.
+
+    Attributes:
+        count: reloads timed.
+        load_seconds: construct and allocate.
+        load_and_run_seconds: construct, allocate and the first invocation.
+    """
+
+    count: int
+    load_seconds: float
+    load_and_run_seconds: float
+
+
+@dataclass(frozen=True)
+class MemoryState:
+    """Memory after a switch to a precision and two invocations there.
+
+    Attributes:
+        bits: the precision; None for a stock model.
+        added: what the model added to a process that had imported the runtime.
+        weights: resident bytes of the nested weights' mappings; None for a stock model.
+    """
+
+    bits: int | None
+    added: ResidentMemory
+    weights: int | None
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """One model in a process of its own.
+
+    Attributes:
+        path, runtime, num_threads: what was measured; runtime with its version.
+        states: a nested model loaded at full-bit, switched to part-bit, and back to full-bit; a stock model loaded.
+        switch: None for a stock model.
+    """
+
+    path: str
+    runtime: str
+    num_threads: int
+    states: tuple[MemoryState, ...]
+    switch: SwitchTimes | None
+    reload: ReloadTimes
+
+
+def resident_memory(model_path: str | os.PathLike[str]) -> ResidentMemory:
+    """Resident bytes of this process, from /proc/self/smaps.
+
+    Raises:
+        NqError: the system has no /proc/self/smaps.
+
+    Example:
+        >>> resident_memory("model.tflite").anonymous  # doctest: +SKIP
+        31928320
+    """
+    try:
+        text = SMAPS.read_text()
+    except OSError as error:
+        raise NqError("resident memory", expected=str(SMAPS), got=str(error), fix="Measure on Linux.") from error
+    return parse_smaps(text, os.path.realpath(model_path))
+
+
+def parse_smaps(text: str, model_path: str) -> ResidentMemory:
+    """Sums an smaps listing.
+
+    >>> listing = "00400000-00402000 r--p 00000000 08:02 1 /m.tflite\\nRss: 8 kB\\nAnonymous: 0 kB\\n"
+    >>> parse_smaps(listing, "/m.tflite").model_file
+    8192
+    """
+    path, anonymous, by_path = "", 0, {True: 0, False: 0}
+    for line in text.splitlines():
+        if mapping := _MAPPING.match(line):
+            path = mapping["path"]
+        elif field := _FIELD.match(line):
+            size = 1024 * int(field["kilobytes"])
+            private = field["name"] == "Anonymous"
+            anonymous += size if private else 0
+            # What is resident and not anonymous is a page of the mapped file.
+            by_path[path == model_path] += -size if private else size
+    return ResidentMemory(anonymous, by_path[True], by_path[False])
+
+
+def open_model(path: str, nested: bool, runtime: str | None, num_threads: int, precision: str | int = "full") -> Any:
+    """An allocated interpreter with zeros as input: nq.Interpreter for a nested model, the stock one for a stock model.
+
+    A stock model is opened without nq_tflite's delegate, so that it runs exactly as it does without nq_tflite.
+    """
+    if nested:
+        interpreter: Any = Interpreter(path, precision=precision, runtime=runtime, num_threads=num_threads)
+    else:
+        interpreter = load_runtime(runtime).interpreter(model_path=path, num_threads=num_threads)
+    interpreter.allocate_tensors()
+    for details in interpreter.get_input_details():
+        interpreter.set_tensor(details["index"], np.zeros(details["shape"], details["dtype"]))
+    return interpreter
+
+
+def measure_footprint(
+    path: str | os.PathLike[str],
+    *,
+    nested: bool,
+    runtime: str | None = None,
+    num_threads: int = 1,
+    switches: int = 100,
+    reloads: int = 10,
+) -> Footprint:
+    """Measures one model in this process, which should have run no other model before.
+
+    Args:
+        path: a .tflite file.
+        nested: whether it is a nested one.
+        runtime, num_threads: as nq.Interpreter.
+        switches: how many times to switch to part-bit and back.
+        reloads: how many times to load it anew.
+
+    Raises:
+        FormatError, MissingPackageError, NativeLibraryError: as nq.Interpreter.
+        NqError: not on Linux.
+
+    Example:
+        >>> measure_footprint("model.tflite", nested=True).switch.bytes_in  # doctest: +SKIP
+        1290240
+    """
+    model = os.fspath(path)
+    loaded = load_runtime(runtime)
+    if nested:
+        load_library()
+    before = _settled(model)
+    interpreter = open_model(model, nested, runtime, num_threads)
+    states = tuple(_states(interpreter, model, before, ("full", "part", "full") if nested else (None,)))
+    switch = _time_switches(interpreter, switches) if nested else None
+    del interpreter
+    reload = _time_reloads(lambda: open_model(model, nested, runtime, num_threads), reloads)
+    return Footprint(model, f"{loaded.name} {loaded.version}", num_threads, states, switch, reload)
+
+
+def _states(
+    interpreter: Any, model: str, before: ResidentMemory, precisions: Sequence[str | None]
+) -> Iterator[MemoryState]:
+    for precision in precisions:
+        if precision is not None:
+            interpreter.switch(precision)
+        for _ in range(2):
+            interpreter.invoke()
+        added = _settled(model) - before
+        nested = precision is not None
+        yield MemoryState(
+            interpreter.precision if nested else None, added, interpreter.resident_bytes() if nested else None
+        )
+
+
+def _settled(model: str) -> ResidentMemory:
+    gc.collect()
+    return resident_memory(model)
+
+
+def _time_switches(interpreter: Interpreter, count: int) -> SwitchTimes:
+    """Between part-bit and full-bit, with an invocation after each so that every switch moves pages in use."""
+    calls: dict[str, list[float]] = {"part": [], "full": []}
+    runs: dict[str, list[float]] = {"part": [], "full": []}
+    bytes_in = bytes_out = 0
+    for _ in range(count):
+        for precision in ("part", "full"):
+            started = time.perf_counter()
+            switch = interpreter.switch(precision)
+            calls[precision].append(time.perf_counter() - started)
+            interpreter.invoke()
+            runs[precision].append(time.perf_counter() - started)
+            bytes_in, bytes_out = max(bytes_in, switch.bytes_in), max(bytes_out, switch.bytes_out)
+    return SwitchTimes(
+        count=count,
+        upgrade_seconds=statistics.median(calls["full"]),
+        downgrade_seconds=statistics.median(calls["part"]),
+        upgrade_and_run_seconds=statistics.median(runs["full"]),
+        downgrade_and_run_seconds=statistics.median(runs["part"]),
+        bytes_in=bytes_in,
+        bytes_out=bytes_out,
+    )
+
+
+def _time_reloads(load: Callable[[], Any], count: int) -> ReloadTimes:
+    loads, runs = [], []
+    for _ in range(count):
+        gc.collect()
+        started = time.perf_counter()
+        interpreter = load()
+        loads.append(time.perf_counter() - started)
+        interpreter.invoke()
+        runs.append(time.perf_counter() - started)
+        del interpreter
+    return ReloadTimes(count, statistics.median(loads), statistics.median(runs))

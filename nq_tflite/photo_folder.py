@@ -1,0 +1,114 @@
+"""Folders of photos with the classes that count as right: labels.csv."""
+
+from __future__ import annotations
+
+import csv
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from nq_tflite.errors import PhotosError
+
+LABELS_FILE = "labels.csv"
+FILE_COLUMN, CLASSES_COLUMN = "file", "imagenet_indices"
+PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo's path, and the class indices that count as right (empty: not labelled)."""
+
+    path: Path
+    accepted: frozenset[int]
+
+
+@dataclass(frozen=True)
+class PhotoFolder:
+    """Photos to evaluate, at least one; either every one is labelled or none is."""
+
+    photos: tuple[Photo, ...]
+
+    @property
+    def labelled(self) -> bool:
+        """Whether top-1 can be told."""
+        return all(photo.accepted for photo in self.photos)
+
+
+def read_photo_folder(
+    folder: str | os.PathLike[str], labels: str | os.PathLike[str] | None = None, num_classes: int | None = None
+) -> PhotoFolder:
+    """Lists a folder's photos with their labels.
+
+    Args:
+        folder: the photos. Without labels, every image file right in it, by name.
+        labels: a csv with the columns `file` (relative to the csv's own folder) and `imagenet_indices` (class indices
+            separated by blanks: any of them counts as right). Its photos inside `folder` are used. None for the
+            folder's own labels.csv, if it has one.
+        num_classes: of the model, where known: larger indices are then refused.
+
+    Raises:
+        PhotosError: no such folder or csv, no photo, a missing column or file, or indices that are none.
+
+    Example:
+        >>> read_photo_folder("photos").labelled  # doctest: +SKIP
+        True
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise PhotosError(f"photos {root}", expected="a folder", got="a file" if root.exists() else "nothing there")
+    table = root / LABELS_FILE if labels is None else Path(labels)
+    photos = _labelled(root, table, num_classes) if labels is not None or table.is_file() else _unlabelled(root)
+    if not photos:
+        found = f"no image file ({', '.join(sorted(PHOTO_SUFFIXES))})"
+        raise PhotosError(
+            f"photos {root}",
+            expected="at least one photo",
+            got=found if labels is None and not table.is_file() else f"no row of {table} inside the folder",
+        )
+    return PhotoFolder(photos)
+
+
+def _unlabelled(root: Path) -> tuple[Photo, ...]:
+    files = sorted(path for path in root.iterdir() if path.suffix.lower() in PHOTO_SUFFIXES and path.is_file())
+    return tuple(Photo(path, frozenset()) for path in files)
+
+
+def _labelled(root: Path, table: Path, num_classes: int | None) -> tuple[Photo, ...]:
+    inside = root.resolve()
+    photos = []
+    for line, row in _rows(table):
+        path = table.parent / row[FILE_COLUMN].strip()
+        if not path.resolve().is_relative_to(inside):
+            continue
+        if not row[FILE_COLUMN].strip() or not path.is_file():
+            raise PhotosError(f"{table}, line {line}", expected="the path of a photo", got=f"no file {path}")
+        photos.append(Photo(path, _class_indices(row[CLASSES_COLUMN], f"{table}, line {line}", num_classes)))
+    return tuple(photos)
+
+
+def _rows(table: Path) -> list[tuple[int, dict[str, str]]]:
+    """The csv's rows with their line numbers; every row has both columns."""
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            columns = list(reader.fieldnames or [])
+            rows = [(reader.line_num, {key: value or "" for key, value in row.items() if key}) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise PhotosError(f"labels {table}", expected="a readable csv file in UTF-8", got=str(error)) from error
+    if not {FILE_COLUMN, CLASSES_COLUMN} <= set(columns):
+        raise PhotosError(
+            f"labels {table}",
+            expected=f"the columns {FILE_COLUMN} and {CLASSES_COLUMN}",
+            got=", ".join(columns) or "an empty file",
+        )
+    return rows
+
+
+def _class_indices(text: str, where: str, num_classes: int | None) -> frozenset[int]:
+    words = text.split()
+    indices = frozenset(int(word) for word in words if word.isascii() and word.isdigit())
+    wrong = not words or not all(word.isascii() and word.isdigit() for word in words)
+    if wrong or (num_classes is not None and max(indices) >= num_classes):
+        below = "" if num_classes is None else f" below {num_classes}"
+        raise PhotosError(where, expected=f"class indices{below}, separated by blanks", got=repr(text))
+    return indices

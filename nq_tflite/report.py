@@ -1,0 +1,196 @@
+"""What a nested file holds and what a conversion did, as data."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nq_tflite.bitpack import packed_bytes
+from nq_tflite.levels import Codes, signal_to_noise_db, value_at
+from nq_tflite.nested import NestedFile, NestedWeight, read_nested
+from nq_tflite.plan import Plan, Unnested, WeightPlan
+from nq_tflite.spec import Nesting
+
+
+@dataclass(frozen=True)
+class WeightRow:
+    """One nested weight.
+
+    Attributes:
+        level_bytes: bytes of each level in the file.
+        snr_db: for each precision, signal-to-noise ratio of the weights, part-bit first; against the source's weights
+            in a conversion, against the full-bit weights in `inspect` (whose last is then infinite).
+    """
+
+    name: str
+    operator: str
+    shape: tuple[int, ...]
+    nesting: str
+    output_type: str
+    level_bytes: tuple[int, ...]
+    snr_db: tuple[float, ...]
+
+    @property
+    def num_weights(self) -> int:
+        """Weights without padding."""
+        return int(np.prod(self.shape))
+
+
+@dataclass(frozen=True)
+class Switching:
+    """Bytes that a change of precision moves, beside two separate files and the paper's arithmetic.
+
+    Two separate files of n and h bits move the whole other model, n + h bits a weight for a change there and back; one
+    nested file moves the residual each way. NestQuant's residual has l + 1 bits (its Table 2: (l + 1) / (n + h) of the
+    bytes); ours has l = n - h.
+    """
+
+    residual_bytes: int
+    separate_bytes: int
+
+    @property
+    def ratio(self) -> float:
+        """Residual bytes over the bytes of two separate packed models."""
+        return self.residual_bytes / self.separate_bytes
+
+    @staticmethod
+    def paper_ratio(full_bits: int, part_bits: int) -> float:
+        """(l + 1) / (n + h)."""
+        return (full_bits - part_bits + 1) / (full_bits + part_bits)
+
+
+@dataclass(frozen=True)
+class InspectReport:
+    """A nested file's layers and totals; `as_dict` is what --json prints."""
+
+    path: str
+    file_bytes: int
+    precisions: tuple[int, ...]
+    section_bytes: tuple[int, ...]
+    weights: tuple[WeightRow, ...]
+
+    @property
+    def num_weights(self) -> int:
+        """Weights in nested tensors, padding not counted."""
+        return sum(row.num_weights for row in self.weights)
+
+    @property
+    def bits_a_weight(self) -> float:
+        """Bits of all sections over the nested weights: padding, alignment and bias corrections included."""
+        return 8 * sum(self.section_bytes) / self.num_weights
+
+    @property
+    def ideal_bits_a_weight(self) -> float:
+        """The nestings' own bits, weighted by the tensors' sizes."""
+        return sum(int(row.nesting.split("|")[0]) * row.num_weights for row in self.weights) / self.num_weights
+
+    @property
+    def overhead(self) -> float:
+        """Bytes beyond n bits a weight, as a fraction of them."""
+        return self.bits_a_weight / self.ideal_bits_a_weight - 1
+
+    @property
+    def switching(self) -> Switching:
+        """Bytes of a switch between part-bit and full-bit."""
+        return Switching(sum(self.section_bytes[1:]), sum(self.section_bytes) + self.section_bytes[0])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, for machines."""
+        derived = {
+            "num_weights": self.num_weights,
+            "bits_a_weight": self.bits_a_weight,
+            "overhead": self.overhead,
+            "switch_bytes": self.switching.residual_bytes,
+            "switch_ratio_to_separate_files": self.switching.ratio,
+            "paper_switch_ratio": Switching.paper_ratio(self.precisions[-1], self.precisions[0]),
+        }
+        return asdict(self) | derived
+
+
+@dataclass(frozen=True)
+class ConversionReport:
+    """What `convert` did: the nested weights with their error against the source, and the others with the reason."""
+
+    path: str
+    file_bytes: int
+    nesting: str
+    rounding: str
+    weights: tuple[WeightRow, ...]
+    unnested: tuple[Unnested, ...]
+
+    @property
+    def num_weights(self) -> int:
+        """Weights in nested tensors."""
+        return sum(row.num_weights for row in self.weights)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, for machines."""
+        return asdict(self) | {"num_weights": self.num_weights}
+
+
+def inspect_file(path: str | os.PathLike[str]) -> InspectReport:
+    """Reads a nested file and reports on it.
+
+    Raises:
+        FormatError: not a (whole) nested file.
+    """
+    nested = read_nested(path)
+    return InspectReport(
+        path=os.fspath(path),
+        file_bytes=nested.file.size,
+        precisions=nested.precisions,
+        section_bytes=tuple(section.size for section in nested.table.sections),
+        weights=tuple(_nested_row(weight) for weight in nested.weights),
+    )
+
+
+def find_weight(nested: NestedFile, name: str) -> NestedWeight | None:
+    """The nested weight of that name, or the only one whose name contains it."""
+    exact = [weight for weight in nested.weights if weight.name == name]
+    close = exact or [weight for weight in nested.weights if name in weight.name]
+    return close[0] if len(close) == 1 else None
+
+
+def conversion_report(path: Path, size: int, nesting: Nesting, rounding: str, plan: Plan) -> ConversionReport:
+    """The report of a finished conversion."""
+    rows = tuple(_planned_row(weight) for weight in plan.weights)
+    return ConversionReport(str(path), size, str(nesting), rounding, rows, plan.unnested)
+
+
+def _nested_row(weight: NestedWeight) -> WeightRow:
+    codes = weight.codes()
+    return WeightRow(
+        name=weight.name,
+        operator=weight.consumer,
+        shape=weight.shape,
+        nesting=str(weight.nesting),
+        output_type=weight.block.output_type.name.lower(),
+        level_bytes=tuple(weight.block.level_bytes(level) for level in range(len(weight.levels))),
+        snr_db=_snr_db(codes, codes, weight.scales, weight.nesting),
+    )
+
+
+def _planned_row(weight: WeightPlan) -> WeightRow:
+    channels, depth = weight.codes.shape
+    return WeightRow(
+        name=weight.name,
+        operator=weight.operator,
+        shape=weight.shape,
+        nesting=str(weight.nesting),
+        output_type=weight.output_type.name.lower(),
+        level_bytes=tuple(packed_bytes(weight.layout, channels, depth, bits) for bits in weight.nesting.level_bits),
+        snr_db=_snr_db(weight.target, weight.codes, weight.scales, weight.nesting),
+    )
+
+
+def _snr_db(target: Any, codes: Codes, scales: Any, nesting: Nesting) -> tuple[float, ...]:
+    """Of real weights at each precision."""
+    real = np.asarray(scales, np.float64)[:, None]
+    return tuple(
+        signal_to_noise_db(target * real, value_at(codes, nesting, level) * real)
+        for level in range(len(nesting.precisions))
+    )

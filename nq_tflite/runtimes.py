@@ -1,0 +1,60 @@
+"""The stock TFLite runtimes: which are installed, and how to get at their Interpreter."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+from dataclasses import dataclass
+from typing import Any
+
+from nq_tflite.errors import MissingPackageError
+
+#: Names of the runtimes as pip knows them, in order of preference, with the module that has their Interpreter.
+_MODULES = {
+    "ai-edge-litert": "ai_edge_litert.interpreter",
+    "tflite-runtime": "tflite_runtime.interpreter",
+    "tensorflow": "tensorflow",
+}
+RUNTIMES = tuple(_MODULES)
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A stock runtime, loaded: its name and version, its Interpreter class and its load_delegate."""
+
+    name: str
+    version: str
+    interpreter: Any
+    load_delegate: Any
+
+
+def installed_runtimes() -> tuple[str, ...]:
+    """Names of the runtimes that are installed, the preferred one first."""
+    return tuple(name for name, module in _MODULES.items() if importlib.util.find_spec(module.split(".")[0]))
+
+
+def load_runtime(name: str | None = None) -> Runtime:
+    """Imports a runtime.
+
+    Args:
+        name: "ai-edge-litert", "tflite-runtime" or "tensorflow"; None for the first that is installed.
+
+    Raises:
+        MissingPackageError: it is not installed, or none is.
+    """
+    installed = installed_runtimes()
+    chosen = name or (installed[0] if installed else None)
+    if chosen not in installed:
+        raise MissingPackageError(
+            "TFLite runtime",
+            expected=f"one of {', '.join(RUNTIMES)}" if chosen is None or chosen not in _MODULES else chosen,
+            got=f"{', '.join(installed) or 'none'} installed",
+            fix="Install one, for example: pip install 'nq-tflite[litert]'.",
+        )
+    module = importlib.import_module(_MODULES[chosen])
+    if chosen == "tensorflow":
+        interpreter, load_delegate = module.lite.Interpreter, module.lite.experimental.load_delegate
+    else:
+        interpreter, load_delegate = module.Interpreter, module.load_delegate
+    return Runtime(chosen, importlib.metadata.version(chosen), interpreter, load_delegate)

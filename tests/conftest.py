@@ -1,0 +1,73 @@
+"""Models converted once a session; everything is written below pytest's temporary folders."""
+
+from __future__ import annotations
+
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+from nq_tflite.runtimes import installed_runtimes
+
+settings.register_profile("ci", derandomize=True, deadline=None)
+settings.load_profile("ci")
+
+
+@pytest.fixture(scope="session")
+def samples() -> np.ndarray:
+    """Typical inputs of the mixed net: float32 [24, 16, 16, 3]."""
+    return np.random.default_rng(5).normal(0.3, 0.5, (24, 16, 16, 3)).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def mixed_model() -> Any:
+    """A Keras model with ordinary, strided and depthwise convolutions and a dense layer, wide enough to nest."""
+    from nq_tflite_models.small import mixed_net
+
+    return mixed_net(seed=3, width=9)
+
+
+@pytest.fixture(scope="session")
+def int8_tflite(mixed_model: Any, samples: np.ndarray) -> bytes:
+    """The stock full-int8 model, by tensorflow's converter."""
+    from nq_tflite.calibration import sample_source
+    from nq_tflite.keras_export import export
+
+    return export(mixed_model, sample_source(samples))
+
+
+@pytest.fixture(scope="session")
+def float_tflite(mixed_model: Any) -> bytes:
+    """The stock float model, by tensorflow's converter."""
+    from nq_tflite.keras_export import export
+
+    return export(mixed_model, None)
+
+
+@pytest.fixture(scope="session")
+def nested_dir(tmp_path_factory: pytest.TempPathFactory, int8_tflite: bytes, float_tflite: bytes) -> Path:
+    """Nested files of the mixed net, {int8,float}_{nesting with _ for |}.tflite, by adaptive rounding."""
+    from nq_tflite.conversion import convert
+
+    folder = tmp_path_factory.mktemp("nested")
+    for kind, source in (("int8", int8_tflite), ("float", float_tflite)):
+        for nesting in ("8|5", "8|6|4", "6|3"):
+            convert(source, folder / f"{kind}_{nesting.replace('|', '_')}.tflite", nesting)
+    return folder
+
+
+@pytest.fixture(scope="session", params=["ai-edge-litert", "tflite-runtime", "tensorflow"])
+def worker(request: pytest.FixtureRequest) -> Any:
+    """A process that has one stock runtime: `worker(job, *arguments)` runs a function of jobs.py there.
+
+    tflite-runtime cannot share a process with the others (their extension types clash), so none of them does.
+    """
+    name = request.param
+    if name not in installed_runtimes():
+        pytest.skip(f"{name} is not installed")
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        yield lambda job, *arguments, **options: pool.submit(job, name, *arguments, **options).result(timeout=300)

@@ -1,0 +1,331 @@
+"""The command line: every command's happy path, --json, exit codes, wrong and missing arguments."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from nq_tflite import __version__
+from nq_tflite.bitview import parse_filter_bits
+from nq_tflite.cli import nq_tflite
+from nq_tflite.nested import read_nested
+from nq_tflite.report import inspect_file
+
+COMMANDS = ("benchmark", "convert", "demo", "evaluate", "extract", "inspect")
+
+
+def invoke(*arguments: object) -> Result:
+    """Runs the command line within this process; an exception that is no exit fails the test."""
+    result = CliRunner().invoke(nq_tflite, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Runs the command line in a process of its own, as what loads a runtime must."""
+    command = [sys.executable, "-m", "nq_tflite", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+def check_error(result: Any, *texts: str) -> None:
+    """Exit code 1, nothing on stdout, one line `error: ...` on stderr, no traceback."""
+    code = result.exit_code if isinstance(result, Result) else result.returncode
+    assert code == 1, result.stderr
+    assert result.stdout == ""
+    lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    assert "Traceback" not in result.stderr
+    for text in texts:
+        assert text in lines[0]
+
+
+@pytest.fixture
+def nested(nested_dir: Path) -> Path:
+    return nested_dir / "int8_8_5.tflite"
+
+
+@pytest.fixture
+def stock(tmp_path: Path, int8_tflite: bytes) -> Path:
+    path = tmp_path / "stock.tflite"
+    path.write_bytes(int8_tflite)
+    return path
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Three photos of noise with a labels.csv."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    rng = np.random.default_rng(7)
+    for index in range(3):
+        Image.fromarray(rng.integers(0, 256, (24, 20, 3), dtype=np.uint8)).save(folder / f"{index}.png")
+    (folder / "labels.csv").write_text("file,imagenet_indices\n0.png,1\n1.png,2 3\n2.png,4\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def keras_file(tmp_path_factory: pytest.TempPathFactory, mixed_model: Any) -> Path:
+    path = tmp_path_factory.mktemp("keras") / "mixed.keras"
+    mixed_model.save(path)
+    return path
+
+
+# ---- the group -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_examples(command: str) -> None:
+    result = invoke(command, "--help")
+    assert result.exit_code == 0
+    assert f"nq-tflite {command}" in result.stdout.split("Examples:")[1]
+    assert "--json" in result.stdout
+
+
+def test_group_help_lists_every_command() -> None:
+    assert sorted(nq_tflite.commands) == sorted(COMMANDS)
+    result = invoke("--help")
+    assert result.exit_code == 0
+    assert "Exit codes" in result.stdout
+
+
+def test_module_and_version() -> None:
+    done = run("--version")
+    assert (done.returncode, done.stdout) == (0, f"nq-tflite, version {__version__}\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("dance",),
+        ("inspect",),
+        ("inspect", "a", "b"),
+        ("inspect", "a", "--bits"),
+        ("inspect", "a", "--weight", "w", "--bits", "--count", "0"),
+        ("extract", "a"),
+        ("convert", "a"),
+        ("convert", "a", "b", "--rounding", "up"),
+        ("convert", "a", "b", "--input-type", "int4"),
+        ("evaluate", "a"),
+        ("evaluate", "a", "--photos", "b", "--threads", "0"),
+        ("evaluate", "a", "--photos", "b", "--runtime", "onnx"),
+        ("benchmark",),
+        ("benchmark", "a", "--threads", "1,0"),
+        ("benchmark", "a", "--threads", "two"),
+        ("benchmark", "a", "--threads", ""),
+        ("benchmark", "a", "--runs", "0"),
+        ("demo", "extra"),
+    ],
+)
+def test_bad_usage_exits_with_2(arguments: tuple[str, ...]) -> None:
+    result = invoke(*arguments)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert "Usage:" in result.stderr
+
+
+def test_interrupt_exits_with_130(monkeypatch: pytest.MonkeyPatch, nested: Path) -> None:
+    def interrupt(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nq_tflite.report.inspect_file", interrupt)
+    result = invoke("inspect", nested)
+    assert (result.exit_code, result.stdout, result.stderr) == (130, "", "interrupted\n")
+
+
+@pytest.mark.parametrize("package", ["click", "rich"])
+def test_missing_package_is_one_clear_error(package: str) -> None:
+    code = f"import sys; sys.modules['{package}'] = None; from nq_tflite.__main__ import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    check_error(done, package, "pip install 'nq-tflite[cli]'")
+
+
+# ---- convert ---------------------------------------------------------------------------------------------------------
+
+
+def test_convert_a_tflite_file(stock: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.tflite"
+    result = invoke("convert", stock, output, "--nesting", "8|6|4", "--rounding", "nearest")
+    assert result.exit_code == 0
+    assert inspect_file(output).precisions == (4, 6, 8)
+    for text in ("8|6|4", "SNR 4 bits, dB", "weights in", str(output.stat().st_size)):
+        assert text in result.stdout
+    assert "rounding" in result.stderr
+
+
+@pytest.mark.parametrize("kind", ["npy", "npz", "photos"])
+def test_convert_keras_with_representative_data(
+    kind: str, keras_file: Path, samples: np.ndarray, photos: Path, tmp_path: Path
+) -> None:
+    source = {"npy": tmp_path / "samples.npy", "npz": tmp_path / "samples.npz", "photos": photos}[kind]
+    np.save(tmp_path / "samples.npy", samples[:4])
+    np.savez(tmp_path / "samples.npz", image=samples[:4])
+    output = tmp_path / "out.tflite"
+    types = ("--input-type", "int8", "--output-type", "uint8")
+    result = invoke(
+        "convert",
+        keras_file,
+        output,
+        "--representative",
+        source,
+        "--preprocess",
+        "0..1",
+        "--size",
+        16,
+        *types,
+        "--json",
+    )
+    assert result.exit_code == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert report["path"] == str(output)
+    assert report["nesting"] == "8|5"
+    assert report["file_bytes"] == output.stat().st_size
+    assert {weight["output_type"] for weight in report["weights"]} == {"int8"}
+    assert all(weight["snr_db"][0] < weight["snr_db"][1] for weight in report["weights"])
+
+
+def test_convert_refuses(stock: Path, keras_file: Path, photos: Path, samples: np.ndarray, tmp_path: Path) -> None:
+    output = tmp_path / "out.tflite"
+    np.save(tmp_path / "samples.npy", samples[:2])
+    np.savez(tmp_path / "uneven.npz", a=samples[:2], b=samples[:3])
+    (tmp_path / "noise.npy").write_bytes(b"noise")
+    (tmp_path / "empty").mkdir()
+    check_error(invoke("convert", stock, output, "--nesting", "4|8"), "nesting", "4|8")
+    check_error(invoke("convert", stock, output, "--representative", tmp_path / "samples.npy"), "none with a .tflite")
+    check_error(invoke("convert", tmp_path / "missing.tflite", output), "missing.tflite")
+    check_error(invoke("convert", tmp_path / "missing.keras", output), "missing.keras")
+    check_error(invoke("convert", stock, tmp_path / "no" / "out.tflite"), "a writable folder")
+    for name, text in (
+        ("noise.npy", "a .npy or .npz file"),
+        ("missing.npz", "a .npy or .npz file"),
+        ("uneven.npz", "of one length"),
+        ("empty", "at least one photo"),
+    ):
+        check_error(invoke("convert", keras_file, output, "--representative", tmp_path / name), text)
+    check_error(
+        invoke("convert", keras_file, output, "--representative", photos, "--preprocess", "caffe"), "preprocessing"
+    )
+    check_error(invoke("convert", keras_file, output, "--representative", photos, "--size", 9), "error")
+    assert not output.exists()
+
+
+# ---- inspect ---------------------------------------------------------------------------------------------------------
+
+
+def test_inspect(nested: Path) -> None:
+    report = inspect_file(nested)
+    result = invoke("inspect", nested)
+    assert result.exit_code == 0
+    assert result.stderr == ""
+    for text in (
+        str(report.switching.residual_bytes),
+        f"{report.bits_a_weight:.3f} bits a weight",
+        "the paper's (l+1)/(n+h) is 30.8 %",
+        "FULLY_CONNECTED",
+        "DEPTHWISE_CONV_2D",
+    ):
+        assert text in result.stdout
+
+
+def test_inspect_json(nested: Path) -> None:
+    data = json.loads(invoke("inspect", nested, "--json").stdout)
+    report = inspect_file(nested)
+    assert data["precisions"] == [5, 8]
+    assert data["num_weights"] == report.num_weights
+    assert data["switch_bytes"] == report.section_bytes[1]
+    assert len(data["weights"]) == len(report.weights)
+    assert data["weights"][0]["snr_db"][1] is None  # infinite: full-bit against itself
+
+
+def test_inspect_bits_of_a_filter(nested: Path) -> None:
+    weight = read_nested(nested).weights[0]
+    arguments = ("inspect", nested, "--weight", weight.name, "--bits", "--count", 4)
+    first = json.loads(invoke(*arguments, "--json").stdout)["first_filter"]
+    codes = weight.codes()[0, :4].tolist()
+    assert [parse_filter_bits(each["bits"]) for each in first] == codes == [each["codes"][1] for each in first]
+    table = invoke(*arguments)
+    assert table.exit_code == 0
+    assert all(each["bits"] in table.stdout for each in first)
+    assert "first_filter" not in json.loads(invoke("inspect", nested, "--weight", weight.name, "--json").stdout)
+
+
+def test_inspect_refuses(nested: Path, stock: Path, tmp_path: Path) -> None:
+    check_error(invoke("inspect", tmp_path / "missing.tflite"), "missing.tflite")
+    check_error(invoke("inspect", stock), "a nested model", "a stock model")
+    check_error(invoke("inspect", stock, "--json"), "a nested model")
+    check_error(invoke("inspect", nested, "--weight", "no such weight"), "got 0 that fit")
+
+
+# ---- extract ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("precision", ["full", "part", "5"])
+def test_extract(nested: Path, tmp_path: Path, precision: str) -> None:
+    output = tmp_path / "out.tflite"
+    result = invoke("extract", nested, output, "--precision", precision, "--json")
+    assert result.exit_code == 0
+    expected = {"path": str(output), "precision": precision, "file_bytes": output.stat().st_size}
+    assert json.loads(result.stdout) == expected
+    assert str(output.stat().st_size) in invoke("extract", nested, output, "--precision", precision).stdout
+
+
+def test_extract_refuses(nested: Path, stock: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.tflite"
+    check_error(invoke("extract", nested, output, "--precision", "6"), "precision", "[5, 8]")
+    check_error(invoke("extract", stock, output), "a nested model")
+    assert not output.exists()
+
+
+# ---- evaluate and benchmark ------------------------------------------------------------------------------------------
+
+
+def test_evaluate(nested: Path, stock: Path, photos: Path) -> None:
+    arguments = ("evaluate", nested, "--photos", photos, "--preprocess", "0..1", "--top", 90, "--threads", 1)
+    done = run(*arguments)
+    assert done.returncode == 0, done.stderr
+    for text in ("8 bits (full)", "5 bits (part)", "top-90", "3 photos", "the model's own full-bit output"):
+        assert text in done.stdout
+    done = run(*arguments, "--labels", photos / "labels.csv", "--reference", stock, "--json")
+    assert done.returncode == 0, done.stderr
+    data = json.loads(done.stdout)
+    assert [score["bits"] for score in data["scores"]] == [8, 5]
+    assert [score["top_k"] for score in data["scores"]] == [1.0, 1.0]
+    assert data["reference"] == str(stock)
+    assert data["num_photos"] == 3
+
+
+def test_evaluate_refuses(nested: Path, photos: Path, tmp_path: Path) -> None:
+    check_error(run("evaluate", nested, "--photos", tmp_path / "missing"), "photos", "nothing there")
+    check_error(run("evaluate", tmp_path / "missing.tflite", "--photos", photos), "missing.tflite")
+    check_error(run("evaluate", nested, "--photos", photos, "--preprocess", "caffe"), "preprocessing")
+    (photos / "labels.csv").write_text("file,label\n")
+    check_error(run("evaluate", nested, "--photos", photos, "--json"), "imagenet_indices")
+
+
+def test_benchmark(nested: Path, stock: Path) -> None:
+    counts = ("--runs", 2, "--switches", 2, "--reloads", 1)
+    done = run("benchmark", nested, "--against", stock, *counts)
+    assert done.returncode == 0, done.stderr
+    for text in ("ratio to stock.tflite", "switched, 5 bits", "switch to full-bit (2)", "trust the ratios", "1 thread"):
+        assert text in done.stdout
+    done = run("benchmark", nested, "--precision", "part", "--threads", "1,2", *counts, "--json")
+    assert done.returncode == 0, done.stderr
+    data = json.loads(done.stdout)
+    assert [setting["num_threads"] for setting in data["settings"]] == [1, 2]
+    assert [latency["bits"] for latency in data["settings"][0]["latencies"]] == [5]
+    assert data["footprints"][0]["switch"]["count"] == 2
+    assert data["cpu"]
+
+
+def test_benchmark_refuses(nested: Path, tmp_path: Path) -> None:
+    check_error(run("benchmark", tmp_path / "missing.tflite"), "no such file")
+    check_error(run("benchmark", nested, "--precision", "7"), "precision")

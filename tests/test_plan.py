@@ -1,0 +1,106 @@
+"""Weights with something special about them: all-zero channels, several readers, several subgraphs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jobs
+import numpy as np
+import pytest
+
+import nq_tflite as nq
+from nq_tflite import flatbuffer as fb
+from nq_tflite.nested import read_nested
+from nq_tflite.plan import make_plan
+from nq_tflite.rounding import nearest
+from nq_tflite.spec import Nesting
+
+
+def silence(model: Any, shape: tuple[int, ...], channels: list[int]) -> None:
+    """Sets output channels (dimension 0) of the weight of that shape to zero."""
+    tensor = next(t for t in model.subgraphs[0].tensors if fb.shape(t) == shape and fb.constant(model, t) is not None)
+    values = fb.constant(model, tensor)
+    assert values is not None
+    values = values.copy()
+    values[channels] = 0
+    model.buffers[tensor.buffer].data = np.frombuffer(values.tobytes(), np.uint8)
+
+
+@pytest.mark.parametrize("kind", ["int8", "float"])
+@pytest.mark.parametrize("nesting", ["8|5", "8|2", "6|3"])
+def test_all_zero_channels_stay_silent_at_every_precision(
+    kind: str, nesting: str, worker: Any, request: pytest.FixtureRequest, samples: np.ndarray, tmp_path: Path
+) -> None:
+    """The middle of their cell is not zero, yet the output is that of the stock model: only the bias counts."""
+    shape = (153, 3, 3, 63)
+    model = fb.read_model(request.getfixturevalue(f"{kind}_tflite")).model
+    silence(model, shape, list(range(153)))  # nothing but biases from here on: any error would be seen
+    (tmp_path / "stock.tflite").write_bytes(fb.pack_model(model))
+    report = nq.convert(tmp_path / "stock.tflite", tmp_path / "nested.tflite", nesting)
+    assert shape in {row.shape for row in report.weights}
+    names = [row.name for row in report.weights if row.shape == shape]
+    silent = next(w for w in read_nested(tmp_path / "nested.tflite").weights if w.name in names)
+    stock_bias_only = worker(jobs.tensor_after_weight, tmp_path / "stock.tflite", samples[0], shape)
+    for precision in ("full", "part"):
+        nq.extract(tmp_path / "nested.tflite", tmp_path / f"{precision}.tflite", precision)
+        got = worker(jobs.tensor_after_weight, tmp_path / f"{precision}.tflite", samples[0], shape)
+        np.testing.assert_allclose(got, stock_bias_only, atol=1 if kind == "int8" else 0)
+    assert (silent.scales == 0).all() if kind == "float" else (silent.scales > 0).all()
+
+
+def test_planning_leaves_the_model_alone(int8_tflite: bytes) -> None:
+    model = fb.read_model(int8_tflite).model
+    before = fb.pack_model(model)
+    make_plan(model, Nesting.parse("8|5"), nearest)
+    assert fb.pack_model(model) == before
+
+
+def test_a_weight_with_several_readers_is_unpacked_once(worker: Any, samples: np.ndarray, tmp_path: Path) -> None:
+    import keras
+
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((16, 16, 3), name="image")
+    shared = keras.layers.Conv2D(48, 3, padding="same", activation="relu", name="shared")
+    x = keras.layers.Conv2D(48, 3, padding="same")(inputs)
+    model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(shared(shared(x))))
+    nq.convert(model, tmp_path / "nested.tflite", "8|5", samples)
+    nested = read_nested(tmp_path / "nested.tflite")
+    names = [weight.name for weight in nested.weights]
+    assert len(names) == len(set(names))
+    nq.extract(tmp_path / "nested.tflite", tmp_path / "part.tflite", "part")
+    wanted = worker(jobs.run_stock, tmp_path / "part.tflite", samples[:2])
+    [got] = worker(jobs.run_nested, tmp_path / "nested.tflite", samples[:2], ["part"])
+    np.testing.assert_array_equal(got, wanted)
+
+
+def test_signatures_that_share_weights_share_their_levels(worker: Any, tmp_path: Path) -> None:
+    """Two subgraphs on the same variables: one set of level buffers, both right at both precisions."""
+    import tensorflow as tf
+
+    class Module(tf.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = tf.Variable(np.random.default_rng(2).normal(size=(96, 64)).astype(np.float32))
+
+        @tf.function(input_signature=[tf.TensorSpec([2, 96], tf.float32, name="x")])
+        def plain(self, x: Any) -> dict[str, Any]:
+            return {"y": tf.matmul(x, self.weight)}
+
+        @tf.function(input_signature=[tf.TensorSpec([2, 96], tf.float32, name="x")])
+        def squared(self, x: Any) -> dict[str, Any]:
+            return {"y": tf.square(tf.matmul(x, self.weight))}
+
+    module = Module()
+    tf.saved_model.save(module, str(tmp_path / "saved"), {"plain": module.plain, "squared": module.squared})
+    nq.convert(tmp_path / "saved", tmp_path / "nested.tflite", "8|5")
+    nested = read_nested(tmp_path / "nested.tflite")
+    assert len({weight.subgraph for weight in nested.weights}) == 2
+    report = nq.inspect_file(tmp_path / "nested.tflite")
+    assert report.section_bytes[0] <= 2 * report.weights[0].level_bytes[0]
+    x = np.random.default_rng(3).normal(size=(2, 96)).astype(np.float32)
+    got = worker(jobs.run_signatures, tmp_path / "nested.tflite", x)
+    for level, precision in enumerate(("part", "full")):
+        weight = nested.weights[0].values(level)
+        np.testing.assert_allclose(got[precision]["plain"], x @ weight.T, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(got[precision]["squared"], np.square(x @ weight.T), rtol=1e-3, atol=1e-3)
