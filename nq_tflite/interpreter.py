@@ -51,6 +51,9 @@ class Interpreter:
         model_content: or its bytes.
         precision: "full", "part" or a number of bits, to start with.
         runtime: "ai-edge-litert", "tflite-runtime" or "tensorflow"; the first one installed if not given.
+        fuse: True computes full-int8 convolutions and dense layers on the packed weights, with this library's own
+            kernels; False unpacks every weight for the runtime's kernels; None fuses where the CPU has a vector
+            instruction set that the kernels use (AVX2 or AVX-512 VNNI).
         num_threads, experimental_delegates and every other keyword: handed to the runtime's own Interpreter.
 
     Raises:
@@ -72,6 +75,7 @@ class Interpreter:
         *,
         precision: Precision = "full",
         runtime: str | None = None,
+        fuse: bool | None = None,
         **options: Any,
     ) -> None:
         self._runtime = load_runtime(runtime)
@@ -80,7 +84,12 @@ class Interpreter:
         path = None if model_path is None else os.fspath(model_path)
         try:
             delegate = self._runtime.load_delegate(
-                str(library_path()), {"session": str(self._session.handle), "precision": str(precision)}
+                str(library_path()),
+                {
+                    "session": str(self._session.handle),
+                    "precision": str(precision),
+                    "fuse": "auto" if fuse is None else str(int(fuse)),
+                },
             )
             self._interpreter = self._runtime.interpreter(
                 model_path=path,

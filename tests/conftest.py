@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -60,14 +62,25 @@ def nested_dir(tmp_path_factory: pytest.TempPathFactory, int8_tflite: bytes, flo
     return folder
 
 
-@pytest.fixture(scope="session", params=["ai-edge-litert", "tflite-runtime", "tensorflow"])
-def worker(request: pytest.FixtureRequest) -> Any:
-    """A process that has one stock runtime: `worker(job, *arguments)` runs a function of jobs.py there.
+@pytest.fixture(scope="session")
+def worker_of() -> Any:
+    """`worker_of(runtime)(job, *arguments)` runs a function of jobs.py in a process that has that one stock runtime.
 
     tflite-runtime cannot share a process with the others (their extension types clash), so none of them does.
     """
-    name = request.param
-    if name not in installed_runtimes():
-        pytest.skip(f"{name} is not installed")
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        yield lambda job, *arguments, **options: pool.submit(job, name, *arguments, **options).result(timeout=300)
+    with ExitStack() as stack:
+
+        @cache
+        def start(name: str) -> Any:
+            pool = stack.enter_context(ProcessPoolExecutor(1, mp_context=get_context("spawn")))
+            return lambda job, *arguments, **options: pool.submit(job, name, *arguments, **options).result(timeout=300)
+
+        yield start
+
+
+@pytest.fixture(scope="session", params=["ai-edge-litert", "tflite-runtime", "tensorflow"])
+def worker(request: pytest.FixtureRequest, worker_of: Any) -> Any:
+    """`worker(job, *arguments)` under each stock runtime in turn."""
+    if request.param not in installed_runtimes():
+        pytest.skip(f"{request.param} is not installed")
+    return worker_of(request.param)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import warnings
@@ -12,6 +13,8 @@ from typing import Any
 import numpy as np
 
 import nq_tflite as nq
+from nq_tflite import native
+from nq_tflite.nested import read_nested
 from nq_tflite.runtimes import load_runtime
 
 warnings.filterwarnings("ignore", message=".*tf.lite.Interpreter is deprecated.*")
@@ -51,8 +54,11 @@ def run_nested(
     threads: int = 1,
     builtin: bool = True,
 ) -> list[np.ndarray]:
-    """A nested model's outputs at each of the precisions in turn, in one interpreter."""
-    options = builtin_kernels(runtime) if builtin else {}
+    """A nested model's outputs at each of the precisions in turn, in one interpreter.
+
+    `builtin`: unpacked for the runtime's builtin kernels; otherwise fused, and XNNPACK for the rest.
+    """
+    options = builtin_kernels(runtime) | {"fuse": False} if builtin else {}
     arguments = {"model_content": source} if isinstance(source, bytes) else {"model_path": source}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -236,3 +242,39 @@ def run_signatures(runtime: str, path: Path, x: np.ndarray) -> dict[str, dict[st
         interpreter.precision = precision
         found[precision] = {name: np.array(runner(x=x)["y"]) for name, runner in runners.items()}
     return found
+
+
+def all_outputs(
+    runtime: str, path: Path, inputs: np.ndarray, *, precision: Any = None, threads: int = 1, isa: str = ""
+) -> list[np.ndarray]:
+    """Every output of a stock model (no precision) or of a nested one, XNNPACK on; [] if the machine lacks the ISA."""
+    os.environ["NQ_ISA"] = isa
+    if not native.load_library().nq_isa():
+        return []
+    if precision is None:
+        interpreter = load_runtime(runtime).interpreter(str(path), num_threads=threads)
+    else:
+        interpreter = nq.Interpreter(path, runtime=runtime, precision=precision, num_threads=threads, fuse=True)
+    source = interpreter.get_input_details()[0]
+    interpreter.resize_tensor_input(source["index"], inputs.shape)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(source["index"], inputs)
+    interpreter.invoke()
+    return [np.array(interpreter.get_tensor(d["index"])) for d in interpreter.get_output_details()]
+
+
+def allocated_weights(runtime: str, path: Path, *, fuse: bool) -> int:
+    """How many weight tensors the runtime has given memory."""
+    interpreter = nq.Interpreter(path, runtime=runtime, fuse=fuse)
+    interpreter.allocate_tensors()
+    interpreter.invoke()
+    names = {weight.name for weight in read_nested(path).weights}
+    allocated = 0
+    for detail in interpreter.get_tensor_details():
+        if detail["name"] in names:
+            try:
+                interpreter.get_tensor(detail["index"])
+                allocated += 1
+            except ValueError:
+                pass
+    return allocated

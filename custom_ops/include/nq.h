@@ -9,7 +9,9 @@
  *   nq_session_set_level(session, 0, 0, NULL);     // part-bit from the next invocation on
  *   nq_session_close(session);
  *
- * Delegate options (all optional): "session" as above; "precision" = "full" (default), "part" or a number of bits.
+ * Delegate options (all optional): "session" as above; "precision" = "full" (default), "part" or a number of bits;
+ * "fuse" = "1" to compute on packed weights wherever there is a kernel, "0" to unpack them all for the runtime's
+ * kernels, "auto" (default) for 1 where the CPU has a vector instruction set that the kernels use.
  * Every function is thread-safe. A failed call changes nothing; nq_last_error() then says what was expected, what was
  * found and what to do, for the calling thread. */
 #ifndef NQ_H_

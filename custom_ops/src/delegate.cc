@@ -3,6 +3,9 @@
 #include <cerrno>
 #include <vector>
 
+#include "nodes/claims.h"
+#include "nodes/node_environment.h"
+#include "nodes/partition_node.h"
 #include "nodes/unpack_node.h"
 #include "session/precision.h"
 #include "session/registry.h"
@@ -12,11 +15,15 @@ namespace {
 
 struct NqDelegate : TfLiteDelegate {
   NodeEnvironment environment;
+  bool fuse = true;
 };
+
+enum class Fuse { kAuto, kAlways, kNever };
 
 struct Options {
   std::shared_ptr<Session> session;
   Precision precision;
+  Fuse fuse = Fuse::kAuto;
 };
 
 Status parse_session(const char* text, std::shared_ptr<Session>* session) {
@@ -30,6 +37,24 @@ Status parse_session(const char* text, std::shared_ptr<Session>* session) {
   return find_session(handle, session);
 }
 
+Status parse_fuse(const char* text, Fuse* fuse) {
+  if (std::strcmp(text, "auto") == 0)
+    *fuse = Fuse::kAuto;
+  else if (std::strcmp(text, "1") == 0)
+    *fuse = Fuse::kAlways;
+  else if (std::strcmp(text, "0") == 0)
+    *fuse = Fuse::kNever;
+  else
+    return error(NQ_INVALID_ARGUMENT, "option fuse=%s; expected auto, 1 (always) or 0 (never)", text);
+  return {};
+}
+
+// The scalar kernels are there to be tested against: a CPU without better ones is served best by the runtime's.
+bool should_fuse(Fuse fuse, const GemmKernel& kernel) {
+  if (fuse != Fuse::kAuto) return fuse == Fuse::kAlways;
+  return std::strcmp(kernel.isa, "scalar") != 0;
+}
+
 Status parse_options(const char* const* keys, const char* const* values, size_t num_options, Options* options) {
   for (size_t i = 0; i < num_options; ++i) {
     Status status;
@@ -37,52 +62,36 @@ Status parse_options(const char* const* keys, const char* const* values, size_t 
       status = parse_session(values[i], &options->session);
     } else if (std::strcmp(keys[i], "precision") == 0) {
       status = parse_precision(values[i], &options->precision);
+    } else if (std::strcmp(keys[i], "fuse") == 0) {
+      status = parse_fuse(values[i], &options->fuse);
     } else {
-      status = error(NQ_INVALID_ARGUMENT, "unknown option '%s'; expected session or precision", keys[i]);
+      status = error(NQ_INVALID_ARGUMENT, "unknown option '%s'; expected session, precision or fuse", keys[i]);
     }
     if (!status.ok()) return status;
   }
   return {};
 }
 
-bool is_nested(const TfLiteNode& node, const TfLiteRegistration& registration) {
-  return node.delegate == nullptr && registration.custom_name != nullptr &&
-         std::strcmp(registration.custom_name, kCustomOpName) == 0;
-}
-
-// Claims change the runtime's plan, so all nodes are collected before the first claim.
-TfLiteStatus find_nested_nodes(TfLiteContext* context, std::vector<int>* nodes) {
-  TfLiteIntArray* plan = nullptr;
-  if (context->GetExecutionPlan(context, &plan) != kTfLiteOk) return kTfLiteError;
-  for (int i = 0; i < plan->size; ++i) {
-    const int index = plan->data[i];
-    TfLiteNode* node = nullptr;
-    TfLiteRegistration* registration = nullptr;
-    if (context->GetNodeAndRegistration(context, index, &node, &registration) != kTfLiteOk) return kTfLiteError;
-    if (is_nested(*node, *registration)) nodes->push_back(index);
-  }
-  return kTfLiteOk;
-}
-
-// One claim a node: a claim of several would run them first of all, with every weight unpacked at once.
-TfLiteStatus claim(TfLiteContext* context, int node, TfLiteDelegate* delegate) {
-  TfLiteIntArray* nodes = new_int_array(1, &node);
+TfLiteStatus claim(TfLiteContext* context, const std::vector<int>& indices, const TfLiteRegistration& registration,
+                   TfLiteDelegate* delegate) {
+  TfLiteIntArray* nodes = new_int_array(static_cast<int>(indices.size()), indices.data());
   if (nodes == nullptr) return kTfLiteError;
-  const TfLiteStatus status =
-      context->ReplaceNodeSubsetsWithDelegateKernels(context, unpack_node_registration(), nodes, delegate);
+  const TfLiteStatus status = context->ReplaceNodeSubsetsWithDelegateKernels(context, registration, nodes, delegate);
   std::free(nodes);
   return status;
 }
 
 TfLiteStatus prepare(TfLiteContext* context, TfLiteDelegate* delegate) {
   try {
-    static_cast<NqDelegate*>(delegate)->environment.session->model_loaded();
-    std::vector<int> nodes;
-    if (find_nested_nodes(context, &nodes) != kTfLiteOk) return kTfLiteError;
-    for (const int node : nodes) {
-      if (claim(context, node, delegate) != kTfLiteOk) return kTfLiteError;
+    const auto& nested = *static_cast<NqDelegate*>(delegate);
+    nested.environment.session->model_loaded();
+    Claims claims;
+    if (!plan_claims(context, nested.fuse, &claims)) return kTfLiteError;
+    for (const int node : claims.unpacked) {
+      if (claim(context, {node}, unpack_node_registration(), delegate) != kTfLiteOk) return kTfLiteError;
     }
-    return kTfLiteOk;
+    if (claims.fused.empty()) return kTfLiteOk;
+    return claim(context, claims.fused, partition_node_registration(), delegate);
   } catch (...) {
     context->ReportError(context, "nq_tflite: %s\n", status_of_current_exception().message().c_str());
     return kTfLiteError;
@@ -99,10 +108,15 @@ Status create_delegate(const char* const* keys, const char* const* values, size_
   created->data_ = &created->environment;
   created->Prepare = prepare;
   created->flags = kTfLiteDelegateFlagsAllowDynamicTensors;
-  if (Status status = select_unpack_kernel(&created->environment.kernel); !status.ok()) return status;
+  NodeEnvironment& environment = created->environment;
+  if (Status status = select_unpack_kernel(&environment.unpack); !status.ok()) return status;
+  if (Status status = select_gemm_kernel(&environment.gemm); !status.ok()) return status;
+  if (Status status = select_depthwise_kernel(&environment.depthwise); !status.ok()) return status;
+  created->fuse = should_fuse(options.fuse, *environment.gemm);
+  environment.threads = std::make_shared<ThreadPool>();
   if (!options.session) options.session = std::make_shared<Session>();
   if (Status status = options.session->attach(options.precision); !status.ok()) return status;
-  created->environment.session = std::move(options.session);
+  environment.session = std::move(options.session);
   *delegate = created.release();
   return {};
 }

@@ -2,6 +2,9 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "kernels/cpu.h"
+#include "kernels/depthwise.h"
+#include "kernels/gemm.h"
 #include "kernels/unpack.h"
 
 namespace nq {
@@ -11,47 +14,112 @@ namespace nq {
 #include "kernels/unpack_kernels.h"
 #undef NQ_UNPACK_KERNEL
 
-namespace {
+#define NQ_GEMM_KERNEL(kernel) extern const GemmKernel kernel;
+#include "kernels/gemm_kernels.h"
+#undef NQ_GEMM_KERNEL
+
+#define NQ_DEPTHWISE_KERNEL(kernel) extern const DepthwiseKernel kernel;
+#include "kernels/depthwise_kernels.h"
+#undef NQ_DEPTHWISE_KERNEL
 
 bool always() { return true; }
 
 #if defined(__x86_64__) || defined(__i386__)
 bool has_avx2() { return __builtin_cpu_supports("avx2"); }
+
+bool has_avx512vnni() {
+  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+}
 #endif
 
-constexpr UnpackKernel kKernels[] = {
+namespace {
+
+struct Isa {
+  const char* name;
+  bool (*supported)();
+};
+
+constexpr Isa kIsas[] = {
+#define NQ_ISA(name, supported) {name, supported},
+#include "kernels/isas.h"
+#undef NQ_ISA
+};
+
+constexpr UnpackKernel kUnpackKernels[] = {
 #define NQ_UNPACK_KERNEL(isa, function, supported) {isa, supported, function},
 #include "kernels/unpack_kernels.h"
 #undef NQ_UNPACK_KERNEL
 };
 
+constexpr const GemmKernel* kGemmKernels[] = {
+#define NQ_GEMM_KERNEL(kernel) &kernel,
+#include "kernels/gemm_kernels.h"
+#undef NQ_GEMM_KERNEL
+};
+
+constexpr const DepthwiseKernel* kDepthwiseKernels[] = {
+#define NQ_DEPTHWISE_KERNEL(kernel) &kernel,
+#include "kernels/depthwise_kernels.h"
+#undef NQ_DEPTHWISE_KERNEL
+};
+
+const Isa* find_isa(const char* name) {
+  for (const Isa& isa : kIsas) {
+    if (std::strcmp(isa.name, name) == 0) return &isa;
+  }
+  return nullptr;
+}
+
 std::string supported_isas() {
   std::string names;
-  for (const UnpackKernel& kernel : kKernels) {
-    if (kernel.supported()) names += (names.empty() ? "" : ", ") + std::string(kernel.isa);
+  for (const Isa& isa : kIsas) {
+    if (isa.supported()) names += (names.empty() ? "" : ", ") + std::string(isa.name);
   }
   return names;
 }
 
-}  // namespace
+const UnpackKernel& deref(const UnpackKernel& kernel) { return kernel; }
+template <typename Kernel>
+const Kernel& deref(const Kernel* kernel) {
+  return *kernel;
+}
 
-UnpackKernels unpack_kernels() { return {kKernels, sizeof(kKernels) / sizeof(kKernels[0])}; }
-
-Status select_unpack_kernel(const char* isa, const UnpackKernel** kernel) {
-  const bool any = isa == nullptr || *isa == '\0';
-  const UnpackKernel* chosen = nullptr;
-  for (const UnpackKernel& candidate : kKernels) {
-    if ((any || std::strcmp(candidate.isa, isa) == 0) && candidate.supported()) chosen = &candidate;
-  }
-  if (chosen == nullptr) {
+// The last of `kernels` that the CPU supports and whose ISA is not above the one named.
+template <typename Kernels, typename Kernel>
+Status select(const Kernels& kernels, const char* name, const Kernel** chosen) {
+  const bool any = name == nullptr || *name == '\0';
+  const Isa* limit = any ? std::end(kIsas) - 1 : find_isa(name);
+  if (limit == nullptr || (!any && !limit->supported())) {
     return error(NQ_INVALID_ARGUMENT,
-                 "NQ_ISA=%s is not an instruction set of this library on this CPU; expected one of %s", isa,
+                 "NQ_ISA=%s is not an instruction set of this library on this CPU; expected one of %s", name,
                  supported_isas().c_str());
   }
-  *kernel = chosen;
+  for (const auto& entry : kernels) {
+    const Kernel& kernel = deref(entry);
+    if (kernel.supported() && find_isa(kernel.isa) <= limit) *chosen = &kernel;
+  }
   return {};
 }
 
-Status select_unpack_kernel(const UnpackKernel** kernel) { return select_unpack_kernel(std::getenv("NQ_ISA"), kernel); }
+const char* wanted_isa() { return std::getenv("NQ_ISA"); }
+
+}  // namespace
+
+UnpackKernels unpack_kernels() { return {kUnpackKernels, std::size(kUnpackKernels)}; }
+KernelList<GemmKernel> gemm_kernels() { return {kGemmKernels, std::size(kGemmKernels)}; }
+KernelList<DepthwiseKernel> depthwise_kernels() { return {kDepthwiseKernels, std::size(kDepthwiseKernels)}; }
+
+Status select_unpack_kernel(const char* isa, const UnpackKernel** kernel) {
+  return select(kUnpackKernels, isa, kernel);
+}
+Status select_gemm_kernel(const char* isa, const GemmKernel** kernel) { return select(kGemmKernels, isa, kernel); }
+Status select_depthwise_kernel(const char* isa, const DepthwiseKernel** kernel) {
+  return select(kDepthwiseKernels, isa, kernel);
+}
+
+Status select_unpack_kernel(const UnpackKernel** kernel) { return select_unpack_kernel(wanted_isa(), kernel); }
+Status select_gemm_kernel(const GemmKernel** kernel) { return select_gemm_kernel(wanted_isa(), kernel); }
+Status select_depthwise_kernel(const DepthwiseKernel** kernel) { return select_depthwise_kernel(wanted_isa(), kernel); }
 
 }  // namespace nq

@@ -45,7 +45,7 @@ struct UnpackKernels {
 // Every kernel of this build, slowest first.
 UnpackKernels unpack_kernels();
 
-// The kernel named `isa`, or the fastest supported one if `isa` is null or empty.
+// The fastest supported kernel at or below the ISA named `isa`, or of all if that is null or empty.
 Status select_unpack_kernel(const char* isa, const UnpackKernel** kernel);
 
 // The kernel that the environment variable NQ_ISA asks for.

@@ -10,4 +10,5 @@ NQ_UNPACK_KERNEL("generic", unpack_base, always)
 #endif
 #if defined(__x86_64__) || defined(__i386__)
 NQ_UNPACK_KERNEL("avx2", unpack_avx2, has_avx2)
+NQ_UNPACK_KERNEL("avx512vnni", unpack_avx512vnni, has_avx512vnni)
 #endif

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/packed_weight.h"
+
 namespace nq {
 namespace {
 
@@ -58,19 +60,11 @@ void write_depthwise_superblock(const OptionBlock& block, uint64_t superblock, c
   }
 }
 
-PackedLevels packed_levels(const OptionBlock& block, const uint8_t* const* levels, int level, uint64_t superblock) {
-  PackedLevels packed;
-  packed.num_levels = level + 1;
-  for (int k = 0; k <= level; ++k) {
-    packed.bits[k] = block.levels[k].bits;
-    packed.data[k] = levels[k] + superblock * packed.bits[k] * kLineBytes;
-  }
-  return packed;
-}
-
 template <typename Sink>
 void write_codes(const UnpackKernel& kernel, const OptionBlock& block, const uint8_t* const* levels, int level,
                  const Sink& sink) {
+  PackedWeight weight = {block, {}, level};
+  std::copy(levels, levels + level + 1, weight.levels);
   alignas(kLineBytes) int8_t codes[kBatch * kSuperblockWeights];
   const bool matrix = block.layout == Layout::kMatrix;
   // A depthwise superblock starts at any tap, so each has a middle of its own.
@@ -78,7 +72,7 @@ void write_codes(const UnpackKernel& kernel, const OptionBlock& block, const uin
   const uint64_t total = num_superblocks(block);
   for (uint64_t first = 0; first < total; first += batch) {
     const uint64_t count = std::min(batch, total - first);
-    kernel.unpack(packed_levels(block, levels, level, first), cell_middle(block, level, first), count, codes);
+    kernel.unpack(packed_levels(weight, first), cell_middle(block, level, first), count, codes);
     for (uint64_t i = 0; i < count; ++i) {
       const auto write = matrix ? write_matrix_superblock<Sink> : write_depthwise_superblock<Sink>;
       write(block, first + i, codes + i * kSuperblockWeights, sink);
@@ -105,13 +99,14 @@ CellMiddle cell_middle(const OptionBlock& block, int level, uint64_t superblock)
   if (missing == 0) return middle;
   const uint64_t even = uint64_t{1} << (missing - 1) << (8 - block.full_bits);
   const uint64_t odd = ((uint64_t{1} << (missing - 1)) - 1) << (8 - block.full_bits);
-  for (int i = 0; i < kBlocksPerSuperblock; ++i) {
-    if (block.layout == Layout::kMatrix) {
-      middle.block[i] = (even | odd << 8) * 0x0001000100010001u;
-    } else {
-      const uint64_t tap = (superblock * kBlocksPerSuperblock + i) % block.depth;
-      middle.block[i] = (tap % 2 == 0 ? even : odd) * 0x0101010101010101u;
-    }
+  if (block.layout == Layout::kMatrix) {
+    for (uint64_t& word : middle.block) word = (even | odd << 8) * 0x0001000100010001u;
+    return middle;
+  }
+  uint64_t tap = superblock * kBlocksPerSuperblock % block.depth;
+  for (uint64_t& word : middle.block) {
+    word = (tap % 2 == 0 ? even : odd) * 0x0101010101010101u;
+    if (++tap == block.depth) tap = 0;
   }
   return middle;
 }
@@ -137,6 +132,40 @@ void write_bias(const OptionBlock& block, const uint8_t* level_data, int level, 
   const int8_t* delta = bias_deltas(block, level_data, level);
   const float step = block.levels[level].bias_step;
   for (uint32_t c = 0; c < block.channels; ++c) out[c] = bias[c] + static_cast<float>(delta[c]) * step * scale[c];
+}
+
+namespace {
+
+// Index of a block's weight in TFLite's order; false for padding.
+bool find_weight(const OptionBlock& block, uint64_t index, uint32_t byte, uint64_t* weight) {
+  if (block.layout == Layout::kDepthwise) {
+    const uint64_t channel = index / block.depth * kDepthwiseChannels + byte;
+    *weight = index % block.depth * block.channels + channel;
+    return index / block.depth * kDepthwiseChannels < block.channels && channel < block.channels;
+  }
+  const uint64_t blocks_a_row = align(block.depth, kMatrixDepth) / kDepthPerBlock;
+  const uint64_t channel = index / blocks_a_row * kMatrixChannels + byte / kDepthPerBlock;
+  const uint64_t depth = index % blocks_a_row * kDepthPerBlock + byte % kDepthPerBlock;
+  *weight = channel * block.depth + depth;
+  return channel < block.channels && depth < block.depth;
+}
+
+}  // namespace
+
+void pack_weight(const OptionBlock& block, const int8_t* weight, uint8_t* const* levels) {
+  const uint64_t superblocks = num_superblocks(block);
+  for (int k = 0; k < 2; ++k) std::memset(levels[k], 0, superblocks * 4 * kLineBytes);
+  for (uint64_t index = 0; index < superblocks * kBlocksPerSuperblock; ++index) {
+    const uint64_t line = index / 2 * kLineBytes;  // two blocks of 4 bits a line
+    const int shift = static_cast<int>(index % 2) * 4;
+    for (uint32_t byte = 0; byte < kLineBytes; ++byte) {
+      uint64_t at = 0;
+      if (!find_weight(block, index, byte, &at)) continue;
+      const auto code = static_cast<uint8_t>(weight[at]);
+      levels[0][line + byte] |= static_cast<uint8_t>((code >> 4) << shift);
+      levels[1][line + byte] |= static_cast<uint8_t>((code & 15) << shift);
+    }
+  }
 }
 
 }  // namespace nq

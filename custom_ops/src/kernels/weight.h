@@ -23,4 +23,8 @@ void write_bias(const OptionBlock& block, const uint8_t* level_data, int level, 
 void write_bias(const OptionBlock& block, const uint8_t* level_data, int level, const float* scale, const float* bias,
                 float* out);
 
+// The other way, in memory: packs an INT8 weight in TFLite's order as two levels of 4 bits, for kernels that read
+// packed weights. `block` says layout, channels and depth; `levels[k]` is 64 * 4 * num_superblocks(block) bytes.
+void pack_weight(const OptionBlock& block, const int8_t* weight, uint8_t* const* levels);
+
 }  // namespace nq

@@ -1,6 +1,7 @@
 #include "nodes/unpack_node.h"
 
 #include "kernels/weight.h"
+#include "nodes/node_calls.h"
 #include "nodes/weight_binding.h"
 
 namespace nq {
@@ -8,9 +9,10 @@ namespace {
 
 class UnpackNode {
  public:
-  UnpackNode(TfLiteContext* context, const NodeEnvironment& environment, int node_index) : environment_(environment) {
+  UnpackNode(TfLiteContext* context, const NodeEnvironment& environment, const TfLiteDelegateParams& params)
+      : environment_(environment) {
     NestedWeight weight;
-    const Status status = bind(context, node_index, &weight);
+    const Status status = bind(context, params.nodes_to_replace->data[0], &weight);
     const std::string place = "weight '" + weight.name + "'";
     member_ = environment_.session->add(context, std::move(weight), status.at(place));
   }
@@ -43,11 +45,7 @@ class UnpackNode {
   // The runtime leaves the shapes of a claimed node's outputs to the delegate.
   static Status keep_shape(TfLiteContext* context, int index) {
     TfLiteTensor& tensor = context->tensors[index];
-    TfLiteIntArray* shape = new_int_array(tensor.dims->size, tensor.dims->data);
-    if (shape == nullptr || context->ResizeTensor(context, &tensor, shape) != kTfLiteOk) {
-      return error(NQ_SYSTEM, "the runtime cannot give '%s' its shape", tensor.name == nullptr ? "" : tensor.name);
-    }
-    return {};
+    return resize(context, index, new_int_array(tensor.dims->size, tensor.dims->data));
   }
 
   void unpack(TfLiteContext* context, int level) const {
@@ -57,13 +55,13 @@ class UnpackNode {
     const auto input = [&](int index) { return static_cast<const void*>(context->tensors[index].data); };
     const auto output = [&](int index) { return context->tensors[index].data; };
     if (block.output_type == OutputType::kInt8) {
-      write_weight(*environment_.kernel, block, levels, level, static_cast<int8_t*>(output(tensors_.weight)));
+      write_weight(*environment_.unpack, block, levels, level, static_cast<int8_t*>(output(tensors_.weight)));
       if (!block.has_bias) return;
       write_bias(block, levels[level], level, static_cast<const int32_t*>(input(tensors_.bias_in)),
                  static_cast<int32_t*>(output(tensors_.bias_out)));
     } else {
       const auto* scale = static_cast<const float*>(input(tensors_.scale));
-      write_weight(*environment_.kernel, block, levels, level, scale, static_cast<float*>(output(tensors_.weight)));
+      write_weight(*environment_.unpack, block, levels, level, scale, static_cast<float*>(output(tensors_.weight)));
       if (!block.has_bias) return;
       write_bias(block, levels[level], level, scale, static_cast<const float*>(input(tensors_.bias_in)),
                  static_cast<float*>(output(tensors_.bias_out)));
@@ -75,57 +73,8 @@ class UnpackNode {
   Session::Member* member_ = nullptr;
 };
 
-TfLiteStatus report(TfLiteContext* context, const Status& status) {
-  if (status.ok()) return kTfLiteOk;
-  context->ReportError(context, "nq_tflite: %s\n", status.message().c_str());
-  return kTfLiteError;
-}
-
-// What the runtime calls. No exception may reach it.
-
-void* init(TfLiteContext* context, const char* buffer, size_t) {
-  const auto* params = reinterpret_cast<const TfLiteDelegateParams*>(buffer);
-  try {
-    const auto& environment = *static_cast<const NodeEnvironment*>(params->delegate->data_);
-    return new UnpackNode(context, environment, params->nodes_to_replace->data[0]);
-  } catch (...) {
-    report(context, status_of_current_exception());
-    return nullptr;
-  }
-}
-
-void free(TfLiteContext*, void* node) { delete static_cast<UnpackNode*>(node); }
-
-TfLiteStatus prepare(TfLiteContext* context, TfLiteNode* node) {
-  if (node->user_data == nullptr) return kTfLiteError;  // init has said why
-  try {
-    return report(context, static_cast<UnpackNode*>(node->user_data)->prepare(context));
-  } catch (...) {
-    return report(context, status_of_current_exception());
-  }
-}
-
-TfLiteStatus invoke(TfLiteContext* context, TfLiteNode* node) {
-  try {
-    static_cast<UnpackNode*>(node->user_data)->invoke(context);
-    return kTfLiteOk;
-  } catch (...) {
-    return report(context, status_of_current_exception());
-  }
-}
-
 }  // namespace
 
-TfLiteRegistration unpack_node_registration() {
-  TfLiteRegistration registration = {};
-  registration.init = init;
-  registration.free = free;
-  registration.prepare = prepare;
-  registration.invoke = invoke;
-  registration.builtin_code = kTfLiteBuiltinDelegate;
-  registration.custom_name = "NqUnpackDequant";
-  registration.version = kCustomOpVersion;
-  return registration;
-}
+TfLiteRegistration unpack_node_registration() { return node_registration<UnpackNode>("NqUnpackDequant"); }
 
 }  // namespace nq

@@ -65,32 +65,6 @@ Status check_depthwise_shape(const TfLiteTensor& tensor, const OptionBlock& bloc
                        shape_of(tensor).c_str(), block.channels, block.depth);
 }
 
-Status check_int8_scales(const TfLiteTensor& tensor, const OptionBlock& block) {
-  const auto* params = static_cast<const TfLiteAffineQuantization*>(tensor.quantization.params);
-  if (tensor.quantization.type != kTfLiteAffineQuantization || params == nullptr || params->scale == nullptr) {
-    return invalid_model("the weight has no scales; expected 1 or %u of them", block.channels);
-  }
-  const int count = params->scale->size;
-  if (count != 1 && (count < 0 || static_cast<uint32_t>(count) != block.channels)) {
-    return invalid_model("the weight has %d scales; expected 1 or %u", count, block.channels);
-  }
-  const int axis = block.layout == Layout::kMatrix ? 0 : 3;
-  if (count > 1 && params->quantized_dimension != axis) {
-    return invalid_model("the weight is quantized along dimension %d; expected %d", params->quantized_dimension, axis);
-  }
-  for (int i = 0; i < count; ++i) {
-    const float scale = params->scale->data[i];
-    if (!std::isfinite(scale) || scale <= 0) {
-      return invalid_model("scale %d of the weight is %g; expected a finite positive number", i, scale);
-    }
-  }
-  for (int i = 0; params->zero_point != nullptr && i < params->zero_point->size; ++i) {
-    const int zero_point = params->zero_point->data[i];
-    if (zero_point != 0) return invalid_model("zero point %d of the weight is %d; expected 0", i, zero_point);
-  }
-  return {};
-}
-
 Status check_float_scales(const TfLiteTensor& tensor, const OptionBlock& block) {
   if (Status status = check_constant(tensor, "the scale", kTfLiteFloat32, block.channels, sizeof(float));
       !status.ok()) {
@@ -173,6 +147,32 @@ Status bind_bias(const TfLiteContext& context, const TfLiteNode& node, const Opt
 }
 
 }  // namespace
+
+Status check_int8_scales(const TfLiteTensor& tensor, const OptionBlock& block) {
+  const auto* params = static_cast<const TfLiteAffineQuantization*>(tensor.quantization.params);
+  if (tensor.quantization.type != kTfLiteAffineQuantization || params == nullptr || params->scale == nullptr) {
+    return invalid_model("the weight has no scales; expected 1 or %u of them", block.channels);
+  }
+  const int count = params->scale->size;
+  if (count != 1 && (count < 0 || static_cast<uint32_t>(count) != block.channels)) {
+    return invalid_model("the weight has %d scales; expected 1 or %u", count, block.channels);
+  }
+  const int axis = block.layout == Layout::kMatrix ? 0 : 3;
+  if (count > 1 && params->quantized_dimension != axis) {
+    return invalid_model("the weight is quantized along dimension %d; expected %d", params->quantized_dimension, axis);
+  }
+  for (int i = 0; i < count; ++i) {
+    const float scale = params->scale->data[i];
+    if (!std::isfinite(scale) || scale <= 0) {
+      return invalid_model("scale %d of the weight is %g; expected a finite positive number", i, scale);
+    }
+  }
+  for (int i = 0; params->zero_point != nullptr && i < params->zero_point->size; ++i) {
+    const int zero_point = params->zero_point->data[i];
+    if (zero_point != 0) return invalid_model("zero point %d of the weight is %d; expected 0", i, zero_point);
+  }
+  return {};
+}
 
 Status bind_weight(const TfLiteContext& context, const TfLiteNode& node, NestedWeight* weight, TensorIndices* tensors) {
   const TfLiteTensor* output = nullptr;

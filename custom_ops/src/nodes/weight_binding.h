@@ -19,4 +19,7 @@ struct TensorIndices {
 // On failure the weight has a name still, if the operator gives it one.
 Status bind_weight(const TfLiteContext& context, const TfLiteNode& node, NestedWeight* weight, TensorIndices* tensors);
 
+// Per-channel or per-tensor scales of an INT8 weight, as FORMAT.md section 2 has them.
+Status check_int8_scales(const TfLiteTensor& tensor, const OptionBlock& block);
+
 }  // namespace nq

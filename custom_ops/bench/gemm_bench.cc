@@ -1,0 +1,155 @@
+// How fast each kernel multiplies packed weights: GMAC/s, best of several rounds, one thread.
+//
+//   gemm_bench [panel rows; default 96]
+//
+// Shapes are layers of ResNet50 and MobileNetV2; rows go to the kernel in panels, as the nodes pass them.
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <random>
+#include <vector>
+
+#include "kernels/depthwise.h"
+#include "kernels/gemm.h"
+
+namespace {
+
+using nq::PackedWeight;
+using nq::Requantization;
+
+constexpr double kSeconds = 0.03;  // of each round
+constexpr int kRounds = 5;
+constexpr int kPartBits = 5;
+
+struct Shape {
+  uint32_t depth, channels;
+  int rows;
+};
+
+constexpr Shape kMatrixShapes[] = {{64, 64, 3136},  {64, 256, 3136},  {576, 64, 3136},  {1152, 128, 784},
+                                   {512, 128, 784}, {256, 1024, 196}, {2304, 256, 196}, {4608, 512, 49},
+                                   {512, 2048, 49}, {96, 24, 3136},   {144, 32, 784},   {64, 384, 196},
+                                   {160, 960, 49},  {960, 320, 49},   {1280, 1000, 1},  {2048, 1000, 1}};
+constexpr Shape kDepthwiseShapes[] = {{9, 96, 3136}, {9, 192, 784}, {9, 384, 196}, {9, 960, 49}, {25, 240, 196}};
+
+double gigamacs(const Shape& shape, void (*run)(void*), void* context) {
+  using Clock = std::chrono::steady_clock;
+  const double macs = 1.0 * shape.depth * shape.channels * shape.rows;
+  double best = 0;
+  for (int round = 0; round < kRounds; ++round) {
+    const auto start = Clock::now();
+    std::chrono::duration<double> elapsed{};
+    int count = 0;
+    for (; elapsed.count() < kSeconds; ++count, elapsed = Clock::now() - start) run(context);
+    best = std::max(best, macs * count / elapsed.count() / 1e9);
+  }
+  return best;
+}
+
+template <typename Work>
+double gigamacs(const Shape& shape, Work work) {
+  return gigamacs(shape, [](void* context) { (*static_cast<Work*>(context))(); }, &work);
+}
+
+struct Layer {
+  Layer(nq::Layout layout, const Shape& shape) {
+    nq::OptionBlock& block = weight.block;
+    block.layout = layout;
+    block.channels = shape.channels;
+    block.depth = shape.depth;
+    block.full_bits = 8;
+    block.num_levels = 2;
+    block.levels[0].bits = kPartBits;
+    block.levels[1].bits = 8 - kPartBits;
+    std::mt19937 random(0);
+    for (int k = 0; k < 2; ++k) {
+      levels[k].resize(nq::level_bytes(block, k));
+      for (uint8_t& byte : levels[k]) byte = static_cast<uint8_t>(random());
+      weight.levels[k] = levels[k].data();
+    }
+    const size_t padded = nq::align(shape.channels, 64);
+    multiplier.assign(padded, 1e-4f);
+    bias.assign(padded, 100);
+    out.resize(size_t{shape.channels} * static_cast<size_t>(shape.rows));
+  }
+
+  Requantization requantization() const { return {multiplier.data(), 3, -128, 127}; }
+
+  PackedWeight weight;
+  std::vector<uint8_t> levels[2];
+  std::vector<float> multiplier;
+  std::vector<int32_t> bias;
+  std::vector<int8_t> out;
+};
+
+uint8_t* align_scratch(std::vector<uint8_t>* bytes, size_t size) {
+  bytes->resize(size + 63);
+  return bytes->data() + (64 - reinterpret_cast<uintptr_t>(bytes->data()) % 64) % 64;
+}
+
+double run_matrix(const nq::GemmKernel& kernel, const Shape& shape, int level, int panel) {
+  Layer layer(nq::Layout::kMatrix, shape);
+  layer.weight.level = level;
+  const size_t stride = kernel.row_bytes(shape.depth);
+  std::vector<uint8_t> rows(stride * static_cast<size_t>(shape.rows), 1), bytes;
+  uint8_t* scratch = align_scratch(&bytes, nq::gemm_scratch_bytes(shape.depth));
+  return gigamacs(shape, [&] {
+    for (int row = 0; row < shape.rows; row += panel) {
+      const auto first = static_cast<size_t>(row);
+      kernel.run(layer.weight, rows.data() + first * stride, stride, std::min(panel, shape.rows - row), 0,
+                 (shape.channels + 15) / 16, layer.bias.data(), layer.requantization(),
+                 layer.out.data() + first * shape.channels, shape.channels, scratch);
+    }
+  });
+}
+
+double run_depthwise(const nq::DepthwiseKernel& kernel, const Shape& shape, int level) {
+  Layer layer(nq::Layout::kDepthwise, shape);
+  layer.weight.level = level;
+  std::vector<int8_t> in(size_t{shape.channels} * static_cast<size_t>(shape.rows));
+  std::vector<const int8_t*> taps;
+  for (int p = 0; p < shape.rows; ++p) {
+    for (uint32_t t = 0; t < shape.depth; ++t) {
+      const size_t pixel = (static_cast<size_t>(p) + t % 3 + t / 3 * 28) % static_cast<size_t>(shape.rows);
+      taps.push_back(in.data() + pixel * shape.channels);
+    }
+  }
+  std::vector<uint8_t> bytes;
+  uint8_t* scratch = align_scratch(&bytes, nq::depthwise_scratch_bytes(shape.depth));
+  return gigamacs(shape, [&] {
+    kernel.run(layer.weight, taps.data(), shape.rows, 0, shape.channels, layer.bias.data(), layer.requantization(),
+               layer.out.data(), shape.channels, scratch);
+  });
+}
+
+template <typename Kernel, size_t kCount, typename Run>
+void print_table(const char* title, nq::KernelList<Kernel> kernels, const Shape (&shapes)[kCount], const Run& run) {
+  std::printf("%-24s", title);
+  for (const Kernel* kernel : kernels) {
+    if (kernel->supported()) std::printf(" %11s part  full", kernel->isa);
+  }
+  for (const Shape& shape : shapes) {
+    std::printf("\nK %4u  N %4u  M %4d     ", shape.depth, shape.channels, shape.rows);
+    for (const Kernel* kernel : kernels) {
+      if (kernel->supported()) std::printf(" %16.1f %5.1f", run(*kernel, shape, 0), run(*kernel, shape, 1));
+    }
+  }
+  std::printf("\n");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const int panel = argc > 1 ? std::atoi(argv[1]) : 96;
+  if (panel < 1 || panel > 4096) {
+    std::fprintf(stderr, "expected a number of rows from 1 to 4096, got '%s'\n", argv[1]);
+    return 2;
+  }
+  std::printf("8|%d, GMAC/s, panels of %d rows\n", kPartBits, panel);
+  print_table("matrix", nq::gemm_kernels(), kMatrixShapes, [&](const auto& kernel, const Shape& shape, int level) {
+    return run_matrix(kernel, shape, level, panel);
+  });
+  print_table("depthwise", nq::depthwise_kernels(), kDepthwiseShapes,
+              [](const auto& kernel, const Shape& shape, int level) { return run_depthwise(kernel, shape, level); });
+}

@@ -1,0 +1,12 @@
+// What the CPU that runs this has. Compiled without ISA flags.
+#pragma once
+
+namespace nq {
+
+bool always();
+#if defined(__x86_64__) || defined(__i386__)
+bool has_avx2();
+bool has_avx512vnni();
+#endif
+
+}  // namespace nq

@@ -1,0 +1,122 @@
+// Four taps at a time: their bytes are interleaved, which leaves the channels of the four vectors of sums in another
+// order ("mixed" below) that the final packs undo. The multiply takes an unsigned operand, the activation plus 128.
+#if defined(__AVX512VNNI__)
+#include "kernels/cpu.h"
+#include "kernels/depthwise_taps.h"
+#include "kernels/requantize_avx512.h"
+
+namespace nq {
+
+void unpack_avx512vnni(const PackedLevels& levels, const CellMiddle& middle, size_t num_superblocks, int8_t* codes);
+extern const DepthwiseKernel depthwise_avx512vnni;
+
+namespace {
+
+constexpr uint32_t kGroup = 4;  // taps
+constexpr int kVectors = 4;     // of 16 channels
+constexpr int kLaneChannels = 16;
+
+// Vector v holds, in its 128-bit lane l, channels 16 l + 4 v to 16 l + 4 v + 3.
+template <typename Number>
+void mix_channels(const Number* from, Number* to) {
+  for (int v = 0; v < kVectors; ++v) {
+    for (int i = 0; i < kLaneChannels; ++i) to[v * kLaneChannels + i] = from[i / 4 * kLaneChannels + v * 4 + i % 4];
+  }
+}
+
+struct Four {
+  __m512i of[kVectors];
+};
+
+[[gnu::always_inline]] inline Four interleave(__m512i a, __m512i b, __m512i c, __m512i d) {
+  const __m512i ab_low = _mm512_unpacklo_epi8(a, b), ab_high = _mm512_unpackhi_epi8(a, b);
+  const __m512i cd_low = _mm512_unpacklo_epi8(c, d), cd_high = _mm512_unpackhi_epi8(c, d);
+  return {{_mm512_unpacklo_epi16(ab_low, cd_low), _mm512_unpackhi_epi16(ab_low, cd_low),
+           _mm512_unpacklo_epi16(ab_high, cd_high), _mm512_unpackhi_epi16(ab_high, cd_high)}};
+}
+
+// The taps that fill up the last group have weight 0.
+void interleave_weights(const DepthwiseTile& tile, int8_t* weights) {
+  for (uint32_t t = 0; t < tile.depth; t += kGroup) {
+    __m512i taps[kGroup];
+    for (uint32_t i = 0; i < kGroup; ++i) {
+      taps[i] = t + i < tile.depth ? _mm512_loadu_si512(tile.codes + (t + i) * kLineBytes) : _mm512_setzero_si512();
+    }
+    const Four mixed = interleave(taps[0], taps[1], taps[2], taps[3]);
+    for (int v = 0; v < kVectors; ++v, weights += kLineBytes) _mm512_storeu_si512(weights, mixed.of[v]);
+  }
+}
+
+struct Mixed {
+  alignas(64) int32_t bias[kDepthwiseChannels];
+  alignas(64) float multiplier[kDepthwiseChannels];
+};
+
+[[gnu::always_inline]] inline void add_group(__m512i a, __m512i b, __m512i c, __m512i d, const int8_t* weights,
+                                             Four* sums) {
+  const Four taps = interleave(a, b, c, d);
+#pragma GCC unroll 4
+  for (int v = 0; v < kVectors; ++v) {
+    sums->of[v] = _mm512_dpbusd_epi32(sums->of[v], taps.of[v], _mm512_loadu_si512(weights + v * kLineBytes));
+  }
+}
+
+[[gnu::always_inline]] inline Four multiply_pixel(const int8_t* const* taps, uint32_t depth, uint32_t channel,
+                                                  __mmask64 mask, const int8_t* weights, const int32_t* bias) {
+  const __m512i sign = _mm512_set1_epi8(static_cast<char>(0x80));
+  const auto load = [&](uint32_t t) {
+    return _mm512_xor_si512(_mm512_maskz_loadu_epi8(mask, taps[t] + channel), sign);
+  };
+  Four sums;
+#pragma GCC unroll 4
+  for (int v = 0; v < kVectors; ++v) sums.of[v] = _mm512_loadu_si512(bias + v * kLaneChannels);
+  uint32_t t = 0;
+  for (; t + kGroup <= depth; t += kGroup, weights += kGroup * kLineBytes) {
+    add_group(load(t), load(t + 1), load(t + 2), load(t + 3), weights, &sums);
+  }
+  if (t < depth) {
+    const uint32_t last = depth - 1;
+    add_group(load(t), load(t + 1 < depth ? t + 1 : last), load(t + 2 < depth ? t + 2 : last), sign, weights, &sums);
+  }
+  return sums;
+}
+
+[[gnu::always_inline]] inline __m512i requantize_pixel(const Requantizer& requantizer, const Four& sums,
+                                                       const float* multiplier) {
+  __m512i codes[kVectors];
+#pragma GCC unroll 4
+  for (int v = 0; v < kVectors; ++v) {
+    codes[v] = requantize(requantizer, sums.of[v], _mm512_loadu_ps(multiplier + v * kLaneChannels));
+  }
+  return _mm512_packs_epi16(_mm512_packs_epi32(codes[0], codes[1]), _mm512_packs_epi32(codes[2], codes[3]));
+}
+
+void multiply(const DepthwiseTile& tile, const Requantization& requantization, int8_t* out, size_t out_stride,
+              uint8_t* scratch) {
+  Mixed mixed;
+  mix_channels(tile.bias, mixed.bias);
+  mix_channels(requantization.multiplier, mixed.multiplier);
+  auto* weights = reinterpret_cast<int8_t*>(scratch);
+  interleave_weights(tile, weights);
+  const __mmask64 mask = ~uint64_t{0} >> (kDepthwiseChannels - tile.num_channels);
+  const Requantizer requantizer = make_requantizer(requantization);
+  const int8_t* const* taps = tile.taps;
+  for (int p = 0; p < tile.num_pixels; ++p, taps += tile.depth, out += out_stride) {
+    const Four sums = multiply_pixel(taps, tile.depth, tile.first_channel, mask, weights, mixed.bias);
+    _mm512_mask_storeu_epi8(out, mask, requantize_pixel(requantizer, sums, mixed.multiplier));
+  }
+}
+
+void run(const PackedWeight& weight, const int8_t* const* taps, int num_pixels, uint32_t first_channel,
+         uint32_t num_channels, const int32_t* bias, const Requantization& requantization, int8_t* out,
+         size_t out_stride, uint8_t* scratch) {
+  run_taps({unpack_avx512vnni, multiply}, weight, taps, num_pixels, first_channel, num_channels, bias, requantization,
+           out, out_stride, scratch);
+}
+
+}  // namespace
+
+const DepthwiseKernel depthwise_avx512vnni = {"avx512vnni", has_avx512vnni, 128, run};
+
+}  // namespace nq
+#endif

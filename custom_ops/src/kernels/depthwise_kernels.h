@@ -1,0 +1,6 @@
+// Textual: NQ_DEPTHWISE_KERNEL(kernel): slowest first; dispatch takes the last one that the CPU supports.
+NQ_DEPTHWISE_KERNEL(depthwise_scalar)
+#if defined(__x86_64__) || defined(__i386__)
+NQ_DEPTHWISE_KERNEL(depthwise_avx2)
+NQ_DEPTHWISE_KERNEL(depthwise_avx512vnni)
+#endif

@@ -1,0 +1,6 @@
+// Textual: NQ_GEMM_KERNEL(kernel): slowest first; dispatch takes the last one that the CPU supports.
+NQ_GEMM_KERNEL(gemm_scalar)
+#if defined(__x86_64__) || defined(__i386__)
+NQ_GEMM_KERNEL(gemm_avx2)
+NQ_GEMM_KERNEL(gemm_avx512vnni)
+#endif

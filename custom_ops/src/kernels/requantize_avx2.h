@@ -1,0 +1,47 @@
+// Textual for files with AVX2 flags: everything has internal linkage, as in unpack_words.h.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstring>
+
+#include "kernels/requantization.h"
+
+namespace nq {
+namespace {
+
+struct Requantizer {
+  __m256 low, high;
+  __m256i zero_point;
+};
+
+inline Requantizer make_requantizer(const Requantization& requantization) {
+  const int32_t zero_point = requantization.zero_point;
+  return {_mm256_set1_ps(static_cast<float>(requantization.low - zero_point)),
+          _mm256_set1_ps(static_cast<float>(requantization.high - zero_point)), _mm256_set1_epi32(zero_point)};
+}
+
+// Values fit in int8, one in each int32.
+inline __m256i requantize(const Requantizer& requantizer, __m256i sums, const float* multiplier) {
+  __m256 scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(sums), _mm256_loadu_ps(multiplier));
+  scaled = _mm256_min_ps(_mm256_max_ps(scaled, requantizer.low), requantizer.high);
+  const __m256 rounded = _mm256_round_ps(scaled, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  return _mm256_add_epi32(_mm256_cvtps_epi32(rounded), requantizer.zero_point);
+}
+
+// Requantizes 8 channels and stores the first `count` of them.
+inline void store_channels(const Requantizer& requantizer, __m256i sums, const float* multiplier, uint32_t count,
+                           int8_t* out) {
+  const __m256i values = requantize(requantizer, sums, multiplier);
+  const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(values), _mm256_extracti128_si256(values, 1));
+  const __m128i codes = _mm_packs_epi16(words, words);
+  if (count >= 8) {
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(out), codes);
+  } else {
+    const int64_t eight = _mm_cvtsi128_si64(codes);
+    std::memcpy(out, &eight, count);
+  }
+}
+
+}  // namespace
+}  // namespace nq

@@ -1,0 +1,19 @@
+#pragma once
+
+#include <cmath>
+
+#include "kernels/requantization.h"
+
+namespace nq {
+
+// The specification. The clamp comes first, so that no value is too large for the conversion.
+inline int8_t requantize_scalar(int32_t sum, const Requantization& requantization, uint32_t channel) {
+  const float low = static_cast<float>(requantization.low - requantization.zero_point);
+  const float high = static_cast<float>(requantization.high - requantization.zero_point);
+  float scaled = static_cast<float>(sum) * requantization.multiplier[channel];
+  scaled = scaled < low ? low : scaled;
+  scaled = scaled > high ? high : scaled;
+  return static_cast<int8_t>(static_cast<int32_t>(std::nearbyint(scaled)) + requantization.zero_point);
+}
+
+}  // namespace nq

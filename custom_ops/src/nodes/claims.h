@@ -1,0 +1,36 @@
+// Which nodes of a graph the delegate claims, decided before the first claim: claims change the runtime's plan.
+#pragma once
+
+#include <vector>
+
+#include "tflite_abi.h"
+
+namespace nq {
+
+struct GraphNode {
+  int index;
+  TfLiteNode* node;
+  TfLiteRegistration* registration;
+};
+
+struct Claims {
+  // Nested operators with the only operators that read their weights, and the operators between them that the delegate
+  // has kernels for. One claim for all; the runtime cuts it into as few partitions as the rest of the graph allows.
+  std::vector<int> fused;
+  // Nested operators by themselves, unpacked for the runtime's kernels. One claim each: a claim of several independent
+  // ones would run them first of all, with every weight unpacked at once.
+  std::vector<int> unpacked;
+};
+
+bool is_nested(const GraphNode& entry);
+
+// Each node once; false if the runtime does not give it.
+bool read_nodes(TfLiteContext* context, const TfLiteIntArray& indices, std::vector<GraphNode>* nodes);
+
+// The nested operator that gives this node its weight, if it is among `nodes`.
+const GraphNode* nested_weight_of(const std::vector<GraphNode>& nodes, const TfLiteNode& node);
+
+// False if the runtime does not give its plan.
+bool plan_claims(TfLiteContext* context, bool may_fuse, Claims* claims);
+
+}  // namespace nq

@@ -1,0 +1,156 @@
+#include "nodes/consumer.h"
+
+#include <algorithm>
+
+#include "nodes/tensors.h"
+
+namespace nq {
+namespace {
+
+constexpr int32_t kConv2d = 3, kDepthwiseConv2d = 4, kFullyConnected = 9;  // TFLite's builtin operators
+constexpr int kPaddingSame = 1, kPaddingValid = 2;
+
+// The parts of TFLite's builtin_data that all runtimes have alike.
+struct ConvParams {
+  int padding, stride_w, stride_h, activation, dilation_w, dilation_h;
+};
+struct DepthwiseParams {
+  int padding, stride_w, stride_h, multiplier, activation, dilation_w, dilation_h;
+};
+struct DenseParams {
+  int activation, weights_format;
+  bool keep_num_dims;
+};
+
+Window window_of(int padding, int stride_h, int stride_w, int dilation_h, int dilation_w) {
+  Window window;
+  window.stride_h = stride_h;
+  window.stride_w = stride_w;
+  window.dilation_h = dilation_h;
+  window.dilation_w = dilation_w;
+  window.same_padding = padding == kPaddingSame;
+  return window;
+}
+
+bool read_params(const TfLiteNode& node, int32_t builtin_code, Consumer* consumer, std::string* reason) {
+  int padding = kPaddingValid;
+  if (builtin_code == kConv2d) {
+    const auto& params = *static_cast<const ConvParams*>(node.builtin_data);
+    consumer->kind = ConsumerKind::kConvolution;
+    consumer->activation = params.activation;
+    consumer->window =
+        window_of(padding = params.padding, params.stride_h, params.stride_w, params.dilation_h, params.dilation_w);
+  } else if (builtin_code == kDepthwiseConv2d) {
+    const auto& params = *static_cast<const DepthwiseParams*>(node.builtin_data);
+    consumer->kind = ConsumerKind::kDepthwise;
+    consumer->activation = params.activation;
+    consumer->window =
+        window_of(padding = params.padding, params.stride_h, params.stride_w, params.dilation_h, params.dilation_w);
+  } else {
+    const auto& params = *static_cast<const DenseParams*>(node.builtin_data);
+    if (params.weights_format != 0) return refuse(reason, "shuffled weights");
+    consumer->kind = ConsumerKind::kDense;
+    consumer->activation = params.activation;
+    consumer->keep_num_dims = params.keep_num_dims;
+  }
+  const Window& w = consumer->window;
+  if (padding != kPaddingSame && padding != kPaddingValid) return refuse(reason, "unknown padding");
+  if (std::min({w.stride_h, w.stride_w, w.dilation_h, w.dilation_w}) < 1) return refuse(reason, "stride or dilation");
+  if (consumer->activation < kActivationNone || consumer->activation > kActivationRelu6)
+    return refuse(reason, "another fused activation");
+  return true;
+}
+
+bool is_constant_bias(const TfLiteTensor* tensor, int channels) {
+  return tensor != nullptr && tensor->type == kTfLiteInt32 && is_constant(*tensor) &&
+         tensor->bytes == sizeof(int32_t) * static_cast<size_t>(channels);
+}
+
+int channels_of(const Consumer& consumer, const TfLiteTensor& weight) {
+  return weight.dims->data[consumer.kind == ConsumerKind::kDepthwise ? 3 : 0];
+}
+
+// Shapes that stay the same whatever the batch: the input's channels against the weight's.
+bool check_shapes(const Consumer& consumer, const TfLiteTensor& input, const TfLiteTensor& weight,
+                  std::string* reason) {
+  const TfLiteIntArray &in = *input.dims, &filter = *weight.dims;
+  if (consumer.kind == ConsumerKind::kDense) {
+    return (filter.size == 2 && in.size >= 1) || refuse(reason, "a dense weight of another rank than 2");
+  }
+  if (in.size != 4 || filter.size != 4) return refuse(reason, "tensors of another rank than 4");
+  if (consumer.kind == ConsumerKind::kConvolution) {
+    return filter.data[3] == in.data[3] || refuse(reason, "several groups");
+  }
+  return filter.data[3] == in.data[3] || refuse(reason, "several output channels an input channel");
+}
+
+}  // namespace
+
+bool read_consumer(const TfLiteContext& context, const TfLiteNode& node, const TfLiteRegistration& registration,
+                   int weight, int bias, Consumer* consumer, std::string* reason) {
+  const int32_t code = registration.builtin_code;
+  if (node.delegate != nullptr) return refuse(reason, "claimed by another delegate");
+  if (code != kConv2d && code != kDepthwiseConv2d && code != kFullyConnected) return refuse(reason, "another operator");
+  if (node.builtin_data == nullptr || node.inputs->size < 2 || node.outputs->size != 1 ||
+      node.inputs->data[1] != weight) {
+    return refuse(reason, "not read as the weight");
+  }
+  if (!read_params(node, code, consumer, reason)) return false;
+  consumer->input = node.inputs->data[0];
+  consumer->weight = weight;
+  consumer->bias = node.inputs->size > 2 ? node.inputs->data[2] : -1;
+  consumer->output = node.outputs->data[0];
+  const TfLiteTensor *input = tensor_at(context, consumer->input), *output = tensor_at(context, consumer->output);
+  const TfLiteTensor* filter = tensor_at(context, weight);
+  if (!is_quantized_int8(input) || !is_quantized_int8(output) || filter->type != kTfLiteInt8) {
+    return refuse(reason, "not full-int8");
+  }
+  if (!check_shapes(*consumer, *input, *filter, reason)) return false;
+  const TfLiteTensor* bias_tensor = tensor_at(context, consumer->bias);
+  if (consumer->bias >= 0 && consumer->bias != bias &&
+      !is_constant_bias(bias_tensor, channels_of(*consumer, *filter))) {
+    return refuse(reason, "a bias that is not a constant of int32");
+  }
+  return true;
+}
+
+LayerQuantization layer_quantization(const TfLiteContext& context, const Consumer& consumer) {
+  const TfLiteTensor &input = context.tensors[consumer.input], &output = context.tensors[consumer.output];
+  const auto& affine =
+      *static_cast<const TfLiteAffineQuantization*>(context.tensors[consumer.weight].quantization.params);
+  LayerQuantization quantization;
+  quantization.input_scale = input.params.scale;
+  quantization.output_scale = output.params.scale;
+  quantization.input_zero_point = input.params.zero_point;
+  quantization.output_zero_point = output.params.zero_point;
+  quantization.weight_scales.assign(affine.scale->data, affine.scale->data + affine.scale->size);
+  const ActivationRange range = activation_range(consumer.activation, output);
+  quantization.low = range.low;
+  quantization.high = range.high;
+  return quantization;
+}
+
+bool layer_geometry(const TfLiteContext& context, const Consumer& consumer, const Shape& in, Geometry* geometry) {
+  const TfLiteIntArray& filter = *context.tensors[consumer.weight].dims;
+  Geometry g;
+  g.window = consumer.window;
+  g.out_c = filter.data[consumer.kind == ConsumerKind::kDepthwise ? 3 : 0];
+  if (consumer.kind == ConsumerKind::kDense) {  // every row is a pixel
+    g.in_c = filter.data[1];
+    g.in_w = g.out_w = static_cast<int32_t>(num_elements(in) / g.in_c);
+    *geometry = g;
+    return num_elements(in) % g.in_c == 0;
+  }
+  if (in.size() != 4) return false;
+  g.window.kernel_h = filter.data[1];
+  g.window.kernel_w = filter.data[2];
+  g.batches = in[0];
+  g.in_h = in[1];
+  g.in_w = in[2];
+  g.in_c = in[3];
+  place_window(&g);
+  *geometry = g;
+  return std::min(g.out_h, g.out_w) > 0;
+}
+
+}  // namespace nq

@@ -1,0 +1,34 @@
+// The operator that reads a nested weight, as far as a fused node needs to know it.
+#pragma once
+
+#include <string>
+
+#include "layers/geometry.h"
+#include "layers/quantized_layer.h"
+#include "nodes/operator.h"
+#include "tflite_abi.h"
+
+namespace nq {
+
+enum class ConsumerKind { kConvolution, kDepthwise, kDense };
+
+struct Consumer {
+  ConsumerKind kind = ConsumerKind::kConvolution;
+  Window window;       // stride, dilation and padding; the kernel's size is the weight's
+  int activation = 0;  // TFLite's fused activation
+  bool keep_num_dims = false;
+  int input = -1, weight = -1, bias = -1, output = -1;  // tensor indices; bias may be -1
+};
+
+// Reads the operator; false with the reason where a fused node cannot take its place. `weight` and `bias` are the
+// nested operator's outputs, -1 without a bias.
+bool read_consumer(const TfLiteContext& context, const TfLiteNode& node, const TfLiteRegistration& registration,
+                   int weight, int bias, Consumer* consumer, std::string* reason);
+
+// Scales, zero points and the range of the fused activation.
+LayerQuantization layer_quantization(const TfLiteContext& context, const Consumer& consumer);
+
+// For an input of shape `in`; false if the window does not fit into it.
+bool layer_geometry(const TfLiteContext& context, const Consumer& consumer, const Shape& in, Geometry* geometry);
+
+}  // namespace nq

@@ -1,0 +1,180 @@
+#include "nodes/layer_operator.h"
+
+#include <variant>
+
+#include "kernels/weight.h"
+#include "layers/convolution.h"
+#include "layers/depthwise_convolution.h"
+#include "nodes/consumer.h"
+#include "nodes/tensors.h"
+#include "nodes/weight_binding.h"
+
+namespace nq {
+namespace {
+
+class LayerOperator : public Operator {
+ public:
+  LayerOperator(const TfLiteContext& context, const Consumer& consumer)
+      : Operator({consumer.input}, consumer.output), context_(context), consumer_(consumer) {}
+
+  Status reshape(const Shapes& shapes, Shape* output) override {
+    const Shape& in = shapes.at(consumer_.input);
+    Geometry g;
+    if (!layer_geometry(context_, consumer_, in, &g)) {
+      const char* name = context_.tensors[consumer_.weight].name;
+      return error(NQ_INVALID_MODEL, "weight '%s': its input is too small; expected room for the window",
+                   name == nullptr ? "" : name);
+    }
+    std::visit([&](auto& layer) { layer.reshape(g); }, *layer_);
+    *output = output_shape(in, g);
+    return {};
+  }
+
+ protected:
+  // `weight` must outlive the operator.
+  void build(const NodeEnvironment& environment, const NestedWeight& weight, int bias) {
+    const void* values = bias < 0 ? nullptr : context_.tensors[bias].data;
+    quantized_ = std::make_unique<QuantizedLayer>(weight, layer_quantization(context_, consumer_),
+                                                  static_cast<const int32_t*>(values));
+    if (consumer_.kind == ConsumerKind::kDepthwise) {
+      layer_ = std::make_unique<Layer>(DepthwiseConvolution(*environment.depthwise, quantized_.get()));
+    } else {
+      layer_ = std::make_unique<Layer>(Convolution(*environment.gemm, quantized_.get()));
+    }
+  }
+
+  void run_at(int level, const Pointers& tensors, ThreadPool* threads) {
+    std::visit([&](auto& layer) { layer.run(level, input(tensors, 0), output(tensors), threads); }, *layer_);
+  }
+
+ private:
+  using Operator::output;
+  using Layer = std::variant<Convolution, DepthwiseConvolution>;
+
+  Shape output_shape(const Shape& in, const Geometry& g) const {
+    if (consumer_.kind != ConsumerKind::kDense) return {g.batches, g.out_h, g.out_w, g.out_c};
+    if (!consumer_.keep_num_dims) return {g.out_w, g.out_c};
+    Shape shape = in;
+    shape.back() = g.out_c;
+    return shape;
+  }
+
+  const TfLiteContext& context_;
+  Consumer consumer_;
+  std::unique_ptr<QuantizedLayer> quantized_;
+  std::unique_ptr<Layer> layer_;
+};
+
+class NestedLayer : public LayerOperator {
+ public:
+  NestedLayer(const TfLiteContext& context, const NodeEnvironment& environment, const Consumer& consumer,
+              const TensorIndices& tensors, Session::Member* member)
+      : LayerOperator(context, consumer), session_(environment.session), member_(member) {
+    if (!member->status.ok()) return;  // the session refuses to be prepared, so nothing runs
+    build(environment, member->weight, member->weight.block.has_bias ? tensors.bias_in : consumer.bias);
+  }
+  ~NestedLayer() override { session_->remove(member_); }
+
+  void run(const Pointers& tensors, ThreadPool* threads) override {
+    const int level = session_->begin(member_);
+    run_at(level, tensors, threads);
+    session_->end(member_);
+  }
+
+ private:
+  std::shared_ptr<Session> session_;
+  Session::Member* member_;
+};
+
+class PlainLayer : public LayerOperator {
+ public:
+  PlainLayer(const TfLiteContext& context, const NodeEnvironment& environment, const Consumer& consumer,
+             const OptionBlock& block)
+      : LayerOperator(context, consumer) {
+    weight_.block = block;
+    uint8_t* levels[2];
+    for (int k = 0; k < 2; ++k) {
+      storage_[k].resize(packed_bytes(block, k));
+      levels[k] = storage_[k].data();
+      weight_.levels[k] = {storage_[k].data(), storage_[k].size()};
+    }
+    pack_weight(block, static_cast<const int8_t*>(context.tensors[consumer.weight].data), levels);
+    build(environment, weight_, consumer.bias);
+  }
+
+  void run(const Pointers& tensors, ThreadPool* threads) override { run_at(1, tensors, threads); }
+
+ private:
+  NestedWeight weight_;
+  std::vector<uint8_t> storage_[2];
+};
+
+Status bind(const TfLiteContext& context, const TfLiteNode& nested, const TfLiteNode& reader,
+            const TfLiteRegistration& registration, NestedWeight* weight, TensorIndices* tensors, Consumer* consumer) {
+  if (Status status = bind_weight(context, nested, weight, tensors); !status.ok()) return status;
+  std::string reason;
+  if (read_consumer(context, reader, registration, tensors->weight, tensors->bias_out, consumer, &reason)) return {};
+  return error(NQ_SYSTEM, "its reader changed after it was claimed: %s", reason.c_str());
+}
+
+// Two levels of 4 bits: what pack_weight makes of an INT8 weight.
+OptionBlock plain_block(const TfLiteTensor& weight, ConsumerKind kind) {
+  const TfLiteIntArray& dims = *weight.dims;
+  OptionBlock block;
+  block.layout = kind == ConsumerKind::kDepthwise ? Layout::kDepthwise : Layout::kMatrix;
+  block.output_type = OutputType::kInt8;
+  block.full_bits = 8;
+  block.num_levels = 2;
+  block.levels[0].bits = block.levels[1].bits = 4;
+  block.channels = static_cast<uint32_t>(dims.data[kind == ConsumerKind::kDepthwise ? 3 : 0]);
+  block.depth = static_cast<uint32_t>(weight.bytes) / block.channels;
+  return block;
+}
+
+bool read_plain_layer(const TfLiteContext& context, const TfLiteNode& node, const TfLiteRegistration& registration,
+                      Consumer* consumer, OptionBlock* block, std::string* reason) {
+  const TfLiteTensor* weight = node.inputs->size > 1 ? tensor_at(context, node.inputs->data[1]) : nullptr;
+  if (weight == nullptr || weight->type != kTfLiteInt8 || !is_constant(*weight) || weight->dims == nullptr) {
+    return refuse(reason, "another operator, or a weight that is not an INT8 constant");
+  }
+  if (!read_consumer(context, node, registration, node.inputs->data[1], -1, consumer, reason)) return false;
+  const int axis = consumer->kind == ConsumerKind::kDepthwise ? 3 : 0;
+  if (weight->bytes == 0 || weight->bytes >= size_t{1} << 31 || weight->dims->data[axis] < 1) {
+    return refuse(reason, "a weight without elements");
+  }
+  *block = plain_block(*weight, consumer->kind);
+  const Status scales = check_int8_scales(*weight, *block);
+  return scales.ok() || refuse(reason, scales.message().c_str());
+}
+
+}  // namespace
+
+std::unique_ptr<Operator> make_plain_layer(const TfLiteContext& context, const NodeEnvironment& environment,
+                                           const TfLiteNode& node, const TfLiteRegistration& registration,
+                                           std::string* reason) {
+  Consumer consumer;
+  OptionBlock block;
+  if (!read_plain_layer(context, node, registration, &consumer, &block, reason)) return nullptr;
+  return std::make_unique<PlainLayer>(context, environment, consumer, block);
+}
+
+bool is_plain_layer(const TfLiteContext& context, const TfLiteNode& node, const TfLiteRegistration& registration,
+                    std::string* reason) {
+  Consumer consumer;
+  OptionBlock block;
+  return read_plain_layer(context, node, registration, &consumer, &block, reason);
+}
+
+std::unique_ptr<Operator> make_layer(const TfLiteContext& context, const void* graph,
+                                     const NodeEnvironment& environment, const TfLiteNode& nested,
+                                     const TfLiteNode& reader, const TfLiteRegistration& reader_registration) {
+  NestedWeight weight;
+  TensorIndices tensors;
+  Consumer consumer;
+  const Status status = bind(context, nested, reader, reader_registration, &weight, &tensors, &consumer);
+  const std::string place = "weight '" + weight.name + "'";
+  Session::Member* member = environment.session->add(graph, std::move(weight), status.at(place));
+  return std::make_unique<NestedLayer>(context, environment, consumer, tensors, member);
+}
+
+}  // namespace nq

@@ -1,0 +1,23 @@
+// What all nodes of one delegate share.
+#pragma once
+
+#include <memory>
+
+#include "kernels/depthwise.h"
+#include "kernels/gemm.h"
+#include "kernels/unpack.h"
+#include "session/session.h"
+#include "threads/thread_pool.h"
+
+namespace nq {
+
+// What a delegate's data_ points to.
+struct NodeEnvironment {
+  std::shared_ptr<Session> session;
+  const UnpackKernel* unpack = nullptr;
+  const GemmKernel* gemm = nullptr;
+  const DepthwiseKernel* depthwise = nullptr;
+  std::shared_ptr<ThreadPool> threads;
+};
+
+}  // namespace nq

@@ -1,0 +1,68 @@
+// A step of a partition: one TFLite operator, or a nested operator together with the one that reads its weight.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "nodes/node_environment.h"
+#include "status.h"
+#include "tflite_abi.h"
+
+namespace nq {
+
+using Shape = std::vector<int32_t>;
+
+inline int64_t num_elements(const Shape& shape) {
+  int64_t count = 1;
+  for (const int32_t size : shape) count *= size;
+  return count;
+}
+
+// By tensor index: what a partition knows of its tensors beyond what the runtime does.
+using Shapes = std::map<int, Shape>;
+using Pointers = std::map<int, uint8_t*>;
+
+class Operator {
+ public:
+  Operator(std::vector<int> inputs, int output) : inputs_(std::move(inputs)), output_(output) {}
+  virtual ~Operator() = default;
+  Operator(const Operator&) = delete;
+  Operator& operator=(const Operator&) = delete;
+
+  // Tensors that it reads while it runs, constants left out, and the one that it writes.
+  const std::vector<int>& inputs() const { return inputs_; }
+  int output() const { return output_; }
+
+  // Takes the shapes of its inputs and gives the output's.
+  virtual Status reshape(const Shapes& shapes, Shape* output) = 0;
+  virtual void run(const Pointers& tensors, ThreadPool* threads) = 0;
+
+ protected:
+  const int8_t* input(const Pointers& tensors, size_t position) const {
+    return reinterpret_cast<const int8_t*>(tensors.at(inputs_[position]));
+  }
+  int8_t* output(const Pointers& tensors) const { return reinterpret_cast<int8_t*>(tensors.at(output_)); }
+
+ private:
+  std::vector<int> inputs_;
+  int output_;
+};
+
+// Null, with the reason, for an operator that stays with the runtime.
+std::unique_ptr<Operator> make_addition(const TfLiteContext& context, const TfLiteNode& node, std::string* reason);
+std::unique_ptr<Operator> make_padding(const TfLiteContext& context, const TfLiteNode& node, std::string* reason);
+std::unique_ptr<Operator> make_max_pooling(const TfLiteContext& context, const TfLiteNode& node, std::string* reason);
+
+// One of the above, or a layer whose weight is a plain INT8 constant, by TFLite's builtin code.
+std::unique_ptr<Operator> make_neighbour(const TfLiteContext& context, const NodeEnvironment& environment,
+                                         const TfLiteNode& node, const TfLiteRegistration& registration,
+                                         std::string* reason);
+
+// Whether make_neighbour would make one, at no cost.
+bool is_neighbour(const TfLiteContext& context, const TfLiteNode& node, const TfLiteRegistration& registration,
+                  std::string* reason);
+
+}  // namespace nq

@@ -1,0 +1,117 @@
+#include "nodes/partition_node.h"
+
+#include <set>
+
+#include "nodes/arena.h"
+#include "nodes/claims.h"
+#include "nodes/layer_operator.h"
+#include "nodes/node_calls.h"
+#include "nodes/operator.h"
+
+namespace nq {
+namespace {
+
+class PartitionNode {
+ public:
+  PartitionNode(TfLiteContext* context, const NodeEnvironment& environment, const TfLiteDelegateParams& params)
+      : environment_(environment) {
+    std::vector<GraphNode> graph;
+    const bool read = read_nodes(context, *params.nodes_to_replace, &graph);
+    status_ = read ? build(*context, context, graph)
+                   : error(NQ_SYSTEM, "the runtime does not give the delegate the nodes that it claimed");
+    const TfLiteIntArray& outputs = *params.output_tensors;
+    outputs_.insert(outputs.data, outputs.data + outputs.size);
+  }
+  PartitionNode(const PartitionNode&) = delete;
+  PartitionNode& operator=(const PartitionNode&) = delete;
+
+  Status prepare(TfLiteContext* context) {
+    if (!status_.ok()) return status_;
+    if (Status status = environment_.session->prepare(); !status.ok()) return status;
+    environment_.threads->resize(context->recommended_num_threads);
+    if (Status status = reshape(context); !status.ok()) return status;
+    place_tensors();
+    return {};
+  }
+
+  void invoke(TfLiteContext* context) {
+    for (auto& [index, pointer] : tensors_) {
+      if (internal_.count(index) == 0) pointer = static_cast<uint8_t*>(context->tensors[index].data);
+    }
+    for (const auto& step : steps_) step->run(tensors_, environment_.threads.get());
+  }
+
+ private:
+  Status build(const TfLiteContext& context, const void* graph, const std::vector<GraphNode>& nodes) {
+    for (const GraphNode& entry : nodes) {
+      if (is_nested(entry)) continue;  // comes with its reader
+      const GraphNode* nested = nested_weight_of(nodes, *entry.node);
+      std::string reason;
+      std::unique_ptr<Operator> step =
+          nested != nullptr ? make_layer(context, graph, environment_, *nested->node, *entry.node, *entry.registration)
+                            : make_neighbour(context, environment_, *entry.node, *entry.registration, &reason);
+      if (step == nullptr) return error(NQ_SYSTEM, "a node changed after it was claimed: %s", reason.c_str());
+      steps_.push_back(std::move(step));
+    }
+    return {};
+  }
+
+  Status reshape(TfLiteContext* context) {
+    Shapes shapes;
+    for (const auto& step : steps_) {
+      for (const int index : step->inputs()) {
+        const TfLiteIntArray& dims = *context->tensors[index].dims;
+        shapes.try_emplace(index, dims.data, dims.data + dims.size);  // from outside, unless a step has written it
+      }
+      Shape& output = shapes[step->output()];
+      if (Status status = step->reshape(shapes, &output); !status.ok()) return status;
+      if (outputs_.count(step->output()) == 0) continue;
+      const Status status =
+          resize(context, step->output(), new_int_array(static_cast<int>(output.size()), output.data()));
+      if (!status.ok()) return status;
+    }
+    shapes_ = std::move(shapes);
+    return {};
+  }
+
+  // Tensors that stay within the partition live in its arena; the runtime has the others.
+  void place_tensors() {
+    std::map<int, Lifetime> lifetimes;
+    for (int i = 0; i < static_cast<int>(steps_.size()); ++i) {
+      const int output = steps_[i]->output();
+      if (outputs_.count(output) == 0) {
+        lifetimes[output] = {static_cast<size_t>(num_elements(shapes_.at(output))), i, i};
+      }
+      for (const int input : steps_[i]->inputs()) {
+        if (const auto found = lifetimes.find(input); found != lifetimes.end()) found->second.last_step = i;
+      }
+    }
+    std::vector<Lifetime> wanted;
+    for (const auto& [index, lifetime] : lifetimes) wanted.push_back(lifetime);
+    const ArenaPlan plan = plan_arena(wanted);
+    uint8_t* base = arena_.get(plan.bytes);
+    tensors_.clear();
+    internal_.clear();
+    for (const auto& [index, shape] : shapes_) tensors_[index] = nullptr;
+    size_t position = 0;
+    for (const auto& [index, lifetime] : lifetimes) {
+      internal_.insert(index);
+      tensors_[index] = base + plan.offsets[position++];
+    }
+  }
+
+  NodeEnvironment environment_;
+  Status status_;
+  std::vector<std::unique_ptr<Operator>> steps_;
+  std::set<int> outputs_;   // what others read
+  std::set<int> internal_;  // what only the partition knows
+  Shapes shapes_;
+  Pointers tensors_;
+  Workspace arena_;
+};
+
+}  // namespace
+
+TfLiteRegistration partition_node_registration() { return node_registration<PartitionNode>("NqPartition"); }
+
+}  // namespace nq

@@ -1,0 +1,57 @@
+// Questions about TFLite tensors that several operators ask.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "tflite_abi.h"
+
+namespace nq {
+
+// TFLite's fused activations that int8 kernels have.
+enum FusedActivation { kActivationNone = 0, kActivationRelu = 1, kActivationReluN1To1 = 2, kActivationRelu6 = 3 };
+
+struct ActivationRange {
+  int8_t low, high;
+};
+
+inline const TfLiteTensor* tensor_at(const TfLiteContext& context, int index) {
+  const bool inside = index >= 0 && static_cast<size_t>(index) < context.tensors_size;
+  return inside ? &context.tensors[index] : nullptr;
+}
+
+// Quantized per tensor, with parameters that make sense.
+inline bool is_quantized_int8(const TfLiteTensor* tensor) {
+  return tensor != nullptr && tensor->type == kTfLiteInt8 && tensor->dims != nullptr && tensor->params.scale > 0 &&
+         std::isfinite(tensor->params.scale) && tensor->params.zero_point >= -128 && tensor->params.zero_point <= 127;
+}
+
+inline bool is_constant(const TfLiteTensor& tensor) {
+  return tensor.allocation_type == kTfLiteMmapRo && tensor.data != nullptr;
+}
+
+inline bool same_quantization(const TfLiteTensor& a, const TfLiteTensor& b) {
+  return a.params.scale == b.params.scale && a.params.zero_point == b.params.zero_point;
+}
+
+inline int8_t quantized(float value, const TfLiteTensor& tensor) {
+  const float code = std::round(value / tensor.params.scale) + static_cast<float>(tensor.params.zero_point);
+  return static_cast<int8_t>(std::clamp(code, -128.0f, 127.0f));
+}
+
+// Of the output's codes under a fused activation.
+inline ActivationRange activation_range(int activation, const TfLiteTensor& output) {
+  ActivationRange range{-128, 127};
+  if (activation == kActivationRelu || activation == kActivationRelu6) range.low = quantized(0.0f, output);
+  if (activation == kActivationReluN1To1) range = {quantized(-1.0f, output), quantized(1.0f, output)};
+  if (activation == kActivationRelu6) range.high = quantized(6.0f, output);
+  return range;
+}
+
+inline bool refuse(std::string* reason, const char* why) {
+  *reason = why;
+  return false;
+}
+
+}  // namespace nq

@@ -1,0 +1,151 @@
+// Every depthwise kernel of this build that the CPU supports, against a naive computation.
+#include "kernels/depthwise.h"
+
+#include <cstring>
+
+#include "check.h"
+#include "naive_layer.h"
+
+namespace {
+
+using nq::DepthwiseKernel;
+using nq::Layout;
+using nq::PackedWeight;
+using nq_test::Codes;
+using nq_test::Guarded;
+using nq_test::NaiveLayer;
+
+constexpr uint32_t kChannels[] = {1, 7, 15, 16, 17, 31, 33, 64, 65, 127, 200};
+constexpr uint32_t kDepths[] = {1, 2, 3, 4, 5, 7, 8, 9, 25, 27};
+constexpr int kPixels[] = {1, 2, 13};
+constexpr int kMostPixels = 13;
+constexpr size_t kInputPixels = 5;
+constexpr int8_t kUntouched = 0x5A;
+
+std::vector<const DepthwiseKernel*> supported_kernels() {
+  std::vector<const DepthwiseKernel*> supported;
+  for (const DepthwiseKernel* kernel : nq::depthwise_kernels()) {
+    if (kernel->supported()) supported.push_back(kernel);
+  }
+  return supported;
+}
+
+// A few pixels, the last of which ends at an closed page, and the taps that read them at random.
+struct Input {
+  Input(uint32_t channels, uint32_t depth, Codes kind, std::mt19937* random)
+      : activations(kInputPixels * channels), taps(size_t{depth} * kMostPixels) {
+    for (int8_t& activation : activations) {
+      activation = static_cast<int8_t>(static_cast<uint8_t>((*random)()));
+      if (kind == Codes::kExtreme) activation = static_cast<int8_t>(activation < 0 ? -128 : 127);
+    }
+    for (const int8_t*& tap : taps) tap = activations.data() + (*random)() % kInputPixels * channels;
+  }
+  Guarded<int8_t> activations;
+  Guarded<const int8_t*> taps;
+};
+
+std::vector<int8_t> expected_output(const NaiveLayer& layer, int level, const Input& input) {
+  std::vector<int8_t> expected;
+  for (size_t p = 0; p < kMostPixels; ++p) {
+    const int8_t* const* taps = input.taps.data() + p * layer.block.depth;
+    for (uint32_t c = 0; c < layer.block.channels; ++c) {
+      expected.push_back(layer.output(level, c, [=](uint32_t i) { return int{taps[i][c]}; }));
+    }
+  }
+  return expected;
+}
+
+// `step` channels at a time.
+void check_pixels(const DepthwiseKernel& kernel, const NaiveLayer& layer, int level, const Input& input, int num_pixels,
+                  uint32_t step, const std::vector<int8_t>& expected) {
+  const uint32_t channels = layer.block.channels, depth = layer.block.depth;
+  const PackedWeight weight = layer.weight_at(level);
+  const Guarded<int32_t> bias = layer.folded_bias(weight, kernel.sum_offset);
+  const size_t stride = channels + 3, last = static_cast<size_t>(num_pixels) - 1;
+  const Guarded<int8_t> out(last * stride + channels, kUntouched);
+  const Guarded<const int8_t*> taps(
+      std::vector<const int8_t*>(input.taps.begin(), input.taps.begin() + size_t{depth} * (last + 1)));
+  const Guarded<uint8_t> scratch(nq::depthwise_scratch_bytes(depth));
+  for (uint32_t channel = 0; channel < channels; channel += step) {
+    kernel.run(weight, taps.data(), num_pixels, channel, std::min(step, channels - channel), bias.data(),
+               layer.requantization(), out.data(), stride, scratch.data());
+  }
+  for (size_t p = 0; p <= last; ++p) {
+    CHECK_EQ(0, std::memcmp(out.data() + p * stride, expected.data() + p * channels, channels));
+    if (p == last) continue;
+    const int8_t* gap = out.data() + p * stride + channels;
+    CHECK(std::all_of(gap, gap + 3, [](int8_t byte) { return byte == kUntouched; }));
+  }
+}
+
+void check_layer(const NaiveLayer& layer, Codes kind, std::mt19937* random) {
+  const Input input(layer.block.channels, layer.block.depth, kind, random);
+  for (int level = 0; level < layer.block.num_levels; ++level) {
+    const std::vector<int8_t> expected = expected_output(layer, level, input);
+    for (const DepthwiseKernel* kernel : supported_kernels()) {
+      for (const int num_pixels : kPixels) check_pixels(*kernel, layer, level, input, num_pixels, 256, expected);
+      check_pixels(*kernel, layer, level, input, kMostPixels, 64, expected);
+    }
+  }
+}
+
+TEST(odd_shapes_of_every_nesting) {
+  std::mt19937 random(1);
+  for (const auto& bits : nq_test::all_nestings()) {
+    for (const uint32_t channels : kChannels) {
+      for (const uint32_t depth : kDepths) {
+        check_layer(NaiveLayer(Layout::kDepthwise, channels, depth, bits, Codes::kRandom, &random), Codes::kRandom,
+                    &random);
+      }
+    }
+  }
+}
+
+TEST(extreme_weights_and_activations) {
+  std::mt19937 random(2);
+  for (const auto& bits : nq_test::all_nestings()) {
+    for (const int zero_point : {-128, 0, 127}) {
+      NaiveLayer layer(Layout::kDepthwise, 65, 25, bits, Codes::kExtreme, &random);
+      layer.input_zero_point = layer.zero_point = zero_point;
+      check_layer(layer, Codes::kExtreme, &random);
+    }
+  }
+}
+
+TEST(ties_and_clamps) {
+  std::mt19937 random(3);
+  NaiveLayer layer(Layout::kDepthwise, 128, 3, {4, 4}, Codes::kRandom, &random);
+  layer.input_zero_point = 0;
+  for (uint32_t c = 0; c < 128; ++c) layer.multiplier[c] = c % 2 == 0 ? 0.5f : 1.0f / 128;
+  for (const int zero_point : {-128, 0, 127}) {
+    layer.zero_point = zero_point;
+    layer.low = -128, layer.high = 127;
+    check_layer(layer, Codes::kRandom, &random);
+    layer.low = -11, layer.high = 10;
+    check_layer(layer, Codes::kRandom, &random);
+  }
+}
+
+TEST(sums_and_products_beyond_the_output_saturate) {
+  std::mt19937 random(4);
+  NaiveLayer layer(Layout::kDepthwise, 65, 1, {6, 2}, Codes::kRandom, &random);
+  layer.input_zero_point = 0;
+  for (uint32_t c = 0; c < 65; ++c) {
+    layer.bias[c] = c % 2 == 0 ? 2147400000 : -2147400000;
+    layer.multiplier[c] = c % 3 == 0 ? 3e38f : c % 3 == 1 ? 1.0f : 1e-7f;
+  }
+  check_layer(layer, Codes::kRandom, &random);
+}
+
+TEST(selection) {
+  const DepthwiseKernel* kernel = nullptr;
+  CHECK_OK(nq::select_depthwise_kernel(nullptr, &kernel));
+  CHECK(kernel == supported_kernels().back());
+  for (const DepthwiseKernel* supported : supported_kernels()) {
+    CHECK_OK(nq::select_depthwise_kernel(supported->isa, &kernel));
+    CHECK(kernel == supported);
+  }
+  CHECK_FAILS(NQ_INVALID_ARGUMENT, "NQ_ISA=mmx is not", nq::select_depthwise_kernel("mmx", &kernel));
+}
+
+}  // namespace

@@ -1,0 +1,239 @@
+// Every matrix kernel of this build that the CPU supports, against a naive computation.
+#include "kernels/gemm.h"
+
+#include <cstring>
+
+#include "check.h"
+#include "naive_layer.h"
+
+namespace {
+
+using nq::GemmKernel;
+using nq::Layout;
+using nq::PackedWeight;
+using nq_test::Codes;
+using nq_test::Guarded;
+using nq_test::NaiveLayer;
+
+constexpr uint32_t kChannels[] = {1, 7, 15, 16, 17, 31, 33, 64, 65};
+constexpr uint32_t kDepths[] = {1, 3, 27, 31, 32, 33, 64, 147};
+constexpr int kRows[] = {1, 2, 5, 6, 12, 13, 49};
+constexpr int kMostRows = 49;
+constexpr int8_t kUntouched = 0x5A;
+
+std::vector<const GemmKernel*> supported_kernels() {
+  std::vector<const GemmKernel*> supported;
+  for (const GemmKernel* kernel : nq::gemm_kernels()) {
+    if (kernel->supported()) supported.push_back(kernel);
+  }
+  return supported;
+}
+
+std::vector<int8_t> any_activations(size_t count, Codes kind, std::mt19937* random) {
+  std::vector<int8_t> activations;
+  for (; count > 0; --count) {
+    const auto value = static_cast<int8_t>(static_cast<uint8_t>((*random)()));
+    activations.push_back(kind == Codes::kExtreme ? static_cast<int8_t>(value < 0 ? -128 : 127) : value);
+  }
+  return activations;
+}
+
+std::vector<int8_t> expected_output(const NaiveLayer& layer, int level, const std::vector<int8_t>& activations) {
+  std::vector<int8_t> expected;
+  for (const int8_t* row = activations.data(); row != activations.data() + activations.size();
+       row += layer.block.depth) {
+    for (uint32_t c = 0; c < layer.block.channels; ++c) {
+      expected.push_back(layer.output(level, c, [row](uint32_t i) { return int{row[i]}; }));
+    }
+  }
+  return expected;
+}
+
+// Rows that come in pieces, as im2col gives them, over bytes that are not zero.
+Guarded<uint8_t> prepare_rows(const GemmKernel& kernel, uint32_t depth, const std::vector<int8_t>& activations,
+                              int num_rows) {
+  const size_t row_bytes = kernel.row_bytes(depth);
+  CHECK_EQ(size_t{0}, row_bytes % 64);
+  Guarded<uint8_t> rows(row_bytes * static_cast<size_t>(num_rows), uint8_t{0xEE});
+  for (size_t r = 0; r < static_cast<size_t>(num_rows); ++r) {
+    const uint32_t cut = static_cast<uint32_t>(r * 7) % depth;
+    const auto* row = activations.data() + r * depth;
+    const Guarded<int8_t> first(std::vector<int8_t>(row, row + cut));
+    const Guarded<int8_t> second(std::vector<int8_t>(row + cut, row + depth));
+    kernel.prepare(first.data(), cut, 0, rows.data() + r * row_bytes);
+    kernel.prepare(second.data(), depth - cut, cut, rows.data() + r * row_bytes);
+    kernel.finish_row(depth, rows.data() + r * row_bytes);
+  }
+  return rows;
+}
+
+void check_rows(const GemmKernel& kernel, const NaiveLayer& layer, int level, const Guarded<uint8_t>& rows,
+                int num_rows, uint32_t step, const std::vector<int8_t>& expected) {
+  const uint32_t channels = layer.block.channels, depth = layer.block.depth, num_blocks = (channels + 15) / 16;
+  const PackedWeight weight = layer.weight_at(level);
+  const Guarded<int32_t> bias = layer.folded_bias(weight, kernel.sum_offset);
+  const size_t stride = channels + 3, last = static_cast<size_t>(num_rows) - 1;
+  const Guarded<int8_t> out(last * stride + channels, kUntouched);
+  const Guarded<uint8_t> scratch(nq::gemm_scratch_bytes(depth));
+  for (uint32_t block = 0; block < num_blocks; block += step) {
+    kernel.run(weight, rows.data(), kernel.row_bytes(depth), num_rows, block, std::min(step, num_blocks - block),
+               bias.data(), layer.requantization(), out.data(), stride, scratch.data());
+  }
+  for (size_t r = 0; r <= last; ++r) {
+    CHECK_EQ(0, std::memcmp(out.data() + r * stride, expected.data() + r * channels, channels));
+    if (r == last) continue;
+    const int8_t* gap = out.data() + r * stride + channels;
+    CHECK(std::all_of(gap, gap + 3, [](int8_t byte) { return byte == kUntouched; }));
+  }
+}
+
+void check_layer(const NaiveLayer& layer, Codes kind, std::mt19937* random) {
+  const std::vector<int8_t> activations = any_activations(size_t{layer.block.depth} * kMostRows, kind, random);
+  for (int level = 0; level < layer.block.num_levels; ++level) {
+    const std::vector<int8_t> expected = expected_output(layer, level, activations);
+    for (const GemmKernel* kernel : supported_kernels()) {
+      const Guarded<uint8_t> all = prepare_rows(*kernel, layer.block.depth, activations, kMostRows);
+      for (const int num_rows : kRows) {
+        const size_t bytes = kernel->row_bytes(layer.block.depth) * static_cast<size_t>(num_rows);
+        const Guarded<uint8_t> rows(std::vector<uint8_t>(all.begin(), all.begin() + bytes));
+        check_rows(*kernel, layer, level, rows, num_rows, 8, expected);
+      }
+      check_rows(*kernel, layer, level, all, kMostRows, 3, expected);
+    }
+  }
+}
+
+TEST(odd_shapes_of_every_nesting) {
+  std::mt19937 random(1);
+  for (const auto& bits : nq_test::all_nestings()) {
+    for (const uint32_t channels : kChannels) {
+      for (const uint32_t depth : kDepths) {
+        check_layer(NaiveLayer(Layout::kMatrix, channels, depth, bits, Codes::kRandom, &random), Codes::kRandom,
+                    &random);
+      }
+    }
+  }
+}
+
+TEST(extreme_weights_and_activations) {
+  std::mt19937 random(2);
+  for (const auto& bits : nq_test::all_nestings()) {
+    NaiveLayer layer(Layout::kMatrix, 33, 147, bits, Codes::kExtreme, &random);
+    check_layer(layer, Codes::kExtreme, &random);
+    layer.input_zero_point = layer.zero_point = -128;
+    check_layer(layer, Codes::kExtreme, &random);
+    layer.input_zero_point = layer.zero_point = 127;
+    check_layer(layer, Codes::kExtreme, &random);
+  }
+}
+
+// All products are 128 * 128, the largest, in a depth that takes one row through several pieces of scratch.
+TEST(largest_sum) {
+  std::mt19937 random(3);
+  NaiveLayer layer(Layout::kMatrix, 17, 1000, {5, 3}, Codes::kExtreme, &random);
+  std::fill(layer.codes.begin(), layer.codes.end(), int8_t{-128});
+  for (int k = 0; k < 2; ++k) {
+    const nq_test::Bytes packed = nq_test::pack_level(layer.block, k, layer.codes);
+    std::copy(packed.begin(), packed.end(), layer.levels[static_cast<size_t>(k)].begin());
+  }
+  layer.input_zero_point = 0;
+  std::fill(layer.multiplier.begin(), layer.multiplier.end(), 100.0f / (1000.0f * 128 * 128));
+  const std::vector<int8_t> activations(size_t{1000} * kMostRows, -128);
+  CHECK_EQ(103, int{expected_output(layer, 1, activations)[0]});
+  for (const GemmKernel* kernel : supported_kernels()) {
+    const Guarded<uint8_t> rows = prepare_rows(*kernel, 1000, activations, kMostRows);
+    check_rows(*kernel, layer, 1, rows, kMostRows, 2, expected_output(layer, 1, activations));
+    check_rows(*kernel, layer, 1, rows, 1, 2, expected_output(layer, 1, activations));
+  }
+}
+
+TEST(long_depth_in_one_row) {
+  std::mt19937 random(4);
+  for (const uint32_t depth : {255u, 256u, 257u, 511u, 1280u}) {
+    check_layer(NaiveLayer(Layout::kMatrix, 81, depth, {4, 4}, Codes::kRandom, &random), Codes::kRandom, &random);
+  }
+}
+
+// Sums of -20 to 20 halved: every other output is a tie.
+TEST(ties_and_clamps) {
+  std::mt19937 random(5);
+  NaiveLayer layer(Layout::kMatrix, 64, 1, {4, 4}, Codes::kRandom, &random);
+  layer.input_zero_point = 0;
+  for (uint32_t c = 0; c < 64; ++c) {
+    layer.bias[c] = static_cast<int32_t>(c) - 32;
+    layer.multiplier[c] = c % 2 == 0 ? 0.5f : 1.5f;
+  }
+  for (const int zero_point : {-128, -1, 0, 1, 127}) {
+    layer.zero_point = zero_point;
+    layer.low = -128, layer.high = 127;
+    check_layer(layer, Codes::kRandom, &random);
+    layer.low = -11, layer.high = 10;
+    check_layer(layer, Codes::kRandom, &random);
+  }
+  CHECK_EQ(0, int{[&] {
+             layer.zero_point = 0;
+             return layer.requantized(1, 0);
+           }()});
+}
+
+TEST(sums_and_products_beyond_the_output_saturate) {
+  std::mt19937 random(6);
+  NaiveLayer layer(Layout::kMatrix, 33, 1, {6, 2}, Codes::kRandom, &random);
+  layer.input_zero_point = 0;
+  for (uint32_t c = 0; c < 33; ++c) {
+    layer.bias[c] = c % 2 == 0 ? 2147400000 : -2147400000;
+    layer.multiplier[c] = c % 3 == 0 ? 3e38f : c % 3 == 1 ? 1.0f : 1e-7f;
+  }
+  check_layer(layer, Codes::kRandom, &random);
+}
+
+TEST(channel_sums_leave_padding_out) {
+  std::mt19937 random(7);
+  for (const Layout layout : {Layout::kMatrix, Layout::kDepthwise}) {
+    for (const uint32_t channels : kChannels) {
+      for (const uint32_t depth : kDepths) {
+        const NaiveLayer layer(layout, channels, depth, {5, 3}, Codes::kRandom, &random);
+        for (int level = 0; level < 2; ++level) {
+          const Guarded<int32_t> sums((size_t{channels} + 63) / 64 * 64, -1);
+          nq::channel_sums(layer.weight_at(level), sums.data());
+          for (uint32_t c = 0; c < sums.size(); ++c) {
+            int expected = 0;
+            for (uint32_t i = 0; c < channels && i < depth; ++i) expected += layer.weight(level, c, i);
+            CHECK_EQ(expected, sums[c]);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(selection) {
+  const GemmKernel* kernel = nullptr;
+  for (const char* any : {static_cast<const char*>(nullptr), ""}) {
+    CHECK_OK(nq::select_gemm_kernel(any, &kernel));
+    CHECK(kernel == supported_kernels().back());
+  }
+  for (const GemmKernel* supported : supported_kernels()) {
+    CHECK_OK(nq::select_gemm_kernel(supported->isa, &kernel));
+    CHECK(kernel == supported);
+  }
+  CHECK_FAILS(NQ_INVALID_ARGUMENT, "NQ_ISA=mmx is not", nq::select_gemm_kernel("mmx", &kernel));
+}
+
+// A name of one kind of kernel selects the best of the others at or below it.
+TEST(every_name_selects_all_kinds) {
+  const GemmKernel* kernel = nullptr;
+  const nq::UnpackKernel* unpack = nullptr;
+  for (const nq::UnpackKernel& supported : nq::unpack_kernels()) {
+    if (supported.supported()) CHECK_OK(nq::select_gemm_kernel(supported.isa, &kernel));
+  }
+  for (const GemmKernel* supported : supported_kernels()) CHECK_OK(nq::select_unpack_kernel(supported->isa, &unpack));
+  CHECK_OK(nq::select_unpack_kernel("scalar", &unpack));
+  CHECK_EQ(std::string("scalar"), unpack->isa);
+#if defined(__SSE2__)
+  CHECK_OK(nq::select_gemm_kernel("sse2", &kernel));
+  CHECK_EQ(std::string("scalar"), kernel->isa);
+#endif
+}
+
+}  // namespace

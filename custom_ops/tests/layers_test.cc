@@ -1,0 +1,166 @@
+// Convolutions against a direct computation from FORMAT.md and TFLite's definition: window, padding and threads. What
+// is inside a channel tile is gemm_test's and depthwise_test's business.
+#include <cmath>
+
+#include "check.h"
+#include "kernels/weight.h"
+#include "layers/addition.h"
+#include "layers/convolution.h"
+#include "layers/depthwise_convolution.h"
+#include "naive_format.h"
+
+namespace {
+
+using nq::Geometry;
+
+struct TestLayer {
+  TestLayer(const Geometry& g, bool depthwise, std::mt19937* random) : geometry(g) {
+    const uint32_t taps = static_cast<uint32_t>(g.window.kernel_h * g.window.kernel_w);
+    nq::OptionBlock& block = weight.block;
+    block.layout = depthwise ? nq::Layout::kDepthwise : nq::Layout::kMatrix;
+    block.full_bits = 8;
+    block.num_levels = 2;
+    block.levels[0].bits = block.levels[1].bits = 4;
+    block.channels = static_cast<uint32_t>(g.out_c);
+    block.depth = depthwise ? taps : taps * static_cast<uint32_t>(g.in_c);
+    codes.resize(size_t{block.channels} * block.depth);
+    for (int8_t& code : codes) code = static_cast<int8_t>((*random)() % 255 - 127);
+    uint8_t* levels[2];
+    for (int k = 0; k < 2; ++k) {
+      storage[k].resize(nq::packed_bytes(block, k));
+      weight.levels[k] = {storage[k].data(), storage[k].size()};
+      levels[k] = storage[k].data();
+    }
+    nq::pack_weight(block, codes.data(), levels);
+    for (int c = 0; c < g.out_c; ++c) bias.push_back(static_cast<int32_t>((*random)() % 2000) - 1000);
+    quantization.input_scale = 0.02f;
+    quantization.output_scale = 0.9f;
+    quantization.input_zero_point = -7;
+    quantization.output_zero_point = 4;
+    quantization.low = -100;
+    quantization.weight_scales = {0.03f};
+    input.resize(static_cast<size_t>(g.batches) * g.in_h * g.in_w * g.in_c);
+    for (int8_t& value : input) value = static_cast<int8_t>((*random)());
+  }
+
+  int weight_at(int c, int tap, int in_c) const {
+    const auto depth = static_cast<int>(weight.block.depth);
+    if (weight.block.layout == nq::Layout::kDepthwise) return codes[static_cast<size_t>(tap * geometry.out_c + c)];
+    return codes[static_cast<size_t>(c * depth + tap * geometry.in_c + in_c)];
+  }
+
+  // Full-bit, by the definition of a convolution.
+  int8_t expected(int batch, int y, int x, int c) const {
+    const Geometry& g = geometry;
+    const bool depthwise = weight.block.layout == nq::Layout::kDepthwise;
+    int64_t sum = bias[static_cast<size_t>(c)];
+    for (int tap = 0; tap < g.window.kernel_h * g.window.kernel_w; ++tap) {
+      const int in_y = y * g.window.stride_h - g.pad_top + tap / g.window.kernel_w * g.window.dilation_h;
+      const int in_x = x * g.window.stride_w - g.pad_left + tap % g.window.kernel_w * g.window.dilation_w;
+      if (in_y < 0 || in_y >= g.in_h || in_x < 0 || in_x >= g.in_w) continue;
+      const int8_t* pixel = input.data() + ((static_cast<size_t>(batch) * g.in_h + in_y) * g.in_w + in_x) * g.in_c;
+      for (int i = depthwise ? c : 0; i < (depthwise ? c + 1 : g.in_c); ++i) {
+        sum += int64_t{pixel[i] - quantization.input_zero_point} * weight_at(c, tap, i);
+      }
+    }
+    const float multiplier = quantization.input_scale * quantization.weight_scales[0] / quantization.output_scale;
+    const float code = std::nearbyint(static_cast<float>(sum) * multiplier) + 4.0f;
+    return static_cast<int8_t>(std::min(std::max(code, -100.0f), 127.0f));
+  }
+
+  Geometry geometry;
+  nq::NestedWeight weight;
+  std::vector<uint8_t> storage[2];
+  std::vector<int8_t> codes, input;
+  std::vector<int32_t> bias;
+  nq::LayerQuantization quantization;
+};
+
+template <typename Layer, typename Kernel>
+void check_layer(const Geometry& g, const Kernel& kernel, bool depthwise, std::mt19937* random) {
+  const TestLayer test(g, depthwise, random);
+  nq::QuantizedLayer quantized(test.weight, test.quantization, test.bias.data());
+  Layer layer(kernel, &quantized);
+  layer.reshape(g);
+  nq::ThreadPool pool;
+  for (const int threads : {1, 2, 3}) {
+    pool.resize(threads);
+    std::vector<int8_t> output(static_cast<size_t>(g.pixels()) * g.out_c);
+    layer.run(1, test.input.data(), output.data(), &pool);
+    size_t at = 0;
+    for (int batch = 0; batch < g.batches; ++batch) {
+      for (int pixel = 0; pixel < g.out_h * g.out_w; ++pixel) {
+        for (int c = 0; c < g.out_c; ++c, ++at) {
+          CHECK_EQ(int{test.expected(batch, pixel / g.out_w, pixel % g.out_w, c)}, int{output[at]});
+        }
+      }
+    }
+  }
+}
+
+Geometry make_geometry(std::mt19937* random, bool depthwise) {
+  const auto pick = [random](int from, int to) { return from + static_cast<int>((*random)() % (to - from + 1)); };
+  Geometry g;
+  do {
+    g.window = {pick(1, 4), pick(1, 4), pick(1, 3), pick(1, 3), pick(1, 2), pick(1, 2), pick(0, 1) == 1};
+    g.batches = pick(1, 2);
+    g.in_h = pick(1, 9);
+    g.in_w = pick(1, 9);
+    g.in_c = pick(1, depthwise ? 70 : 12);
+    g.out_c = depthwise ? g.in_c : pick(1, 40);
+    nq::place_window(&g);
+  } while (g.out_h < 1 || g.out_w < 1);
+  return g;
+}
+
+TEST(convolutions_of_every_geometry) {
+  std::mt19937 random(5);
+  for (const nq::GemmKernel* kernel : nq::gemm_kernels()) {
+    if (!kernel->supported()) continue;
+    for (int i = 0; i < 60; ++i) check_layer<nq::Convolution>(make_geometry(&random, false), *kernel, false, &random);
+  }
+}
+
+TEST(depthwise_convolutions_of_every_geometry) {
+  std::mt19937 random(6);
+  for (const nq::DepthwiseKernel* kernel : nq::depthwise_kernels()) {
+    if (!kernel->supported()) continue;
+    for (int i = 0; i < 60; ++i) {
+      check_layer<nq::DepthwiseConvolution>(make_geometry(&random, true), *kernel, true, &random);
+    }
+  }
+}
+
+TEST(many_panels_and_few) {
+  std::mt19937 random(7);
+  nq::Geometry g;
+  g.window.kernel_h = g.window.kernel_w = 3;
+  g.window.same_padding = true;
+  g.in_h = 30, g.in_w = 31, g.in_c = 5, g.out_c = 20;
+  nq::place_window(&g);
+  const nq::GemmKernel* kernel = nullptr;
+  CHECK_OK(nq::select_gemm_kernel(nullptr, &kernel));
+  check_layer<nq::Convolution>(g, *kernel, false, &random);
+}
+
+TEST(additions_are_those_of_real_numbers) {
+  for (const float scale : {0.4f, 1.0f, 3.0f}) {
+    nq::Addition addition;
+    CHECK(addition.set({scale, 3}, {0.7f, -9}, 5, -120, 119));
+    std::vector<int8_t> a, b;
+    for (int i = -128; i < 128; ++i) {
+      for (int j = -128; j < 128; j += 5) a.push_back(static_cast<int8_t>(i)), b.push_back(static_cast<int8_t>(j));
+    }
+    std::vector<int8_t> out(a.size());
+    addition.run(a.data(), b.data(), a.size(), out.data());
+    for (size_t i = 0; i < a.size(); ++i) {
+      const double exact = scale * (a[i] - 3.0) + 0.7 * (b[i] + 9.0) + 5.0;
+      CHECK(std::abs(std::min(std::max(exact, -120.0), 119.0) - out[i]) <= 0.501);
+    }
+  }
+  nq::Addition addition;
+  CHECK(!addition.set({300.0f, 0}, {1.0f, 0}, 0, -128, 127));
+  CHECK(!addition.set({1.0f, 0}, {0.0001f, 0}, 0, -128, 127));
+}
+
+}  // namespace

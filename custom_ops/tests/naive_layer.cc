@@ -1,0 +1,75 @@
+#include "naive_layer.h"
+
+#include <cmath>
+
+namespace nq_test {
+namespace {
+
+size_t pad(uint32_t channels) { return (size_t{channels} + 63) / 64 * 64; }
+
+int8_t any_code(int full_bits, Codes codes, std::mt19937* random) {
+  const int limit = 1 << (full_bits - 1);
+  const auto q = codes == Codes::kExtreme ? ((*random)() % 2 == 0 ? -limit : limit - 1)
+                                          : static_cast<int>((*random)() % (2u * static_cast<unsigned>(limit))) - limit;
+  return static_cast<int8_t>(q * (1 << (8 - full_bits)));
+}
+
+// Some channels have ties in every other output, some saturate.
+float any_multiplier(uint32_t c, uint32_t depth, std::mt19937* random) {
+  if (c % 8 == 3) return 0.5f;
+  if (c % 8 == 5) return 1.0f / 1024;
+  const float spread = 40.0f / (5000.0f * std::sqrt(static_cast<float>(depth)));
+  return spread * (0.5f + static_cast<float>((*random)() % 1024) / 1024);
+}
+
+}  // namespace
+
+std::vector<std::vector<int>> all_nestings() {
+  std::vector<std::vector<int>> nestings = {{4, 2, 2}};
+  for (int full_bits = nq::kMinFullBits; full_bits <= nq::kMaxFullBits; ++full_bits) {
+    for (int part_bits = nq::kMinBaseBits; part_bits < full_bits; ++part_bits) {
+      nestings.push_back({part_bits, full_bits - part_bits});
+    }
+  }
+  return nestings;
+}
+
+NaiveLayer::NaiveLayer(nq::Layout layout, uint32_t channels, uint32_t depth, const std::vector<int>& bits,
+                       Codes code_kind, std::mt19937* random)
+    : block(make_block(layout, channels, depth, bits)), multiplier(pad(channels), 1.0f) {
+  for (size_t n = 0; n < size_t{channels} * depth; ++n) codes.push_back(any_code(block.full_bits, code_kind, random));
+  for (int k = 0; k < block.num_levels; ++k) levels.emplace_back(pack_level(block, k, codes));
+  for (uint32_t c = 0; c < channels; ++c) {
+    bias.push_back(static_cast<int32_t>((*random)() % 4001) - 2000);
+    multiplier[c] = any_multiplier(c, depth, random);
+  }
+}
+
+nq::PackedWeight NaiveLayer::weight_at(int level) const {
+  nq::PackedWeight weight;
+  weight.block = block;
+  weight.level = level;
+  for (size_t k = 0; k <= static_cast<size_t>(level); ++k) weight.levels[k] = levels[k].data();
+  return weight;
+}
+
+int NaiveLayer::weight(int level, uint32_t c, uint32_t i) const {
+  return value_at_level(block, level, codes[size_t{c} * block.depth + i], i);
+}
+
+Guarded<int32_t> NaiveLayer::folded_bias(const nq::PackedWeight& packed, int32_t sum_offset) const {
+  Guarded<int32_t> folded(pad(block.channels));
+  nq::channel_sums(packed, folded.data());
+  for (uint32_t c = 0; c < block.channels; ++c) folded[c] = bias[c] - (input_zero_point + sum_offset) * folded[c];
+  return folded;
+}
+
+int8_t NaiveLayer::requantized(int64_t sum, uint32_t c) const {
+  const double scaled = static_cast<double>(static_cast<float>(sum) * multiplier[c]);
+  double rounded = std::floor(scaled);
+  const double above = scaled - rounded;
+  if (above > 0.5 || (above == 0.5 && std::fmod(rounded, 2.0) != 0)) rounded += 1;
+  return static_cast<int8_t>(std::min<double>(std::max<double>(rounded + zero_point, low), high));
+}
+
+}  // namespace nq_test
