@@ -263,6 +263,13 @@ def all_outputs(
     return [np.array(interpreter.get_tensor(d["index"])) for d in interpreter.get_output_details()]
 
 
+def prepare_for(runtime: str, path: Path, shape: tuple[int, ...]) -> None:
+    """Resizes the input; XNNPACK, which would be the first to complain, is kept out."""
+    interpreter = nq.Interpreter(path, runtime=runtime, fuse=True, **builtin_kernels(runtime))
+    interpreter.resize_tensor_input(interpreter.get_input_details()[0]["index"], shape)
+    interpreter.allocate_tensors()
+
+
 def allocated_weights(runtime: str, path: Path, *, fuse: bool) -> int:
     """How many weight tensors the runtime has given memory."""
     interpreter = nq.Interpreter(path, runtime=runtime, fuse=fuse)

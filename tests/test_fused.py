@@ -102,3 +102,8 @@ def test_the_weight_between_fused_nodes_is_never_allocated(
     unpacked = litert(jobs.allocated_weights, tmp_path / "nested.tflite", fuse=False)
     assert fused == 0
     assert unpacked == len(nq.inspect_file(tmp_path / "nested.tflite").weights)
+
+
+def test_an_input_of_other_channels_is_refused(litert: Any, nested_dir: Path) -> None:
+    with pytest.raises(RuntimeError, match="another shape; expected its channels"):
+        litert(jobs.prepare_for, nested_dir / "int8_8_5.tflite", (1, 16, 16, 4))

@@ -9,6 +9,8 @@ namespace {
 
 constexpr int32_t kConv2d = 3, kDepthwiseConv2d = 4, kFullyConnected = 9;  // TFLite's builtin operators
 constexpr int kPaddingSame = 1, kPaddingValid = 2;
+// Of strides, dilations and kernel sizes, so that their products stay within int32.
+constexpr int kMaxStep = 1 << 14;
 
 // The parts of TFLite's builtin_data that all runtimes have alike.
 struct ConvParams {
@@ -55,7 +57,8 @@ bool read_params(const TfLiteNode& node, int32_t builtin_code, Consumer* consume
   }
   const Window& w = consumer->window;
   if (padding != kPaddingSame && padding != kPaddingValid) return refuse(reason, "unknown padding");
-  if (std::min({w.stride_h, w.stride_w, w.dilation_h, w.dilation_w}) < 1) return refuse(reason, "stride or dilation");
+  const auto [least, greatest] = std::minmax({w.stride_h, w.stride_w, w.dilation_h, w.dilation_w});
+  if (least < 1 || greatest > kMaxStep) return refuse(reason, "stride or dilation out of range");
   if (consumer->activation < kActivationNone || consumer->activation > kActivationRelu6)
     return refuse(reason, "another fused activation");
   return true;
@@ -78,6 +81,7 @@ bool check_shapes(const Consumer& consumer, const TfLiteTensor& input, const TfL
     return (filter.size == 2 && in.size >= 1) || refuse(reason, "a dense weight of another rank than 2");
   }
   if (in.size != 4 || filter.size != 4) return refuse(reason, "tensors of another rank than 4");
+  if (std::max(filter.data[1], filter.data[2]) > kMaxStep) return refuse(reason, "a filter out of range");
   if (consumer.kind == ConsumerKind::kConvolution) {
     return filter.data[3] == in.data[3] || refuse(reason, "several groups");
   }
@@ -141,7 +145,7 @@ bool layer_geometry(const TfLiteContext& context, const Consumer& consumer, cons
     *geometry = g;
     return num_elements(in) % g.in_c == 0;
   }
-  if (in.size() != 4) return false;
+  if (in.size() != 4 || in[3] != filter.data[3]) return false;
   g.window.kernel_h = filter.data[1];
   g.window.kernel_w = filter.data[2];
   g.batches = in[0];

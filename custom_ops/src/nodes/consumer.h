@@ -28,7 +28,7 @@ bool read_consumer(const TfLiteContext& context, const TfLiteNode& node, const T
 // Scales, zero points and the range of the fused activation.
 LayerQuantization layer_quantization(const TfLiteContext& context, const Consumer& consumer);
 
-// For an input of shape `in`; false if the window does not fit into it.
+// For an input of shape `in`; false if that has other channels than the weight, or no room for the window.
 bool layer_geometry(const TfLiteContext& context, const Consumer& consumer, const Shape& in, Geometry* geometry);
 
 }  // namespace nq

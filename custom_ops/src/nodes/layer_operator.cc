@@ -22,7 +22,8 @@ class LayerOperator : public Operator {
     Geometry g;
     if (!layer_geometry(context_, consumer_, in, &g)) {
       const char* name = context_.tensors[consumer_.weight].name;
-      return error(NQ_INVALID_MODEL, "weight '%s': its input is too small; expected room for the window",
+      return error(NQ_INVALID_MODEL,
+                   "weight '%s': its input has another shape; expected its channels, and room for the window",
                    name == nullptr ? "" : name);
     }
     std::visit([&](auto& layer) { layer.reshape(g); }, *layer_);

@@ -11,6 +11,8 @@ namespace {
 
 constexpr int32_t kAdd = 0, kMaxPool2d = 17, kPad = 34;  // TFLite's builtin operators
 
+constexpr int kMaxWindow = 1 << 14;  // so that products of sizes and strides stay within int32
+
 struct AddParams {
   int activation;
 };
@@ -205,7 +207,8 @@ std::unique_ptr<Operator> make_max_pooling(const TfLiteContext& context, const T
   const auto& params = *static_cast<const PoolParams*>(node.builtin_data);
   const bool known = (params.padding == 1 || params.padding == 2) && params.activation >= kActivationNone &&
                      params.activation <= kActivationRelu6;
-  if (!known || std::min({params.stride_w, params.stride_h, params.filter_w, params.filter_h}) < 1) {
+  const auto [least, greatest] = std::minmax({params.stride_w, params.stride_h, params.filter_w, params.filter_h});
+  if (!known || least < 1 || greatest > kMaxWindow) {
     return stays(reason, "stride, filter or activation");
   }
   if (!same_quantization(in, out) || in.dims->size != 4 || is_constant(in)) return stays(reason, "scales");
