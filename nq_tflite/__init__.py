@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from nq_tflite.errors import NqError
+from nq_tflite.errors import MissingPackageError, NqError
 from nq_tflite.interpreter import Interpreter, Switch
 from nq_tflite.spec import Nesting
 from nq_tflite.version import __version__
@@ -31,6 +31,14 @@ _LATER = {"convert": "conversion", "extract": "extraction", "inspect_file": "rep
 def __getattr__(name: str) -> Any:
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
+    try:
+        value = getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
+    except ModuleNotFoundError as error:
+        raise MissingPackageError(
+            f"nq.{name}",
+            expected=f"the package {error.name}",
+            got="none installed",
+            fix="A device does not need it; elsewhere: pip install 'nq-tflite[convert]'.",
+        ) from error
     globals()[name] = value
     return value

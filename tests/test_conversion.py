@@ -292,6 +292,16 @@ def test_extract_refuses_stock_models_and_unknown_precisions(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_device_install_says_what_conversion_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise ModuleNotFoundError(f"No module named {name!r}", name="flatbuffers")
+
+    monkeypatch.setattr(nq.importlib, "import_module", missing)
+    monkeypatch.delitem(vars(nq), "extract", raising=False)
+    with pytest.raises(MissingPackageError, match="the package flatbuffers"):
+        _ = nq.extract
+
+
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch, mixed_model: Any, tmp_path: Path) -> None:
     from nq_tflite import keras_export
 
