@@ -111,12 +111,11 @@ def read_nested(source: str | os.PathLike[str] | bytes) -> NestedFile:
     Raises:
         FormatError: not a flatbuffer, not nested, or a broken rule.
     """
-    data = source if isinstance(source, bytes) else None
     file = fb.read_model(source)
     tables = [m.buffer for m in file.model.metadata or [] if fb.text(m.name) == METADATA_NAME]
     if len(tables) != 1 or tables[0] >= len(file.model.buffers) or file.model.buffers[tables[0]].data is None:
         raise FormatError(
-            "model content" if data is not None else os.fspath(source),  # type: ignore[arg-type]
+            "model content" if isinstance(source, bytes) else os.fspath(source),
             expected=f"a nested model (metadata {METADATA_NAME})",
             got="a stock model" if not tables else f"{len(tables)} tables",
             fix="Make one with nq.convert or nq-tflite convert.",

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
@@ -248,13 +249,13 @@ def all_outputs(
     runtime: str, path: Path, inputs: np.ndarray, *, precision: Any = None, threads: int = 1, isa: str = ""
 ) -> list[np.ndarray]:
     """Every output of a stock model (no precision) or of a nested one, XNNPACK on; [] if the machine lacks the ISA."""
-    os.environ["NQ_ISA"] = isa
-    if not native.load_library().nq_isa():
-        return []
-    if precision is None:
-        interpreter = load_runtime(runtime).interpreter(str(path), num_threads=threads)
-    else:
-        interpreter = nq.Interpreter(path, runtime=runtime, precision=precision, num_threads=threads, fuse=True)
+    with mock.patch.dict(os.environ, {"NQ_ISA": isa}):
+        if not native.load_library().nq_isa():
+            return []
+        if precision is None:
+            interpreter = load_runtime(runtime).interpreter(str(path), num_threads=threads)
+        else:
+            interpreter = nq.Interpreter(path, runtime=runtime, precision=precision, num_threads=threads, fuse=True)
     source = interpreter.get_input_details()[0]
     interpreter.resize_tensor_input(source["index"], inputs.shape)
     interpreter.allocate_tensors()

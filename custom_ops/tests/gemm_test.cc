@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "check.h"
+#include "kernels/weight.h"
 #include "naive_layer.h"
 
 namespace {

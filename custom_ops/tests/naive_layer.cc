@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "kernels/weight.h"
+
 namespace nq_test {
 namespace {
 

@@ -17,7 +17,4 @@ struct PackedWeight {
 // The levels in use from a superblock on.
 PackedLevels packed_levels(const PackedWeight& weight, uint64_t superblock);
 
-// sum(w) of every channel over its depth, without padding; the channels up to a multiple of 64 get 0.
-void channel_sums(const PackedWeight& weight, int32_t* sums);
-
 }  // namespace nq

@@ -4,9 +4,10 @@
 #include <cmath>
 #include <limits>
 
-#include "kernels/packed_weight.h"
-
 namespace nq {
+
+void unpack_base(const PackedLevels& levels, const CellMiddle& middle, size_t num_superblocks, int8_t* codes);
+
 namespace {
 
 constexpr uint64_t kBatch = 8;  // superblocks unpacked at a time, so that codes stay in the L1 cache
@@ -25,6 +26,13 @@ struct Float32Sink {
   const float* scale;
   void operator()(const int8_t* codes, size_t count, size_t offset, uint32_t channel, uint32_t step) const {
     for (size_t i = 0; i < count; ++i) out[offset + i] = static_cast<float>(codes[i]) * scale[channel + i * step];
+  }
+};
+
+struct SumSink {
+  int32_t* sums;
+  void operator()(const int8_t* codes, size_t count, size_t, uint32_t channel, uint32_t step) const {
+    for (size_t i = 0; i < count; ++i) sums[channel + i * step] += codes[i];
   }
 };
 
@@ -61,8 +69,7 @@ void write_depthwise_superblock(const OptionBlock& block, uint64_t superblock, c
 }
 
 template <typename Sink>
-void write_codes(const UnpackKernel& kernel, const OptionBlock& block, const uint8_t* const* levels, int level,
-                 const Sink& sink) {
+void write_codes(UnpackFn unpack, const OptionBlock& block, const uint8_t* const* levels, int level, const Sink& sink) {
   PackedWeight weight = {block, {}, level};
   std::copy(levels, levels + level + 1, weight.levels);
   alignas(kLineBytes) int8_t codes[kBatch * kSuperblockWeights];
@@ -72,7 +79,7 @@ void write_codes(const UnpackKernel& kernel, const OptionBlock& block, const uin
   const uint64_t total = num_superblocks(block);
   for (uint64_t first = 0; first < total; first += batch) {
     const uint64_t count = std::min(batch, total - first);
-    kernel.unpack(packed_levels(weight, first), cell_middle(block, level, first), count, codes);
+    unpack(packed_levels(weight, first), cell_middle(block, level, first), count, codes);
     for (uint64_t i = 0; i < count; ++i) {
       const auto write = matrix ? write_matrix_superblock<Sink> : write_depthwise_superblock<Sink>;
       write(block, first + i, codes + i * kSuperblockWeights, sink);
@@ -113,12 +120,12 @@ CellMiddle cell_middle(const OptionBlock& block, int level, uint64_t superblock)
 
 void write_weight(const UnpackKernel& kernel, const OptionBlock& block, const uint8_t* const* levels, int level,
                   int8_t* out) {
-  write_codes(kernel, block, levels, level, Int8Sink{out});
+  write_codes(kernel.unpack, block, levels, level, Int8Sink{out});
 }
 
 void write_weight(const UnpackKernel& kernel, const OptionBlock& block, const uint8_t* const* levels, int level,
                   const float* scale, float* out) {
-  write_codes(kernel, block, levels, level, Float32Sink{out, scale});
+  write_codes(kernel.unpack, block, levels, level, Float32Sink{out, scale});
 }
 
 void write_bias(const OptionBlock& block, const uint8_t* level_data, int level, const int32_t* bias, int32_t* out) {
@@ -132,6 +139,11 @@ void write_bias(const OptionBlock& block, const uint8_t* level_data, int level, 
   const int8_t* delta = bias_deltas(block, level_data, level);
   const float step = block.levels[level].bias_step;
   for (uint32_t c = 0; c < block.channels; ++c) out[c] = bias[c] + static_cast<float>(delta[c]) * step * scale[c];
+}
+
+void channel_sums(const PackedWeight& weight, int32_t* sums) {
+  std::fill(sums, sums + align(weight.block.channels, kDepthwiseChannels), 0);
+  write_codes(unpack_base, weight.block, weight.levels, weight.level, SumSink{sums});
 }
 
 namespace {

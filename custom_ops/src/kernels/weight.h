@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "format/option_block.h"
+#include "kernels/packed_weight.h"
 #include "kernels/unpack.h"
 
 namespace nq {
@@ -22,6 +23,9 @@ void write_weight(const UnpackKernel& kernel, const OptionBlock& block, const ui
 void write_bias(const OptionBlock& block, const uint8_t* level_data, int level, const int32_t* bias, int32_t* out);
 void write_bias(const OptionBlock& block, const uint8_t* level_data, int level, const float* scale, const float* bias,
                 float* out);
+
+// sum(w) of every channel over its depth, without padding; the channels up to a multiple of 64 get 0.
+void channel_sums(const PackedWeight& weight, int32_t* sums);
 
 // The other way, in memory: packs an INT8 weight in TFLite's order as two levels of 4 bits, for kernels that read
 // packed weights. `block` says layout, channels and depth; `levels[k]` is 64 * 4 * num_superblocks(block) bytes.

@@ -8,9 +8,6 @@ namespace nq {
 namespace {
 
 constexpr int32_t kConv2d = 3, kDepthwiseConv2d = 4, kFullyConnected = 9;  // TFLite's builtin operators
-constexpr int kPaddingSame = 1, kPaddingValid = 2;
-// Of strides, dilations and kernel sizes, so that their products stay within int32.
-constexpr int kMaxStep = 1 << 14;
 
 // The parts of TFLite's builtin_data that all runtimes have alike.
 struct ConvParams {
@@ -24,44 +21,42 @@ struct DenseParams {
   bool keep_num_dims;
 };
 
-Window window_of(int padding, int stride_h, int stride_w, int dilation_h, int dilation_w) {
-  Window window;
-  window.stride_h = stride_h;
-  window.stride_w = stride_w;
-  window.dilation_h = dilation_h;
-  window.dilation_w = dilation_w;
-  window.same_padding = padding == kPaddingSame;
-  return window;
+// What ConvParams and DepthwiseParams have in common.
+template <typename Params>
+bool read_window(const Params& params, Consumer* consumer, std::string* reason) {
+  if (params.padding != kPaddingSame && params.padding != kPaddingValid) return refuse(reason, "unknown padding");
+  const auto [least, greatest] = std::minmax({params.stride_h, params.stride_w, params.dilation_h, params.dilation_w});
+  if (least < 1 || greatest > kMaxWindowStep) return refuse(reason, "stride or dilation out of range");
+  Window& window = consumer->window;
+  window.stride_h = params.stride_h;
+  window.stride_w = params.stride_w;
+  window.dilation_h = params.dilation_h;
+  window.dilation_w = params.dilation_w;
+  window.same_padding = params.padding == kPaddingSame;
+  consumer->activation = params.activation;
+  return true;
 }
 
-bool read_params(const TfLiteNode& node, int32_t builtin_code, Consumer* consumer, std::string* reason) {
-  int padding = kPaddingValid;
-  if (builtin_code == kConv2d) {
-    const auto& params = *static_cast<const ConvParams*>(node.builtin_data);
-    consumer->kind = ConsumerKind::kConvolution;
-    consumer->activation = params.activation;
-    consumer->window =
-        window_of(padding = params.padding, params.stride_h, params.stride_w, params.dilation_h, params.dilation_w);
-  } else if (builtin_code == kDepthwiseConv2d) {
-    const auto& params = *static_cast<const DepthwiseParams*>(node.builtin_data);
-    consumer->kind = ConsumerKind::kDepthwise;
-    consumer->activation = params.activation;
-    consumer->window =
-        window_of(padding = params.padding, params.stride_h, params.stride_w, params.dilation_h, params.dilation_w);
-  } else {
-    const auto& params = *static_cast<const DenseParams*>(node.builtin_data);
-    if (params.weights_format != 0) return refuse(reason, "shuffled weights");
-    consumer->kind = ConsumerKind::kDense;
-    consumer->activation = params.activation;
-    consumer->keep_num_dims = params.keep_num_dims;
+bool read_dense(const DenseParams& params, Consumer* consumer, std::string* reason) {
+  consumer->activation = params.activation;
+  consumer->keep_num_dims = params.keep_num_dims;
+  return params.weights_format == 0 || refuse(reason, "shuffled weights");
+}
+
+bool read_params(const void* params, int32_t builtin_code, Consumer* consumer, std::string* reason) {
+  switch (builtin_code) {
+    case kConv2d:
+      consumer->kind = ConsumerKind::kConvolution;
+      return read_window(*static_cast<const ConvParams*>(params), consumer, reason);
+    case kDepthwiseConv2d:
+      consumer->kind = ConsumerKind::kDepthwise;
+      return read_window(*static_cast<const DepthwiseParams*>(params), consumer, reason);
+    case kFullyConnected:
+      consumer->kind = ConsumerKind::kDense;
+      return read_dense(*static_cast<const DenseParams*>(params), consumer, reason);
+    default:
+      return refuse(reason, "another operator");
   }
-  const Window& w = consumer->window;
-  if (padding != kPaddingSame && padding != kPaddingValid) return refuse(reason, "unknown padding");
-  const auto [least, greatest] = std::minmax({w.stride_h, w.stride_w, w.dilation_h, w.dilation_w});
-  if (least < 1 || greatest > kMaxStep) return refuse(reason, "stride or dilation out of range");
-  if (consumer->activation < kActivationNone || consumer->activation > kActivationRelu6)
-    return refuse(reason, "another fused activation");
-  return true;
 }
 
 bool is_constant_bias(const TfLiteTensor* tensor, int channels) {
@@ -81,10 +76,11 @@ bool check_shapes(const Consumer& consumer, const TfLiteTensor& input, const TfL
     return (filter.size == 2 && in.size >= 1) || refuse(reason, "a dense weight of another rank than 2");
   }
   if (in.size != 4 || filter.size != 4) return refuse(reason, "tensors of another rank than 4");
-  if (std::max(filter.data[1], filter.data[2]) > kMaxStep) return refuse(reason, "a filter out of range");
+  if (std::max(filter.data[1], filter.data[2]) > kMaxWindowStep) return refuse(reason, "a filter out of range");
   if (consumer.kind == ConsumerKind::kConvolution) {
     return filter.data[3] == in.data[3] || refuse(reason, "several groups");
   }
+  if (filter.data[0] != 1) return refuse(reason, "a depthwise weight whose first dimension is not 1");
   return filter.data[3] == in.data[3] || refuse(reason, "several output channels an input channel");
 }
 
@@ -92,24 +88,26 @@ bool check_shapes(const Consumer& consumer, const TfLiteTensor& input, const TfL
 
 bool read_consumer(const TfLiteContext& context, const TfLiteNode& node, const TfLiteRegistration& registration,
                    int weight, int bias, Consumer* consumer, std::string* reason) {
-  const int32_t code = registration.builtin_code;
   if (node.delegate != nullptr) return refuse(reason, "claimed by another delegate");
-  if (code != kConv2d && code != kDepthwiseConv2d && code != kFullyConnected) return refuse(reason, "another operator");
   if (node.builtin_data == nullptr || node.inputs->size < 2 || node.outputs->size != 1 ||
       node.inputs->data[1] != weight) {
     return refuse(reason, "not read as the weight");
   }
-  if (!read_params(node, code, consumer, reason)) return false;
+  if (!read_params(node.builtin_data, registration.builtin_code, consumer, reason)) return false;
+  if (consumer->activation < kActivationNone || consumer->activation > kActivationRelu6) {
+    return refuse(reason, "another fused activation");
+  }
   consumer->input = node.inputs->data[0];
   consumer->weight = weight;
   consumer->bias = node.inputs->size > 2 ? node.inputs->data[2] : -1;
   consumer->output = node.outputs->data[0];
   const TfLiteTensor *input = tensor_at(context, consumer->input), *output = tensor_at(context, consumer->output);
   const TfLiteTensor* filter = tensor_at(context, weight);
-  if (!is_quantized_int8(input) || !is_quantized_int8(output) || filter->type != kTfLiteInt8) {
+  if (!is_quantized_int8(input) || !is_quantized_int8(output) || filter == nullptr || filter->type != kTfLiteInt8) {
     return refuse(reason, "not full-int8");
   }
   if (!check_shapes(*consumer, *input, *filter, reason)) return false;
+  if (bias >= 0 && consumer->bias != bias) return refuse(reason, "another bias than the nested operator's");
   const TfLiteTensor* bias_tensor = tensor_at(context, consumer->bias);
   if (consumer->bias >= 0 && consumer->bias != bias &&
       !is_constant_bias(bias_tensor, channels_of(*consumer, *filter))) {

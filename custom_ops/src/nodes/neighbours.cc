@@ -11,8 +11,6 @@ namespace {
 
 constexpr int32_t kAdd = 0, kMaxPool2d = 17, kPad = 34;  // TFLite's builtin operators
 
-constexpr int kMaxWindow = 1 << 14;  // so that products of sizes and strides stay within int32
-
 struct AddParams {
   int activation;
 };
@@ -164,7 +162,7 @@ std::unique_ptr<Operator> stays(std::string* reason, const char* why) {
   return nullptr;
 }
 
-}  // namespace
+// Each gives null, with the reason, for an operator that stays with the runtime.
 
 std::unique_ptr<Operator> make_addition(const TfLiteContext& context, const TfLiteNode& node, std::string* reason) {
   if (!has_int8_ends(context, node, 2, reason) || node.builtin_data == nullptr) return nullptr;
@@ -205,10 +203,10 @@ std::unique_ptr<Operator> make_max_pooling(const TfLiteContext& context, const T
   if (!has_int8_ends(context, node, 1, reason) || node.builtin_data == nullptr) return nullptr;
   const TfLiteTensor &in = context.tensors[node.inputs->data[0]], &out = context.tensors[node.outputs->data[0]];
   const auto& params = *static_cast<const PoolParams*>(node.builtin_data);
-  const bool known = (params.padding == 1 || params.padding == 2) && params.activation >= kActivationNone &&
-                     params.activation <= kActivationRelu6;
+  const bool known = (params.padding == kPaddingSame || params.padding == kPaddingValid) &&
+                     params.activation >= kActivationNone && params.activation <= kActivationRelu6;
   const auto [least, greatest] = std::minmax({params.stride_w, params.stride_h, params.filter_w, params.filter_h});
-  if (!known || least < 1 || greatest > kMaxWindow) {
+  if (!known || least < 1 || greatest > kMaxWindowStep) {
     return stays(reason, "stride, filter or activation");
   }
   if (!same_quantization(in, out) || in.dims->size != 4 || is_constant(in)) return stays(reason, "scales");
@@ -217,12 +215,10 @@ std::unique_ptr<Operator> make_max_pooling(const TfLiteContext& context, const T
   window.kernel_w = params.filter_w;
   window.stride_h = params.stride_h;
   window.stride_w = params.stride_w;
-  window.same_padding = params.padding == 1;
+  window.same_padding = params.padding == kPaddingSame;
   return std::make_unique<MaxPoolOperator>(node.inputs->data[0], node.outputs->data[0], window,
                                            activation_range(params.activation, out));
 }
-
-namespace {
 
 using Make = std::unique_ptr<Operator> (*)(const TfLiteContext&, const TfLiteNode&, std::string*);
 

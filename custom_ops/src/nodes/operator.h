@@ -51,17 +51,13 @@ class Operator {
   int output_;
 };
 
-// Null, with the reason, for an operator that stays with the runtime.
-std::unique_ptr<Operator> make_addition(const TfLiteContext& context, const TfLiteNode& node, std::string* reason);
-std::unique_ptr<Operator> make_padding(const TfLiteContext& context, const TfLiteNode& node, std::string* reason);
-std::unique_ptr<Operator> make_max_pooling(const TfLiteContext& context, const TfLiteNode& node, std::string* reason);
-
-// One of the above, or a layer whose weight is a plain INT8 constant, by TFLite's builtin code.
+// An addition, a padding, a max pooling, or a layer whose weight is a plain INT8 constant. Null, with the reason, for
+// an operator that stays with the runtime.
 std::unique_ptr<Operator> make_neighbour(const TfLiteContext& context, const NodeEnvironment& environment,
                                          const TfLiteNode& node, const TfLiteRegistration& registration,
                                          std::string* reason);
 
-// Whether make_neighbour would make one, at no cost.
+// Whether make_neighbour would make one; packs no weight.
 bool is_neighbour(const TfLiteContext& context, const TfLiteNode& node, const TfLiteRegistration& registration,
                   std::string* reason);
 

@@ -12,6 +12,8 @@ namespace nq {
 // TFLite's fused activations that int8 kernels have.
 enum FusedActivation { kActivationNone = 0, kActivationRelu = 1, kActivationReluN1To1 = 2, kActivationRelu6 = 3 };
 
+enum PaddingMode { kPaddingSame = 1, kPaddingValid = 2 };
+
 struct ActivationRange {
   int8_t low, high;
 };
