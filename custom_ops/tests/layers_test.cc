@@ -146,21 +146,21 @@ TEST(many_panels_and_few) {
 TEST(additions_are_those_of_real_numbers) {
   for (const float scale : {0.4f, 1.0f, 3.0f}) {
     nq::Addition addition;
-    CHECK(addition.set({scale, 3}, {0.7f, -9}, 5, -120, 119));
+    CHECK(addition.set({scale, 3}, {0.7f, -9}, 5, {-120, 119}));
     std::vector<int8_t> a, b;
     for (int i = -128; i < 128; ++i) {
       for (int j = -128; j < 128; j += 5) a.push_back(static_cast<int8_t>(i)), b.push_back(static_cast<int8_t>(j));
     }
     std::vector<int8_t> out(a.size());
-    addition.run(a.data(), b.data(), a.size(), out.data());
+    addition.run({a.data(), b.data(), 1, 1, static_cast<int64_t>(a.size()), out.data()});
     for (size_t i = 0; i < a.size(); ++i) {
       const double exact = scale * (a[i] - 3.0) + 0.7 * (b[i] + 9.0) + 5.0;
       CHECK(std::abs(std::min(std::max(exact, -120.0), 119.0) - out[i]) <= 0.501);
     }
   }
   nq::Addition addition;
-  CHECK(!addition.set({300.0f, 0}, {1.0f, 0}, 0, -128, 127));
-  CHECK(!addition.set({1.0f, 0}, {0.0001f, 0}, 0, -128, 127));
+  CHECK(!addition.set({300.0f, 0}, {1.0f, 0}, 0, {}));
+  CHECK(!addition.set({1.0f, 0}, {0.0001f, 0}, 0, {}));
 }
 
 }  // namespace
