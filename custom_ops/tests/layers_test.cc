@@ -106,7 +106,7 @@ Geometry make_geometry(std::mt19937* random, bool depthwise) {
     g.batches = pick(1, 2);
     g.in_h = pick(1, 9);
     g.in_w = pick(1, 9);
-    g.in_c = pick(1, depthwise ? 70 : 12);
+    g.in_c = depthwise ? pick(1, 70) : pick(1, 10) * (pick(0, 1) == 1 ? 4 : 1);
     g.out_c = depthwise ? g.in_c : pick(1, 40);
     nq::place_window(&g);
   } while (g.out_h < 1 || g.out_w < 1);

@@ -1,6 +1,6 @@
 // The specification of the depthwise kernels, one product at a time.
 #include "kernels/cpu.h"
-#include "kernels/depthwise_taps.h"
+#include "kernels/depthwise.h"
 #include "kernels/requantize_scalar.h"
 
 namespace nq {
@@ -19,8 +19,7 @@ int32_t multiply_channel(const DepthwiseTile& tile, int pixel, uint32_t channel)
   return static_cast<int32_t>(sum);
 }
 
-void multiply(const DepthwiseTile& tile, const Requantization& requantization, int8_t* out, size_t out_stride,
-              uint8_t*) {
+void multiply(const DepthwiseTile& tile, const Requantization& requantization, int8_t* out, size_t out_stride) {
   for (int p = 0; p < tile.num_pixels; ++p) {
     for (uint32_t c = 0; c < tile.num_channels; ++c) {
       out[p * out_stride + c] = requantize_scalar(multiply_channel(tile, p, c), requantization, c);
@@ -28,15 +27,17 @@ void multiply(const DepthwiseTile& tile, const Requantization& requantization, i
   }
 }
 
-void run(const PackedWeight& weight, const int8_t* const* taps, int num_pixels, uint32_t first_channel,
-         uint32_t num_channels, const int32_t* bias, const Requantization& requantization, int8_t* out,
-         size_t out_stride, uint8_t* scratch) {
-  run_taps({unpack_reference, multiply}, weight, taps, num_pixels, first_channel, num_channels, bias, requantization,
-           out, out_stride, scratch);
+void multiply_float(const DepthwiseTile& tile, const Dequantization& dequantization, float* out, size_t out_stride) {
+  for (int p = 0; p < tile.num_pixels; ++p) {
+    for (uint32_t c = 0; c < tile.num_channels; ++c) {
+      out[p * out_stride + c] =
+          dequantize_scalar(multiply_channel(tile, p, c), dequantization, static_cast<size_t>(p), c);
+    }
+  }
 }
 
 }  // namespace
 
-const DepthwiseKernel depthwise_scalar = {"scalar", always, 0, run};
+const DepthwiseKernel depthwise_scalar = {"scalar", always, 0, unpack_reference, multiply, multiply_float};
 
 }  // namespace nq
