@@ -3,6 +3,7 @@
 #if defined(__AVX512VNNI__)
 #include "kernels/cpu.h"
 #include "kernels/depthwise.h"
+#include "kernels/depthwise_pixels.h"
 #include "kernels/requantize_avx512.h"
 
 namespace nq {
@@ -61,7 +62,7 @@ struct Mixed {
   }
 }
 
-[[gnu::always_inline]] inline Four multiply_pixel(const int8_t* const* taps, uint32_t depth, uint32_t channel,
+[[gnu::always_inline]] inline Four multiply_pixel(const int8_t* const* taps, uint32_t depth, size_t channel,
                                                   __mmask64 mask, const int8_t* weights, const int32_t* bias) {
   const __m512i sign = _mm512_set1_epi8(static_cast<char>(0x80));
   const auto load = [&](uint32_t t) {
@@ -103,11 +104,10 @@ void multiply(const DepthwiseTile& tile, const Requantization& requantization, i
   interleave_weights(tile, weights);
   const __mmask64 mask = stored_channels(tile);
   const Requantizer requantizer = make_requantizer(requantization);
-  const int8_t* const* taps = tile.taps;
-  for (int p = 0; p < tile.num_pixels; ++p, taps += tile.depth, out += out_stride) {
-    const Four sums = multiply_pixel(taps, tile.depth, tile.first_channel, mask, weights, mixed.bias);
-    _mm512_mask_storeu_epi8(out, mask, requantize_pixel(requantizer, sums, mixed.multiplier));
-  }
+  for_each_pixel(tile, [&](const int8_t* const* taps, size_t offset, size_t pixel) {
+    const Four sums = multiply_pixel(taps, tile.depth, offset + tile.first_channel, mask, weights, mixed.bias);
+    _mm512_mask_storeu_epi8(out + pixel * out_stride, mask, requantize_pixel(requantizer, sums, mixed.multiplier));
+  });
 }
 
 // Back from the mixed order: `lane`'s 16 channels.
@@ -126,15 +126,14 @@ void multiply_float(const DepthwiseTile& tile, const Dequantization& dequantizat
   auto* weights = reinterpret_cast<int8_t*>(tile.scratch);
   interleave_weights(tile, weights);
   const __mmask64 mask = stored_channels(tile);
-  const int8_t* const* taps = tile.taps;
-  for (int p = 0; p < tile.num_pixels; ++p, taps += tile.depth, out += out_stride) {
-    const Four sums = multiply_pixel(taps, tile.depth, tile.first_channel, mask, weights, mixed.bias);
-    const Dequantization of_row = dequantization.from_row(static_cast<size_t>(p));
+  for_each_pixel(tile, [&](const int8_t* const* taps, size_t offset, size_t pixel) {
+    const Four sums = multiply_pixel(taps, tile.depth, offset + tile.first_channel, mask, weights, mixed.bias);
+    const Dequantization of_row = dequantization.from_row(pixel);
     for (uint32_t c = 0; c < tile.num_channels; c += kLaneChannels) {
       dequantize_lanes(lane_channels(sums, static_cast<int>(c / kLaneChannels)), of_row, c,
-                       static_cast<__mmask16>(mask >> c), out + c);
+                       static_cast<__mmask16>(mask >> c), out + pixel * out_stride + c);
     }
-  }
+  });
 }
 
 }  // namespace
