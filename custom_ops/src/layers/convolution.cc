@@ -19,6 +19,25 @@ constexpr int32_t kMinPieceDepth = 16;
 // that channel, and of how many channels with that row.
 constexpr int64_t kUnpackRows = 20, kCopyChannels = 8;
 
+// For what is too short for memcpy to be worth its call: the last piece overlaps the one before.
+template <size_t kPiece>
+void copy_pieces(const int8_t* in, size_t count, int8_t* out) {
+  for (size_t done = 0; done + kPiece < count; done += kPiece) std::memcpy(out + done, in + done, kPiece);
+  std::memcpy(out + count - kPiece, in + count - kPiece, kPiece);
+}
+
+inline void copy_bytes(const int8_t* in, size_t count, int8_t* out) {
+  if (count >= 128) {
+    std::memcpy(out, in, count);
+  } else if (count >= 16) {
+    copy_pieces<16>(in, count, out);
+  } else if (count >= 4) {
+    copy_pieces<4>(in, count, out);
+  } else {
+    for (size_t i = 0; i < count; ++i) out[i] = in[i];
+  }
+}
+
 int64_t divide_up(int64_t count, int64_t size) { return (count + size - 1) / size; }
 
 }  // namespace
@@ -113,13 +132,16 @@ void Convolution::copy_row(const int8_t* input, const Place& place, int8_t* row)
   const Geometry& g = geometry_;
   const int64_t top = place.y * g.window.stride_h - g.pad_top, left = place.x * g.window.stride_w - g.pad_left;
   const int8_t* image = input + place.batch * g.in_h * g.in_w * g.in_c;
-  const int64_t width = int64_t{g.window.kernel_w} * g.in_c;
+  const int64_t width = int64_t{g.window.kernel_w} * g.in_c, in_width = int64_t{g.in_w} * g.in_c;
+  const bool whole = g.window.dilation_w == 1 && window_inside(g, top, left);
   for (int32_t ky = 0; ky < g.window.kernel_h; ++ky, row += width * kernel_.activation_bytes) {
     const int64_t in_y = top + int64_t{ky} * g.window.dilation_h;
-    if (in_y < 0 || in_y >= g.in_h) {
+    if (whole) {
+      copy(image + in_y * in_width + left * g.in_c, width, row);
+    } else if (in_y < 0 || in_y >= g.in_h) {
       copy(padding_.data(), width, row);
     } else {
-      copy_taps(image + in_y * g.in_w * g.in_c, left, row);
+      copy_taps(image + in_y * in_width, left, row);
     }
   }
   int8_t filler[kDepthPerBlock];
@@ -146,7 +168,7 @@ void Convolution::copy_taps(const int8_t* in_row, int64_t in_x, int8_t* row) con
 void Convolution::copy(const int8_t* in, int64_t count, int8_t* out) const {
   if (count == 0) return;
   if (kernel_.prepare != nullptr) return kernel_.prepare(in, static_cast<uint32_t>(count), out);
-  std::memcpy(out, in, static_cast<size_t>(count));
+  copy_bytes(in, static_cast<size_t>(count), out);
 }
 
 }  // namespace nq
