@@ -91,15 +91,20 @@ uint8_t* align_scratch(std::vector<uint8_t>* bytes, size_t size) {
 double run_matrix(const nq::GemmKernel& kernel, const Shape& shape, int level, int panel) {
   Layer layer(nq::Layout::kMatrix, shape);
   layer.weight.level = level;
-  const size_t stride = kernel.row_bytes(shape.depth);
-  std::vector<uint8_t> rows(stride * static_cast<size_t>(shape.rows), 1), bytes;
+  const auto num_rows = static_cast<size_t>(shape.rows);
+  const uint32_t depth = (shape.depth + 3) / 4 * 4;
+  const size_t stride = size_t{depth} * kernel.activation_bytes;
+  std::vector<int8_t> rows(stride * num_rows, 1);
+  std::vector<const int8_t*> pieces;
+  for (size_t row = 0; row < num_rows; ++row) pieces.push_back(rows.data() + row * stride);
+  std::vector<uint8_t> bytes;
   uint8_t* scratch = align_scratch(&bytes, nq::gemm_scratch_bytes(shape.depth));
   return gigamacs(shape, [&] {
     for (int row = 0; row < shape.rows; row += panel) {
       const auto first = static_cast<size_t>(row);
-      kernel.run(layer.weight, rows.data() + first * stride, stride, std::min(panel, shape.rows - row), 0,
-                 (shape.channels + 15) / 16, layer.bias.data(), layer.requantization(),
-                 layer.out.data() + first * shape.channels, shape.channels, scratch);
+      const nq::GemmRows panel_rows = {pieces.data() + first, 1, depth, std::min(panel, shape.rows - row)};
+      const nq::GemmTask task = {layer.weight, panel_rows, 0, (shape.channels + 15) / 16, layer.bias.data(), scratch};
+      nq::run_gemm(kernel, task, layer.requantization(), layer.out.data() + first * shape.channels, shape.channels);
     }
   });
 }
@@ -117,10 +122,12 @@ double run_depthwise(const nq::DepthwiseKernel& kernel, const Shape& shape, int 
   }
   std::vector<uint8_t> bytes;
   uint8_t* scratch = align_scratch(&bytes, nq::depthwise_scratch_bytes(shape.depth));
-  return gigamacs(shape, [&] {
-    kernel.run(layer.weight, taps.data(), shape.rows, 0, shape.channels, layer.bias.data(), layer.requantization(),
-               layer.out.data(), shape.channels, scratch);
-  });
+  std::vector<nq::TapRun> runs;
+  for (size_t p = 0; p < static_cast<size_t>(shape.rows); ++p) runs.push_back({taps.data() + p * shape.depth, 1});
+  const nq::DepthwisePixels pixels = {runs.data(), shape.rows, 0};
+  const nq::DepthwiseTask task = {layer.weight, pixels, 0, shape.channels, layer.bias.data(), scratch};
+  return gigamacs(shape,
+                  [&] { nq::run_depthwise(kernel, task, layer.requantization(), layer.out.data(), shape.channels); });
 }
 
 template <typename Kernel, size_t kCount, typename Run>

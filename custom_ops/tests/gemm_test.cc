@@ -50,42 +50,69 @@ std::vector<int8_t> expected_output(const NaiveLayer& layer, int level, const st
   return expected;
 }
 
-// Rows that come in pieces, as im2col gives them, over bytes that are not zero.
-Guarded<uint8_t> prepare_rows(const GemmKernel& kernel, uint32_t depth, const std::vector<int8_t>& activations,
-                              int num_rows) {
-  const size_t row_bytes = kernel.row_bytes(depth);
-  CHECK_EQ(size_t{0}, row_bytes % 64);
-  Guarded<uint8_t> rows(row_bytes * static_cast<size_t>(num_rows), uint8_t{0xEE});
-  for (size_t r = 0; r < static_cast<size_t>(num_rows); ++r) {
-    const uint32_t cut = static_cast<uint32_t>(r * 7) % depth;
-    const auto* row = activations.data() + r * depth;
-    const Guarded<int8_t> first(std::vector<int8_t>(row, row + cut));
-    const Guarded<int8_t> second(std::vector<int8_t>(row + cut, row + depth));
-    kernel.prepare(first.data(), cut, 0, rows.data() + r * row_bytes);
-    kernel.prepare(second.data(), depth - cut, cut, rows.data() + r * row_bytes);
-    kernel.finish_row(depth, rows.data() + r * row_bytes);
+uint32_t padded_depth(const NaiveLayer& layer) { return (layer.block.depth + 3) / 4 * 4; }
+
+// Rows as a kernel takes them: the depth filled up to a multiple of 4, in pieces that each end at a closed page.
+struct Rows {
+  Rows(const GemmKernel& kernel, const NaiveLayer& layer, const std::vector<int8_t>& activations, int num_rows,
+       uint32_t num_pieces)
+      : num_pieces(num_pieces), piece_depth(padded_depth(layer) / num_pieces) {
+    CHECK_EQ(padded_depth(layer), num_pieces * piece_depth);
+    const uint32_t depth = layer.block.depth;
+    for (size_t r = 0; r < static_cast<size_t>(num_rows); ++r) {
+      std::vector<int8_t> row(activations.begin() + r * depth, activations.begin() + (r + 1) * depth);
+      row.resize(padded_depth(layer), static_cast<int8_t>(-kernel.sum_offset));
+      for (uint32_t k = 0; k < num_pieces; ++k) add_piece(kernel, row.data() + k * piece_depth);
+    }
   }
-  return rows;
+
+  void add_piece(const GemmKernel& kernel, const int8_t* from) {
+    storage.emplace_back(size_t{piece_depth} * kernel.activation_bytes);
+    if (kernel.prepare == nullptr) {
+      std::memcpy(storage.back().data(), from, piece_depth);
+    } else {
+      kernel.prepare(from, piece_depth, storage.back().data());
+    }
+    pieces.push_back(storage.back().data());
+  }
+
+  nq::GemmRows first(int num_rows) const { return {pieces.data(), num_pieces, piece_depth, num_rows}; }
+
+  uint32_t num_pieces, piece_depth;
+  std::vector<Guarded<int8_t>> storage;
+  std::vector<const int8_t*> pieces;
+};
+
+// `step` blocks of channels at a time. Rows of out are 3 apart, and what lies between is left alone.
+template <typename Finish, typename Out>
+std::vector<Out> run(const GemmKernel& kernel, const NaiveLayer& layer, int level, const nq::GemmRows& rows,
+                     uint32_t step, const Finish& finish, const Guarded<int32_t>& bias) {
+  const uint32_t channels = layer.block.channels, num_blocks = (channels + 15) / 16;
+  const PackedWeight weight = layer.weight_at(level);
+  const size_t stride = channels + 3, last = static_cast<size_t>(rows.num_rows) - 1;
+  const Guarded<Out> out(last * stride + channels, Out{kUntouched});
+  const Guarded<uint8_t> scratch(nq::gemm_scratch_bytes(layer.block.depth));
+  for (uint32_t block = 0; block < num_blocks; block += step) {
+    const nq::GemmTask task = {weight, rows, block, std::min(step, num_blocks - block), bias.data(), scratch.data()};
+    nq::run_gemm(kernel, task, finish, out.data(), stride);
+  }
+  std::vector<Out> dense;
+  for (size_t r = 0; r <= last; ++r) {
+    dense.insert(dense.end(), out.data() + r * stride, out.data() + r * stride + channels);
+    if (r == last) continue;
+    const Out* gap = out.data() + r * stride + channels;
+    CHECK(std::all_of(gap, gap + 3, [](Out value) { return value == Out{kUntouched}; }));
+  }
+  return dense;
 }
 
-void check_rows(const GemmKernel& kernel, const NaiveLayer& layer, int level, const Guarded<uint8_t>& rows,
-                int num_rows, uint32_t step, const std::vector<int8_t>& expected) {
-  const uint32_t channels = layer.block.channels, depth = layer.block.depth, num_blocks = (channels + 15) / 16;
-  const PackedWeight weight = layer.weight_at(level);
-  const Guarded<int32_t> bias = layer.folded_bias(weight, kernel.sum_offset);
-  const size_t stride = channels + 3, last = static_cast<size_t>(num_rows) - 1;
-  const Guarded<int8_t> out(last * stride + channels, kUntouched);
-  const Guarded<uint8_t> scratch(nq::gemm_scratch_bytes(depth));
-  for (uint32_t block = 0; block < num_blocks; block += step) {
-    kernel.run(weight, rows.data(), kernel.row_bytes(depth), num_rows, block, std::min(step, num_blocks - block),
-               bias.data(), layer.requantization(), out.data(), stride, scratch.data());
-  }
-  for (size_t r = 0; r <= last; ++r) {
-    CHECK_EQ(0, std::memcmp(out.data() + r * stride, expected.data() + r * channels, channels));
-    if (r == last) continue;
-    const int8_t* gap = out.data() + r * stride + channels;
-    CHECK(std::all_of(gap, gap + 3, [](int8_t byte) { return byte == kUntouched; }));
-  }
+void check_rows(const GemmKernel& kernel, const NaiveLayer& layer, int level, const nq::GemmRows& rows, uint32_t step,
+                const std::vector<int8_t>& expected) {
+  const Guarded<int32_t> bias =
+      layer.folded_bias(layer.weight_at(level), layer.input_zero_point + kernel.sum_offset, true);
+  const std::vector<int8_t> got =
+      run<nq::Requantization, int8_t>(kernel, layer, level, rows, step, layer.requantization(), bias);
+  CHECK_EQ(0, std::memcmp(got.data(), expected.data(), got.size()));
 }
 
 void check_layer(const NaiveLayer& layer, Codes kind, std::mt19937* random) {
@@ -93,13 +120,9 @@ void check_layer(const NaiveLayer& layer, Codes kind, std::mt19937* random) {
   for (int level = 0; level < layer.block.num_levels; ++level) {
     const std::vector<int8_t> expected = expected_output(layer, level, activations);
     for (const GemmKernel* kernel : supported_kernels()) {
-      const Guarded<uint8_t> all = prepare_rows(*kernel, layer.block.depth, activations, kMostRows);
-      for (const int num_rows : kRows) {
-        const size_t bytes = kernel->row_bytes(layer.block.depth) * static_cast<size_t>(num_rows);
-        const Guarded<uint8_t> rows(std::vector<uint8_t>(all.begin(), all.begin() + bytes));
-        check_rows(*kernel, layer, level, rows, num_rows, 8, expected);
-      }
-      check_rows(*kernel, layer, level, all, kMostRows, 3, expected);
+      const Rows rows(*kernel, layer, activations, kMostRows, 1);
+      for (const int num_rows : kRows) check_rows(*kernel, layer, level, rows.first(num_rows), 8, expected);
+      check_rows(*kernel, layer, level, rows.first(kMostRows), 3, expected);
     }
   }
 }
@@ -142,9 +165,58 @@ TEST(largest_sum) {
   const std::vector<int8_t> activations(size_t{1000} * kMostRows, -128);
   CHECK_EQ(103, int{expected_output(layer, 1, activations)[0]});
   for (const GemmKernel* kernel : supported_kernels()) {
-    const Guarded<uint8_t> rows = prepare_rows(*kernel, 1000, activations, kMostRows);
-    check_rows(*kernel, layer, 1, rows, kMostRows, 2, expected_output(layer, 1, activations));
-    check_rows(*kernel, layer, 1, rows, 1, 2, expected_output(layer, 1, activations));
+    const Rows rows(*kernel, layer, activations, kMostRows, 1);
+    check_rows(*kernel, layer, 1, rows.first(kMostRows), 2, expected_output(layer, 1, activations));
+    check_rows(*kernel, layer, 1, rows.first(1), 2, expected_output(layer, 1, activations));
+  }
+}
+
+TEST(rows_in_pieces) {
+  std::mt19937 random(8);
+  for (const uint32_t num_pieces : {2u, 3u, 9u}) {
+    for (const uint32_t piece_depth : {4u, 20u, 64u}) {
+      NaiveLayer layer(Layout::kMatrix, 70, num_pieces * piece_depth, {5, 3}, Codes::kRandom, &random);
+      const std::vector<int8_t> activations =
+          any_activations(size_t{layer.block.depth} * kMostRows, Codes::kRandom, &random);
+      for (const GemmKernel* kernel : supported_kernels()) {
+        if (!kernel->gathers) continue;
+        const Rows rows(*kernel, layer, activations, kMostRows, num_pieces);
+        for (const int num_rows : kRows) {
+          check_rows(*kernel, layer, 1, rows.first(num_rows), 8, expected_output(layer, 1, activations));
+        }
+      }
+    }
+  }
+}
+
+// Rows that were quantized each in its own way, to floats: the same bits from every kernel, and nearly real arithmetic.
+TEST(floats) {
+  std::mt19937 random(9);
+  for (const uint32_t depth : {1u, 33u, 147u, 300u}) {
+    NaiveLayer layer(Layout::kMatrix, 83, depth, {5, 3}, Codes::kRandom, &random);
+    const std::vector<int8_t> activations = any_activations(size_t{depth} * kMostRows, Codes::kRandom, &random);
+    const nq_test::NaiveDequantization naive(layer, kMostRows, &random);
+    for (int level = 0; level < 2; ++level) {
+      const Guarded<int32_t> sums = layer.weight_sums(layer.weight_at(level));
+      const nq::Dequantization dequantization = naive.dequantization(sums);
+      std::vector<float> wanted;
+      for (const GemmKernel* kernel : supported_kernels()) {
+        const Rows rows(*kernel, layer, activations, kMostRows, 1);
+        const Guarded<int32_t> bias = layer.folded_bias(layer.weight_at(level), kernel->sum_offset, false);
+        for (const int num_rows : kRows) {
+          const std::vector<float> got =
+              run<nq::Dequantization, float>(*kernel, layer, level, rows.first(num_rows), 3, dequantization, bias);
+          if (wanted.empty() || wanted.size() < got.size()) wanted = got;
+          CHECK_EQ(0, std::memcmp(got.data(), wanted.data(), got.size() * sizeof(float)));
+        }
+      }
+      for (size_t r = 0; r < kMostRows; ++r) {
+        for (uint32_t c = 0; c < layer.block.channels; ++c) {
+          naive.check(layer, level, r, c, wanted[r * layer.block.channels + c],
+                      [&](uint32_t i) { return int{activations[r * depth + i]}; });
+        }
+      }
+    }
   }
 }
 

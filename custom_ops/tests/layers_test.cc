@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "check.h"
+#include "guarded.h"
 #include "kernels/weight.h"
 #include "layers/addition.h"
 #include "layers/convolution.h"
@@ -106,7 +107,7 @@ Geometry make_geometry(std::mt19937* random, bool depthwise) {
     g.batches = pick(1, 2);
     g.in_h = pick(1, 9);
     g.in_w = pick(1, 9);
-    g.in_c = pick(1, depthwise ? 70 : 12);
+    g.in_c = depthwise ? pick(1, 70) : pick(1, 10) * (pick(0, 1) == 1 ? 4 : 1);
     g.out_c = depthwise ? g.in_c : pick(1, 40);
     nq::place_window(&g);
   } while (g.out_h < 1 || g.out_w < 1);
@@ -143,22 +144,43 @@ TEST(many_panels_and_few) {
   check_layer<nq::Convolution>(g, *kernel, false, &random);
 }
 
+// All pairs of codes, from every kernel alike.
 TEST(additions_are_those_of_real_numbers) {
+  std::vector<int8_t> a, b;
+  for (int i = 0; i < 1 << 16; ++i) a.push_back(static_cast<int8_t>(i >> 8)), b.push_back(static_cast<int8_t>(i));
   for (const float scale : {0.4f, 1.0f, 3.0f}) {
-    nq::Addition addition;
-    CHECK(addition.set({scale, 3}, {0.7f, -9}, 5, {-120, 119}));
-    std::vector<int8_t> a, b;
-    for (int i = -128; i < 128; ++i) {
-      for (int j = -128; j < 128; j += 5) a.push_back(static_cast<int8_t>(i)), b.push_back(static_cast<int8_t>(j));
+    std::vector<int8_t> wanted;
+    for (const nq::AdditionKernel* kernel : nq::addition_kernels()) {
+      if (!kernel->supported()) continue;
+      nq::Addition addition(*kernel);
+      CHECK(addition.set({scale, 3}, {0.7f, -9}, 5, {-120, 119}));
+      std::vector<int8_t> out(a.size());
+      addition.run({a.data(), b.data(), 1, 1, static_cast<int64_t>(a.size()), out.data()});
+      if (wanted.empty()) wanted = out;
+      CHECK(out == wanted);
     }
-    std::vector<int8_t> out(a.size());
-    addition.run({a.data(), b.data(), 1, 1, static_cast<int64_t>(a.size()), out.data()});
     for (size_t i = 0; i < a.size(); ++i) {
       const double exact = scale * (a[i] - 3.0) + 0.7 * (b[i] + 9.0) + 5.0;
-      CHECK(std::abs(std::min(std::max(exact, -120.0), 119.0) - out[i]) <= 0.501);
+      CHECK(std::abs(std::min(std::max(exact, -120.0), 119.0) - wanted[i]) <= 0.501);
     }
   }
-  nq::Addition addition;
+}
+
+TEST(additions_of_any_length) {
+  for (const nq::AdditionKernel* kernel : nq::addition_kernels()) {
+    if (!kernel->supported()) continue;
+    nq::Addition addition(*kernel);
+    CHECK(addition.set({200.0f, 127}, {0.01f, -128}, -128, {}));
+    for (size_t count = 0; count < 150; ++count) {
+      const nq_test::Guarded<int8_t> a(count, int8_t{127}), b(count, int8_t{100}), out(count);
+      addition.run({a.data(), b.data(), 1, 1, static_cast<int64_t>(count), out.data()});
+      CHECK(std::all_of(out.begin(), out.end(), [](int8_t code) { return code == -126; }));  // 2.28 above -128
+    }
+  }
+}
+
+TEST(additions_of_scales_too_far_apart_are_refused) {
+  nq::Addition addition(**nq::addition_kernels().begin());
   CHECK(!addition.set({300.0f, 0}, {1.0f, 0}, 0, {}));
   CHECK(!addition.set({1.0f, 0}, {0.0001f, 0}, 0, {}));
 }

@@ -59,10 +59,15 @@ int NaiveLayer::weight(int level, uint32_t c, uint32_t i) const {
   return value_at_level(block, level, codes[size_t{c} * block.depth + i], i);
 }
 
-Guarded<int32_t> NaiveLayer::folded_bias(const nq::PackedWeight& packed, int32_t sum_offset) const {
-  Guarded<int32_t> folded(pad(block.channels));
-  nq::channel_sums(packed, folded.data());
-  for (uint32_t c = 0; c < block.channels; ++c) folded[c] = bias[c] - (input_zero_point + sum_offset) * folded[c];
+Guarded<int32_t> NaiveLayer::weight_sums(const nq::PackedWeight& packed) {
+  Guarded<int32_t> sums(pad(packed.block.channels));
+  nq::channel_sums(packed, sums.data());
+  return sums;
+}
+
+Guarded<int32_t> NaiveLayer::folded_bias(const nq::PackedWeight& packed, int32_t offset, bool with_bias) const {
+  Guarded<int32_t> folded = weight_sums(packed);
+  for (uint32_t c = 0; c < block.channels; ++c) folded[c] = (with_bias ? bias[c] : 0) - offset * folded[c];
   return folded;
 }
 
@@ -72,6 +77,20 @@ int8_t NaiveLayer::requantized(int64_t sum, uint32_t c) const {
   const double above = scaled - rounded;
   if (above > 0.5 || (above == 0.5 && std::fmod(rounded, 2.0) != 0)) rounded += 1;
   return static_cast<int8_t>(std::min<double>(std::max<double>(rounded + zero_point, low), high));
+}
+
+NaiveDequantization::NaiveDequantization(const NaiveLayer& layer, size_t num_rows, std::mt19937* random)
+    : row_scale(num_rows),
+      zero_point(num_rows),
+      scale(pad(layer.block.channels), 1.0f),
+      bias(pad(layer.block.channels), 1.0f) {
+  const auto any = [random] { return static_cast<float>((*random)() % 1024 + 1) / 1024; };
+  for (float& value : row_scale) value = 0.05f * any();
+  for (int32_t& value : zero_point) value = static_cast<int32_t>((*random)() % 256) - 128;
+  for (uint32_t c = 0; c < layer.block.channels; ++c) {
+    scale[c] = 0.05f * any();
+    bias[c] = 10 * any() - 5;
+  }
 }
 
 }  // namespace nq_test

@@ -1,6 +1,10 @@
 // One quantized layer with the weight packed, and what it must give, computed without the library's kernels.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
+
+#include "check.h"
 #include "guarded.h"
 #include "kernels/packed_weight.h"
 #include "kernels/requantization.h"
@@ -20,8 +24,9 @@ struct NaiveLayer {
   nq::PackedWeight weight_at(int level) const;
   int weight(int level, uint32_t c, uint32_t i) const;
 
-  // What the kernels take, from the library's sums of weights.
-  Guarded<int32_t> folded_bias(const nq::PackedWeight& weight, int32_t sum_offset) const;
+  // What the kernels take, from the library's sums of weights: (bias or 0) - offset * sum of weights.
+  Guarded<int32_t> folded_bias(const nq::PackedWeight& weight, int32_t offset, bool with_bias) const;
+  static Guarded<int32_t> weight_sums(const nq::PackedWeight& weight);
   nq::Requantization requantization() const { return {multiplier.data(), zero_point, low, high}; }
 
   // The output for activations that `activation(i)` gives.
@@ -42,6 +47,32 @@ struct NaiveLayer {
   Guarded<float> multiplier;
   int32_t input_zero_point = -5, zero_point = 3;
   int8_t low = -128, high = 127;
+};
+
+// Rows that were each quantized in its own way, and the floats that they give.
+struct NaiveDequantization {
+  NaiveDequantization(const NaiveLayer& layer, size_t num_rows, std::mt19937* random);
+
+  nq::Dequantization dequantization(const Guarded<int32_t>& sums) const {
+    return {row_scale.data(), zero_point.data(), sums.data(), scale.data(), bias.data(), low, high};
+  }
+
+  template <typename Activation>
+  void check(const NaiveLayer& layer, int level, size_t row, uint32_t c, float got,
+             const Activation& activation) const {
+    double sum = 0, size = 1;
+    for (uint32_t i = 0; i < layer.block.depth; ++i) {
+      sum += double(activation(i) - zero_point[row]) * layer.weight(level, c, i);
+    }
+    const double exact = sum * row_scale[row] * scale[c] + bias[c];
+    size += std::abs(sum * row_scale[row] * scale[c]) + std::abs(bias[c]);
+    CHECK(std::abs(std::min(std::max(exact, double{low}), double{high}) - got) <= 1e-6 * size);
+  }
+
+  Guarded<float> row_scale;
+  Guarded<int32_t> zero_point;
+  Guarded<float> scale, bias;  // padded to a multiple of 64 channels
+  float low = -30, high = 40;
 };
 
 }  // namespace nq_test

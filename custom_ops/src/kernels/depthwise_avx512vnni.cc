@@ -2,7 +2,8 @@
 // order ("mixed" below) that the final packs undo. The multiply takes an unsigned operand, the activation plus 128.
 #if defined(__AVX512VNNI__)
 #include "kernels/cpu.h"
-#include "kernels/depthwise_taps.h"
+#include "kernels/depthwise.h"
+#include "kernels/depthwise_pixels.h"
 #include "kernels/requantize_avx512.h"
 
 namespace nq {
@@ -61,7 +62,7 @@ struct Mixed {
   }
 }
 
-[[gnu::always_inline]] inline Four multiply_pixel(const int8_t* const* taps, uint32_t depth, uint32_t channel,
+[[gnu::always_inline]] inline Four multiply_pixel(const int8_t* const* taps, uint32_t depth, size_t channel,
                                                   __mmask64 mask, const int8_t* weights, const int32_t* bias) {
   const __m512i sign = _mm512_set1_epi8(static_cast<char>(0x80));
   const auto load = [&](uint32_t t) {
@@ -83,40 +84,62 @@ struct Mixed {
 
 [[gnu::always_inline]] inline __m512i requantize_pixel(const Requantizer& requantizer, const Four& sums,
                                                        const float* multiplier) {
-  __m512i codes[kVectors];
+  __m512i scaled[kVectors];
 #pragma GCC unroll 4
   for (int v = 0; v < kVectors; ++v) {
-    codes[v] = requantize(requantizer, sums.of[v], _mm512_loadu_ps(multiplier + v * kLaneChannels));
+    scaled[v] = scale_sums(requantizer, sums.of[v], _mm512_loadu_ps(multiplier + v * kLaneChannels));
   }
-  return _mm512_packs_epi16(_mm512_packs_epi32(codes[0], codes[1]), _mm512_packs_epi32(codes[2], codes[3]));
+  return pack_codes(requantizer, scaled[0], scaled[1], scaled[2], scaled[3]);
 }
 
-void multiply(const DepthwiseTile& tile, const Requantization& requantization, int8_t* out, size_t out_stride,
-              uint8_t* scratch) {
+__mmask64 stored_channels(const DepthwiseTile& tile) {
+  return ~uint64_t{0} >> (kDepthwiseChannels - tile.num_channels);
+}
+
+void multiply(const DepthwiseTile& tile, const Requantization& requantization, int8_t* out, size_t out_stride) {
   Mixed mixed;
   mix_channels(tile.bias, mixed.bias);
   mix_channels(requantization.multiplier, mixed.multiplier);
-  auto* weights = reinterpret_cast<int8_t*>(scratch);
+  auto* weights = reinterpret_cast<int8_t*>(tile.scratch);
   interleave_weights(tile, weights);
-  const __mmask64 mask = ~uint64_t{0} >> (kDepthwiseChannels - tile.num_channels);
+  const __mmask64 mask = stored_channels(tile);
   const Requantizer requantizer = make_requantizer(requantization);
-  const int8_t* const* taps = tile.taps;
-  for (int p = 0; p < tile.num_pixels; ++p, taps += tile.depth, out += out_stride) {
-    const Four sums = multiply_pixel(taps, tile.depth, tile.first_channel, mask, weights, mixed.bias);
-    _mm512_mask_storeu_epi8(out, mask, requantize_pixel(requantizer, sums, mixed.multiplier));
-  }
+  for_each_pixel(tile, [&](const int8_t* const* taps, size_t offset, size_t pixel) {
+    const Four sums = multiply_pixel(taps, tile.depth, offset + tile.first_channel, mask, weights, mixed.bias);
+    _mm512_mask_storeu_epi8(out + pixel * out_stride, mask, requantize_pixel(requantizer, sums, mixed.multiplier));
+  });
 }
 
-void run(const PackedWeight& weight, const int8_t* const* taps, int num_pixels, uint32_t first_channel,
-         uint32_t num_channels, const int32_t* bias, const Requantization& requantization, int8_t* out,
-         size_t out_stride, uint8_t* scratch) {
-  run_taps({unpack_avx512vnni, multiply}, weight, taps, num_pixels, first_channel, num_channels, bias, requantization,
-           out, out_stride, scratch);
+// Back from the mixed order: `lane`'s 16 channels.
+inline __m512i lane_channels(const Four& sums, int lane) {
+  alignas(64) int32_t channels[kLaneChannels];
+  const __m128i* vectors = reinterpret_cast<const __m128i*>(sums.of);
+  for (int v = 0; v < kVectors; ++v) {
+    _mm_store_si128(reinterpret_cast<__m128i*>(channels) + v, _mm_loadu_si128(vectors + v * kVectors + lane));
+  }
+  return _mm512_load_si512(channels);
+}
+
+void multiply_float(const DepthwiseTile& tile, const Dequantization& dequantization, float* out, size_t out_stride) {
+  Mixed mixed;
+  mix_channels(tile.bias, mixed.bias);
+  auto* weights = reinterpret_cast<int8_t*>(tile.scratch);
+  interleave_weights(tile, weights);
+  const __mmask64 mask = stored_channels(tile);
+  for_each_pixel(tile, [&](const int8_t* const* taps, size_t offset, size_t pixel) {
+    const Four sums = multiply_pixel(taps, tile.depth, offset + tile.first_channel, mask, weights, mixed.bias);
+    const Dequantization of_row = dequantization.from_row(pixel);
+    for (uint32_t c = 0; c < tile.num_channels; c += kLaneChannels) {
+      dequantize_lanes(lane_channels(sums, static_cast<int>(c / kLaneChannels)), of_row, c,
+                       static_cast<__mmask16>(mask >> c), out + pixel * out_stride + c);
+    }
+  });
 }
 
 }  // namespace
 
-const DepthwiseKernel depthwise_avx512vnni = {"avx512vnni", has_avx512vnni, 128, run};
+const DepthwiseKernel depthwise_avx512vnni = {"avx512vnni",      has_avx512vnni, 128,
+                                              unpack_avx512vnni, multiply,       multiply_float};
 
 }  // namespace nq
 #endif

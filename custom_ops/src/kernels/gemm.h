@@ -1,4 +1,5 @@
-// Matrix kernels: prepared int8 rows times a packed weight, requantized to int8. They know neither files nor TFLite.
+// Matrix kernels: int8 rows times a packed weight, requantized to int8 or scaled to float. They know neither files nor
+// TFLite.
 //
 // ISA "scalar" is the specification; every other kernel gives the same bytes. gemm_kernels.h lists them all, and drives
 // declarations, dispatch, tests and the benchmark.
@@ -14,27 +15,68 @@
 
 namespace nq {
 
+inline constexpr int kTileBlocks = 4;  // blocks of 16 channels
+inline constexpr int kTileChannels = kTileBlocks * kMatrixChannels;
+
+// Activations in the kernel's own form (see GemmKernel). Row r lies in pieces[r * num_pieces] and the num_pieces - 1
+// pointers behind it, each piece `piece_depth` activations long; a depth that is not a multiple of 4 is filled up to
+// one with activations of -sum_offset.
+struct GemmRows {
+  const int8_t* const* pieces;
+  uint32_t num_pieces;
+  uint32_t piece_depth;  // a multiple of 4
+  int num_rows;
+};
+
+// What a kernel multiplies at a time: some rows by up to 64 channels.
+struct GemmTile {
+  const int8_t* codes;  // of the first block of channels: 64 bytes for every 4 of the depth
+  size_t block_stride;  // from a block of channels to the next
+  int num_blocks;       // 1 to kTileBlocks
+  GemmRows rows;        // num_rows is 1 to the kernel's rows
+  const int32_t* bias;  // of the tile's first channel
+};
+
 struct GemmKernel {
   const char* isa;
   bool (*supported)();  // by the CPU that runs this
-  int rows;             // rows of a tile; any number of rows may be passed, multiples of this run best
+  int rows;             // of a tile; multiples of this run best
 
-  // A prepared row: its bytes, a multiple of 64; `count` activations put at position `at`; whatever lies between the
-  // depth and its end made harmless, for a part-bit weight's padding is not zero. Rows need no alignment.
-  size_t (*row_bytes)(uint32_t depth);
-  void (*prepare)(const int8_t* in, uint32_t count, uint32_t at, uint8_t* row);
-  void (*finish_row)(uint32_t depth, uint8_t* row);
-  int32_t sum_offset;  // what prepare adds to each activation
+  // The form of a row. Where `prepare` is null, a row is int8 as a tensor has it; otherwise prepare makes `count`
+  // activations of `activation_bytes` each. Only a kernel with `gathers` takes rows of several pieces.
+  uint32_t activation_bytes;
+  void (*prepare)(const int8_t* in, uint32_t count, int8_t* out);
+  bool gathers;
+  int32_t sum_offset;  // what the kernel adds to each activation
 
-  // Channels 16 * first_block to 16 * (first_block + num_blocks) of the output of `num_rows` rows, those beyond the
-  // weight's last one left out: out[r * out_stride + c]. `bias` has -(input_zero_point + sum_offset) * sum(w) in it and
-  // is padded to a multiple of 64 channels. `scratch` is one thread's: gemm_scratch_bytes(depth), 64-aligned.
-  void (*run)(const PackedWeight& weight, const uint8_t* rows, size_t row_stride, int num_rows, uint32_t first_block,
-              uint32_t num_blocks, const int32_t* bias, const Requantization& requantization, int8_t* out,
-              size_t out_stride, uint8_t* scratch);
+  UnpackFn unpack;
+  void (*multiply)(const GemmTile& tile, const Requantization& requantization, int8_t* out, size_t out_stride,
+                   uint32_t num_channels);
+  // bias + products, kTileChannels a row; those of channels beyond num_blocks are left alone. A single row's bias may
+  // be its sums.
+  void (*accumulate)(const GemmTile& tile, int32_t* sums);
+  void (*requantize)(const int32_t* sums, const Requantization& requantization, int8_t* out, uint32_t num_channels);
+  void (*dequantize)(const int32_t* sums, int num_rows, const Dequantization& dequantization, float* out,
+                     size_t out_stride, uint32_t num_channels);
+};
+
+// Channels 16 * first_block to 16 * (first_block + num_blocks) of the output of some rows, those beyond the weight's
+// last one left out.
+struct GemmTask {
+  const PackedWeight& weight;
+  GemmRows rows;
+  uint32_t first_block, num_blocks;
+  const int32_t* bias;  // has -(zero_point + sum_offset) * sum(w) in it, and is padded to a multiple of 64 channels
+  uint8_t* scratch;     // one thread's: gemm_scratch_bytes(depth), 64-aligned
 };
 
 size_t gemm_scratch_bytes(uint32_t depth);
+
+// out[r * out_stride + c]
+void run_gemm(const GemmKernel& kernel, const GemmTask& task, const Requantization& requantization, int8_t* out,
+              size_t out_stride);
+void run_gemm(const GemmKernel& kernel, const GemmTask& task, const Dequantization& dequantization, float* out,
+              size_t out_stride);
 
 KernelList<GemmKernel> gemm_kernels();
 

@@ -3,7 +3,7 @@
 // weights, an activation and a product that takes all 16 registers.
 #if defined(__AVX2__)
 #include "kernels/cpu.h"
-#include "kernels/gemm_tiles.h"
+#include "kernels/gemm.h"
 #include "kernels/requantize_avx2.h"
 
 namespace nq {
@@ -18,10 +18,7 @@ constexpr int kVectors = 2;                         // of accumulators in a row
 constexpr int kChannels = 8;                        // of a tile
 constexpr int kCodes = kChannels * kDepthPerBlock;  // of a tile in a block
 
-size_t row_bytes(uint32_t depth) { return (size_t{depth} + 31) / 32 * 64; }
-
-void prepare(const int8_t* in, uint32_t count, uint32_t at, uint8_t* row) {
-  uint8_t* out = row + size_t{at} * 2;
+void prepare(const int8_t* in, uint32_t count, int8_t* out) {
   uint32_t done = 0;
   for (; count - done >= 16; done += 16) {
     const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(in + done));
@@ -33,11 +30,7 @@ void prepare(const int8_t* in, uint32_t count, uint32_t at, uint8_t* row) {
   }
 }
 
-void finish_row(uint32_t depth, uint8_t* row) {
-  std::memset(row + size_t{depth} * 2, 0, row_bytes(depth) - size_t{depth} * 2);
-}
-
-inline __m256i broadcast(const uint8_t* activations) {
+inline __m256i broadcast(const int8_t* activations) {
   int64_t four;
   std::memcpy(&four, activations, sizeof(four));
   return _mm256_set1_epi64x(four);
@@ -51,7 +44,7 @@ struct Sums {
 inline __m256i load_sums(const int32_t* sums) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(sums)); }
 
 template <int kNumRows>
-[[gnu::always_inline]] inline void multiply_block(const int8_t* codes, const uint8_t* rows, size_t row_stride,
+[[gnu::always_inline]] inline void multiply_block(const int8_t* codes, const int8_t* const* rows, size_t at,
                                                   Sums<kNumRows>* sums) {
   __m256i weights[kVectors];
 #pragma GCC unroll 2
@@ -60,7 +53,7 @@ template <int kNumRows>
   }
 #pragma GCC unroll 6
   for (int r = 0; r < kNumRows; ++r) {
-    const __m256i activation = broadcast(rows + r * row_stride);
+    const __m256i activation = broadcast(rows[r] + at);
 #pragma GCC unroll 2
     for (int v = 0; v < kVectors; ++v) {
       __m256i sum = _mm256_add_epi32(sums->of[r][v], _mm256_madd_epi16(activation, weights[v]));
@@ -74,15 +67,17 @@ template <int kNumRows>
 // `half` counts tiles of 8 channels.
 template <int kNumRows>
 [[gnu::always_inline]] inline Sums<kNumRows> multiply_half(const GemmTile& tile, int half) {
-  const int8_t* codes = tile.codes + size_t{tile.num_superblocks} * kSuperblockWeights * (half / 2) + half % 2 * kCodes;
-  const uint8_t* rows = tile.rows;
+  const int8_t* codes = tile.codes + half / 2 * tile.block_stride + half % 2 * kCodes;
+  const int8_t* rows[kNumRows];
   Sums<kNumRows> sums;
 #pragma GCC unroll 6
-  for (int r = 0; r < kNumRows; ++r) sums.of[r][0] = sums.of[r][1] = _mm256_setzero_si256();
-  for (uint32_t i = tile.num_superblocks * kBlocksPerSuperblock; i > 0; --i) {
-    multiply_block(codes, rows, tile.row_stride, &sums);
-    codes += kLineBytes;
-    rows += kDepthPerBlock * sizeof(int16_t);
+  for (int r = 0; r < kNumRows; ++r) {
+    rows[r] = tile.rows.pieces[r];
+    sums.of[r][0] = sums.of[r][1] = _mm256_setzero_si256();
+  }
+  const size_t end = size_t{tile.rows.piece_depth} * sizeof(int16_t);
+  for (size_t at = 0; at < end; at += kDepthPerBlock * sizeof(int16_t), codes += kLineBytes) {
+    multiply_block(codes, rows, at, &sums);
   }
   return sums;
 }
@@ -111,37 +106,49 @@ void multiply(const GemmTile& tile, const Requantization& requantization, int8_t
               uint32_t num_channels) {
   constexpr decltype(&multiply) kMultiply[kRows] = {multiply_rows<1>, multiply_rows<2>, multiply_rows<3>,
                                                     multiply_rows<4>, multiply_rows<5>, multiply_rows<6>};
-  kMultiply[tile.num_rows - 1](tile, requantization, out, out_stride, num_channels);
+  kMultiply[tile.rows.num_rows - 1](tile, requantization, out, out_stride, num_channels);
 }
 
-void accumulate(const GemmTile& tile, int32_t* out) {
+template <int kNumRows>
+void accumulate_rows(const GemmTile& tile, int32_t* out) {
   for (int half = 0; half < 2 * tile.num_blocks; ++half) {
-    const Sums<1> sums = multiply_half<1>(tile, half);
+    const Sums<kNumRows> sums = multiply_half<kNumRows>(tile, half);
     const int c = half * kChannels;
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + c), join(sums.of[0], tile.bias + c));
+#pragma GCC unroll 6
+    for (int r = 0; r < kNumRows; ++r) {
+      const __m256i joined = join(sums.of[r], tile.bias + c);
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + r * kTileChannels + c), joined);
+    }
   }
 }
 
-void requantize_row(const int32_t* sums, const Requantization& requantization, int8_t* out, uint32_t num_channels) {
+void accumulate(const GemmTile& tile, int32_t* sums) {
+  constexpr decltype(&accumulate) kAccumulate[kRows] = {accumulate_rows<1>, accumulate_rows<2>, accumulate_rows<3>,
+                                                        accumulate_rows<4>, accumulate_rows<5>, accumulate_rows<6>};
+  kAccumulate[tile.rows.num_rows - 1](tile, sums);
+}
+
+void requantize(const int32_t* sums, const Requantization& requantization, int8_t* out, uint32_t num_channels) {
   const Requantizer requantizer = make_requantizer(requantization);
   for (uint32_t c = 0; c < num_channels; c += kChannels) {
     store_channels(requantizer, load_sums(sums + c), requantization.multiplier + c, num_channels - c, out + c);
   }
 }
 
-constexpr TileKernel kTiles = {unpack_avx2, kRows,      kMatrixDepth * sizeof(int16_t),
-                               multiply,    accumulate, requantize_row};
-
-void run(const PackedWeight& weight, const uint8_t* rows, size_t row_stride, int num_rows, uint32_t first_block,
-         uint32_t num_blocks, const int32_t* bias, const Requantization& requantization, int8_t* out, size_t out_stride,
-         uint8_t* scratch) {
-  run_tiles(kTiles, weight, rows, row_stride, num_rows, first_block, num_blocks, bias, requantization, out, out_stride,
-            scratch);
+void dequantize(const int32_t* sums, int num_rows, const Dequantization& dequantization, float* out, size_t out_stride,
+                uint32_t num_channels) {
+  for (int r = 0; r < num_rows; ++r) {
+    const Dequantization of_row = dequantization.from_row(static_cast<size_t>(r));
+    for (uint32_t c = 0; c < num_channels; c += kChannels) {
+      dequantize_lanes(load_sums(sums + r * kTileChannels + c), of_row, c, num_channels - c, out + r * out_stride + c);
+    }
+  }
 }
 
 }  // namespace
 
-const GemmKernel gemm_avx2 = {"avx2", has_avx2, kRows, row_bytes, prepare, finish_row, 0, run};
+const GemmKernel gemm_avx2 = {"avx2", has_avx2,    kRows,    sizeof(int16_t), prepare,    false,
+                              0,      unpack_avx2, multiply, accumulate,      requantize, dequantize};
 
 }  // namespace nq
 #endif

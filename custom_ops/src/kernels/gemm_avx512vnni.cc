@@ -4,7 +4,7 @@
 #include <cstring>
 
 #include "kernels/cpu.h"
-#include "kernels/gemm_tiles.h"
+#include "kernels/gemm.h"
 #include "kernels/requantize_avx512.h"
 
 namespace nq {
@@ -16,28 +16,11 @@ namespace {
 
 constexpr int kRows = 6;
 
-size_t row_bytes(uint32_t depth) { return (size_t{depth} + 63) / 64 * 64; }
-
-void prepare(const int8_t* in, uint32_t count, uint32_t at, uint8_t* row) {
-  const __m512i sign = _mm512_set1_epi8(static_cast<char>(0x80));
-  uint8_t* out = row + at;
-  uint32_t done = 0;
-  for (; count - done >= 64; done += 64) {
-    _mm512_storeu_si512(out + done, _mm512_xor_si512(_mm512_loadu_si512(in + done), sign));
-  }
-  const __mmask64 rest = (uint64_t{1} << (count - done)) - 1;
-  _mm512_mask_storeu_epi8(out + done, rest, _mm512_xor_si512(_mm512_maskz_loadu_epi8(rest, in + done), sign));
-}
-
-void finish_row(uint32_t depth, uint8_t* row) {
-  const __mmask64 rest = depth % 64 == 0 ? 0 : ~uint64_t{0} << depth % 64;
-  _mm512_mask_storeu_epi8(row + depth / 64 * 64, rest, _mm512_setzero_si512());
-}
-
-inline __m512i broadcast(const uint8_t* activations) {
+// Four activations in every lane, each plus 128.
+inline __m512i broadcast(const int8_t* activations) {
   int32_t four;
   std::memcpy(&four, activations, sizeof(four));
-  return _mm512_set1_epi32(four);
+  return _mm512_xor_si512(_mm512_set1_epi32(four), _mm512_set1_epi8(static_cast<char>(0x80)));
 }
 
 template <int kNumRows, int kBlocks>
@@ -46,16 +29,20 @@ struct Sums {
 };
 
 template <int kNumRows, int kBlocks>
-[[gnu::always_inline]] inline void multiply_superblock(const int8_t* codes, size_t block_stride, const uint8_t* rows,
-                                                       size_t row_stride, Sums<kNumRows, kBlocks>* sums) {
-#pragma GCC unroll 8
-  for (int i = 0; i < kBlocksPerSuperblock; ++i) {
+[[gnu::always_inline]] inline void multiply_piece(const int8_t* codes, size_t block_stride, const int8_t* const* piece,
+                                                  uint32_t num_pieces, uint32_t piece_depth,
+                                                  Sums<kNumRows, kBlocks>* sums) {
+  const int8_t* rows[kNumRows];
+#pragma GCC unroll 6
+  for (uint32_t r = 0; r < kNumRows; ++r) rows[r] = piece[r * num_pieces];
+#pragma GCC unroll 2
+  for (uint32_t at = 0; at < piece_depth; at += kDepthPerBlock, codes += kLineBytes) {
     __m512i weights[kBlocks];
 #pragma GCC unroll 4
-    for (int b = 0; b < kBlocks; ++b) weights[b] = _mm512_loadu_si512(codes + b * block_stride + i * kLineBytes);
+    for (int b = 0; b < kBlocks; ++b) weights[b] = _mm512_loadu_si512(codes + b * block_stride);
 #pragma GCC unroll 6
     for (int r = 0; r < kNumRows; ++r) {
-      const __m512i activation = broadcast(rows + r * row_stride + i * kDepthPerBlock);
+      const __m512i activation = broadcast(rows[r] + at);
 #pragma GCC unroll 4
       for (int b = 0; b < kBlocks; ++b) sums->of[r][b] = _mm512_dpbusd_epi32(sums->of[r][b], activation, weights[b]);
     }
@@ -64,7 +51,7 @@ template <int kNumRows, int kBlocks>
 
 template <int kNumRows, int kBlocks>
 [[gnu::always_inline]] inline Sums<kNumRows, kBlocks> multiply_tile(const GemmTile& tile) {
-  const size_t block_stride = size_t{tile.num_superblocks} * kSuperblockWeights;
+  const GemmRows& rows = tile.rows;
   Sums<kNumRows, kBlocks> sums;
 #pragma GCC unroll 4
   for (int b = 0; b < kBlocks; ++b) {
@@ -72,20 +59,26 @@ template <int kNumRows, int kBlocks>
 #pragma GCC unroll 6
     for (int r = 0; r < kNumRows; ++r) sums.of[r][b] = bias;
   }
-  const int8_t* codes = tile.codes;
-  const uint8_t* rows = tile.rows;
-  for (uint32_t s = 0; s < tile.num_superblocks; ++s) {
-    multiply_superblock(codes, block_stride, rows, tile.row_stride, &sums);
-    codes += kSuperblockWeights;
-    rows += kMatrixDepth;
+  const size_t piece_codes = size_t{rows.piece_depth} * kMatrixChannels;
+  for (uint32_t k = 0; k < rows.num_pieces; ++k) {
+    multiply_piece(tile.codes + k * piece_codes, tile.block_stride, rows.pieces + k, rows.num_pieces, rows.piece_depth,
+                   &sums);
   }
   return sums;
 }
 
-// Lanes of a block of 16 channels that are stored.
-inline __mmask16 stored(uint32_t num_channels, int block) {
-  const uint32_t left = num_channels - static_cast<uint32_t>(block) * kMatrixChannels;
-  return static_cast<__mmask16>(left >= kMatrixChannels ? 0xFFFFu : (1u << left) - 1);
+// The first `count` of as many lanes as the mask has.
+inline __mmask64 first_lanes(uint32_t count) { return count >= 64 ? ~__mmask64{0} : (__mmask64{1} << count) - 1; }
+
+// What is before `block` of `num_channels`; a negative count would not fit.
+inline uint32_t channels_from(uint32_t num_channels, int block) {
+  const auto before = static_cast<uint32_t>(block) * kMatrixChannels;
+  return num_channels > before ? num_channels - before : 0;
+}
+
+// pack_codes puts channels 4 l to 4 l + 3 of all four blocks into lane l.
+inline __m512i in_order(__m512i codes) {
+  return _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), codes);
 }
 
 template <int kNumRows, int kBlocks>
@@ -93,15 +86,17 @@ void multiply_and_store(const GemmTile& tile, const Requantization& requantizati
                         uint32_t num_channels) {
   const Sums<kNumRows, kBlocks> sums = multiply_tile<kNumRows, kBlocks>(tile);
   const Requantizer requantizer = make_requantizer(requantization);
+  const __mmask64 mask = first_lanes(num_channels);
+  __m512 multiplier[kBlocks];
 #pragma GCC unroll 4
-  for (int b = 0; b < kBlocks; ++b) {
-    const __m512 multiplier = _mm512_loadu_ps(requantization.multiplier + b * kMatrixChannels);
-    const __mmask16 mask = stored(num_channels, b);
+  for (int b = 0; b < kBlocks; ++b) multiplier[b] = _mm512_loadu_ps(requantization.multiplier + b * kMatrixChannels);
 #pragma GCC unroll 6
-    for (int r = 0; r < kNumRows; ++r) {
-      _mm512_mask_cvtepi32_storeu_epi8(out + r * out_stride + b * kMatrixChannels, mask,
-                                       requantize(requantizer, sums.of[r][b], multiplier));
-    }
+  for (int r = 0; r < kNumRows; ++r) {
+    __m512i scaled[kTileBlocks] = {};
+#pragma GCC unroll 4
+    for (int b = 0; b < kBlocks; ++b) scaled[b] = scale_sums(requantizer, sums.of[r][b], multiplier[b]);
+    const __m512i codes = pack_codes(requantizer, scaled[0], scaled[1], scaled[2], scaled[3]);
+    _mm512_mask_storeu_epi8(out + r * out_stride, mask, in_order(codes));
   }
 }
 
@@ -115,43 +110,55 @@ constexpr StoreFn kStore[kRows][kTileBlocks] = {NQ_BLOCKS(1), NQ_BLOCKS(2), NQ_B
 
 void multiply(const GemmTile& tile, const Requantization& requantization, int8_t* out, size_t out_stride,
               uint32_t num_channels) {
-  kStore[tile.num_rows - 1][tile.num_blocks - 1](tile, requantization, out, out_stride, num_channels);
+  kStore[tile.rows.num_rows - 1][tile.num_blocks - 1](tile, requantization, out, out_stride, num_channels);
 }
 
-template <int kBlocks>
-void accumulate_blocks(const GemmTile& tile, int32_t* out) {
-  const Sums<1, kBlocks> sums = multiply_tile<1, kBlocks>(tile);
-  for (int b = 0; b < kBlocks; ++b) _mm512_storeu_si512(out + b * kMatrixChannels, sums.of[0][b]);
-}
-
-void accumulate(const GemmTile& tile, int32_t* sums) {
-  using AccumulateFn = void (*)(const GemmTile& tile, int32_t* out);
-  constexpr AccumulateFn kAccumulate[kTileBlocks] = {accumulate_blocks<1>, accumulate_blocks<2>, accumulate_blocks<3>,
-                                                     accumulate_blocks<4>};
-  kAccumulate[tile.num_blocks - 1](tile, sums);
-}
-
-void requantize_row(const int32_t* sums, const Requantization& requantization, int8_t* out, uint32_t num_channels) {
-  const Requantizer requantizer = make_requantizer(requantization);
-  for (uint32_t c = 0; c < num_channels; c += kMatrixChannels) {
-    const __m512i codes =
-        requantize(requantizer, _mm512_loadu_si512(sums + c), _mm512_loadu_ps(requantization.multiplier + c));
-    _mm512_mask_cvtepi32_storeu_epi8(out + c, stored(num_channels, static_cast<int>(c / kMatrixChannels)), codes);
+template <int kNumRows, int kBlocks>
+void accumulate_tile(const GemmTile& tile, int32_t* out) {
+  const Sums<kNumRows, kBlocks> sums = multiply_tile<kNumRows, kBlocks>(tile);
+#pragma GCC unroll 6
+  for (int r = 0; r < kNumRows; ++r) {
+#pragma GCC unroll 4
+    for (int b = 0; b < kBlocks; ++b) _mm512_storeu_si512(out + r * kTileChannels + b * kMatrixChannels, sums.of[r][b]);
   }
 }
 
-constexpr TileKernel kTiles = {unpack_avx512vnni, kRows, kMatrixDepth, multiply, accumulate, requantize_row};
+#define NQ_BLOCKS(rows) \
+  {accumulate_tile<rows, 1>, accumulate_tile<rows, 2>, accumulate_tile<rows, 3>, accumulate_tile<rows, 4>}
+constexpr decltype(&accumulate_tile<1, 1>) kAccumulate[kRows][kTileBlocks] = {NQ_BLOCKS(1), NQ_BLOCKS(2), NQ_BLOCKS(3),
+                                                                              NQ_BLOCKS(4), NQ_BLOCKS(5), NQ_BLOCKS(6)};
+#undef NQ_BLOCKS
 
-void run(const PackedWeight& weight, const uint8_t* rows, size_t row_stride, int num_rows, uint32_t first_block,
-         uint32_t num_blocks, const int32_t* bias, const Requantization& requantization, int8_t* out, size_t out_stride,
-         uint8_t* scratch) {
-  run_tiles(kTiles, weight, rows, row_stride, num_rows, first_block, num_blocks, bias, requantization, out, out_stride,
-            scratch);
+void accumulate(const GemmTile& tile, int32_t* sums) {
+  kAccumulate[tile.rows.num_rows - 1][tile.num_blocks - 1](tile, sums);
+}
+
+void requantize(const int32_t* sums, const Requantization& requantization, int8_t* out, uint32_t num_channels) {
+  const Requantizer requantizer = make_requantizer(requantization);
+  __m512i scaled[kTileBlocks] = {};
+  for (int b = 0; channels_from(num_channels, b) > 0; ++b) {
+    const int c = b * kMatrixChannels;
+    scaled[b] = scale_sums(requantizer, _mm512_loadu_si512(sums + c), _mm512_loadu_ps(requantization.multiplier + c));
+  }
+  const __m512i codes = pack_codes(requantizer, scaled[0], scaled[1], scaled[2], scaled[3]);
+  _mm512_mask_storeu_epi8(out, first_lanes(num_channels), in_order(codes));
+}
+
+void dequantize(const int32_t* sums, int num_rows, const Dequantization& dequantization, float* out, size_t out_stride,
+                uint32_t num_channels) {
+  for (int r = 0; r < num_rows; ++r) {
+    const Dequantization of_row = dequantization.from_row(static_cast<size_t>(r));
+    for (uint32_t c = 0; c < num_channels; c += kMatrixChannels) {
+      dequantize_lanes(_mm512_loadu_si512(sums + r * kTileChannels + c), of_row, c,
+                       static_cast<__mmask16>(first_lanes(num_channels - c)), out + r * out_stride + c);
+    }
+  }
 }
 
 }  // namespace
 
-const GemmKernel gemm_avx512vnni = {"avx512vnni", has_avx512vnni, kRows, row_bytes, prepare, finish_row, 128, run};
+const GemmKernel gemm_avx512vnni = {"avx512vnni", has_avx512vnni,    kRows,    sizeof(int8_t), nullptr,    true,
+                                    128,          unpack_avx512vnni, multiply, accumulate,     requantize, dequantize};
 
 }  // namespace nq
 #endif

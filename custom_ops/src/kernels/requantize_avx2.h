@@ -43,5 +43,25 @@ inline void store_channels(const Requantizer& requantizer, __m256i sums, const f
   }
 }
 
+// 8 sums of channels that follow each other, the first `count` stored.
+inline void dequantize_lanes(__m256i sums, const Dequantization& dequantization, uint32_t channel, uint32_t count,
+                             float* out) {
+  const auto* weight_sum = reinterpret_cast<const __m256i*>(dequantization.weight_sum + channel);
+  const __m256i offset =
+      _mm256_mullo_epi32(_mm256_set1_epi32(*dequantization.zero_point), _mm256_loadu_si256(weight_sum));
+  const __m256 scale =
+      _mm256_mul_ps(_mm256_set1_ps(*dequantization.row_scale), _mm256_loadu_ps(dequantization.scale + channel));
+  const __m256 value = _mm256_add_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_sub_epi32(sums, offset)), scale),
+                                     _mm256_loadu_ps(dequantization.bias + channel));
+  // The second operand is the result of two zeros: a zero keeps its sign.
+  const __m256 raised = _mm256_max_ps(_mm256_set1_ps(dequantization.low), value);
+  const __m256 clamped = _mm256_min_ps(_mm256_set1_ps(dequantization.high), raised);
+  if (count >= 8) {
+    _mm256_storeu_ps(out, clamped);
+  } else {
+    std::memcpy(out, &clamped, count * sizeof(float));
+  }
+}
+
 }  // namespace
 }  // namespace nq

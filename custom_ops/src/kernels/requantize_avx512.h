@@ -9,22 +9,41 @@ namespace nq {
 namespace {
 
 struct Requantizer {
-  __m512 low, high;
-  __m512i zero_point;
+  __m512 high;
+  __m512i zero_point, low;  // int16, int8
 };
 
 inline Requantizer make_requantizer(const Requantization& requantization) {
   const int32_t zero_point = requantization.zero_point;
-  return {_mm512_set1_ps(static_cast<float>(requantization.low - zero_point)),
-          _mm512_set1_ps(static_cast<float>(requantization.high - zero_point)), _mm512_set1_epi32(zero_point)};
+  return {_mm512_set1_ps(static_cast<float>(requantization.high - zero_point)),
+          _mm512_set1_epi16(static_cast<int16_t>(zero_point)), _mm512_set1_epi8(requantization.low)};
 }
 
-// Values fit in int8, one in each int32.
-inline __m512i requantize(const Requantizer& requantizer, __m512i sums, __m512 multiplier) {
-  __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sums), multiplier);
-  scaled = _mm512_min_ps(_mm512_max_ps(scaled, requantizer.low), requantizer.high);
-  const __m512i rounded = _mm512_cvt_roundps_epi32(scaled, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-  return _mm512_add_epi32(rounded, requantizer.zero_point);
+// Not below: a conversion that overflows to the least int32 saturates to `low` in the packs.
+inline __m512i scale_sums(const Requantizer& requantizer, __m512i sums, __m512 multiplier) {
+  const __m512 scaled = _mm512_min_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sums), multiplier), requantizer.high);
+  return _mm512_cvt_roundps_epi32(scaled, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+
+// Four vectors of scaled sums to int8; each 128-bit lane has 4 of each vector's.
+inline __m512i pack_codes(const Requantizer& requantizer, __m512i a, __m512i b, __m512i c, __m512i d) {
+  const __m512i ab = _mm512_adds_epi16(_mm512_packs_epi32(a, b), requantizer.zero_point);
+  const __m512i cd = _mm512_adds_epi16(_mm512_packs_epi32(c, d), requantizer.zero_point);
+  return _mm512_max_epi8(_mm512_packs_epi16(ab, cd), requantizer.low);
+}
+
+// 16 sums of channels that follow each other, those of `mask` stored.
+inline void dequantize_lanes(__m512i sums, const Dequantization& dequantization, uint32_t channel, __mmask16 mask,
+                             float* out) {
+  const __m512i weight_sum = _mm512_loadu_si512(dequantization.weight_sum + channel);
+  const __m512i offset = _mm512_mullo_epi32(_mm512_set1_epi32(*dequantization.zero_point), weight_sum);
+  const __m512 scale =
+      _mm512_mul_ps(_mm512_set1_ps(*dequantization.row_scale), _mm512_loadu_ps(dequantization.scale + channel));
+  const __m512 value = _mm512_add_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(sums, offset)), scale),
+                                     _mm512_loadu_ps(dequantization.bias + channel));
+  // The second operand is the result of two zeros: a zero keeps its sign.
+  const __m512 raised = _mm512_max_ps(_mm512_set1_ps(dequantization.low), value);
+  _mm512_mask_storeu_ps(out, mask, _mm512_min_ps(_mm512_set1_ps(dequantization.high), raised));
 }
 
 }  // namespace

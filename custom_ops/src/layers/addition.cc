@@ -14,20 +14,27 @@ constexpr float kMinScale = 1.0f / 1024, kMaxScale = 256.0f;
 bool Addition::set(Operand a, Operand b, int32_t output_zero_point, ActivationRange range) {
   const float largest = std::max(std::abs(a.scale), std::abs(b.scale));
   if (!(std::min(std::abs(a.scale), std::abs(b.scale)) >= kMinScale && largest < kMaxScale)) return false;
-  shift_ = kMultiplierBits - std::ilogb(largest);  // so that the larger multiplier has 21 bits
-  multiplier_a_ = static_cast<int32_t>(std::lrint(std::ldexp(a.scale, shift_)));
-  multiplier_b_ = static_cast<int32_t>(std::lrint(std::ldexp(b.scale, shift_)));
-  bias_ = (int32_t{1} << (shift_ - 1)) - multiplier_a_ * a.zero_point - multiplier_b_ * b.zero_point;
-  zero_point_ = output_zero_point;
-  range_ = range;
+  const int shift = kMultiplierBits - std::ilogb(largest);  // so that the larger multiplier has 21 bits
+  const auto multiplier_a = static_cast<int32_t>(std::lrint(std::ldexp(a.scale, shift)));
+  const auto multiplier_b = static_cast<int32_t>(std::lrint(std::ldexp(b.scale, shift)));
+  const int32_t bias = (int32_t{1} << (shift - 1)) - multiplier_a * a.zero_point - multiplier_b * b.zero_point;
+  terms_ = {multiplier_a, multiplier_b, bias, shift, output_zero_point, range.low, range.high};
   return true;
 }
 
 void Addition::run(const BinaryRun& run) const {
-  const int32_t ma = multiplier_a_, mb = multiplier_b_, bias = bias_, shift = shift_, zero = zero_point_;
-  const int32_t low = range_.low, high = range_.high;
-  combine(run,
-          [=](int8_t a, int8_t b) { return clamp_to_int8(((a * ma + b * mb + bias) >> shift) + zero, low, high); });
+  AdditionTerms terms = terms_;
+  const int8_t *a = run.a, *b = run.b;
+  if (run.a_step == 0) {  // what stands still is a part of the bias, and a factor of 0 takes its place
+    terms.bias += terms.multiplier_a * *a;
+    terms.multiplier_a = 0;
+    a = b;
+  } else if (run.b_step == 0) {
+    terms.bias += terms.multiplier_b * *b;
+    terms.multiplier_b = 0;
+    b = a;
+  }
+  kernel_->add(terms, a, b, static_cast<size_t>(run.count), run.out);
 }
 
 }  // namespace nq

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "kernels/addition.h"
 #include "layers/binary_run.h"
 #include "layers/quantization.h"
 
@@ -15,15 +16,16 @@ class Addition {
     int32_t zero_point;
   };
 
+  explicit Addition(const AdditionKernel& kernel) : kernel_(&kernel) {}
+
   // False where the scales are too far apart for the arithmetic.
   bool set(Operand a, Operand b, int32_t output_zero_point, ActivationRange range);
 
-  // out = clamp(((a * multiplier_a + b * multiplier_b + bias) >> shift) + zero_point, low, high)
   void run(const BinaryRun& run) const;
 
  private:
-  int32_t multiplier_a_ = 0, multiplier_b_ = 0, bias_ = 0, shift_ = 0, zero_point_ = 0;
-  ActivationRange range_;
+  const AdditionKernel* kernel_;
+  AdditionTerms terms_ = {};
 };
 
 }  // namespace nq

@@ -1,120 +1,174 @@
 #include "layers/convolution.h"
 
 #include <algorithm>
+#include <cstring>
 
 namespace nq {
 namespace {
 
-// A panel of rows stays in the L2 cache beside a tile of weights; long enough that unpacking the tile costs little.
-constexpr size_t kPanelBytes = 128 * 1024;
-constexpr int64_t kMinPanelRows = 48;
-constexpr int64_t kMaxPanelRows = 192;
+// A panel of rows stays in the L2 cache beside a tile of weights, and is long enough that unpacking the tile costs
+// little.
+constexpr int64_t kPanelBytes = 256 * 1024;
+constexpr int64_t kMinPanelRows = 48, kMinPanelRowsInPlace = 192;
+constexpr int64_t kMaxPanelPointers = 8192;
 
-int64_t panel_rows(size_t row_bytes, int tile_rows) {
-  const auto fitting = static_cast<int64_t>(kPanelBytes / row_bytes);
-  const int64_t rows = std::clamp(fitting, kMinPanelRows, kMaxPanelRows);
-  return std::max<int64_t>(rows / tile_rows, 1) * tile_rows;
+// Shorter pieces cost more in pointers than copying them does.
+constexpr int32_t kMinPieceDepth = 16;
+
+// What unpacking a channel's weights and copying a row's activations cost, as multiplications: of how many rows with
+// that channel, and of how many channels with that row.
+constexpr int64_t kUnpackRows = 20, kCopyChannels = 8;
+
+// For what is too short for memcpy to be worth its call: the last piece overlaps the one before.
+template <size_t kPiece>
+void copy_pieces(const int8_t* in, size_t count, int8_t* out) {
+  for (size_t done = 0; done + kPiece < count; done += kPiece) std::memcpy(out + done, in + done, kPiece);
+  std::memcpy(out + count - kPiece, in + count - kPiece, kPiece);
 }
+
+inline void copy_bytes(const int8_t* in, size_t count, int8_t* out) {
+  if (count >= 128) {
+    std::memcpy(out, in, count);
+  } else if (count >= 16) {
+    copy_pieces<16>(in, count, out);
+  } else if (count >= 4) {
+    copy_pieces<4>(in, count, out);
+  } else {
+    for (size_t i = 0; i < count; ++i) out[i] = in[i];
+  }
+}
+
+int64_t divide_up(int64_t count, int64_t size) { return (count + size - 1) / size; }
 
 }  // namespace
 
-struct Convolution::Job {
-  PackedWeight weight;
-  const int32_t* bias;
-  Requantization requantization;
-  const int8_t* input;
-  int8_t* output;
-  size_t row_bytes;
-  int64_t panel_rows;
+struct Convolution::Panel {
+  const int8_t** pieces;
+  int8_t* rows;
 };
 
 void Convolution::reshape(const Geometry& geometry) {
   geometry_ = geometry;
+  taps_.reshape(geometry);
   padding_.assign(static_cast<size_t>(geometry.window.kernel_w) * static_cast<size_t>(geometry.in_c),
                   static_cast<int8_t>(layer_->input_zero_point()));
+  const auto num_taps = static_cast<int64_t>(taps_.size());
+  in_place_ = kernel_.prepare == nullptr && geometry.in_c % kDepthPerBlock == 0 &&
+              (num_taps == 1 || (kernel_.gathers && geometry.in_c >= kMinPieceDepth));
+  row_bytes_ = align(align(uint64_t{layer_->block().depth}, kDepthPerBlock) * kernel_.activation_bytes, kLineBytes);
+  const int64_t fitting = kPanelBytes / static_cast<int64_t>(row_bytes_);
+  const int64_t most = in_place_ ? std::min(std::max(fitting * num_taps, kMinPanelRowsInPlace),
+                                            std::max(kMaxPanelPointers / num_taps, kMinPanelRows))
+                                 : std::max(fitting, kMinPanelRows);
+  panel_rows_ = divide_up(std::max<int64_t>(most / kernel_.rows, 1), 1) * kernel_.rows;
 }
 
 void Convolution::run(int level, const int8_t* input, int8_t* output, ThreadPool* pool) {
-  Job job;
-  job.weight = layer_->packed(level);
-  job.bias = layer_->folded_bias(level, kernel_.sum_offset);
-  job.requantization = layer_->requantization();
-  job.input = input;
-  job.output = output;
-  job.row_bytes = kernel_.row_bytes(job.weight.block.depth);
-  job.panel_rows = panel_rows(job.row_bytes, kernel_.rows);
-  pool->run([&](int part, Workspace* workspace) { run_part(job, part, pool->size(), workspace); });
+  run_rows(layer_->packed(level), layer_->folded_bias(level, kernel_.sum_offset), input, layer_->requantization(),
+           output, pool);
 }
 
-// Threads share out panels; where there are too few of them, they share out channels and prepare the same rows each.
-void Convolution::run_part(const Job& job, int part, int parts, Workspace* workspace) const {
-  const int64_t pixels = geometry_.pixels();
-  const int64_t blocks = (job.weight.block.channels + kMatrixChannels - 1) / kMatrixChannels;
-  const int64_t panels = (pixels + job.panel_rows - 1) / job.panel_rows;
-  const bool by_panels = panels >= parts;
-  const Range own_panels = by_panels ? split_range(panels, part, parts) : Range{0, panels};
-  const Range own_blocks = by_panels ? Range{0, blocks} : split_range(blocks, part, parts);
-  if (own_blocks.begin == own_blocks.end) return;
-  const size_t panel_bytes = job.row_bytes * static_cast<size_t>(std::min(job.panel_rows, pixels));
-  uint8_t* rows = workspace->get(panel_bytes + gemm_scratch_bytes(job.weight.block.depth));
-  for (int64_t panel = own_panels.begin; panel < own_panels.end; ++panel) {
-    const int64_t begin = panel * job.panel_rows;
-    run_panel(job, {begin, std::min(begin + job.panel_rows, pixels)}, own_blocks, rows, rows + panel_bytes);
-  }
+template <typename Finish, typename Out>
+void Convolution::run_rows(const PackedWeight& weight, const int32_t* bias, const int8_t* input, const Finish& finish,
+                           Out* output, ThreadPool* pool) const {
+  const size_t channels = weight.block.channels;
+  const auto num_pieces = static_cast<int64_t>(in_place_ ? taps_.size() : 1);
+  pool->run([&](int part, Workspace* workspace) {
+    const auto [pixels, blocks] = share_of(part, pool->size());
+    const int64_t count = pixels.end - pixels.begin;
+    if (count == 0 || blocks.begin == blocks.end) return;
+    const int64_t panels = divide_up(count, panel_rows_);
+    const int64_t rows = divide_up(divide_up(count, panels), kernel_.rows) * kernel_.rows;  // all but the last alike
+    const size_t pointer_bytes = align(static_cast<uint64_t>(rows * num_pieces) * sizeof(int8_t*), kLineBytes);
+    const size_t copied_bytes = in_place_ ? 0 : row_bytes_ * static_cast<size_t>(std::min(rows, count));
+    uint8_t* memory = workspace->get(pointer_bytes + copied_bytes + gemm_scratch_bytes(weight.block.depth));
+    const Panel panel = {reinterpret_cast<const int8_t**>(memory), reinterpret_cast<int8_t*>(memory + pointer_bytes)};
+    for (int64_t begin = pixels.begin; begin < pixels.end; begin += rows) {
+      const GemmRows gemm_rows = rows_of(panel, input, {begin, std::min(begin + rows, pixels.end)});
+      const GemmTask task = {weight,
+                             gemm_rows,
+                             static_cast<uint32_t>(blocks.begin),
+                             static_cast<uint32_t>(blocks.end - blocks.begin),
+                             bias,
+                             memory + pointer_bytes + copied_bytes};
+      const auto first = static_cast<size_t>(begin);
+      run_gemm(kernel_, task, finish.from_row(first), output + first * channels, channels);
+    }
+  });
 }
 
-void Convolution::run_panel(const Job& job, Range pixels, Range blocks, uint8_t* rows, uint8_t* scratch) const {
+// Threads share out pixels, and unpack the same weights each, or channels, and copy the same rows each: what costs
+// less.
+Convolution::Share Convolution::share_of(int part, int parts) const {
+  const int64_t pixels = geometry_.pixels(), blocks = divide_up(layer_->block().channels, kMatrixChannels);
+  const int64_t channels = blocks * kMatrixChannels, copy = in_place_ ? 0 : kCopyChannels;
+  const int64_t pixel_share = divide_up(pixels, parts), channel_share = divide_up(blocks, parts) * kMatrixChannels;
+  const int64_t by_pixels = pixel_share * (channels + copy) + kUnpackRows * channels;
+  const int64_t by_channels = pixels * (channel_share + copy) + kUnpackRows * channel_share;
+  if (by_pixels <= by_channels) return {split_range(pixels, part, parts), {0, blocks}};
+  return {{0, pixels}, split_range(blocks, part, parts)};
+}
+
+GemmRows Convolution::rows_of(const Panel& panel, const int8_t* input, Range pixels) const {
+  const auto num_pieces = static_cast<uint32_t>(in_place_ ? taps_.size() : 1);
   Place place = place_of(geometry_, pixels.begin);
-  uint8_t* row = rows;
-  for (int64_t pixel = pixels.begin; pixel < pixels.end; ++pixel, advance(geometry_, &place), row += job.row_bytes) {
-    prepare_row(job, place, row);
+  const int8_t** pieces = panel.pieces;
+  int8_t* row = panel.rows;
+  for (int64_t pixel = pixels.begin; pixel < pixels.end; ++pixel, advance(geometry_, &place), pieces += num_pieces) {
+    if (in_place_) {
+      taps_.point(input, padding_.data(), place, pieces);
+    } else {
+      copy_row(input, place, row);
+      *pieces = row;
+      row += row_bytes_;
+    }
   }
-  const size_t channels = job.weight.block.channels;
-  kernel_.run(job.weight, rows, job.row_bytes, static_cast<int>(pixels.end - pixels.begin),
-              static_cast<uint32_t>(blocks.begin), static_cast<uint32_t>(blocks.end - blocks.begin), job.bias,
-              job.requantization, job.output + static_cast<size_t>(pixels.begin) * channels, channels, scratch);
+  const auto depth = static_cast<uint32_t>(align(uint64_t{layer_->block().depth}, kDepthPerBlock));
+  return {panel.pieces, num_pieces, depth / num_pieces, static_cast<int>(pixels.end - pixels.begin)};
 }
 
 // The window's taps one after the other, as the filter has them.
-void Convolution::prepare_row(const Job& job, const Place& place, uint8_t* row) const {
+void Convolution::copy_row(const int8_t* input, const Place& place, int8_t* row) const {
   const Geometry& g = geometry_;
-  const auto in_c = static_cast<uint32_t>(g.in_c);
   const int64_t top = place.y * g.window.stride_h - g.pad_top, left = place.x * g.window.stride_w - g.pad_left;
-  const int8_t* image = job.input + place.batch * g.in_h * g.in_w * g.in_c;
-  if (g.pointwise()) {
-    kernel_.prepare(image + (top * g.in_w + left) * g.in_c, in_c, 0, row);
-    return kernel_.finish_row(in_c, row);
-  }
-  const uint32_t width = static_cast<uint32_t>(g.window.kernel_w) * in_c;
-  uint32_t at = 0;
-  for (int32_t ky = 0; ky < g.window.kernel_h; ++ky, at += width) {
+  const int8_t* image = input + place.batch * g.in_h * g.in_w * g.in_c;
+  const int64_t width = int64_t{g.window.kernel_w} * g.in_c, in_width = int64_t{g.in_w} * g.in_c;
+  const bool whole = g.window.dilation_w == 1 && window_inside(g, top, left);
+  for (int32_t ky = 0; ky < g.window.kernel_h; ++ky, row += width * kernel_.activation_bytes) {
     const int64_t in_y = top + int64_t{ky} * g.window.dilation_h;
-    if (in_y < 0 || in_y >= g.in_h) {
-      kernel_.prepare(padding_.data(), width, at, row);
+    if (whole) {
+      copy(image + in_y * in_width + left * g.in_c, width, row);
+    } else if (in_y < 0 || in_y >= g.in_h) {
+      copy(padding_.data(), width, row);
     } else {
-      prepare_taps(image + in_y * g.in_w * g.in_c, left, at, row);
+      copy_taps(image + in_y * in_width, left, row);
     }
   }
-  kernel_.finish_row(at, row);
+  int8_t filler[kDepthPerBlock];
+  std::memset(filler, -kernel_.sum_offset, sizeof(filler));
+  const auto depth = uint64_t{layer_->block().depth};
+  copy(filler, static_cast<int64_t>(align(depth, kDepthPerBlock) - depth), row);
 }
 
 // One row of the window; taps that follow each other in memory go together.
-void Convolution::prepare_taps(const int8_t* in_row, int64_t in_x, uint32_t at, uint8_t* row) const {
+void Convolution::copy_taps(const int8_t* in_row, int64_t in_x, int8_t* row) const {
   const Geometry& g = geometry_;
-  const auto in_c = static_cast<uint32_t>(g.in_c);
-  const int32_t step = g.window.dilation_w == 1 ? g.window.kernel_w : 1;
-  for (int32_t kx = 0; kx < g.window.kernel_w; kx += step) {
-    const int64_t first = in_x + int64_t{kx} * g.window.dilation_w;
-    const auto before = static_cast<uint32_t>(std::clamp<int64_t>(-first, 0, step));
-    const auto until = static_cast<uint32_t>(std::clamp<int64_t>(g.in_w - first, before, step));
-    if (before > 0) kernel_.prepare(padding_.data(), before * in_c, at, row);
-    if (until > before) {
-      kernel_.prepare(in_row + (first + before) * g.in_c, (until - before) * in_c, at + before * in_c, row);
-    }
-    const auto after = static_cast<uint32_t>(step) - until;
-    if (after > 0) kernel_.prepare(padding_.data(), after * in_c, at + until * in_c, row);
-    at += static_cast<uint32_t>(step) * in_c;
+  const int64_t in_c = g.in_c, step = g.window.dilation_w == 1 ? g.window.kernel_w : 1;
+  for (int64_t kx = 0; kx < g.window.kernel_w; kx += step) {
+    const int64_t first = in_x + kx * g.window.dilation_w;
+    const auto before = std::clamp<int64_t>(-first, 0, step);
+    const auto until = std::clamp<int64_t>(g.in_w - first, before, step);
+    copy(padding_.data(), before * in_c, row);
+    copy(in_row + (first + before) * in_c, (until - before) * in_c, row + before * in_c * kernel_.activation_bytes);
+    copy(padding_.data(), (step - until) * in_c, row + until * in_c * kernel_.activation_bytes);
+    row += step * in_c * kernel_.activation_bytes;
   }
+}
+
+void Convolution::copy(const int8_t* in, int64_t count, int8_t* out) const {
+  if (count == 0) return;
+  if (kernel_.prepare != nullptr) return kernel_.prepare(in, static_cast<uint32_t>(count), out);
+  copy_bytes(in, static_cast<size_t>(count), out);
 }
 
 }  // namespace nq

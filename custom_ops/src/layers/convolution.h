@@ -1,9 +1,13 @@
-// CONV_2D and FULLY_CONNECTED on packed weights: panels of prepared activation rows times channel blocks.
+// CONV_2D and FULLY_CONNECTED on packed weights: rows of activations, where they are or copied into panels, times
+// blocks of channels.
 #pragma once
+
+#include <vector>
 
 #include "kernels/gemm.h"
 #include "layers/geometry.h"
 #include "layers/quantized_layer.h"
+#include "layers/window_taps.h"
 #include "threads/thread_pool.h"
 
 namespace nq {
@@ -18,16 +22,28 @@ class Convolution {
   void run(int level, const int8_t* input, int8_t* output, ThreadPool* pool);
 
  private:
-  struct Job;
-  void run_part(const Job& job, int part, int parts, Workspace* workspace) const;
-  void run_panel(const Job& job, Range pixels, Range blocks, uint8_t* rows, uint8_t* scratch) const;
-  void prepare_row(const Job& job, const Place& place, uint8_t* row) const;
-  void prepare_taps(const int8_t* in_row, int64_t in_x, uint32_t at, uint8_t* row) const;
+  // What a thread computes.
+  struct Share {
+    Range pixels, blocks;
+  };
+  struct Panel;
+  template <typename Finish, typename Out>
+  void run_rows(const PackedWeight& weight, const int32_t* bias, const int8_t* input, const Finish& finish, Out* output,
+                ThreadPool* pool) const;
+  Share share_of(int part, int parts) const;
+  GemmRows rows_of(const Panel& panel, const int8_t* input, Range pixels) const;
+  void copy_row(const int8_t* input, const Place& place, int8_t* row) const;
+  void copy_taps(const int8_t* in_row, int64_t in_x, int8_t* row) const;
+  void copy(const int8_t* in, int64_t count, int8_t* out) const;
 
-  Geometry geometry_;
-  std::vector<int8_t> padding_;  // a window's row of zero points
   const GemmKernel& kernel_;
   QuantizedLayer* layer_;
+  Geometry geometry_;
+  WindowTaps taps_;
+  bool in_place_ = false;        // the kernel reads activations where they are
+  size_t row_bytes_ = 0;         // of a copied row
+  int64_t panel_rows_ = 1;       // pixels that go to the kernel together
+  std::vector<int8_t> padding_;  // a window's row of zero points
 };
 
 }  // namespace nq

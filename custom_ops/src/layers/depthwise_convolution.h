@@ -1,9 +1,12 @@
 // DEPTHWISE_CONV_2D with one output channel an input channel, on packed weights.
 #pragma once
 
+#include <vector>
+
 #include "kernels/depthwise.h"
 #include "layers/geometry.h"
 #include "layers/quantized_layer.h"
+#include "layers/window_taps.h"
 #include "threads/thread_pool.h"
 
 namespace nq {
@@ -18,13 +21,15 @@ class DepthwiseConvolution {
   void run(int level, const int8_t* input, int8_t* output, ThreadPool* pool);
 
  private:
-  void point_at_taps(const int8_t* input, const Place& place, const int8_t** taps) const;
+  template <typename Finish, typename Out>
+  void run_pixels(const PackedWeight& weight, const int32_t* bias, const int8_t* input, const Finish& finish,
+                  Out* output, ThreadPool* pool) const;
 
   const DepthwiseKernel& kernel_;
   QuantizedLayer* layer_;
   Geometry geometry_;
-  std::vector<int8_t> padding_;   // a pixel of zero points
-  std::vector<int64_t> offsets_;  // of each tap from the window's first
+  WindowTaps taps_;
+  std::vector<int8_t> padding_;  // a pixel of zero points
 };
 
 }  // namespace nq

@@ -57,70 +57,87 @@ class BinaryOperator : public Operator {
   Broadcast broadcast_;
 };
 
-// The two operands; false, with the reason, where the operator stays with the runtime.
-bool read_operands(const TfLiteContext& context, const TfLiteNode& node, std::vector<int>* inputs, Operand operands[2],
-                   std::string* reason) {
-  if (node.inputs->size != 2 || node.outputs->size != 1) return refuse(reason, "another number of operands");
-  if (!is_quantized_int8(tensor_at(context, node.outputs->data[0]))) return refuse(reason, "not full-int8");
-  for (int i = 0; i < 2; ++i) {
-    const TfLiteTensor* tensor = tensor_at(context, node.inputs->data[i]);
-    if (!is_quantized_int8(tensor)) return refuse(reason, "not full-int8");
-    const TfLiteIntArray& dims = *tensor->dims;
-    if (dims.size > kMaxRank) return refuse(reason, "rank above 6");
-    if (is_constant(*tensor)) {
-      operands[i].constant = static_cast<const int8_t*>(tensor->data);
-      operands[i].shape.assign(dims.data, dims.data + dims.size);
-      if (num_elements(operands[i].shape) != static_cast<int64_t>(tensor->bytes)) return refuse(reason, "damaged");
-    } else {
-      operands[i].position = inputs->size();
-      inputs->push_back(node.inputs->data[i]);
-    }
+// A node with two operands.
+struct BinaryNode {
+  std::vector<int> inputs;  // without constants
+  Operand operands[2];
+  Quantization a, b, out;
+  ActivationRange range;
+};
+
+bool read_operand(const TfLiteContext& context, int index, std::vector<int>* inputs, Operand* operand,
+                  std::string* reason) {
+  const TfLiteTensor* tensor = tensor_at(context, index);
+  if (!is_quantized_int8(tensor)) return refuse(reason, "not full-int8");
+  const TfLiteIntArray& dims = *tensor->dims;
+  if (dims.size > kMaxRank) return refuse(reason, "rank above 6");
+  if (!is_constant(*tensor)) {
+    operand->position = inputs->size();
+    inputs->push_back(index);
+    return true;
   }
-  return !inputs->empty() || refuse(reason, "two constants");
+  operand->constant = static_cast<const int8_t*>(tensor->data);
+  operand->shape.assign(dims.data, dims.data + dims.size);
+  return num_elements(operand->shape) == static_cast<int64_t>(tensor->bytes) || refuse(reason, "a damaged constant");
 }
 
-bool set_arithmetic(const TfLiteTensor& a, const TfLiteTensor& b, const TfLiteTensor& out, float sign,
-                    ActivationRange range, Addition* addition) {
-  return addition->set({a.params.scale / out.params.scale, a.params.zero_point},
-                       {sign * (b.params.scale / out.params.scale), b.params.zero_point}, out.params.zero_point, range);
-}
-
-bool set_arithmetic(const TfLiteTensor& a, const TfLiteTensor& b, const TfLiteTensor& out, float, ActivationRange range,
-                    Multiplication* multiplication) {
-  return multiplication->set(quantization_of(a), quantization_of(b), quantization_of(out), range);
+bool read_binary(const TfLiteContext& context, const TfLiteNode& node, BinaryNode* binary, std::string* reason) {
+  if (node.inputs->size != 2 || node.outputs->size != 1) return refuse(reason, "another number of operands");
+  const TfLiteTensor* out = tensor_at(context, node.outputs->data[0]);
+  if (!is_quantized_int8(out)) return refuse(reason, "not full-int8");
+  for (int i = 0; i < 2; ++i) {
+    if (!read_operand(context, node.inputs->data[i], &binary->inputs, &binary->operands[i], reason)) return false;
+  }
+  if (binary->inputs.empty()) return refuse(reason, "two constants");
+  const auto* params = params_of<BinaryParams>(node);
+  if (params == nullptr || !is_known(params->activation)) return refuse(reason, "activation");
+  binary->a = quantization_of(context.tensors[node.inputs->data[0]]);
+  binary->b = quantization_of(context.tensors[node.inputs->data[1]]);
+  binary->out = quantization_of(*out);
+  binary->range = activation_range(params->activation, *out);
+  return true;
 }
 
 template <typename Arithmetic>
-std::unique_ptr<Operator> make_binary(const TfLiteContext& context, const TfLiteNode& node, float sign,
-                                      std::string* reason) {
-  std::vector<int> inputs;
-  Operand operands[2];
-  if (!read_operands(context, node, &inputs, operands, reason)) return nullptr;
-  const auto* params = params_of<BinaryParams>(node);
-  if (params == nullptr || !is_known(params->activation)) return stays(reason, "activation");
-  const TfLiteTensor *a = tensor_at(context, node.inputs->data[0]), *b = tensor_at(context, node.inputs->data[1]);
-  const TfLiteTensor& out = context.tensors[node.outputs->data[0]];
-  Arithmetic arithmetic;
-  if (!set_arithmetic(*a, *b, out, sign, activation_range(params->activation, out), &arithmetic)) {
+std::unique_ptr<Operator> make_binary(const TfLiteNode& node, BinaryNode binary, const Arithmetic& arithmetic) {
+  return std::make_unique<BinaryOperator<Arithmetic>>(std::move(binary.inputs), node.outputs->data[0],
+                                                      std::move(binary.operands[0]), std::move(binary.operands[1]),
+                                                      arithmetic);
+}
+
+// a + sign * b
+std::unique_ptr<Operator> make_sum(const TfLiteContext& context, const TfLiteNode& node, float sign,
+                                   std::string* reason) {
+  BinaryNode binary;
+  if (!read_binary(context, node, &binary, reason)) return nullptr;
+  const AdditionKernel* kernel = nullptr;
+  if (const Status status = select_addition_kernel(&kernel); !status.ok()) return stays(reason, "no kernel");
+  const Quantization &a = binary.a, &b = binary.b, &out = binary.out;
+  Addition addition(*kernel);
+  if (!addition.set({a.scale / out.scale, a.zero_point}, {sign * (b.scale / out.scale), b.zero_point}, out.zero_point,
+                    binary.range)) {
     return stays(reason, "scales too far apart");
   }
-  return std::make_unique<BinaryOperator<Arithmetic>>(std::move(inputs), node.outputs->data[0], std::move(operands[0]),
-                                                      std::move(operands[1]), arithmetic);
+  return make_binary(node, std::move(binary), addition);
 }
 
 }  // namespace
 
 std::unique_ptr<Operator> make_addition(const TfLiteContext& context, const TfLiteNode& node, std::string* reason) {
-  return make_binary<Addition>(context, node, 1, reason);
+  return make_sum(context, node, 1, reason);
 }
 
 std::unique_ptr<Operator> make_subtraction(const TfLiteContext& context, const TfLiteNode& node, std::string* reason) {
-  return make_binary<Addition>(context, node, -1, reason);
+  return make_sum(context, node, -1, reason);
 }
 
 std::unique_ptr<Operator> make_multiplication(const TfLiteContext& context, const TfLiteNode& node,
                                               std::string* reason) {
-  return make_binary<Multiplication>(context, node, 1, reason);
+  BinaryNode binary;
+  if (!read_binary(context, node, &binary, reason)) return nullptr;
+  Multiplication multiplication;
+  if (!multiplication.set(binary.a, binary.b, binary.out, binary.range)) return stays(reason, "scales too far apart");
+  return make_binary(node, std::move(binary), multiplication);
 }
 
 }  // namespace nq

@@ -1,0 +1,109 @@
+// The walk over a matrix that every kernel shares: it unpacks a tile of channels once and runs all rows over it. A
+// kernel's file has the arithmetic alone, so that nothing else is compiled with its ISA flags.
+#include "kernels/gemm.h"
+
+#include <algorithm>
+
+#include "kernels/weight.h"
+
+namespace nq {
+namespace {
+
+constexpr uint32_t kRowSuperblocks = 8;  // unpacked at a time for a single row: 16 KB of a tile's codes stay in L1
+constexpr int kMostRows = 32;            // of any kernel's tile
+
+uint32_t depth_blocks(uint32_t depth) { return (depth + kMatrixDepth - 1) / kMatrixDepth; }
+
+// One row, whose codes are used once: they go through the L1 cache a piece of the depth at a time.
+void accumulate_row(const GemmKernel& kernel, const GemmTask& task, const CellMiddle& middle, uint32_t first_block,
+                    GemmTile tile, int32_t* sums) {
+  auto* codes = reinterpret_cast<int8_t*>(task.scratch);
+  const int8_t* row = task.rows.pieces[0];
+  const uint32_t total = depth_blocks(task.weight.block.depth);
+  for (uint32_t first = 0; first < total; first += kRowSuperblocks) {
+    const uint32_t count = std::min(kRowSuperblocks, total - first);
+    tile.block_stride = size_t{count} * kSuperblockWeights;
+    for (int b = 0; b < tile.num_blocks; ++b) {
+      const uint64_t superblock = uint64_t{first_block + b} * total + first;
+      kernel.unpack(packed_levels(task.weight, superblock), middle, count, codes + b * tile.block_stride);
+    }
+    const uint32_t done = first * kMatrixDepth;
+    const int8_t* piece = row + size_t{done} * kernel.activation_bytes;
+    tile.rows = {&piece, 1, std::min<uint32_t>(count * kMatrixDepth, task.rows.piece_depth - done), 1};
+    kernel.accumulate(tile, sums);
+    tile.bias = sums;
+  }
+}
+
+void finish_row(const GemmKernel& kernel, const int32_t* sums, const Requantization& requantization, int8_t* out,
+                uint32_t num_channels) {
+  kernel.requantize(sums, requantization, out, num_channels);
+}
+
+void finish_row(const GemmKernel& kernel, const int32_t* sums, const Dequantization& dequantization, float* out,
+                uint32_t num_channels) {
+  kernel.dequantize(sums, 1, dequantization, out, 0, num_channels);
+}
+
+void finish_rows(const GemmKernel& kernel, const GemmTile& tile, int, const Requantization& requantization, int8_t* out,
+                 size_t out_stride, uint32_t num_channels) {
+  kernel.multiply(tile, requantization, out, out_stride, num_channels);
+}
+
+void finish_rows(const GemmKernel& kernel, const GemmTile& tile, int first_row, const Dequantization& dequantization,
+                 float* out, size_t out_stride, uint32_t num_channels) {
+  alignas(kLineBytes) int32_t sums[kMostRows * kTileChannels];
+  kernel.accumulate(tile, sums);
+  kernel.dequantize(sums, tile.rows.num_rows, dequantization.from_row(static_cast<size_t>(first_row)), out, out_stride,
+                    num_channels);
+}
+
+template <typename Finish, typename Out>
+void run_tile(const GemmKernel& kernel, const GemmTask& task, GemmTile tile, const Finish& finish, Out* out,
+              size_t out_stride, uint32_t num_channels) {
+  for (int row = 0; row < task.rows.num_rows; row += kernel.rows) {
+    tile.rows.num_rows = std::min(kernel.rows, task.rows.num_rows - row);
+    finish_rows(kernel, tile, row, finish, out, out_stride, num_channels);
+    tile.rows.pieces += static_cast<size_t>(kernel.rows) * tile.rows.num_pieces;
+    out += static_cast<size_t>(kernel.rows) * out_stride;
+  }
+}
+
+template <typename Finish, typename Out>
+void run_tiles(const GemmKernel& kernel, const GemmTask& task, const Finish& finish, Out* out, size_t out_stride) {
+  auto* codes = reinterpret_cast<int8_t*>(task.scratch);
+  const OptionBlock& weight = task.weight.block;
+  const CellMiddle middle = cell_middle(weight, task.weight.level, 0);
+  const uint32_t total = depth_blocks(weight.depth), end = task.first_block + task.num_blocks;
+  for (uint32_t block = task.first_block; block < end; block += kTileBlocks) {
+    const uint32_t channel = block * kMatrixChannels;
+    if (channel >= weight.channels) return;
+    const auto blocks = static_cast<int>(std::min<uint32_t>(kTileBlocks, end - block));
+    const uint32_t channels = std::min<uint32_t>(blocks * kMatrixChannels, weight.channels - channel);
+    const GemmTile tile = {codes, size_t{total} * kSuperblockWeights, blocks, task.rows, task.bias + channel};
+    if (task.rows.num_rows == 1 && task.rows.num_pieces == 1) {
+      alignas(kLineBytes) int32_t sums[kTileChannels];
+      accumulate_row(kernel, task, middle, block, tile, sums);
+      finish_row(kernel, sums, finish.from_channel(channel), out + channel, channels);
+    } else {
+      kernel.unpack(packed_levels(task.weight, uint64_t{block} * total), middle, size_t{total} * blocks, codes);
+      run_tile(kernel, task, tile, finish.from_channel(channel), out + channel, out_stride, channels);
+    }
+  }
+}
+
+}  // namespace
+
+size_t gemm_scratch_bytes(uint32_t depth) { return size_t{kTileChannels} * kMatrixDepth * depth_blocks(depth); }
+
+void run_gemm(const GemmKernel& kernel, const GemmTask& task, const Requantization& requantization, int8_t* out,
+              size_t out_stride) {
+  run_tiles(kernel, task, requantization, out, out_stride);
+}
+
+void run_gemm(const GemmKernel& kernel, const GemmTask& task, const Dequantization& dequantization, float* out,
+              size_t out_stride) {
+  run_tiles(kernel, task, dequantization, out, out_stride);
+}
+
+}  // namespace nq
