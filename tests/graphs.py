@@ -78,7 +78,9 @@ class Graph:
         self._graph.operators.append(operator)
         return index
 
-    def convolution(self, x: int, in_shape: Sequence[int], channels: int, *, seed: int, scale: float) -> int:
+    def convolution(
+        self, x: int, in_shape: Sequence[int], channels: int, *, seed: int, scale: float, zero_point: int
+    ) -> int:
         """A 1x1 convolution with random weights, wide enough to nest."""
         rng = np.random.default_rng(seed)
         weight = rng.integers(-127, 128, (channels, 1, 1, in_shape[3]), np.int8)
@@ -90,7 +92,7 @@ class Graph:
         ]
         options = schema.Conv2DOptionsT(padding=schema.Padding.VALID, strideW=1, strideH=1)
         shape = (*in_shape[:3], channels)
-        return self.add("CONV_2D", tensors, shape, scale=scale, zero_point=-5, version=3, options=options)
+        return self.add("CONV_2D", tensors, shape, scale=scale, zero_point=zero_point, version=3, options=options)
 
     def _scale_of(self, index: int) -> float:
         return float(self._graph.tensors[index].quantization.scale[0])
