@@ -50,8 +50,9 @@ struct Convolution::Panel {
 void Convolution::reshape(const Geometry& geometry) {
   geometry_ = geometry;
   taps_.reshape(geometry);
-  padding_.assign(static_cast<size_t>(geometry.window.kernel_w) * static_cast<size_t>(geometry.in_c),
-                  static_cast<int8_t>(layer_->input_zero_point()));
+  padding_.assign(
+      static_cast<size_t>(std::max(geometry.window.kernel_w, geometry.in_w)) * static_cast<size_t>(geometry.in_c),
+      static_cast<int8_t>(layer_->input_zero_point()));
   const auto num_taps = static_cast<int64_t>(taps_.size());
   in_place_ = kernel_.prepare == nullptr && geometry.in_c % kDepthPerBlock == 0 &&
               (num_taps == 1 || (kernel_.gathers && geometry.in_c >= kMinPieceDepth));
@@ -111,20 +112,39 @@ Convolution::Share Convolution::share_of(int part, int parts) const {
 
 GemmRows Convolution::rows_of(const Panel& panel, const int8_t* input, Range pixels) const {
   const auto num_pieces = static_cast<uint32_t>(in_place_ ? taps_.size() : 1);
-  Place place = place_of(geometry_, pixels.begin);
-  const int8_t** pieces = panel.pieces;
-  int8_t* row = panel.rows;
-  for (int64_t pixel = pixels.begin; pixel < pixels.end; ++pixel, advance(geometry_, &place), pieces += num_pieces) {
-    if (in_place_) {
-      taps_.point(input, padding_.data(), place, pieces);
-    } else {
-      copy_row(input, place, row);
-      *pieces = row;
-      row += row_bytes_;
-    }
+  if (in_place_) {
+    point_at_pieces(panel.pieces, input, pixels);
+  } else {
+    copy_rows(panel, input, pixels);
   }
   const auto depth = static_cast<uint32_t>(align(uint64_t{layer_->block().depth}, kDepthPerBlock));
   return {panel.pieces, num_pieces, depth / num_pieces, static_cast<int>(pixels.end - pixels.begin)};
+}
+
+void Convolution::point_at_pieces(const int8_t** pieces, const int8_t* input, Range pixels) const {
+  const size_t num_taps = taps_.size(), step = taps_.step();
+  Place place = place_of(geometry_, pixels.begin);
+  for (int64_t pixel = pixels.begin; pixel < pixels.end;) {
+    const int64_t length = std::min(taps_.run_length(place), pixels.end - pixel);
+    taps_.point(input, padding_.data(), place, pieces);
+    const int8_t** next = pieces + num_taps;
+    for (int64_t i = 1; i < length; ++i) {
+      for (size_t t = 0; t < num_taps; ++t) *next++ = pieces[t] + static_cast<size_t>(i) * step;
+    }
+    pieces = next;
+    pixel += length;
+    advance(geometry_, &place, length);
+  }
+}
+
+void Convolution::copy_rows(const Panel& panel, const int8_t* input, Range pixels) const {
+  Place place = place_of(geometry_, pixels.begin);
+  const int8_t** piece = panel.pieces;
+  int8_t* row = panel.rows;
+  for (int64_t pixel = pixels.begin; pixel < pixels.end; ++pixel, advance(geometry_, &place), row += row_bytes_) {
+    copy_row(input, place, row);
+    *piece++ = row;
+  }
 }
 
 // The window's taps one after the other, as the filter has them.

@@ -32,6 +32,8 @@ class Convolution {
                 ThreadPool* pool) const;
   Share share_of(int part, int parts) const;
   GemmRows rows_of(const Panel& panel, const int8_t* input, Range pixels) const;
+  void point_at_pieces(const int8_t** pieces, const int8_t* input, Range pixels) const;
+  void copy_rows(const Panel& panel, const int8_t* input, Range pixels) const;
   void copy_row(const int8_t* input, const Place& place, int8_t* row) const;
   void copy_taps(const int8_t* in_row, int64_t in_x, int8_t* row) const;
   void copy(const int8_t* in, int64_t count, int8_t* out) const;
@@ -43,7 +45,7 @@ class Convolution {
   bool in_place_ = false;        // the kernel reads activations where they are
   size_t row_bytes_ = 0;         // of a copied row
   int64_t panel_rows_ = 1;       // pixels that go to the kernel together
-  std::vector<int8_t> padding_;  // a window's row of zero points
+  std::vector<int8_t> padding_;  // a row of zero points, of the image or the window: the longer one
 };
 
 }  // namespace nq
