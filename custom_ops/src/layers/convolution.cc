@@ -19,24 +19,8 @@ constexpr int32_t kMinPieceDepth = 16;
 // that channel, and of how many channels with that row.
 constexpr int64_t kUnpackRows = 20, kCopyChannels = 8;
 
-// For what is too short for memcpy to be worth its call: the last piece overlaps the one before.
-template <size_t kPiece>
-void copy_pieces(const int8_t* in, size_t count, int8_t* out) {
-  for (size_t done = 0; done + kPiece < count; done += kPiece) std::memcpy(out + done, in + done, kPiece);
-  std::memcpy(out + count - kPiece, in + count - kPiece, kPiece);
-}
-
-inline void copy_bytes(const int8_t* in, size_t count, int8_t* out) {
-  if (count >= 128) {
-    std::memcpy(out, in, count);
-  } else if (count >= 16) {
-    copy_pieces<16>(in, count, out);
-  } else if (count >= 4) {
-    copy_pieces<4>(in, count, out);
-  } else {
-    for (size_t i = 0; i < count; ++i) out[i] = in[i];
-  }
-}
+// A copy of so many bytes costs no more than one of a few.
+constexpr int64_t kShort = 32;
 
 int64_t divide_up(int64_t count, int64_t size) { return (count + size - 1) / size; }
 
@@ -56,7 +40,8 @@ void Convolution::reshape(const Geometry& geometry) {
   const auto num_taps = static_cast<int64_t>(taps_.size());
   in_place_ = kernel_.prepare == nullptr && geometry.in_c % kDepthPerBlock == 0 &&
               (num_taps == 1 || (kernel_.gathers && geometry.in_c >= kMinPieceDepth));
-  row_bytes_ = align(align(uint64_t{layer_->block().depth}, kDepthPerBlock) * kernel_.activation_bytes, kLineBytes);
+  const uint64_t depth = align(uint64_t{layer_->block().depth}, kDepthPerBlock);
+  row_bytes_ = align(depth * kernel_.activation_bytes + kShort, kLineBytes);
   const int64_t fitting = kPanelBytes / static_cast<int64_t>(row_bytes_);
   const int64_t most = in_place_ ? std::min(std::max(fitting * num_taps, kMinPanelRowsInPlace),
                                             std::max(kMaxPanelPointers / num_taps, kMinPanelRows))
@@ -141,10 +126,49 @@ void Convolution::copy_rows(const Panel& panel, const int8_t* input, Range pixel
   Place place = place_of(geometry_, pixels.begin);
   const int8_t** piece = panel.pieces;
   int8_t* row = panel.rows;
-  for (int64_t pixel = pixels.begin; pixel < pixels.end; ++pixel, advance(geometry_, &place), row += row_bytes_) {
-    copy_row(input, place, row);
-    *piece++ = row;
+  for (int64_t pixel = pixels.begin; pixel < pixels.end;) {
+    const int64_t length = std::min(taps_.run_length(place), pixels.end - pixel);
+    const int8_t* window = inside_window(input, place);
+    for (int64_t i = 0; i < length; ++i, row += row_bytes_) {
+      window == nullptr ? copy_row(input, {place.batch, place.y, place.x + i}, row)
+                        : copy_inside_row(input, window + static_cast<size_t>(i) * taps_.step(), row);
+      fill_row(row);
+      *piece++ = row;
+    }
+    pixel += length;
+    advance(geometry_, &place, length);
   }
+}
+
+// Where a window's first tap reads if all of them do inside the image and those of a row follow each other; else null.
+const int8_t* Convolution::inside_window(const int8_t* input, const Place& place) const {
+  const Geometry& g = geometry_;
+  const int64_t top = place.y * g.window.stride_h - g.pad_top, left = place.x * g.window.stride_w - g.pad_left;
+  if (g.window.dilation_w != 1 || !window_inside(g, top, left)) return nullptr;
+  return input + ((place.batch * g.in_h + top) * g.in_w + left) * g.in_c;
+}
+
+void Convolution::copy_inside_row(const int8_t* input, const int8_t* window, int8_t* row) const {
+  const Geometry& g = geometry_;
+  const int64_t width = int64_t{g.window.kernel_w} * g.in_c, step = int64_t{g.window.dilation_h} * g.in_w * g.in_c;
+  const int8_t* end = input + int64_t{g.batches} * g.in_h * g.in_w * g.in_c;
+  const bool in_excess =
+      kernel_.prepare == nullptr && width <= kShort && end - window >= (g.window.kernel_h - 1) * step + kShort;
+  for (int32_t ky = 0; ky < g.window.kernel_h; ++ky, window += step, row += width * kernel_.activation_bytes) {
+    if (in_excess) {
+      std::memcpy(row, window, kShort);  // what is too much is overwritten, or lies behind the row
+    } else {
+      copy(window, width, row);
+    }
+  }
+}
+
+void Convolution::fill_row(int8_t* row) const {
+  const auto depth = uint64_t{layer_->block().depth};
+  int8_t filler[kDepthPerBlock];
+  std::memset(filler, -kernel_.sum_offset, sizeof(filler));
+  const auto count = static_cast<int64_t>(align(depth, kDepthPerBlock) - depth);
+  copy(filler, std::min<int64_t>(count, kDepthPerBlock), row + depth * kernel_.activation_bytes);
 }
 
 // The window's taps one after the other, as the filter has them.
@@ -152,22 +176,15 @@ void Convolution::copy_row(const int8_t* input, const Place& place, int8_t* row)
   const Geometry& g = geometry_;
   const int64_t top = place.y * g.window.stride_h - g.pad_top, left = place.x * g.window.stride_w - g.pad_left;
   const int8_t* image = input + place.batch * g.in_h * g.in_w * g.in_c;
-  const int64_t width = int64_t{g.window.kernel_w} * g.in_c, in_width = int64_t{g.in_w} * g.in_c;
-  const bool whole = g.window.dilation_w == 1 && window_inside(g, top, left);
+  const int64_t width = int64_t{g.window.kernel_w} * g.in_c;
   for (int32_t ky = 0; ky < g.window.kernel_h; ++ky, row += width * kernel_.activation_bytes) {
     const int64_t in_y = top + int64_t{ky} * g.window.dilation_h;
-    if (whole) {
-      copy(image + in_y * in_width + left * g.in_c, width, row);
-    } else if (in_y < 0 || in_y >= g.in_h) {
+    if (in_y < 0 || in_y >= g.in_h) {
       copy(padding_.data(), width, row);
     } else {
-      copy_taps(image + in_y * in_width, left, row);
+      copy_taps(image + in_y * g.in_w * g.in_c, left, row);
     }
   }
-  int8_t filler[kDepthPerBlock];
-  std::memset(filler, -kernel_.sum_offset, sizeof(filler));
-  const auto depth = uint64_t{layer_->block().depth};
-  copy(filler, static_cast<int64_t>(align(depth, kDepthPerBlock) - depth), row);
 }
 
 // One row of the window; taps that follow each other in memory go together.
@@ -188,7 +205,7 @@ void Convolution::copy_taps(const int8_t* in_row, int64_t in_x, int8_t* row) con
 void Convolution::copy(const int8_t* in, int64_t count, int8_t* out) const {
   if (count == 0) return;
   if (kernel_.prepare != nullptr) return kernel_.prepare(in, static_cast<uint32_t>(count), out);
-  copy_bytes(in, static_cast<size_t>(count), out);
+  std::memcpy(out, in, static_cast<size_t>(count));
 }
 
 }  // namespace nq
