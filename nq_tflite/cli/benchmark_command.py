@@ -17,6 +17,7 @@ from nq_tflite.cli.console import (
     print_lines,
     print_table,
     progress_bar,
+    threads_option,
 )
 from nq_tflite.runtimes import RUNTIMES
 
@@ -31,13 +32,6 @@ Examples:
   nq-tflite benchmark model.tflite --against int8.tflite --runtime ai-edge-litert --runtime tflite-runtime --json"""
 
 
-def _threads(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[int, ...]:
-    words = [word.strip() for word in value.split(",")]
-    if not all(word.isascii() and word.isdigit() and int(word) > 0 for word in words):
-        raise click.BadParameter("expected thread counts separated by commas, such as 1,2.")
-    return tuple(int(word) for word in words)
-
-
 @click.command(epilog=_EPILOG)
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option(
@@ -50,7 +44,7 @@ def _threads(ctx: click.Context, parameter: click.Parameter, value: str) -> tupl
     "--precision", multiple=True, default=("full", "part"), show_default=True, help="full, part or bits; repeatable."
 )
 @click.option("--runtime", multiple=True, type=click.Choice(RUNTIMES), help="Repeatable; default: the first installed.")
-@click.option("--threads", default="1", show_default=True, callback=_threads, help="Thread counts, such as 1,2.")
+@threads_option
 @click.option("--runs", type=click.IntRange(1), default=50, show_default=True, help="Timed invocations of each.")
 @click.option("--switches", type=click.IntRange(1), default=100, show_default=True, help="Timed switches.")
 @click.option("--reloads", type=click.IntRange(1), default=10, show_default=True, help="Timed reloads.")
@@ -88,7 +82,9 @@ def benchmark(
 
 
 def _print_report(report: BenchmarkReport) -> None:
-    print_lines(f"{report.cpu}, Python {report.python}, nq_tflite {report.version}", report.note)
+    print_lines(
+        f"{report.cpu}, Python {report.python}, nq_tflite {report.version} with {report.isa} kernels", report.note
+    )
     for setting in report.settings:
         _print_latencies(setting, report)
     _print_memory(report.footprints)
