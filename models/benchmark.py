@@ -81,24 +81,15 @@ def _print_comparison(comparison: Comparison) -> None:
         f"nq_tflite {comparison.version} ({comparison.isa} kernels), nested {comparison.nesting}, beside stock INT8 "
         f"under {comparison.runtime} on {comparison.cpu}"
     )
-    columns = (
-        "model",
-        "MMACs",
-        "threads",
-        "stock INT8",
-        "full-bit",
-        "part-bit",
-        "stock memory",
-        "full-bit",
-        "part-bit",
-    )
+    times, memory = ("INT8 time", "full time", "part time"), ("INT8 memory", "full memory", "part memory")
+    columns = ("model", "MMACs", "threads", *times, *memory)
     rows = [row for model in comparison.models for row in _rows(model)]
     print_table(title, columns, rows)
     print_lines(
-        f"latency: median of {comparison.runs} interleaved runs; full-bit and part-bit are medians of the ratios to "
-        "the stock file's time in the same round",
-        f"{MEMORY_DEFINITION} With {comparison.memory_threads} thread(s), one process a file; full-bit and part-bit "
-        "are ratios to the stock file's.",
+        f"Times are medians of {comparison.runs} interleaved runs; full-bit and part-bit are medians of the ratios to "
+        "the stock file's time in the same round.",
+        f"{MEMORY_DEFINITION} {comparison.memory_threads} thread(s), one process a file.",
+        f"The files are in {Path(comparison.models[0].files.stock).parent}.",
     )
 
 
@@ -106,15 +97,15 @@ def _rows(model: ComparedModel) -> list[list[str]]:
     """A row for each thread count; what does not depend on it stands in the first."""
     stock = model.stock_memory
     name, macs = model.files.name, f"{model.files.multiply_accumulates / 1e6:.0f}"
-    memory = [megabytes(stock), f"{model.full_memory / stock:.2f}", f"{model.part_memory / stock:.2f}"]
+    memory = [megabytes(stock), f"{model.full_memory / stock:.2f} x", f"{model.part_memory / stock:.2f} x"]
     return [
         [
             name if index == 0 else "",
             macs if index == 0 else "",
             str(row.num_threads),
             milliseconds(row.stock.median_seconds),
-            f"{row.full.ratio:.2f}",
-            f"{row.part.ratio:.2f}",
+            f"{row.full.ratio:.2f} x",
+            f"{row.part.ratio:.2f} x",
             *(memory if index == 0 else [""] * len(memory)),
         ]
         for index, row in enumerate(model.latencies)

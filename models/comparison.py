@@ -18,7 +18,7 @@ from nq_tflite.benchmark import (
     run_in_child,
 )
 from nq_tflite.errors import MissingPackageError, ModelSourceError, UnsupportedModelError
-from nq_tflite.memory import Footprint, MemoryState
+from nq_tflite.memory import Footprint
 from nq_tflite.spec import Nesting
 
 from .zoo import MODELS
@@ -29,8 +29,8 @@ NUM_CALIBRATION_INPUTS = 8
 SWITCHES, RELOADS = 5, 2
 
 MEMORY_DEFINITION = (
-    "memory: what loading the model and two runs added to a process that had imported the runtime: anonymous bytes + "
-    "resident bytes of the model's file. Part-bit is measured after a switch from full-bit."
+    "Memory is what loading the model and two runs added to a process that had imported the runtime: anonymous bytes "
+    "and resident bytes of the model's file, in sum. Part-bit is measured after a switch from full-bit."
 )
 
 
@@ -88,17 +88,17 @@ class ComparedModel:
     @property
     def stock_memory(self) -> int:
         """Bytes that the stock file adds."""
-        return added_bytes(self._footprint(self.files.stock).states[0])
+        return self._footprint(self.files.stock).states[0].added.held
 
     @property
     def full_memory(self) -> int:
         """Bytes that the nested file adds, loaded at full-bit."""
-        return added_bytes(self._footprint(self.files.nested).states[0])
+        return self._footprint(self.files.nested).states[0].added.held
 
     @property
     def part_memory(self) -> int:
         """Bytes that the nested file holds after a switch to part-bit."""
-        return added_bytes(self._footprint(self.files.nested).states[1])
+        return self._footprint(self.files.nested).states[1].added.held
 
     def _footprint(self, path: str) -> Footprint:
         return next(each for each in self.report.footprints if each.path == path)
@@ -133,11 +133,6 @@ class Comparison:
         """Everything, for machines."""
         own = {key: value for key, value in vars(self).items() if key != "models"}
         return own | {"memory_definition": MEMORY_DEFINITION, "models": [model.as_dict() for model in self.models]}
-
-
-def added_bytes(state: MemoryState) -> int:
-    """Anonymous bytes and resident bytes of the model's file: what MEMORY_DEFINITION calls memory."""
-    return state.added.anonymous + state.added.model_file
 
 
 def compare_models(
