@@ -40,7 +40,8 @@ def set_seeded_weights(model: keras.Model, seed: int = 0) -> keras.Model:
 def settle_batch_norms(model: keras.Model, inputs: Float32) -> keras.Model:
     """Sets the moments of every batch normalization to those of its own input, in place, and returns the model.
 
-    Without it the scales of a deep untrained net run away from layer to layer, and its gates saturate.
+    Without it the scales of a deep untrained net run away from layer to layer, and its gates saturate. Dropout is off
+    meanwhile: it would make the moments random.
 
     Args:
       model: any model; one without batch normalization is left as it is.
@@ -52,12 +53,14 @@ def settle_batch_norms(model: keras.Model, inputs: Float32) -> keras.Model:
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     if not norms:
         return model
-    momenta = [layer.momentum for layer in norms]
-    for layer in norms:
-        layer.momentum = 0.0
+    dropouts = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
+    settings = [(layer, "momentum", layer.momentum) for layer in norms]
+    settings += [(layer, "rate", layer.rate) for layer in dropouts]
+    for layer, name, _ in settings:
+        setattr(layer, name, 0.0)
     model(inputs, training=True)
-    for layer, momentum in zip(norms, momenta, strict=True):
-        layer.momentum = momentum
+    for layer, name, value in settings:
+        setattr(layer, name, value)
     return model
 
 
