@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ ROUNDING = "nearest"
 NUM_CALIBRATION_INPUTS = 8
 #: Enough for medians that nobody reads: the comparison is of latency and memory.
 SWITCHES, RELOADS = 5, 2
+#: Progress of `model_files`: converting and nesting.
+_FILE_STEPS = 2
 
 MEMORY_DEFINITION = (
     "Memory is what loading the model and two runs added to a process that had imported the runtime: anonymous bytes "
@@ -169,17 +172,17 @@ def compare_models(
       compare_models(["ds_cnn_s"], "models").models[0].latencies[0].full.ratio  # 0.5: half of stock INT8's time
     """
     _check_names(names)
-    Nesting.parse(nesting)
+    nesting = str(Nesting.parse(nesting))
     isa_in_child(isa)
-    notify, steps = progress or (lambda stage, done, total: None), 2 + len(threads) + 2
+    notify, steps = progress or (lambda stage, done, total: None), _FILE_STEPS + len(threads) + 2
+
+    def show(before: int, stage: str, step: int, _: int) -> None:
+        notify(f"{name}: {stage}", before + step, steps * len(names))
+
     compared: list[ComparedModel] = []
     for name in names:
-        done = steps * len(compared)
-
-        def show(stage: str, step: int, total: int, name: str = name, done: int = done) -> None:
-            notify(f"{name}: {stage}", done + steps - total + step, steps * len(names))
-
-        files = model_files(name, folder, nesting, seed, show)
+        before = steps * len(compared)
+        files = model_files(name, folder, nesting, seed, partial(show, before))
         report = benchmark(
             files.nested,
             [files.stock],
@@ -189,7 +192,7 @@ def compare_models(
             switches=SWITCHES,
             reloads=RELOADS,
             isa=isa,
-            progress=show,
+            progress=partial(show, before + _FILE_STEPS),
         )
         compared.append(ComparedModel(files, report))
     first = compared[0].report
@@ -218,11 +221,11 @@ def model_files(
     except OSError as error:
         raise ModelSourceError(f"folder {target}", expected="a folder that can be made", got=str(error)) from error
     stock = target / f"{name}_seed{seed}_int8.tflite"
-    nested = target / f"{name}_seed{seed}_{nesting.replace('|', '_')}.tflite"
+    nested = target / f"{name}_seed{seed}_{str(Nesting.parse(nesting)).replace('|', '_')}.tflite"
     if not stock.is_file():
-        notify("converting to stock INT8 with tensorflow", 0, 0)
+        notify("converting to stock INT8 with tensorflow", 0, _FILE_STEPS)
         run_in_child(__name__, {"job": "build", "name": name, "seed": seed, "stock": str(stock)})
-    notify("nesting", 1, 0)
+    notify("nesting", 1, _FILE_STEPS)
     answer = run_in_child(__name__, {"job": "nest", "stock": str(stock), "nested": str(nested), "nesting": nesting})
     return ModelFiles(name=name, stock=str(stock), nested=str(nested), **answer)
 

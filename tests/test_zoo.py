@@ -152,7 +152,7 @@ def test_files_of_a_model(cache: Path) -> None:
     before = (stock.stat().st_mtime_ns, stock.stat().st_ino)
     stages: list[str] = []
     files = model_files("ds_cnn_s", cache, "8|6|4", progress=lambda stage, done, total: stages.append(stage))
-    assert stages == ["nesting"]
+    assert stages == ["nesting"]  # the stock file is there
     assert (stock.stat().st_mtime_ns, stock.stat().st_ino) == before
     assert Path(files.stock) == stock
     assert Path(files.nested) == cache / "ds_cnn_s_seed0_8_6_4.tflite"
@@ -202,6 +202,19 @@ def test_nested_outputs_are_those_of_the_extracted_model(name: str, tmp_path: Pa
         stock = tmp_path / f"{precision}.tflite"
         extract(files.nested, stock, precision)
         np.testing.assert_array_equal(outputs, worker(run_stock, stock, inputs, builtin=False))
+
+
+def test_comparison_of_two_models(cache: Path) -> None:
+    steps: list[tuple[str, int, int]] = []
+    seen = compare_models(
+        ["ds_cnn_s", "ds_cnn_l"], cache, nesting="8|4", runs=1, progress=lambda *step: steps.append(step)
+    )
+    assert [model.files.name for model in seen.models] == ["ds_cnn_s", "ds_cnn_l"]
+    done = [step for _, step, _ in steps]
+    assert done == sorted(done)
+    assert (done[0], done[-1]) == (1, 10)
+    assert {total for _, _, total in steps} == {10}
+    assert all(model.stock_memory > model.files.stock_bytes / 2 for model in seen.models)
 
 
 # ---- the command -----------------------------------------------------------------------------------------------------
