@@ -59,8 +59,11 @@ void Convolution::run_rows(const PackedWeight& weight, const int32_t* bias, cons
                            Out* output, ThreadPool* pool) const {
   const size_t channels = weight.block.channels;
   const auto num_pieces = static_cast<int64_t>(in_place_ ? taps_.size() : 1);
-  pool->run([&](int part, Workspace* workspace) {
-    const auto [pixels, blocks] = share_of(part, pool->size());
+  const Cut cut = cut_for(pool->size());
+  const Range all_pixels = {0, geometry_.pixels()}, all_blocks = {0, divide_up(weight.block.channels, kMatrixChannels)};
+  pool->run(cut.parts, [&](int part, Workspace* workspace) {
+    const Range pixels = cut.by_pixels ? split_range(all_pixels.end, part, cut.parts) : all_pixels;
+    const Range blocks = cut.by_pixels ? all_blocks : split_range(all_blocks.end, part, cut.parts);
     const int64_t count = pixels.end - pixels.begin;
     if (count == 0 || blocks.begin == blocks.end) return;
     const int64_t panels = divide_up(count, panel_rows_);
@@ -84,15 +87,18 @@ void Convolution::run_rows(const PackedWeight& weight, const int32_t* bias, cons
 }
 
 // Threads share out pixels, and unpack the same weights each, or channels, and copy the same rows each: what costs
-// less.
-Convolution::Share Convolution::share_of(int part, int parts) const {
+// less. Parts beyond the number of threads, which cost nothing where pixels are cut into panels anyway, make up for
+// threads that the system holds up.
+Convolution::Cut Convolution::cut_for(int num_threads) const {
   const int64_t pixels = geometry_.pixels(), blocks = divide_up(layer_->block().channels, kMatrixChannels);
   const int64_t channels = blocks * kMatrixChannels, copy = in_place_ ? 0 : kCopyChannels;
-  const int64_t pixel_share = divide_up(pixels, parts), channel_share = divide_up(blocks, parts) * kMatrixChannels;
+  const int64_t pixel_share = divide_up(pixels, num_threads);
+  const int64_t channel_share = divide_up(blocks, num_threads) * kMatrixChannels;
   const int64_t by_pixels = pixel_share * (channels + copy) + kUnpackRows * channels;
   const int64_t by_channels = pixels * (channel_share + copy) + kUnpackRows * channel_share;
-  if (by_pixels <= by_channels) return {split_range(pixels, part, parts), {0, blocks}};
-  return {{0, pixels}, split_range(blocks, part, parts)};
+  if (num_threads > 1 && by_channels < by_pixels) return {false, num_threads};
+  const int64_t panels = num_threads == 1 ? 1 : divide_up(pixels, panel_rows_ * num_threads);
+  return {true, static_cast<int>(panels * num_threads)};
 }
 
 GemmRows Convolution::rows_of(const Panel& panel, const int8_t* input, Range pixels) const {

@@ -22,15 +22,16 @@ class Convolution {
   void run(int level, const int8_t* input, int8_t* output, ThreadPool* pool);
 
  private:
-  // What a thread computes.
-  struct Share {
-    Range pixels, blocks;
+  // How the output is cut into parts for the threads.
+  struct Cut {
+    bool by_pixels;
+    int parts;
   };
   struct Panel;
   template <typename Finish, typename Out>
   void run_rows(const PackedWeight& weight, const int32_t* bias, const int8_t* input, const Finish& finish, Out* output,
                 ThreadPool* pool) const;
-  Share share_of(int part, int parts) const;
+  Cut cut_for(int num_threads) const;
   GemmRows rows_of(const Panel& panel, const int8_t* input, Range pixels) const;
   void point_at_pieces(const int8_t** pieces, const int8_t* input, Range pixels) const;
   void copy_rows(const Panel& panel, const int8_t* input, Range pixels) const;
