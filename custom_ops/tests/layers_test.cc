@@ -132,6 +132,26 @@ TEST(depthwise_convolutions_of_every_geometry) {
   }
 }
 
+// Kernels have paths of their own for these.
+TEST(common_depthwise_windows) {
+  std::mt19937 random(8);
+  for (const nq::DepthwiseKernel* kernel : nq::depthwise_kernels()) {
+    if (!kernel->supported()) continue;
+    for (const int size : {3, 5}) {
+      for (const int stride : {1, 2, 3}) {
+        for (const int width : {1, 2, 3, 4, 7, 12}) {
+          Geometry g;
+          g.window = {size, size, stride, stride, 1, 1, true};
+          g.batches = 2;
+          g.in_h = 6, g.in_w = width, g.in_c = g.out_c = 60 + 20 * (width % 3);
+          nq::place_window(&g);
+          check_layer<nq::DepthwiseConvolution>(g, *kernel, true, &random);
+        }
+      }
+    }
+  }
+}
+
 TEST(many_panels_and_few) {
   std::mt19937 random(7);
   nq::Geometry g;

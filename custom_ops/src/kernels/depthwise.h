@@ -25,6 +25,10 @@ struct DepthwisePixels {
   const TapRun* runs;
   int num_runs;
   size_t step;
+  // Within a run of several pixels, taps are in rows of `columns` that follow each other in the input at `column_step`;
+  // 0 if they do not.
+  uint32_t columns = 0;
+  size_t column_step = 0;
 };
 
 // What a kernel multiplies at a time: some pixels of up to 64 channels.

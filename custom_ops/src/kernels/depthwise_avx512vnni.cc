@@ -96,18 +96,122 @@ __mmask64 stored_channels(const DepthwiseTile& tile) {
   return ~uint64_t{0} >> (kDepthwiseChannels - tile.num_channels);
 }
 
+// What finishes the pixels of a tile.
+struct Store {
+  Requantizer requantizer;
+  const float* multiplier;
+  __mmask64 mask;
+  int8_t* out;
+  size_t out_stride;
+
+  [[gnu::always_inline]] void operator()(const Four& sums, size_t pixel) const {
+    _mm512_mask_storeu_epi8(out + pixel * out_stride, mask, requantize_pixel(requantizer, sums, multiplier));
+  }
+};
+
+constexpr int kWindow = 3;
+
+// The weights of a 3 x 3 window, a column to a group.
+struct Columns {
+  __m512i of[kWindow][kVectors];
+};
+
+[[gnu::always_inline]] inline Four multiply_column(const Four& sums, const Four& column, const __m512i* weights) {
+  Four next;
+#pragma GCC unroll 4
+  for (int v = 0; v < kVectors; ++v) next.of[v] = _mm512_dpbusd_epi32(sums.of[v], column.of[v], weights[v]);
+  return next;
+}
+
+// A run of 3 x 3 windows: a column of the input is interleaved once for all windows that it is in.
+template <int kStride>
+[[gnu::always_inline]] inline void multiply_run(const DepthwiseTile& tile, const TapRun& run, size_t first_pixel,
+                                                const Columns& weights, const Four& bias, const Store& store) {
+  const __m512i sign = _mm512_set1_epi8(static_cast<char>(0x80));
+  const int8_t* rows[kWindow];
+  for (int y = 0; y < kWindow; ++y) rows[y] = run.taps[y * kWindow] + tile.first_channel;
+  size_t offset = 0;
+  const auto next_column = [&] {
+    __m512i taps[kWindow];
+#pragma GCC unroll 3
+    for (int y = 0; y < kWindow; ++y) {
+      taps[y] = _mm512_xor_si512(_mm512_maskz_loadu_epi8(store.mask, rows[y] + offset), sign);
+    }
+    offset += tile.pixels.column_step;
+    return interleave(taps[0], taps[1], taps[2], sign);
+  };
+  const Four first = next_column();
+  Four one = multiply_column(bias, first, weights.of[0]);  // sums of the window that has one column so far
+  Four two = one;                                          // and of the one that has two; with stride 2 the same
+  if constexpr (kStride == 1) {
+    const Four second = next_column();
+    two = multiply_column(one, second, weights.of[1]);
+    one = multiply_column(bias, second, weights.of[0]);
+  }
+  const auto end = first_pixel + static_cast<size_t>(run.num_pixels);
+  for (size_t pixel = first_pixel; pixel < end; ++pixel) {
+    if constexpr (kStride == 2) two = multiply_column(one, next_column(), weights.of[1]);
+    const Four column = next_column();
+    store(multiply_column(two, column, weights.of[2]), pixel);
+    if constexpr (kStride == 1) two = multiply_column(one, column, weights.of[1]);
+    one = multiply_column(bias, column, weights.of[0]);
+  }
+}
+
+// Any window, a pixel at a time.
+struct AnyWindow {
+  const DepthwiseTile& tile;
+  const int32_t* bias;
+  const int8_t* weights;
+
+  [[gnu::always_inline]] Four operator()(const int8_t* const* taps, size_t offset) const {
+    return multiply_pixel(taps, tile.depth, offset + tile.first_channel, stored_channels(tile), weights, bias);
+  }
+};
+
+template <int kStride>
+void multiply_windows(const AnyWindow& any, const Store& store) {
+  const DepthwiseTile& tile = any.tile;
+  Columns weights;
+  const auto load = [&](int tap) { return _mm512_loadu_si512(tile.codes + tap * kLineBytes); };
+  for (int x = 0; x < kWindow; ++x) {
+    const Four column = interleave(load(x), load(x + kWindow), load(x + 2 * kWindow), _mm512_setzero_si512());
+    for (int v = 0; v < kVectors; ++v) weights.of[x][v] = column.of[v];
+  }
+  Four bias;
+  for (int v = 0; v < kVectors; ++v) bias.of[v] = _mm512_loadu_si512(any.bias + v * kLaneChannels);
+  size_t pixel = 0;
+  for (int r = 0; r < tile.pixels.num_runs; ++r) {
+    const TapRun& run = tile.pixels.runs[r];
+    if (run.num_pixels == 1) {
+      store(any(run.taps, 0), pixel);
+    } else {
+      multiply_run<kStride>(tile, run, pixel, weights, bias, store);
+    }
+    pixel += static_cast<size_t>(run.num_pixels);
+  }
+}
+
+// Which of the strides that multiply_windows has; 0 for another window.
+int window_stride(const DepthwiseTile& tile) {
+  const DepthwisePixels& pixels = tile.pixels;
+  if (pixels.columns != kWindow || tile.depth != kWindow * kWindow) return 0;
+  return pixels.step == pixels.column_step ? 1 : pixels.step == 2 * pixels.column_step ? 2 : 0;
+}
+
 void multiply(const DepthwiseTile& tile, const Requantization& requantization, int8_t* out, size_t out_stride) {
   Mixed mixed;
   mix_channels(tile.bias, mixed.bias);
   mix_channels(requantization.multiplier, mixed.multiplier);
+  const Store store = {make_requantizer(requantization), mixed.multiplier, stored_channels(tile), out, out_stride};
   auto* weights = reinterpret_cast<int8_t*>(tile.scratch);
   interleave_weights(tile, weights);
-  const __mmask64 mask = stored_channels(tile);
-  const Requantizer requantizer = make_requantizer(requantization);
-  for_each_pixel(tile, [&](const int8_t* const* taps, size_t offset, size_t pixel) {
-    const Four sums = multiply_pixel(taps, tile.depth, offset + tile.first_channel, mask, weights, mixed.bias);
-    _mm512_mask_storeu_epi8(out + pixel * out_stride, mask, requantize_pixel(requantizer, sums, mixed.multiplier));
-  });
+  const AnyWindow any = {tile, mixed.bias, weights};
+  const int stride = window_stride(tile);
+  if (stride == 1) return multiply_windows<1>(any, store);
+  if (stride == 2) return multiply_windows<2>(any, store);
+  for_each_pixel(tile,
+                 [&](const int8_t* const* taps, size_t offset, size_t pixel) { store(any(taps, offset), pixel); });
 }
 
 // Back from the mixed order: `lane`'s 16 channels.
@@ -126,8 +230,9 @@ void multiply_float(const DepthwiseTile& tile, const Dequantization& dequantizat
   auto* weights = reinterpret_cast<int8_t*>(tile.scratch);
   interleave_weights(tile, weights);
   const __mmask64 mask = stored_channels(tile);
+  const AnyWindow any = {tile, mixed.bias, weights};
   for_each_pixel(tile, [&](const int8_t* const* taps, size_t offset, size_t pixel) {
-    const Four sums = multiply_pixel(taps, tile.depth, offset + tile.first_channel, mask, weights, mixed.bias);
+    const Four sums = any(taps, offset);
     const Dequantization of_row = dequantization.from_row(pixel);
     for (uint32_t c = 0; c < tile.num_channels; c += kLaneChannels) {
       dequantize_lanes(lane_channels(sums, static_cast<int>(c / kLaneChannels)), of_row, c,

@@ -22,16 +22,22 @@ class Convolution {
   void run(int level, const int8_t* input, int8_t* output, ThreadPool* pool);
 
  private:
-  // What a thread computes.
-  struct Share {
-    Range pixels, blocks;
+  // How the output is cut into parts for the threads.
+  struct Cut {
+    bool by_pixels;
+    int parts;
   };
   struct Panel;
   template <typename Finish, typename Out>
   void run_rows(const PackedWeight& weight, const int32_t* bias, const int8_t* input, const Finish& finish, Out* output,
                 ThreadPool* pool) const;
-  Share share_of(int part, int parts) const;
+  Cut cut_for(int num_threads) const;
   GemmRows rows_of(const Panel& panel, const int8_t* input, Range pixels) const;
+  void point_at_pieces(const int8_t** pieces, const int8_t* input, Range pixels) const;
+  void copy_rows(const Panel& panel, const int8_t* input, Range pixels) const;
+  const int8_t* inside_window(const int8_t* input, const Place& place) const;
+  void copy_inside_row(const int8_t* input, const int8_t* window, int8_t* row) const;
+  void fill_row(int8_t* row) const;
   void copy_row(const int8_t* input, const Place& place, int8_t* row) const;
   void copy_taps(const int8_t* in_row, int64_t in_x, int8_t* row) const;
   void copy(const int8_t* in, int64_t count, int8_t* out) const;
@@ -43,7 +49,7 @@ class Convolution {
   bool in_place_ = false;        // the kernel reads activations where they are
   size_t row_bytes_ = 0;         // of a copied row
   int64_t panel_rows_ = 1;       // pixels that go to the kernel together
-  std::vector<int8_t> padding_;  // a window's row of zero points
+  std::vector<int8_t> padding_;  // a row of zero points, of the image or the window: the longer one
 };
 
 }  // namespace nq

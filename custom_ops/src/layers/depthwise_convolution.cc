@@ -44,8 +44,8 @@ void DepthwiseConvolution::run_pixels(const PackedWeight& weight, const int32_t*
         advance(geometry_, &place, length);
         pixel += length;
       }
-      const DepthwiseTask task = {weight, {runs, num_runs, taps_.step()}, 0, channels,
-                                  bias,   memory + run_bytes + tap_bytes};
+      const DepthwisePixels task_pixels = {runs, num_runs, taps_.step(), taps_.columns(), channels};
+      const DepthwiseTask task = {weight, task_pixels, 0, channels, bias, memory + run_bytes + tap_bytes};
       run_depthwise(kernel_, task, finish.from_row(first), output + first * channels, channels);
     }
   });
