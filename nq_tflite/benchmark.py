@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from nq_tflite import errors
+from nq_tflite.delegation import Delegation
 from nq_tflite.errors import FormatError, NqError
 from nq_tflite.interpreter import Interpreter
 from nq_tflite.memory import (
@@ -211,6 +212,20 @@ def footprint_in_child(
     return _footprint(answer)
 
 
+def delegation_in_child(path: str | os.PathLike[str], runtime: str | None = None) -> tuple[str, Delegation]:
+    """`Interpreter.delegation` in a process of its own, with the runtime's name and version.
+
+    Raises:
+        FormatError, MissingPackageError, NativeLibraryError: as nq.Interpreter.
+
+    Example:
+        >>> delegation_in_child("model.tflite")[1].num_partitions  # doctest: +SKIP
+        1
+    """
+    answer = run_in_child(__name__, {"job": "delegation", "path": os.fspath(path), "runtime": runtime})
+    return answer["runtime"], Delegation.from_dict(answer["delegation"])
+
+
 def _check_file(path: str) -> None:
     if not Path(path).is_file():
         raise FormatError(path, expected="a .tflite file", got="no such file", fix="Check the path.")
@@ -228,7 +243,13 @@ def _footprint(answer: Job) -> Footprint:
         MemoryState(state["bits"], ResidentMemory(**state["added"]), state["weights"]) for state in answer["states"]
     ]
     switch = None if answer["switch"] is None else SwitchTimes(**answer["switch"])
-    rest = {"states": tuple(states), "switch": switch, "reload": ReloadTimes(**answer["reload"])}
+    delegation = None if answer["delegation"] is None else Delegation.from_dict(answer["delegation"])
+    rest = {
+        "states": tuple(states),
+        "switch": switch,
+        "reload": ReloadTimes(**answer["reload"]),
+        "delegation": delegation,
+    }
     return Footprint(**(answer | rest))
 
 
@@ -265,6 +286,11 @@ def answer_job(handlers: Mapping[str, Callable[[Job], Job]]) -> None:
         answer = {"error": type(error).__name__, "message": str(error)}
     with answers:
         json.dump(answer, answers)
+
+
+def _delegation_job(job: Job) -> Job:
+    interpreter = Interpreter(job["path"], runtime=job["runtime"])
+    return {"runtime": interpreter.runtime, "delegation": interpreter.delegation.as_dict()}
 
 
 def _footprint_job(job: Job) -> Job:
@@ -308,4 +334,4 @@ def _interleaved(interpreters: Sequence[Any], runs: int, warmup: int) -> list[li
 
 
 if __name__ == "__main__":
-    answer_job({"latency": _latency_job, "footprint": _footprint_job})
+    answer_job({"latency": _latency_job, "footprint": _footprint_job, "delegation": _delegation_job})

@@ -59,9 +59,9 @@ class Delegation:
         """Nested weights that are computed on as they lie packed in the file."""
         return sum(each.place == "fused" for each in self.nested)
 
-    def place_of(self, weight: str) -> Place | None:
-        """Where the nested weight of that name is computed on; None if the model has no such weight."""
-        return next((each.place for each in self.nested if each.weight == weight), None)
+    def reader_of(self, weight: str) -> DelegatedOperator | None:
+        """The operator that computes with the nested weight of that name; None if the model has no such weight."""
+        return next((each for each in self.nested if each.weight == weight), None)
 
     def summary(self) -> str:
         """One line: nested weights fused, partitions, and why the others are unpacked.

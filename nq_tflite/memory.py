@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from nq_tflite.delegation import Delegation
 from nq_tflite.errors import NqError
 from nq_tflite.interpreter import Interpreter
 from nq_tflite.native import load_library
@@ -107,6 +108,7 @@ class Footprint:
         path, runtime, num_threads: what was measured; runtime with its version.
         states: a nested model loaded at full-bit, switched to part-bit, and back to full-bit; a stock model loaded.
         switch: None for a stock model.
+        delegation: what runs fused and why the rest does not; None for a stock model, which runs without nq_tflite.
     """
 
     path: str
@@ -115,6 +117,7 @@ class Footprint:
     states: tuple[MemoryState, ...]
     switch: SwitchTimes | None
     reload: ReloadTimes
+    delegation: Delegation | None = None
 
 
 def resident_memory(model_path: str | os.PathLike[str]) -> ResidentMemory:
@@ -203,9 +206,10 @@ def measure_footprint(
     interpreter = open_model(model, nested, runtime, num_threads)
     states = tuple(_states(interpreter, model, before, ("full", "part", "full") if nested else (None,)))
     switch = _time_switches(interpreter, switches) if nested else None
+    delegation = interpreter.delegation if nested else None
     del interpreter
     reload = _time_reloads(lambda: open_model(model, nested, runtime, num_threads), reloads)
-    return Footprint(model, f"{loaded.name} {loaded.version}", num_threads, states, switch, reload)
+    return Footprint(model, f"{loaded.name} {loaded.version}", num_threads, states, switch, reload, delegation)
 
 
 def _states(

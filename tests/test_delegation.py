@@ -113,7 +113,7 @@ def test_the_record_survives_json() -> None:
     conv = nq.DelegatedOperator("CONV_2D", "y", "w", "unpacked", "fusing is off")
     delegation = nq.Delegation((conv, nq.DelegatedOperator("ADD", "z", None, "fused", None)), 2)
     assert nq.Delegation.from_dict(delegation.as_dict()) == delegation
-    assert (delegation.place_of("w"), delegation.place_of("y")) == ("unpacked", None)
+    assert (delegation.reader_of("w"), delegation.reader_of("y")) == (conv, None)
 
 
 def test_the_librarys_operator_names_are_the_schemas() -> None:

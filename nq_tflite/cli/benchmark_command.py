@@ -91,6 +91,7 @@ def _print_report(report: BenchmarkReport) -> None:
     print_lines(f"{report.cpu}, Python {report.python}, nq_tflite {report.version}", report.note)
     for setting in report.settings:
         _print_latencies(setting, report)
+    _print_delegations(report.footprints)
     _print_memory(report.footprints)
     _print_switching(report.footprints)
 
@@ -109,6 +110,16 @@ def _print_latencies(setting: Setting, report: BenchmarkReport) -> None:
     title = f"latency, {setting.runtime}, {setting.num_threads} thread(s), {report.runs} interleaved runs"
     baseline = Path(report.baseline).name
     print_table(title, ("model", "precision", "median", f"ratio to {baseline}", "min - max"), rows, left=2)
+
+
+def _print_delegations(footprints: Sequence[Footprint]) -> None:
+    print_lines(
+        *(
+            f"{Path(each.path).name}, {each.runtime}: {each.delegation.summary()}"
+            for each in footprints
+            if each.delegation is not None
+        )
+    )
 
 
 def _print_memory(footprints: Sequence[Footprint]) -> None:
