@@ -24,8 +24,9 @@ struct DenseParams {
 // What ConvParams and DepthwiseParams have in common.
 template <typename Params>
 bool read_window(const Params& params, Consumer* consumer, std::string* reason) {
-  if (params.padding != kPaddingSame && params.padding != kPaddingValid)
+  if (params.padding != kPaddingSame && params.padding != kPaddingValid) {
     return refuse(reason, "padding other than SAME and VALID");
+  }
   const auto [least, greatest] = std::minmax({params.stride_h, params.stride_w, params.dilation_h, params.dilation_w});
   if (least < 1 || greatest > kMaxWindowStep) return refuse(reason, "a stride or dilation outside 1 to 16384");
   Window& window = consumer->window;
@@ -77,8 +78,9 @@ bool check_shapes(const Consumer& consumer, const TfLiteTensor& input, const TfL
     return (filter.size == 2 && in.size >= 1) || refuse(reason, "a dense weight whose rank is not 2");
   }
   if (in.size != 4 || filter.size != 4) return refuse(reason, "an input or weight whose rank is not 4");
-  if (std::max(filter.data[1], filter.data[2]) > kMaxWindowStep)
+  if (std::max(filter.data[1], filter.data[2]) > kMaxWindowStep) {
     return refuse(reason, "a filter with a side over 16384");
+  }
   if (consumer.kind == ConsumerKind::kConvolution) {
     return filter.data[3] == in.data[3] || refuse(reason, "several groups; one is supported");
   }
