@@ -120,6 +120,9 @@ def test_benchmark_beside_others(runtime: str, nested_dir: Path, int8_tflite: by
     assert own.peak is None or own.peak >= own.states[0].added.total - page
     assert own.states[0].added.model_file <= nested.stat().st_size + page
     assert report.as_dict()["footprints"][0]["switch"]["count"] == 2
+    assert own.delegation is not None
+    assert len(own.delegation.nested) == len(inspect_file(nested).weights)
+    assert other.delegation is None
 
 
 def test_a_model_alone_is_its_own_baseline(nested_dir: Path) -> None:

@@ -31,6 +31,7 @@ class Convolution {
   template <typename Finish, typename Out>
   void run_rows(const PackedWeight& weight, const int32_t* bias, const int8_t* input, const Finish& finish, Out* output,
                 ThreadPool* pool) const;
+  int64_t panel_rows() const;
   Cut cut_for(int num_threads) const;
   GemmRows rows_of(const Panel& panel, const int8_t* input, Range pixels) const;
   void point_at_pieces(const int8_t** pieces, const int8_t* input, Range pixels) const;

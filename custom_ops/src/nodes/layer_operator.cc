@@ -134,9 +134,10 @@ OptionBlock plain_block(const TfLiteTensor& weight, ConsumerKind kind) {
 
 bool read_plain_layer(const TfLiteContext& context, const TfLiteNode& node, const TfLiteRegistration& registration,
                       Consumer* consumer, OptionBlock* block, std::string* reason) {
+  if (!is_layer(registration)) return refuse(reason, "no kernel for the operator");
   const TfLiteTensor* weight = node.inputs->size > 1 ? tensor_at(context, node.inputs->data[1]) : nullptr;
   if (weight == nullptr || weight->type != kTfLiteInt8 || !is_constant(*weight) || weight->dims == nullptr) {
-    return refuse(reason, "another operator, or a weight that is not an INT8 constant");
+    return refuse(reason, "a weight that is not an int8 constant");
   }
   if (!read_consumer(context, node, registration, node.inputs->data[1], -1, consumer, reason)) return false;
   const int axis = consumer->kind == ConsumerKind::kDepthwise ? 3 : 0;
@@ -144,8 +145,8 @@ bool read_plain_layer(const TfLiteContext& context, const TfLiteNode& node, cons
     return refuse(reason, "a weight without elements");
   }
   *block = plain_block(*weight, consumer->kind);
-  const Status scales = check_int8_scales(*weight, *block);
-  return scales.ok() || refuse(reason, scales.message().c_str());
+  return check_int8_scales(*weight, *block).ok() ||
+         refuse(reason, "a weight without symmetric scales, one or one a channel");
 }
 
 }  // namespace

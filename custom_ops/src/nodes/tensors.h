@@ -59,4 +59,11 @@ inline bool refuse(std::string* reason, const char* why) {
   return false;
 }
 
+// For activations of which not both are is_quantized_int8(): why an operator stays with the runtime.
+inline const char* not_int8(const TfLiteTensor* input, const TfLiteTensor* output) {
+  const auto is_float = [](const TfLiteTensor* tensor) { return tensor != nullptr && tensor->type == kTfLiteFloat32; };
+  return is_float(input) || is_float(output) ? "float activations; full-int8 is supported"
+                                             : "activations that are not int8 with one scale";
+}
+
 }  // namespace nq
