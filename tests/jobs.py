@@ -306,3 +306,15 @@ def allocated_weights(runtime: str, path: Path, *, fuse: bool) -> int:
             except ValueError:
                 pass
     return allocated
+
+
+def is_one_partition(runtime: str, path: Path) -> bool:
+    """Whether the delegate runs the whole graph as one node: from its inputs to all of its outputs."""
+    interpreter = nq.Interpreter(path, runtime=runtime, fuse=True, **builtin_kernels(runtime))
+    interpreter.allocate_tensors()
+    operators = interpreter._get_ops_details()
+    delegates = [o for o in operators if o["op_name"] in ("DELEGATE", "NqPartition")]
+    computed = {int(t) for o in operators for t in o["outputs"]}
+    if len(delegates) != 1 or computed & set(map(int, delegates[0]["inputs"])):
+        return False
+    return {int(d["index"]) for d in interpreter.get_output_details()} <= set(map(int, delegates[0]["outputs"]))

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <string>
 
+#include "layers/quantization.h"
 #include "tflite_abi.h"
 
 namespace nq {
@@ -13,10 +14,6 @@ namespace nq {
 enum FusedActivation { kActivationNone = 0, kActivationRelu = 1, kActivationReluN1To1 = 2, kActivationRelu6 = 3 };
 
 enum PaddingMode { kPaddingSame = 1, kPaddingValid = 2 };
-
-struct ActivationRange {
-  int8_t low, high;
-};
 
 inline const TfLiteTensor* tensor_at(const TfLiteContext& context, int index) {
   const bool inside = index >= 0 && static_cast<size_t>(index) < context.tensors_size;
@@ -27,6 +24,10 @@ inline const TfLiteTensor* tensor_at(const TfLiteContext& context, int index) {
 inline bool is_quantized_int8(const TfLiteTensor* tensor) {
   return tensor != nullptr && tensor->type == kTfLiteInt8 && tensor->dims != nullptr && tensor->params.scale > 0 &&
          std::isfinite(tensor->params.scale) && tensor->params.zero_point >= -128 && tensor->params.zero_point <= 127;
+}
+
+inline Quantization quantization_of(const TfLiteTensor& tensor) {
+  return {tensor.params.scale, tensor.params.zero_point};
 }
 
 inline bool is_constant(const TfLiteTensor& tensor) {
@@ -50,6 +51,8 @@ inline ActivationRange activation_range(int activation, const TfLiteTensor& outp
   if (activation == kActivationRelu6) range.high = quantized(6.0f, output);
   return range;
 }
+
+inline bool is_known(int activation) { return activation >= kActivationNone && activation <= kActivationRelu6; }
 
 inline bool refuse(std::string* reason, const char* why) {
   *reason = why;
