@@ -31,6 +31,21 @@ class LayerOperator : public Operator {
     return {};
   }
 
+  bool absorb_padding(const ImagePadding& padding, int input) override {
+    Window& window = consumer_.window;
+    if (consumer_.kind == ConsumerKind::kDense || window.same_padding ||
+        padding.value != context_.tensors[consumer_.input].params.zero_point) {
+      return false;
+    }
+    window.pad_top += padding.top;
+    window.pad_bottom += padding.bottom;
+    window.pad_left += padding.left;
+    window.pad_right += padding.right;
+    consumer_.input = input;
+    set_input(0, input);
+    return true;
+  }
+
  protected:
   // `weight` must outlive the operator.
   void build(const NodeEnvironment& environment, const NestedWeight& weight, int bias) {

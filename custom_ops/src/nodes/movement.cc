@@ -13,7 +13,15 @@ struct ConcatenationParams {
 class PadOperator : public Operator {
  public:
   PadOperator(int input, int output, const int32_t* paddings, int8_t value)
-      : Operator({input}, output), paddings_(paddings, paddings + 8), value_(value) {}
+      : Operator({input}, output),
+        paddings_(paddings, paddings + 8),
+        value_(value),
+        image_{paddings[2], paddings[3], paddings[4], paddings[5], value} {}
+
+  const ImagePadding* padding() const override {
+    const bool only_image = paddings_[0] == 0 && paddings_[1] == 0 && paddings_[6] == 0 && paddings_[7] == 0;
+    return only_image ? &image_ : nullptr;
+  }
 
   Status reshape(const Shapes& shapes, Shape* output) override {
     in_ = shapes.at(inputs()[0]);
@@ -43,6 +51,10 @@ class PadOperator : public Operator {
     if (batch < 0 || batch >= in_[0] || y < 0 || y >= in_[1]) return;
     const auto in_c = static_cast<size_t>(in_[3]);
     const int8_t* from = in + static_cast<size_t>((batch * in_[1] + y) * in_[2]) * in_c;
+    if (in_c == pixel) {
+      std::memcpy(to + static_cast<size_t>(paddings_[4]) * pixel, from, static_cast<size_t>(in_[2]) * in_c);
+      return;
+    }
     for (int32_t x = 0; x < in_[2]; ++x) {
       std::memcpy(to + static_cast<size_t>(x + paddings_[4]) * pixel + paddings_[6],
                   from + static_cast<size_t>(x) * in_c, in_c);
@@ -51,6 +63,7 @@ class PadOperator : public Operator {
 
   std::vector<int32_t> paddings_;  // before and after, of each dimension
   int8_t value_;
+  ImagePadding image_;
   Shape in_, out_;
 };
 

@@ -26,6 +26,12 @@ inline int64_t num_elements(const Shape& shape) {
 using Shapes = std::map<int, Shape>;
 using Pointers = std::map<int, uint8_t*>;
 
+// What a PAD does to an image, rows and columns of `value`.
+struct ImagePadding {
+  int32_t top, bottom, left, right;
+  int8_t value;
+};
+
 class Operator {
  public:
   Operator(std::vector<int> inputs, int output, size_t element_bytes = 1)
@@ -43,7 +49,13 @@ class Operator {
   virtual Status reshape(const Shapes& shapes, Shape* output) = 0;
   virtual void run(const Pointers& tensors, ThreadPool* threads) = 0;
 
+  // What it pads, if it does nothing else; else null.
+  virtual const ImagePadding* padding() const { return nullptr; }
+  // Takes over the padding of its only input, whose unpadded form is tensor `input`; false if it cannot.
+  virtual bool absorb_padding(const ImagePadding&, int /*input*/) { return false; }
+
  protected:
+  void set_input(size_t position, int tensor) { inputs_[position] = tensor; }
   template <typename T = int8_t>
   const T* input(const Pointers& tensors, size_t position) const {
     return reinterpret_cast<const T*>(tensors.at(inputs_[position]));
