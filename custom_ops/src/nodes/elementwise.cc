@@ -3,6 +3,7 @@
 #include "layers/broadcast.h"
 #include "layers/multiplication.h"
 #include "nodes/makers.h"
+#include "nodes/map_operator.h"
 
 namespace nq {
 namespace {
@@ -40,6 +41,21 @@ class BinaryOperator : public Operator {
         arithmetic_.run({a + run.a, b + run.b, run.a_step, run.b_step, run.count, out + run.begin});
       });
     });
+  }
+
+  // As in a swish, x * logistic(x): a function of one code, and so a table itself.
+  std::unique_ptr<Operator> fold_table(const Table& table, int from, int to) const override {
+    if (inputs() != std::vector<int>{from, to} && inputs() != std::vector<int>{to, from}) return nullptr;
+    int8_t codes[2][256], results[256];  // of `from` and of `to`
+    for (int i = 0; i < 256; ++i) {
+      codes[0][i] = static_cast<int8_t>(i - 128);
+      codes[1][i] = table[i - 128];
+    }
+    const size_t a = inputs()[a_.position] == to, b = inputs()[b_.position] == to;
+    arithmetic_.run({codes[a], codes[b], 1, 1, 256, results});
+    Table folded;
+    for (int i = 0; i < 256; ++i) folded[i - 128] = results[i];
+    return std::make_unique<MapOperator<int8_t, int8_t, Table>>(from, Operator::output(), folded);
   }
 
  private:

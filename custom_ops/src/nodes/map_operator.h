@@ -1,6 +1,9 @@
 // An operator whose output has the shape of its only input, and each element of it depends on one element.
 #pragma once
 
+#include <type_traits>
+
+#include "layers/table.h"
 #include "nodes/operator.h"
 
 namespace nq {
@@ -16,6 +19,11 @@ class MapOperator : public Operator {
     *output = shapes.at(inputs()[0]);
     elements_ = num_elements(*output);
     return {};
+  }
+
+  const Table* table() const override {
+    if constexpr (std::is_same_v<Function, Table>) return &function_;
+    return nullptr;
   }
 
   void run(const Pointers& tensors, ThreadPool* threads) override {

@@ -26,6 +26,8 @@ inline int64_t num_elements(const Shape& shape) {
 using Shapes = std::map<int, Shape>;
 using Pointers = std::map<int, uint8_t*>;
 
+class Table;
+
 // What a PAD does to an image, rows and columns of `value`.
 struct ImagePadding {
   int32_t top, bottom, left, right;
@@ -53,6 +55,11 @@ class Operator {
   virtual const ImagePadding* padding() const { return nullptr; }
   // Takes over the padding of its only input, whose unpadded form is tensor `input`; false if it cannot.
   virtual bool absorb_padding(const ImagePadding&, int /*input*/) { return false; }
+
+  // The table by which it maps the codes of its only input, if it does nothing else; else null.
+  virtual const Table* table() const { return nullptr; }
+  // One operator for it and for a table from `from` to `to`, if `from` and `to` are all that it reads; else null.
+  virtual std::unique_ptr<Operator> fold_table(const Table&, int /*from*/, int /*to*/) const { return nullptr; }
 
  protected:
   void set_input(size_t position, int tensor) { inputs_[position] = tensor; }

@@ -22,6 +22,7 @@ class PartitionNode {
     const TfLiteIntArray& outputs = *params.output_tensors;
     outputs_.insert(outputs.data, outputs.data + outputs.size);
     absorb_paddings();
+    fold_tables();
   }
   PartitionNode(const PartitionNode&) = delete;
   PartitionNode& operator=(const PartitionNode&) = delete;
@@ -61,8 +62,8 @@ class PartitionNode {
   void absorb_paddings() {
     for (size_t i = 0; i < steps_.size();) {
       const ImagePadding* padding = steps_[i]->padding();
-      Operator* reader = padding == nullptr ? nullptr : only_reader(steps_[i]->output());
-      if (reader != nullptr && reader->absorb_padding(*padding, steps_[i]->inputs()[0])) {
+      const size_t reader = padding == nullptr ? kNone : only_reader(steps_[i]->output());
+      if (reader != kNone && steps_[reader]->absorb_padding(*padding, steps_[i]->inputs()[0])) {
         steps_.erase(steps_.begin() + static_cast<std::ptrdiff_t>(i));
       } else {
         ++i;
@@ -70,15 +71,32 @@ class PartitionNode {
     }
   }
 
-  // Null if there is another, or someone outside.
-  Operator* only_reader(int tensor) const {
-    if (outputs_.count(tensor) != 0) return nullptr;
-    Operator* reader = nullptr;
-    for (const auto& step : steps_) {
-      for (const int input : step->inputs()) {
+  void fold_tables() {
+    for (size_t i = 0; i < steps_.size();) {
+      const Operator& step = *steps_[i];
+      const size_t reader = step.table() == nullptr ? kNone : only_reader(step.output());
+      auto folded =
+          reader == kNone ? nullptr : steps_[reader]->fold_table(*step.table(), step.inputs()[0], step.output());
+      if (folded != nullptr) {
+        steps_[reader] = std::move(folded);
+        steps_.erase(steps_.begin() + static_cast<std::ptrdiff_t>(i));
+      } else {
+        ++i;
+      }
+    }
+  }
+
+  static constexpr size_t kNone = ~size_t{0};
+
+  // The step; kNone if there is another, or someone outside.
+  size_t only_reader(int tensor) const {
+    if (outputs_.count(tensor) != 0) return kNone;
+    size_t reader = kNone;
+    for (size_t i = 0; i < steps_.size(); ++i) {
+      for (const int input : steps_[i]->inputs()) {
         if (input != tensor) continue;
-        if (reader != nullptr) return nullptr;
-        reader = step.get();
+        if (reader != kNone) return kNone;
+        reader = i;
       }
     }
     return reader;
