@@ -22,10 +22,15 @@ void relax() {
 
 }  // namespace
 
+// Not a vector: that would grow by half again, and write to pages that may never be used.
 uint8_t* Workspace::get(size_t bytes) {
-  if (storage_.size() < bytes + kAlignment) storage_.resize(bytes + kAlignment);
-  const auto address = reinterpret_cast<uintptr_t>(storage_.data());
-  return storage_.data() + (kAlignment - address % kAlignment) % kAlignment;
+  if (capacity_ < bytes + kAlignment) {
+    storage_.reset();
+    storage_.reset(new uint8_t[bytes + kAlignment]);
+    capacity_ = bytes + kAlignment;
+  }
+  const auto address = reinterpret_cast<uintptr_t>(storage_.get());
+  return storage_.get() + (kAlignment - address % kAlignment) % kAlignment;
 }
 
 ThreadPool::~ThreadPool() { stop(); }

@@ -19,7 +19,8 @@ class Workspace {
   uint8_t* get(size_t bytes);
 
  private:
-  std::vector<uint8_t> storage_;
+  std::unique_ptr<uint8_t[]> storage_;
+  size_t capacity_ = 0;
 };
 
 class ThreadPool {
