@@ -5,6 +5,7 @@
 #include "kernels/cpu.h"
 #include "kernels/depthwise.h"
 #include "kernels/gemm.h"
+#include "kernels/quantize.h"
 #include "kernels/unpack.h"
 
 namespace nq {
@@ -21,6 +22,10 @@ namespace nq {
 #define NQ_DEPTHWISE_KERNEL(kernel) extern const DepthwiseKernel kernel;
 #include "kernels/depthwise_kernels.h"
 #undef NQ_DEPTHWISE_KERNEL
+
+#define NQ_QUANTIZE_KERNEL(kernel) extern const QuantizeKernel kernel;
+#include "kernels/quantize_kernels.h"
+#undef NQ_QUANTIZE_KERNEL
 
 bool always() { return true; }
 
@@ -62,6 +67,12 @@ constexpr const DepthwiseKernel* kDepthwiseKernels[] = {
 #define NQ_DEPTHWISE_KERNEL(kernel) &kernel,
 #include "kernels/depthwise_kernels.h"
 #undef NQ_DEPTHWISE_KERNEL
+};
+
+constexpr const QuantizeKernel* kQuantizeKernels[] = {
+#define NQ_QUANTIZE_KERNEL(kernel) &kernel,
+#include "kernels/quantize_kernels.h"
+#undef NQ_QUANTIZE_KERNEL
 };
 
 const Isa* find_isa(const char* name) {
@@ -109,6 +120,7 @@ const char* wanted_isa() { return std::getenv("NQ_ISA"); }
 UnpackKernels unpack_kernels() { return {kUnpackKernels, std::size(kUnpackKernels)}; }
 KernelList<GemmKernel> gemm_kernels() { return {kGemmKernels, std::size(kGemmKernels)}; }
 KernelList<DepthwiseKernel> depthwise_kernels() { return {kDepthwiseKernels, std::size(kDepthwiseKernels)}; }
+KernelList<QuantizeKernel> quantize_kernels() { return {kQuantizeKernels, std::size(kQuantizeKernels)}; }
 
 Status select_unpack_kernel(const char* isa, const UnpackKernel** kernel) {
   return select(kUnpackKernels, isa, kernel);
@@ -117,9 +129,13 @@ Status select_gemm_kernel(const char* isa, const GemmKernel** kernel) { return s
 Status select_depthwise_kernel(const char* isa, const DepthwiseKernel** kernel) {
   return select(kDepthwiseKernels, isa, kernel);
 }
+Status select_quantize_kernel(const char* isa, const QuantizeKernel** kernel) {
+  return select(kQuantizeKernels, isa, kernel);
+}
 
 Status select_unpack_kernel(const UnpackKernel** kernel) { return select_unpack_kernel(wanted_isa(), kernel); }
 Status select_gemm_kernel(const GemmKernel** kernel) { return select_gemm_kernel(wanted_isa(), kernel); }
 Status select_depthwise_kernel(const DepthwiseKernel** kernel) { return select_depthwise_kernel(wanted_isa(), kernel); }
+Status select_quantize_kernel(const QuantizeKernel** kernel) { return select_quantize_kernel(wanted_isa(), kernel); }
 
 }  // namespace nq
