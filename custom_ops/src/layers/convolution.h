@@ -6,7 +6,7 @@
 
 #include "kernels/gemm.h"
 #include "layers/geometry.h"
-#include "layers/quantized_layer.h"
+#include "layers/layer_task.h"
 #include "layers/window_taps.h"
 #include "threads/thread_pool.h"
 
@@ -14,12 +14,17 @@ namespace nq {
 
 class Convolution {
  public:
-  Convolution(const GemmKernel& kernel, QuantizedLayer* layer) : kernel_(kernel), layer_(layer) {}
+  // The block must outlive the layer.
+  Convolution(const GemmKernel& kernel, const OptionBlock& block) : kernel_(kernel), block_(block) {}
 
   void reshape(const Geometry& geometry);
+  const Geometry& geometry() const { return geometry_; }
+  int32_t sum_offset() const { return kernel_.sum_offset; }
 
-  // input: [batches, in_h, in_w, in_c], output: [batches, out_h, out_w, out_c], both dense.
-  void run(int level, const int8_t* input, int8_t* output, ThreadPool* pool);
+  // input: [batches, in_h, in_w, in_c], output: [batches, out_h, out_w, out_c], both dense; of a task of fewer pixels,
+  // their beginning.
+  void run(const LayerTask& task, const Requantization& requantization, int8_t* output, ThreadPool* pool);
+  void run(const LayerTask& task, const Dequantization& dequantization, float* output, ThreadPool* pool);
 
  private:
   // What a thread computes.
@@ -28,16 +33,15 @@ class Convolution {
   };
   struct Panel;
   template <typename Finish, typename Out>
-  void run_rows(const PackedWeight& weight, const int32_t* bias, const int8_t* input, const Finish& finish, Out* output,
-                ThreadPool* pool) const;
-  Share share_of(int part, int parts) const;
+  void run_rows(const LayerTask& task, const Finish& finish, Out* output, ThreadPool* pool);
+  Share share_of(int64_t num_pixels, int part, int parts) const;
   GemmRows rows_of(const Panel& panel, const int8_t* input, Range pixels) const;
   void copy_row(const int8_t* input, const Place& place, int8_t* row) const;
   void copy_taps(const int8_t* in_row, int64_t in_x, int8_t* row) const;
   void copy(const int8_t* in, int64_t count, int8_t* out) const;
 
   const GemmKernel& kernel_;
-  QuantizedLayer* layer_;
+  const OptionBlock& block_;
   Geometry geometry_;
   WindowTaps taps_;
   bool in_place_ = false;        // the kernel reads activations where they are

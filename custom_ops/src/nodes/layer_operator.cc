@@ -38,14 +38,18 @@ class LayerOperator : public Operator {
     quantized_ = std::make_unique<QuantizedLayer>(weight, layer_quantization(context_, consumer_),
                                                   static_cast<const int32_t*>(values));
     if (consumer_.kind == ConsumerKind::kDepthwise) {
-      layer_ = std::make_unique<Layer>(DepthwiseConvolution(*environment.depthwise, quantized_.get()));
+      layer_ = std::make_unique<Layer>(DepthwiseConvolution(*environment.depthwise, weight.block));
     } else {
-      layer_ = std::make_unique<Layer>(Convolution(*environment.gemm, quantized_.get()));
+      layer_ = std::make_unique<Layer>(Convolution(*environment.gemm, weight.block));
     }
   }
 
   void run_at(int level, const Pointers& tensors, ThreadPool* threads) {
-    std::visit([&](auto& layer) { layer.run(level, input(tensors, 0), output(tensors), threads); }, *layer_);
+    const auto run = [&](auto& layer) {
+      const LayerTask task = quantized_->task(level, layer.sum_offset(), input(tensors, 0), layer.geometry().pixels());
+      layer.run(task, quantized_->requantization(), output(tensors), threads);
+    };
+    std::visit(run, *layer_);
   }
 
  private:

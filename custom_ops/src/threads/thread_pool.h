@@ -32,6 +32,9 @@ class ThreadPool {
   void resize(int num_threads);
   int size() const { return static_cast<int>(workspaces_.size()); }
 
+  // For what all threads read: whoever calls run() may write it in between.
+  Workspace& shared_workspace() { return shared_; }
+
   // Calls task(part, ...) once for each part in [0, size()), part 0 on the calling thread, and waits for all. The first
   // exception that a part throws is thrown again here.
   void run(const Task& task);
@@ -43,6 +46,7 @@ class ThreadPool {
   void stop();
 
   std::vector<std::unique_ptr<Workspace>> workspaces_ = make_workspaces(1);
+  Workspace shared_;
   std::vector<std::thread> threads_;
   const Task* task_ = nullptr;
   std::atomic<uint32_t> generation_{0};  // counts tasks; workers wait for it to change
