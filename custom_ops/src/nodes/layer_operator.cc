@@ -31,12 +31,19 @@ class LayerOperator : public Operator {
     return {};
   }
 
+  size_t output_bytes_per_element() const override { return consumer_.is_float ? sizeof(float) : sizeof(int8_t); }
+
  protected:
-  // `weight` must outlive the operator.
-  void build(const NodeEnvironment& environment, const NestedWeight& weight, int bias) {
-    const void* values = bias < 0 ? nullptr : context_.tensors[bias].data;
-    quantized_ = std::make_unique<QuantizedLayer>(weight, layer_quantization(context_, consumer_),
-                                                  static_cast<const int32_t*>(values));
+  // `weight` must outlive the operator; `scale` is the tensor with those of a weight that is read as floats.
+  void build(const NodeEnvironment& environment, const NestedWeight& weight, int scale, int bias) {
+    if (consumer_.is_float) {
+      dynamic_ = std::make_unique<DynamicLayer>(*environment.quantize, weight,
+                                                float_parameters(context_, consumer_, scale, bias));
+    } else {
+      const void* values = bias < 0 ? nullptr : context_.tensors[bias].data;
+      quantized_ = std::make_unique<QuantizedLayer>(weight, layer_quantization(context_, consumer_),
+                                                    static_cast<const int32_t*>(values));
+    }
     if (consumer_.kind == ConsumerKind::kDepthwise) {
       layer_ = std::make_unique<Layer>(DepthwiseConvolution(*environment.depthwise, weight.block));
     } else {
@@ -45,9 +52,15 @@ class LayerOperator : public Operator {
   }
 
   void run_at(int level, const Pointers& tensors, ThreadPool* threads) {
+    const int8_t* in = input(tensors, 0);
+    int8_t* out = output(tensors);
     const auto run = [&](auto& layer) {
-      const LayerTask task = quantized_->task(level, layer.sum_offset(), input(tensors, 0), layer.geometry().pixels());
-      layer.run(task, quantized_->requantization(), output(tensors), threads);
+      if (dynamic_ != nullptr) {
+        dynamic_->run(&layer, level, reinterpret_cast<const float*>(in), reinterpret_cast<float*>(out), threads);
+        return;
+      }
+      const LayerTask task = quantized_->task(level, layer.sum_offset(), in, layer.geometry().pixels());
+      layer.run(task, quantized_->requantization(), out, threads);
     };
     std::visit(run, *layer_);
   }
@@ -66,7 +79,8 @@ class LayerOperator : public Operator {
 
   const TfLiteContext& context_;
   Consumer consumer_;
-  std::unique_ptr<QuantizedLayer> quantized_;
+  std::unique_ptr<QuantizedLayer> quantized_;  // or
+  std::unique_ptr<DynamicLayer> dynamic_;
   std::unique_ptr<Layer> layer_;
 };
 
@@ -76,7 +90,7 @@ class NestedLayer : public LayerOperator {
               const TensorIndices& tensors, Session::Member* member)
       : LayerOperator(context, consumer), session_(environment.session), member_(member) {
     if (!member->status.ok()) return;  // the session refuses to be prepared, so nothing runs
-    build(environment, member->weight, member->weight.block.has_bias ? tensors.bias_in : consumer.bias);
+    build(environment, member->weight, tensors.scale, member->weight.block.has_bias ? tensors.bias_in : consumer.bias);
   }
   ~NestedLayer() override { session_->remove(member_); }
 
@@ -104,7 +118,7 @@ class PlainLayer : public LayerOperator {
       weight_.levels[k] = {storage_[k].data(), storage_[k].size()};
     }
     pack_weight(block, static_cast<const int8_t*>(context.tensors[consumer.weight].data), levels);
-    build(environment, weight_, consumer.bias);
+    build(environment, weight_, -1, consumer.bias);
   }
 
   void run(const Pointers& tensors, ThreadPool* threads) override { run_at(1, tensors, threads); }

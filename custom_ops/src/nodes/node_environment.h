@@ -5,6 +5,7 @@
 
 #include "kernels/depthwise.h"
 #include "kernels/gemm.h"
+#include "kernels/quantize.h"
 #include "kernels/unpack.h"
 #include "session/session.h"
 #include "threads/thread_pool.h"
@@ -17,6 +18,7 @@ struct NodeEnvironment {
   const UnpackKernel* unpack = nullptr;
   const GemmKernel* gemm = nullptr;
   const DepthwiseKernel* depthwise = nullptr;
+  const QuantizeKernel* quantize = nullptr;
   std::shared_ptr<ThreadPool> threads;
 };
 

@@ -35,6 +35,7 @@ class Operator {
   // Tensors that it reads while it runs, constants left out, and the one that it writes.
   const std::vector<int>& inputs() const { return inputs_; }
   int output() const { return output_; }
+  virtual size_t output_bytes_per_element() const { return 1; }
 
   // Takes the shapes of its inputs and gives the output's.
   virtual Status reshape(const Shapes& shapes, Shape* output) = 0;

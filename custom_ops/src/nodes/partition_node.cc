@@ -80,7 +80,8 @@ class PartitionNode {
     for (int i = 0; i < static_cast<int>(steps_.size()); ++i) {
       const int output = steps_[i]->output();
       if (outputs_.count(output) == 0) {
-        lifetimes[output] = {static_cast<size_t>(num_elements(shapes_.at(output))), i, i};
+        const auto elements = static_cast<size_t>(num_elements(shapes_.at(output)));
+        lifetimes[output] = {elements * steps_[i]->output_bytes_per_element(), i, i};
       }
       for (const int input : steps_[i]->inputs()) {
         if (const auto found = lifetimes.find(input); found != lifetimes.end()) found->second.last_step = i;
