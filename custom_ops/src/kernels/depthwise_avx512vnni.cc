@@ -110,29 +110,62 @@ void multiply(const DepthwiseTile& tile, const Requantization& requantization, i
   }
 }
 
-// Back from the mixed order: `lane`'s 16 channels.
-inline __m512i lane_channels(const Four& sums, int lane) {
-  alignas(64) int32_t channels[kLaneChannels];
-  const __m128i* vectors = reinterpret_cast<const __m128i*>(sums.of);
-  for (int v = 0; v < kVectors; ++v) {
-    _mm_store_si128(reinterpret_cast<__m128i*>(channels) + v, _mm_loadu_si128(vectors + v * kVectors + lane));
-  }
-  return _mm512_load_si512(channels);
+struct Floats {
+  __m512 of[kVectors];
+};
+
+// Back from the mixed order: vector v has channels 16 v to 16 v + 15.
+inline Floats in_order(const Floats& mixed) {
+  const __m512 low01 = _mm512_shuffle_f32x4(mixed.of[0], mixed.of[1], 0x44);
+  const __m512 low23 = _mm512_shuffle_f32x4(mixed.of[2], mixed.of[3], 0x44);
+  const __m512 high01 = _mm512_shuffle_f32x4(mixed.of[0], mixed.of[1], 0xEE);
+  const __m512 high23 = _mm512_shuffle_f32x4(mixed.of[2], mixed.of[3], 0xEE);
+  return {{_mm512_shuffle_f32x4(low01, low23, 0x88), _mm512_shuffle_f32x4(low01, low23, 0xDD),
+           _mm512_shuffle_f32x4(high01, high23, 0x88), _mm512_shuffle_f32x4(high01, high23, 0xDD)}};
 }
 
+// What makes floats of sums, in the mixed order.
+struct MixedDequantization {
+  explicit MixedDequantization(const Dequantization& dequantization) : plain(dequantization) {
+    mix_channels(plain.weight_sum, weight_sum);
+    mix_channels(plain.scale, scale);
+    mix_channels(plain.bias, bias);
+    set_row(0);
+  }
+
+  void set_row(size_t row) {
+    Dequantization of_row = plain.from_row(row);
+    of_row.weight_sum = weight_sum;
+    of_row.scale = scale;
+    of_row.bias = bias;
+    for (uint32_t v = 0; v < kVectors; ++v) vectors[v] = make_dequantizer(of_row, v * kLaneChannels);
+  }
+
+  const Dequantization& plain;
+  alignas(64) int32_t weight_sum[kDepthwiseChannels];
+  alignas(64) float scale[kDepthwiseChannels], bias[kDepthwiseChannels];
+  Dequantizer vectors[kVectors];
+};
+
 void multiply_float(const DepthwiseTile& tile, const Dequantization& dequantization, float* out, size_t out_stride) {
-  Mixed mixed;
-  mix_channels(tile.bias, mixed.bias);
+  alignas(64) int32_t bias[kDepthwiseChannels];
+  mix_channels(tile.bias, bias);
+  MixedDequantization mixed(dequantization);
   auto* weights = reinterpret_cast<int8_t*>(tile.scratch);
   interleave_weights(tile, weights);
   const __mmask64 mask = stored_channels(tile);
   const int8_t* const* taps = tile.taps;
   for (int p = 0; p < tile.num_pixels; ++p, taps += tile.depth, out += out_stride) {
-    const Four sums = multiply_pixel(taps, tile.depth, tile.first_channel, mask, weights, mixed.bias);
-    const Dequantization of_row = dequantization.from_row(static_cast<size_t>(p));
-    for (uint32_t c = 0; c < tile.num_channels; c += kLaneChannels) {
-      dequantize_lanes(lane_channels(sums, static_cast<int>(c / kLaneChannels)), of_row, c,
-                       static_cast<__mmask16>(mask >> c), out + c);
+    if (p > 0 && dequantization.row_step > 0) mixed.set_row(static_cast<size_t>(p));
+    const Four sums = multiply_pixel(taps, tile.depth, tile.first_channel, mask, weights, bias);
+    Floats floats;
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) floats.of[v] = dequantize_sums(mixed.vectors[v], sums.of[v]);
+    const Floats ordered = in_order(floats);
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) {
+      _mm512_mask_storeu_ps(out + v * kLaneChannels, static_cast<__mmask16>(mask >> (v * kLaneChannels)),
+                            ordered.of[v]);
     }
   }
 }
