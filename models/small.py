@@ -6,13 +6,9 @@ counts are odd on purpose (7, 17, 33), so that packed rows end in the middle of 
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
-import numpy as np
-import numpy.typing as npt
 
-Float32 = npt.NDArray[np.float32]
+from .seeded import set_seeded_weights
 
 
 def dense_net(seed: int = 0) -> keras.Model:
@@ -25,7 +21,7 @@ def dense_net(seed: int = 0) -> keras.Model:
     x = keras.layers.Dense(17, activation="relu", name="dense_0")(inputs)
     x = keras.layers.Dense(33, activation="relu", name="dense_1")(x)
     x = keras.layers.Dense(7, name="logits")(x)
-    return _with_weights(keras.Model(inputs, x, name="dense_net"), seed)
+    return set_seeded_weights(keras.Model(inputs, x, name="dense_net"), seed)
 
 
 def mixed_net(seed: int = 0, width: int = 1) -> keras.Model:
@@ -50,7 +46,7 @@ def mixed_net(seed: int = 0, width: int = 1) -> keras.Model:
     x = keras.layers.Conv2D(33 * width, 1, activation="relu", name="wide_pointwise")(x)
     x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
     x = keras.layers.Dense(10 * width, name="logits")(x)
-    return _with_weights(keras.Model(inputs, x, name="mixed_net"), seed)
+    return set_seeded_weights(keras.Model(inputs, x, name="mixed_net"), seed)
 
 
 def two_input_net(seed: int = 0) -> keras.Model:
@@ -66,7 +62,7 @@ def two_input_net(seed: int = 0) -> keras.Model:
     y = keras.layers.Dense(17, activation="relu", name="features_dense")(features)
     x = keras.layers.Concatenate(name="concatenate")([x, y])
     x = keras.layers.Dense(5, name="logits")(x)
-    return _with_weights(keras.Model([image, features], x, name="two_input_net"), seed)
+    return set_seeded_weights(keras.Model([image, features], x, name="two_input_net"), seed)
 
 
 def wide_dense(seed: int = 0) -> keras.Model:
@@ -78,40 +74,9 @@ def wide_dense(seed: int = 0) -> keras.Model:
     inputs = keras.Input((512,), name="features")
     x = keras.layers.Dense(513, activation="relu", name="wide")(inputs)
     x = keras.layers.Dense(10, name="logits")(x)
-    return _with_weights(keras.Model(inputs, x, name="wide_dense"), seed)
+    return set_seeded_weights(keras.Model(inputs, x, name="wide_dense"), seed)
 
 
 def _depthwise(x: keras.KerasTensor, *, stride: int, name: str) -> keras.KerasTensor:
     x = keras.layers.DepthwiseConv2D(3, strides=stride, padding="same", use_bias=False, name=name)(x)
     return keras.layers.ReLU(6.0, name=f"{name}_relu")(keras.layers.BatchNormalization(name=f"{name}_bn")(x))
-
-
-def _with_weights(model: keras.Model, seed: int) -> keras.Model:
-    rng = np.random.default_rng(seed)
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.set_weights(_batch_norm_weights(rng, layer.weights[0].shape[0]))
-        elif layer.weights:
-            # A depthwise kernel is [H, W, C, 1]: its channels are on axis 2, and they are not summed over.
-            depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
-            layer.set_weights([_random(rng, weight.shape, 2 if depthwise else -1) for weight in layer.weights])
-    return model
-
-
-def _random(rng: np.random.Generator, shape: tuple[int, ...], channel_axis: int) -> Float32:
-    """A bias (rank 1), or a kernel of He's variance with a spread of scales between its output channels."""
-    if len(shape) == 1:
-        return rng.normal(0.0, 0.1, shape).astype(np.float32)
-    channels = shape[channel_axis]
-    spread_shape = [1] * len(shape)
-    spread_shape[channel_axis] = channels
-    spread = np.exp2(rng.uniform(-1.0, 1.0, spread_shape))
-    fan_in = int(np.prod(shape)) // channels
-    kernel = rng.normal(0.0, np.sqrt(2.0 / fan_in), shape) * spread
-    return np.asarray(kernel, np.float32)
-
-
-def _batch_norm_weights(rng: np.random.Generator, channels: int) -> list[npt.NDArray[Any]]:
-    gamma, variance = rng.uniform(0.5, 1.5, channels), rng.uniform(0.5, 2.0, channels)
-    beta, mean = rng.normal(0.0, 0.1, channels), rng.normal(0.0, 0.2, channels)
-    return [values.astype(np.float32) for values in (gamma, beta, mean, variance)]

@@ -30,6 +30,7 @@ from nq_tflite.memory import (
     measure_footprint,
     open_model,
 )
+from nq_tflite.native import unpack_isa
 from nq_tflite.runtimes import load_runtime
 from nq_tflite.spec import Precision, precision_to_level
 from nq_tflite.version import __version__
@@ -84,6 +85,7 @@ class BenchmarkReport:
 
     Attributes:
         cpu, python, version: processor's name and count, Python's and nq_tflite's version.
+        isa: instruction set of nq_tflite's own kernels.
         runs, warmup: invocations timed, and not timed before them, of each model and precision.
         baseline: path of the model that ratios are over: the first of `against`, or the model itself at full-bit.
         settings: latencies of each runtime and thread count.
@@ -93,6 +95,7 @@ class BenchmarkReport:
     cpu: str
     python: str
     version: str
+    isa: str
     runs: int
     warmup: int
     baseline: str
@@ -116,6 +119,7 @@ def benchmark(
     warmup: int = 5,
     switches: int = 100,
     reloads: int = 10,
+    isa: str | None = None,
     progress: Progress | None = None,
 ) -> BenchmarkReport:
     """Measures a model beside others, each runtime in child processes of its own.
@@ -128,12 +132,14 @@ def benchmark(
         threads: thread counts; memory, switches and reloads use the first.
         runs, warmup: invocations of each model and precision.
         switches, reloads: how often to switch and to reload.
+        isa: instruction set that nq_tflite's own kernels use, such as "avx2"; the best of this CPU if not given.
         progress: called as the work goes on.
 
     Raises:
         FormatError: a file that does not load.
         PrecisionError: the model has no such precision.
         MissingPackageError: the runtime is not installed.
+        NativeLibraryError: this CPU or library has no such isa.
         NqError: a child process died; the message has its last words.
 
     Example:
@@ -144,24 +150,33 @@ def benchmark(
     for each in paths:
         _check_file(each)
     notify = progress or (lambda stage, done, total: None)
+    isa_in_use = isa_in_child(isa)
     steps, done = len(runtimes) * (len(threads) + len(paths)), 0
     settings, footprints = [], []
     for runtime in runtimes:
         job = {"paths": paths, "precisions": list(precisions), "runtime": runtime, "runs": runs, "warmup": warmup}
         for num_threads in threads:
             notify(f"latency, {num_threads} threads", done, steps)
-            answer = run_in_child(__name__, {"job": "latency", **job, "num_threads": num_threads})
+            answer = run_in_child(__name__, {"job": "latency", **job, "num_threads": num_threads}, isa)
             settings.append(_setting(answer, num_threads, baseline=1 if against else 0))
             done += 1
         for each in paths:
             notify(f"memory and switching of {Path(each).name}", done, steps)
             nested = each in answer["nested"]
-            footprints.append(footprint_in_child(each, nested, runtime, threads[0], switches, reloads))
+            footprints.append(footprint_in_child(each, nested, runtime, threads[0], switches, reloads, isa))
             done += 1
     notify("done", steps, steps)
     cpu, baseline = f"{cpu_name()} ({os.cpu_count()} CPUs)", paths[1 if against else 0]
     return BenchmarkReport(
-        cpu, platform.python_version(), __version__, runs, warmup, baseline, tuple(settings), tuple(footprints)
+        cpu,
+        platform.python_version(),
+        __version__,
+        isa_in_use,
+        runs,
+        warmup,
+        baseline,
+        tuple(settings),
+        tuple(footprints),
     )
 
 
@@ -192,8 +207,24 @@ def cpu_name() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
+def isa_in_child(isa: str | None = None) -> str:
+    """The instruction set of nq_tflite's own kernels if `isa` (None: the best) is asked for.
+
+    Raises:
+        NativeLibraryError: this CPU or library has no such isa.
+    """
+    best = str(run_in_child(__name__, {"job": "isa"}, isa)["isa"])
+    return isa or best
+
+
 def footprint_in_child(
-    path: str, nested: bool, runtime: str | None, num_threads: int = 1, switches: int = 100, reloads: int = 10
+    path: str,
+    nested: bool,
+    runtime: str | None,
+    num_threads: int = 1,
+    switches: int = 100,
+    reloads: int = 10,
+    isa: str | None = None,
 ) -> Footprint:
     """`memory.measure_footprint` in a process of its own."""
     answer = run_in_child(
@@ -207,6 +238,7 @@ def footprint_in_child(
             "switches": switches,
             "reloads": reloads,
         },
+        isa,
     )
     return _footprint(answer)
 
@@ -235,14 +267,17 @@ def _footprint(answer: Job) -> Footprint:
 # ---- child processes -------------------------------------------------------------------------------------------------
 
 
-def run_in_child(module: str, job: Job) -> Job:
+def run_in_child(module: str, job: Job, isa: str | None = None) -> Job:
     """Runs `python -m module` with a job on its stdin and reads the answer from its stdout, both JSON.
+
+    `isa` is the instruction set that the child's native library uses; the environment decides if it is not given.
 
     Raises:
         NqError: of the class that the child raised, or of the base class if it died.
     """
     command = [sys.executable, "-m", module]
-    child = subprocess.run(command, input=json.dumps(job), capture_output=True, text=True, check=False)
+    environment = os.environ | ({"NQ_ISA": isa} if isa else {})
+    child = subprocess.run(command, input=json.dumps(job), env=environment, capture_output=True, text=True, check=False)
     try:
         answer: Job = json.loads(child.stdout)
     except json.JSONDecodeError:
@@ -265,6 +300,10 @@ def answer_job(handlers: Mapping[str, Callable[[Job], Job]]) -> None:
         answer = {"error": type(error).__name__, "message": str(error)}
     with answers:
         json.dump(answer, answers)
+
+
+def _isa_job(job: Job) -> Job:
+    return {"isa": unpack_isa()}
 
 
 def _footprint_job(job: Job) -> Job:
@@ -308,4 +347,4 @@ def _interleaved(interpreters: Sequence[Any], runs: int, warmup: int) -> list[li
 
 
 if __name__ == "__main__":
-    answer_job({"latency": _latency_job, "footprint": _footprint_job})
+    answer_job({"isa": _isa_job, "latency": _latency_job, "footprint": _footprint_job})

@@ -6,12 +6,14 @@ model holds freed memory that the next one moves into unseen.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import gc
 import os
 import re
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,16 @@ class ResidentMemory:
     anonymous: int
     model_file: int
     other_files: int
+
+    @property
+    def held(self) -> int:
+        """Bytes held for a model: anonymous and of its file."""
+        return self.anonymous + self.model_file
+
+    @property
+    def total(self) -> int:
+        """Bytes of all mappings."""
+        return self.held + self.other_files
 
     def __sub__(self, other: ResidentMemory) -> ResidentMemory:
         return ResidentMemory(
@@ -107,6 +119,8 @@ class Footprint:
         path, runtime, num_threads: what was measured; runtime with its version.
         states: a nested model loaded at full-bit, switched to part-bit, and back to full-bit; a stock model loaded.
         switch: None for a stock model.
+        peak: the most that all mappings together had added at any moment of loading and the first two invocations; None
+            where the system does not keep it.
     """
 
     path: str
@@ -115,6 +129,7 @@ class Footprint:
     states: tuple[MemoryState, ...]
     switch: SwitchTimes | None
     reload: ReloadTimes
+    peak: int | None = None
 
 
 def resident_memory(model_path: str | os.PathLike[str]) -> ResidentMemory:
@@ -128,21 +143,21 @@ def resident_memory(model_path: str | os.PathLike[str]) -> ResidentMemory:
         31928320
     """
     try:
-        text = SMAPS.read_text()
+        with SMAPS.open() as lines:  # line by line: the text as a whole would take half a megabyte of what is measured
+            return parse_smaps(lines, os.path.realpath(model_path))
     except OSError as error:
         raise NqError("resident memory", expected=str(SMAPS), got=str(error), fix="Measure on Linux.") from error
-    return parse_smaps(text, os.path.realpath(model_path))
 
 
-def parse_smaps(text: str, model_path: str) -> ResidentMemory:
-    """Sums an smaps listing.
+def parse_smaps(lines: Iterable[str], model_path: str) -> ResidentMemory:
+    """Sums the lines of an smaps listing.
 
     >>> listing = "00400000-00402000 r--p 00000000 08:02 1 /m.tflite\\nRss: 8 kB\\nAnonymous: 0 kB\\n"
-    >>> parse_smaps(listing, "/m.tflite").model_file
+    >>> parse_smaps(listing.splitlines(), "/m.tflite").model_file
     8192
     """
     path, anonymous, by_path = "", 0, {True: 0, False: 0}
-    for line in text.splitlines():
+    for line in lines:
         if mapping := _MAPPING.match(line):
             path = mapping["path"]
         elif field := _FIELD.match(line):
@@ -199,13 +214,18 @@ def measure_footprint(
     loaded = load_runtime(runtime)
     if nested:
         load_library()
+    _settled(model)  # what measuring itself takes from the heap is not the model's
+    _trim_heap()
     before = _settled(model)
+    peaks = _restart_peak()
     interpreter = open_model(model, nested, runtime, num_threads)
+    _run_twice(interpreter)
+    peak = _peak() - before.total if peaks else None
     states = tuple(_states(interpreter, model, before, ("full", "part", "full") if nested else (None,)))
     switch = _time_switches(interpreter, switches) if nested else None
     del interpreter
     reload = _time_reloads(lambda: open_model(model, nested, runtime, num_threads), reloads)
-    return Footprint(model, f"{loaded.name} {loaded.version}", num_threads, states, switch, reload)
+    return Footprint(model, f"{loaded.name} {loaded.version}", num_threads, states, switch, reload, peak)
 
 
 def _states(
@@ -214,13 +234,38 @@ def _states(
     for precision in precisions:
         if precision is not None:
             interpreter.switch(precision)
-        for _ in range(2):
-            interpreter.invoke()
+        _run_twice(interpreter)
         added = _settled(model) - before
         nested = precision is not None
         yield MemoryState(
             interpreter.precision if nested else None, added, interpreter.resident_bytes() if nested else None
         )
+
+
+def _run_twice(interpreter: Any) -> None:
+    for _ in range(2):
+        interpreter.invoke()
+
+
+def _trim_heap() -> None:
+    """Gives the heap's free pages back: a model that moves into pages freed by an import would seem to take none."""
+    with contextlib.suppress(AttributeError):  # glibc has it, musl has not
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _restart_peak() -> bool:
+    """Makes the kernel's high-water mark of resident memory start anew; not every system lets a process do so."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def _peak() -> int:
+    """The high-water mark, in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 
 
 def _settled(model: str) -> ResidentMemory:

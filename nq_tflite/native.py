@@ -119,8 +119,16 @@ def native_version() -> str:
 
 
 def unpack_isa() -> str:
-    """The instruction set that the unpack kernels use."""
-    return str(load_library().nq_isa().decode())
+    """The instruction set that the unpack kernels use.
+
+    Raises:
+        NativeLibraryError: NQ_ISA in the environment names none that this CPU has.
+    """
+    library = load_library()
+    isa = str(library.nq_isa().decode())
+    if not isa:
+        raise NativeLibraryError(library.nq_last_error().decode())
+    return isa
 
 
 class Session:

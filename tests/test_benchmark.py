@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nq_tflite.benchmark import Series, benchmark, cpu_name, run_in_child, summarize
-from nq_tflite.errors import FormatError, MissingPackageError, NqError, PrecisionError
+from nq_tflite.errors import FormatError, MissingPackageError, NativeLibraryError, NqError, PrecisionError
 from nq_tflite.memory import ResidentMemory, parse_smaps, resident_memory
 from nq_tflite.report import inspect_file
 from nq_tflite.runtimes import installed_runtimes
@@ -45,8 +45,13 @@ def test_summarize_pairs_rounds() -> None:
     assert (third.bits, third.ratio) == (5, 0.5)
 
 
+def test_sums_of_mappings() -> None:
+    memory = ResidentMemory(anonymous=1, model_file=20, other_files=300)
+    assert (memory.held, memory.total) == (21, 321)
+
+
 def test_smaps_by_mapping() -> None:
-    memory = parse_smaps(SMAPS, "/data/a model.tflite")
+    memory = parse_smaps(SMAPS.splitlines(), "/data/a model.tflite")
     assert memory == ResidentMemory(anonymous=120 * 1024, model_file=4096 * 1024, other_files=32 * 1024)
     assert memory - ResidentMemory(1024, 1024, 1024) == ResidentMemory(119 * 1024, 4095 * 1024, 31 * 1024)
 
@@ -112,6 +117,7 @@ def test_benchmark_beside_others(runtime: str, nested_dir: Path, int8_tflite: by
     assert full - part >= 0.95 * own.switch.bytes_out
     page = os.sysconf("SC_PAGE_SIZE")
     assert own.states[0].added.model_file - own.states[1].added.model_file >= 0.95 * own.switch.bytes_out - page
+    assert own.peak is None or own.peak >= own.states[0].added.total - page
     assert own.states[0].added.model_file <= nested.stat().st_size + page
     assert report.as_dict()["footprints"][0]["switch"]["count"] == 2
 
@@ -122,6 +128,13 @@ def test_a_model_alone_is_its_own_baseline(nested_dir: Path) -> None:
     )
     assert [(setting.num_threads, len(setting.latencies)) for setting in report.settings] == [(1, 1), (2, 1)]
     assert report.baseline.endswith("int8_8_5.tflite")
+
+
+def test_an_isa_of_ones_own(nested_dir: Path) -> None:
+    nested = nested_dir / "int8_8_5.tflite"
+    assert benchmark(nested, runs=1, warmup=0, switches=1, reloads=1, isa="scalar").isa == "scalar"
+    with pytest.raises(NativeLibraryError, match="NQ_ISA=mmx is not"):
+        benchmark(nested, isa="mmx")
 
 
 def test_errors_come_back_from_children(nested_dir: Path, tmp_path: Path) -> None:

@@ -122,7 +122,10 @@ double run_depthwise(const nq::DepthwiseKernel& kernel, const Shape& shape, int 
   }
   std::vector<uint8_t> bytes;
   uint8_t* scratch = align_scratch(&bytes, nq::depthwise_scratch_bytes(shape.depth));
-  const nq::DepthwiseTask task = {layer.weight, taps.data(), shape.rows, 0, shape.channels, layer.bias.data(), scratch};
+  std::vector<nq::TapRun> runs;
+  for (size_t p = 0; p < static_cast<size_t>(shape.rows); ++p) runs.push_back({taps.data() + p * shape.depth, 1});
+  const nq::DepthwisePixels pixels = {runs.data(), shape.rows, 0};
+  const nq::DepthwiseTask task = {layer.weight, pixels, 0, shape.channels, layer.bias.data(), scratch};
   return gigamacs(shape,
                   [&] { nq::run_depthwise(kernel, task, layer.requantization(), layer.out.data(), shape.channels); });
 }

@@ -18,7 +18,7 @@ using nq_test::NaiveLayer;
 constexpr uint32_t kChannels[] = {1, 7, 15, 16, 17, 31, 33, 64, 65, 127, 200};
 constexpr uint32_t kDepths[] = {1, 2, 3, 4, 5, 7, 8, 9, 25, 27};
 constexpr int kPixels[] = {1, 2, 13};
-constexpr int kMostPixels = 13;
+constexpr int kMostPixels = 13, kMostRun = 3;
 constexpr size_t kInputPixels = 5;
 constexpr int8_t kUntouched = 0x5A;
 
@@ -30,16 +30,34 @@ std::vector<const DepthwiseKernel*> supported_kernels() {
   return supported;
 }
 
-// A few pixels, the last of which ends at an closed page, and the taps that read them at random.
+// A few pixels, the last of which ends at a closed page, and runs of up to kMostRun pixels whose taps read them at
+// random.
 struct Input {
   Input(uint32_t channels, uint32_t depth, Codes kind, std::mt19937* random)
-      : activations(kInputPixels * channels), taps(size_t{depth} * kMostPixels) {
+      : step(channels), activations(kInputPixels * channels), taps(size_t{depth} * kMostPixels) {
     for (int8_t& activation : activations) {
       activation = static_cast<int8_t>(static_cast<uint8_t>((*random)()));
       if (kind == Codes::kExtreme) activation = static_cast<int8_t>(activation < 0 ? -128 : 127);
     }
-    for (const int8_t*& tap : taps) tap = activations.data() + (*random)() % kInputPixels * channels;
+    for (size_t p = 0; p < kMostPixels; ++p) {
+      for (size_t t = 0; t < depth; ++t) {
+        const int8_t*& tap = taps[p * depth + t];
+        const size_t first = (*random)() % (kInputPixels - kMostRun + 1);
+        tap = p % kMostRun == 0 ? activations.data() + first * channels : taps[(p - 1) * depth + t] + channels;
+      }
+    }
   }
+
+  std::vector<nq::TapRun> runs(int num_pixels) const {
+    std::vector<nq::TapRun> runs;
+    const size_t depth = taps.size() / kMostPixels;
+    for (int p = 0; p < num_pixels; p += kMostRun) {
+      runs.push_back({taps.data() + static_cast<size_t>(p) * depth, std::min(kMostRun, num_pixels - p)});
+    }
+    return runs;
+  }
+
+  size_t step;
   Guarded<int8_t> activations;
   Guarded<const int8_t*> taps;
 };
@@ -63,11 +81,11 @@ std::vector<Out> run(const DepthwiseKernel& kernel, const NaiveLayer& layer, int
   const PackedWeight weight = layer.weight_at(level);
   const size_t stride = channels + 3, last = static_cast<size_t>(num_pixels) - 1;
   const Guarded<Out> out(last * stride + channels, Out{kUntouched});
-  const Guarded<const int8_t*> taps(
-      std::vector<const int8_t*>(input.taps.begin(), input.taps.begin() + size_t{depth} * (last + 1)));
+  const std::vector<nq::TapRun> runs = input.runs(num_pixels);
+  const nq::DepthwisePixels pixels = {runs.data(), static_cast<int>(runs.size()), input.step};
   const Guarded<uint8_t> scratch(nq::depthwise_scratch_bytes(depth));
   for (uint32_t channel = 0; channel < channels; channel += step) {
-    const nq::DepthwiseTask task = {weight,      taps.data(),   num_pixels, channel, std::min(step, channels - channel),
+    const nq::DepthwiseTask task = {weight,      pixels,        channel, std::min(step, channels - channel),
                                     bias.data(), scratch.data()};
     nq::run_depthwise(kernel, task, finish, out.data(), stride);
   }

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "check.h"
+#include "guarded.h"
 #include "kernels/weight.h"
 #include "layers/addition.h"
 #include "layers/convolution.h"
@@ -119,6 +120,26 @@ TEST(depthwise_convolutions_of_every_geometry) {
   }
 }
 
+// Kernels have paths of their own for these.
+TEST(common_depthwise_windows) {
+  std::mt19937 random(8);
+  for (const nq::DepthwiseKernel* kernel : nq::depthwise_kernels()) {
+    if (!kernel->supported()) continue;
+    for (const int size : {3, 5}) {
+      for (const int stride : {1, 2, 3}) {
+        for (const int width : {1, 2, 3, 4, 7, 12}) {
+          Geometry g;
+          g.window = {size, size, stride, stride, 1, 1, true};
+          g.batches = 2;
+          g.in_h = 6, g.in_w = width, g.in_c = g.out_c = 60 + 20 * (width % 3);
+          nq::place_window(&g);
+          check_layer<nq::DepthwiseConvolution>(g, *kernel, true, &random);
+        }
+      }
+    }
+  }
+}
+
 TEST(many_panels_and_few) {
   std::mt19937 random(7);
   nq::Geometry g;
@@ -131,22 +152,43 @@ TEST(many_panels_and_few) {
   check_layer<nq::Convolution>(g, *kernel, false, &random);
 }
 
+// All pairs of codes, from every kernel alike.
 TEST(additions_are_those_of_real_numbers) {
+  std::vector<int8_t> a, b;
+  for (int i = 0; i < 1 << 16; ++i) a.push_back(static_cast<int8_t>(i >> 8)), b.push_back(static_cast<int8_t>(i));
   for (const float scale : {0.4f, 1.0f, 3.0f}) {
-    nq::Addition addition;
-    CHECK(addition.set({scale, 3}, {0.7f, -9}, 5, -120, 119));
-    std::vector<int8_t> a, b;
-    for (int i = -128; i < 128; ++i) {
-      for (int j = -128; j < 128; j += 5) a.push_back(static_cast<int8_t>(i)), b.push_back(static_cast<int8_t>(j));
+    std::vector<int8_t> wanted;
+    for (const nq::AdditionKernel* kernel : nq::addition_kernels()) {
+      if (!kernel->supported()) continue;
+      nq::Addition addition(*kernel);
+      CHECK(addition.set({scale, 3}, {0.7f, -9}, 5, -120, 119));
+      std::vector<int8_t> out(a.size());
+      addition.run(a.data(), b.data(), a.size(), out.data());
+      if (wanted.empty()) wanted = out;
+      CHECK(out == wanted);
     }
-    std::vector<int8_t> out(a.size());
-    addition.run(a.data(), b.data(), a.size(), out.data());
     for (size_t i = 0; i < a.size(); ++i) {
       const double exact = scale * (a[i] - 3.0) + 0.7 * (b[i] + 9.0) + 5.0;
-      CHECK(std::abs(std::min(std::max(exact, -120.0), 119.0) - out[i]) <= 0.501);
+      CHECK(std::abs(std::min(std::max(exact, -120.0), 119.0) - wanted[i]) <= 0.501);
     }
   }
-  nq::Addition addition;
+}
+
+TEST(additions_of_any_length) {
+  for (const nq::AdditionKernel* kernel : nq::addition_kernels()) {
+    if (!kernel->supported()) continue;
+    nq::Addition addition(*kernel);
+    CHECK(addition.set({200.0f, 127}, {0.01f, -128}, -128, -128, 127));
+    for (size_t count = 0; count < 150; ++count) {
+      const nq_test::Guarded<int8_t> a(count, int8_t{127}), b(count, int8_t{100}), out(count);
+      addition.run(a.data(), b.data(), count, out.data());
+      CHECK(std::all_of(out.begin(), out.end(), [](int8_t code) { return code == -126; }));  // 2.28 above -128
+    }
+  }
+}
+
+TEST(additions_of_scales_too_far_apart_are_refused) {
+  nq::Addition addition(**nq::addition_kernels().begin());
   CHECK(!addition.set({300.0f, 0}, {1.0f, 0}, 0, -128, 127));
   CHECK(!addition.set({1.0f, 0}, {0.0001f, 0}, 0, -128, 127));
 }

@@ -1,5 +1,7 @@
 #include "threads/thread_pool.h"
 
+#include <algorithm>
+#include <atomic>
 #include <numeric>
 #include <stdexcept>
 
@@ -17,6 +19,49 @@ TEST(every_part_runs_once_each_time) {
       pool.run([&](int part, nq::Workspace*) { ++runs[static_cast<size_t>(part)]; });
     }
     for (const int count : runs) CHECK_EQ(2000, count);
+  }
+}
+
+TEST(parts_are_as_many_as_asked_for) {
+  nq::ThreadPool pool;
+  for (const int threads : {1, 2, 3}) {
+    pool.resize(threads);
+    for (const int parts : {0, 1, 2, 5, 100}) {
+      std::vector<int> runs(static_cast<size_t>(parts));
+      for (int i = 0; i < 200; ++i) {
+        pool.run(parts, [&](int part, nq::Workspace*) { ++runs[static_cast<size_t>(part)]; });
+      }
+      for (const int count : runs) CHECK_EQ(200, count);
+    }
+  }
+}
+
+// Two parts that run at the same time have workspaces of their own.
+TEST(workspaces_belong_to_one_part_at_a_time) {
+  nq::ThreadPool pool;
+  pool.resize(3);
+  for (int i = 0; i < 200; ++i) {
+    pool.run(12, [&](int part, nq::Workspace* workspace) {
+      uint8_t* memory = workspace->get(4096);
+      std::fill(memory, memory + 4096, static_cast<uint8_t>(part));
+      CHECK(std::all_of(memory, memory + 4096, [&](uint8_t byte) { return byte == part; }));
+    });
+  }
+}
+
+// The others take the parts of a thread that is busy.
+TEST(a_busy_thread_holds_nobody_up) {
+  nq::ThreadPool pool;
+  pool.resize(2);
+  for (int i = 0; i < 20; ++i) {
+    std::atomic<int> others{0};
+    pool.run(9, [&](int part, nq::Workspace*) {
+      if (part != 0) {
+        ++others;
+      } else {
+        while (others != 8) std::this_thread::yield();
+      }
+    });
   }
 }
 

@@ -17,6 +17,7 @@ from nq_tflite.cli.console import (
     print_lines,
     print_table,
     progress_bar,
+    threads_option,
 )
 from nq_tflite.runtimes import RUNTIMES
 
@@ -30,12 +31,11 @@ Examples:
   nq-tflite benchmark model.tflite --against int8.tflite --against float.tflite --threads 1,2
   nq-tflite benchmark model.tflite --against int8.tflite --runtime ai-edge-litert --runtime tflite-runtime --json"""
 
-
-def _threads(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[int, ...]:
-    words = [word.strip() for word in value.split(",")]
-    if not all(word.isascii() and word.isdigit() and int(word) > 0 for word in words):
-        raise click.BadParameter("expected thread counts separated by commas, such as 1,2.")
-    return tuple(int(word) for word in words)
+_MEMORY_NOTE = (
+    "Bytes added to a process that had imported the runtime, after two runs. Model file: pages of the .tflite mapping, "
+    "which the system can take back. Peak: the most while loading and running, code pages of the runtime included. "
+    "Weights: resident bytes of the nested weights, a part of the model file's."
+)
 
 
 @click.command(epilog=_EPILOG)
@@ -50,7 +50,7 @@ def _threads(ctx: click.Context, parameter: click.Parameter, value: str) -> tupl
     "--precision", multiple=True, default=("full", "part"), show_default=True, help="full, part or bits; repeatable."
 )
 @click.option("--runtime", multiple=True, type=click.Choice(RUNTIMES), help="Repeatable; default: the first installed.")
-@click.option("--threads", default="1", show_default=True, callback=_threads, help="Thread counts, such as 1,2.")
+@threads_option
 @click.option("--runs", type=click.IntRange(1), default=50, show_default=True, help="Timed invocations of each.")
 @click.option("--switches", type=click.IntRange(1), default=100, show_default=True, help="Timed switches.")
 @click.option("--reloads", type=click.IntRange(1), default=10, show_default=True, help="Timed reloads.")
@@ -88,10 +88,14 @@ def benchmark(
 
 
 def _print_report(report: BenchmarkReport) -> None:
-    print_lines(f"{report.cpu}, Python {report.python}, nq_tflite {report.version}", report.note)
+    print_lines(
+        f"{report.cpu}, Python {report.python}, nq_tflite {report.version} with {report.isa} kernels", report.note
+    )
     for setting in report.settings:
         _print_latencies(setting, report)
-    _print_memory(report.footprints)
+    for runtime in dict.fromkeys(each.runtime for each in report.footprints):
+        _print_memory([each for each in report.footprints if each.runtime == runtime], report.baseline)
+    print_lines(_MEMORY_NOTE)
     _print_switching(report.footprints)
 
 
@@ -111,22 +115,26 @@ def _print_latencies(setting: Setting, report: BenchmarkReport) -> None:
     print_table(title, ("model", "precision", "median", f"ratio to {baseline}", "min - max"), rows, left=2)
 
 
-def _print_memory(footprints: Sequence[Footprint]) -> None:
+def _print_memory(footprints: Sequence[Footprint], baseline: str) -> None:
+    base = next(each.states[0].added.held for each in footprints if each.path == baseline)
     rows = [
         [
             Path(each.path).name,
-            each.runtime,
             f"{'loaded' if index == 0 else 'switched'}, {precision_name(state.bits)}",
             megabytes(state.added.anonymous),
             megabytes(state.added.model_file),
-            megabytes(state.added.other_files),
+            megabytes(state.added.held),
+            f"{state.added.held / base:.2f}",
+            megabytes(each.peak) if index == 0 else "",
             megabytes(state.weights),
         ]
         for each in footprints
         for index, state in enumerate(each.states)
     ]
-    columns = ("model", "runtime", "state", "anonymous", "model file", "other files", "nested weights")
-    print_table("resident memory that a model adds, one process each", columns, rows, left=3)
+    columns = ("model", "state", "anonymous", "model file", "sum", f"ratio to {Path(baseline).name}", "peak", "weights")
+    threads = f"{footprints[0].num_threads} thread(s)"
+    title = f"resident memory that a model adds, {footprints[0].runtime}, {threads}, one process each"
+    print_table(title, columns, rows, left=2)
 
 
 def _print_switching(footprints: Sequence[Footprint]) -> None:
@@ -137,11 +145,20 @@ def _print_switching(footprints: Sequence[Footprint]) -> None:
             up, down = milliseconds(switch.upgrade_seconds), milliseconds(switch.downgrade_seconds)
             up_ran = milliseconds(switch.upgrade_and_run_seconds)
             down_ran = milliseconds(switch.downgrade_and_run_seconds)
-            rows.append([name, each.runtime, f"switch to full-bit ({switch.count})", up, up_ran, str(switch.bytes_in)])
             rows.append(
-                [name, each.runtime, f"switch to part-bit ({switch.count})", down, down_ran, str(switch.bytes_out)]
+                [name, each.runtime, f"switch to full-bit ({switch.count})", up, up_ran, megabytes(switch.bytes_in)]
+            )
+            rows.append(
+                [
+                    name,
+                    each.runtime,
+                    f"switch to part-bit ({switch.count})",
+                    down,
+                    down_ran,
+                    megabytes(switch.bytes_out),
+                ]
             )
         load, ran = milliseconds(reload.load_seconds), milliseconds(reload.load_and_run_seconds)
         rows.append([name, each.runtime, f"reload ({reload.count})", load, ran, "-"])
-    columns = ("model", "runtime", "what (times)", "median", "with the first run", "bytes moved")
+    columns = ("model", "runtime", "what (times)", "median", "with the first run", "moved")
     print_table("switching beside reloading", columns, rows, left=3)

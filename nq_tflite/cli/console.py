@@ -24,7 +24,7 @@ NAME_WIDTH = 40
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else, on stdout.")
 
 
-class NqGroup(click.Group):
+class NqCommand(click.Command):
     """Turns an NqError into one line on stderr and exit code 1, and Ctrl-C into 130."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -36,6 +36,22 @@ class NqGroup(click.Group):
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             ctx.exit(INTERRUPTED)
+
+
+class NqGroup(NqCommand, click.Group):
+    """A group whose commands end as an NqCommand does."""
+
+
+def _thread_counts(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[int, ...]:
+    words = [word.strip() for word in value.split(",")]
+    if not all(word.isascii() and word.isdigit() and int(word) > 0 for word in words):
+        raise click.BadParameter("expected thread counts separated by commas, such as 1,2.")
+    return tuple(int(word) for word in words)
+
+
+threads_option = click.option(
+    "--threads", default="1", show_default=True, callback=_thread_counts, help="Thread counts, such as 1,2."
+)
 
 
 def print_json(data: Any) -> None:

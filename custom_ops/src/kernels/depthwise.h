@@ -13,12 +13,29 @@
 
 namespace nq {
 
+// Pixels of the output whose taps all move on together: tap t of the i-th one reads the pixel whose channel 0 is at
+// taps[t] + i * step.
+struct TapRun {
+  const int8_t* const* taps;
+  int num_pixels;
+};
+
+// Pixels that follow each other in the output.
+struct DepthwisePixels {
+  const TapRun* runs;
+  int num_runs;
+  size_t step;
+  // Within a run of several pixels, taps are in rows of `columns` that follow each other in the input at `column_step`;
+  // 0 if they do not.
+  uint32_t columns = 0;
+  size_t column_step = 0;
+};
+
 // What a kernel multiplies at a time: some pixels of up to 64 channels.
 struct DepthwiseTile {
   const int8_t* codes;  // `depth` blocks of 64 channels
   uint32_t depth;
-  const int8_t* const* taps;
-  int num_pixels;
+  DepthwisePixels pixels;
   uint32_t first_channel, num_channels;  // num_channels is 1 to 64
   const int32_t* bias;                   // of the tile's first channel, as what finishes its sums
   uint8_t* scratch;                      // 64-aligned room for 64 weights of 16 bits for each tap up to a multiple of 4
@@ -36,12 +53,10 @@ struct DepthwiseKernel {
 };
 
 // Channels first_channel (a multiple of 64) to first_channel + num_channels (a multiple of 64, or the rest) of some
-// pixels. taps[p * depth + t] is channel 0 of the pixel that tap t of output p reads, of which no byte outside those
-// channels is touched.
+// pixels; no byte of the input outside those channels is touched.
 struct DepthwiseTask {
   const PackedWeight& weight;
-  const int8_t* const* taps;
-  int num_pixels;
+  DepthwisePixels pixels;
   uint32_t first_channel, num_channels;
   const int32_t* bias;  // has -(zero_point + sum_offset) * sum(w) in it, and is padded to a multiple of 64 channels
   uint8_t* scratch;     // one thread's: depthwise_scratch_bytes(depth), 64-aligned

@@ -2,6 +2,7 @@
 #if defined(__AVX2__)
 #include "kernels/cpu.h"
 #include "kernels/depthwise.h"
+#include "kernels/depthwise_pixels.h"
 #include "kernels/requantize_avx2.h"
 
 namespace nq {
@@ -49,7 +50,7 @@ inline __m256i multiply_add(__m256i sums, __m256i taps, const int16_t* weights) 
 }
 
 template <typename Load>
-[[gnu::always_inline]] inline Pair multiply_pixel(const int8_t* const* taps, uint32_t depth, uint32_t channel,
+[[gnu::always_inline]] inline Pair multiply_pixel(const int8_t* const* taps, uint32_t depth, size_t channel,
                                                   const int16_t* weights, const int32_t* bias, const Load& load_tap) {
   Pair sums = {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(bias)),
                _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bias + 8))};
@@ -61,19 +62,21 @@ template <typename Load>
   return sums;
 }
 
-Pair multiply_all(const int8_t* const* taps, uint32_t depth, uint32_t channel, const int16_t* weights,
+Pair multiply_all(const int8_t* const* taps, uint32_t depth, size_t channel, const int16_t* weights,
                   const int32_t* bias) {
   return multiply_pixel(taps, depth, channel, weights, bias, load);
 }
 
-Pair multiply_first(const int8_t* const* taps, uint32_t depth, uint32_t channel, const int16_t* weights,
+Pair multiply_first(const int8_t* const* taps, uint32_t depth, size_t channel, const int16_t* weights,
                     const int32_t* bias, uint32_t count) {
   return multiply_pixel(taps, depth, channel, weights, bias,
                         [count](const int8_t* bytes) { return load_first(bytes, count); });
 }
 
-Pair multiply_channels(const DepthwiseTile& tile, const int8_t* const* taps, uint32_t c, const int16_t* weights) {
-  const uint32_t count = tile.num_channels - c, channel = tile.first_channel + c;
+Pair multiply_channels(const DepthwiseTile& tile, const int8_t* const* taps, size_t offset, uint32_t c,
+                       const int16_t* weights) {
+  const uint32_t count = tile.num_channels - c;
+  const size_t channel = offset + tile.first_channel + c;
   return count >= kChannels ? multiply_all(taps, tile.depth, channel, weights + 2 * c, tile.bias + c)
                             : multiply_first(taps, tile.depth, channel, weights + 2 * c, tile.bias + c, count);
 }
@@ -82,32 +85,30 @@ void multiply(const DepthwiseTile& tile, const Requantization& requantization, i
   auto* weights = reinterpret_cast<int16_t*>(tile.scratch);
   interleave_weights(tile, weights);
   const Requantizer requantizer = make_requantizer(requantization);
-  const int8_t* const* taps = tile.taps;
-  for (int p = 0; p < tile.num_pixels; ++p, taps += tile.depth, out += out_stride) {
+  for_each_pixel(tile, [&](const int8_t* const* taps, size_t offset, size_t pixel) {
+    int8_t* to = out + pixel * out_stride;
     for (uint32_t c = 0; c < tile.num_channels; c += kChannels) {
       const uint32_t count = tile.num_channels - c;
-      const Pair sums = multiply_channels(tile, taps, c, weights);
-      store_channels(requantizer, sums.low, requantization.multiplier + c, count, out + c);
-      if (count > 8) {
-        store_channels(requantizer, sums.high, requantization.multiplier + c + 8, count - 8, out + c + 8);
-      }
+      const Pair sums = multiply_channels(tile, taps, offset, c, weights);
+      store_channels(requantizer, sums.low, requantization.multiplier + c, count, to + c);
+      if (count > 8) store_channels(requantizer, sums.high, requantization.multiplier + c + 8, count - 8, to + c + 8);
     }
-  }
+  });
 }
 
 void multiply_float(const DepthwiseTile& tile, const Dequantization& dequantization, float* out, size_t out_stride) {
   auto* weights = reinterpret_cast<int16_t*>(tile.scratch);
   interleave_weights(tile, weights);
-  const int8_t* const* taps = tile.taps;
-  for (int p = 0; p < tile.num_pixels; ++p, taps += tile.depth, out += out_stride) {
-    const Dequantization of_row = dequantization.from_row(static_cast<size_t>(p));
+  for_each_pixel(tile, [&](const int8_t* const* taps, size_t offset, size_t pixel) {
+    const Dequantization of_row = dequantization.from_row(pixel);
+    float* to = out + pixel * out_stride;
     for (uint32_t c = 0; c < tile.num_channels; c += kChannels) {
       const uint32_t count = tile.num_channels - c;
-      const Pair sums = multiply_channels(tile, taps, c, weights);
-      store_floats(make_dequantizer(of_row, c), sums.low, count, out + c);
-      if (count > 8) store_floats(make_dequantizer(of_row, c + 8), sums.high, count - 8, out + c + 8);
+      const Pair sums = multiply_channels(tile, taps, offset, c, weights);
+      store_floats(make_dequantizer(of_row, c), sums.low, count, to + c);
+      if (count > 8) store_floats(make_dequantizer(of_row, c + 8), sums.high, count - 8, to + c + 8);
     }
-  }
+  });
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // The specification of the depthwise kernels, one product at a time.
 #include "kernels/cpu.h"
 #include "kernels/depthwise.h"
+#include "kernels/depthwise_pixels.h"
 #include "kernels/requantize_scalar.h"
 
 namespace nq {
@@ -10,30 +11,33 @@ extern const DepthwiseKernel depthwise_scalar;
 
 namespace {
 
-int32_t multiply_channel(const DepthwiseTile& tile, int pixel, uint32_t channel) {
-  const int8_t* const* taps = tile.taps + size_t{tile.depth} * pixel;
+int32_t multiply_channel(const DepthwiseTile& tile, const int8_t* const* taps, size_t offset, uint32_t channel) {
   auto sum = static_cast<uint32_t>(tile.bias[channel]);  // unsigned: it may wrap around
   for (uint32_t t = 0; t < tile.depth; ++t) {
-    sum += static_cast<uint32_t>(taps[t][tile.first_channel + channel] * tile.codes[t * kLineBytes + channel]);
+    const int activation = taps[t][offset + tile.first_channel + channel];
+    sum += static_cast<uint32_t>(activation * tile.codes[t * kLineBytes + channel]);
   }
   return static_cast<int32_t>(sum);
 }
 
+// Calls finish(sum, pixel, channel) for every output.
+template <typename Finish>
+void multiply_pixels(const DepthwiseTile& tile, const Finish& finish) {
+  for_each_pixel(tile, [&](const int8_t* const* taps, size_t offset, size_t pixel) {
+    for (uint32_t c = 0; c < tile.num_channels; ++c) finish(multiply_channel(tile, taps, offset, c), pixel, c);
+  });
+}
+
 void multiply(const DepthwiseTile& tile, const Requantization& requantization, int8_t* out, size_t out_stride) {
-  for (int p = 0; p < tile.num_pixels; ++p) {
-    for (uint32_t c = 0; c < tile.num_channels; ++c) {
-      out[p * out_stride + c] = requantize_scalar(multiply_channel(tile, p, c), requantization, c);
-    }
-  }
+  multiply_pixels(tile, [&](int32_t sum, size_t pixel, uint32_t channel) {
+    out[pixel * out_stride + channel] = requantize_scalar(sum, requantization, channel);
+  });
 }
 
 void multiply_float(const DepthwiseTile& tile, const Dequantization& dequantization, float* out, size_t out_stride) {
-  for (int p = 0; p < tile.num_pixels; ++p) {
-    for (uint32_t c = 0; c < tile.num_channels; ++c) {
-      out[p * out_stride + c] =
-          dequantize_scalar(multiply_channel(tile, p, c), dequantization, static_cast<size_t>(p), c);
-    }
-  }
+  multiply_pixels(tile, [&](int32_t sum, size_t pixel, uint32_t channel) {
+    out[pixel * out_stride + channel] = dequantize_scalar(sum, dequantization, pixel, channel);
+  });
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "kernels/addition.h"
 #include "kernels/cpu.h"
 #include "kernels/depthwise.h"
 #include "kernels/gemm.h"
@@ -26,6 +27,9 @@ namespace nq {
 #define NQ_QUANTIZE_KERNEL(kernel) extern const QuantizeKernel kernel;
 #include "kernels/quantize_kernels.h"
 #undef NQ_QUANTIZE_KERNEL
+#define NQ_ADDITION_KERNEL(kernel) extern const AdditionKernel kernel;
+#include "kernels/addition_kernels.h"
+#undef NQ_ADDITION_KERNEL
 
 bool always() { return true; }
 
@@ -75,6 +79,12 @@ constexpr const QuantizeKernel* kQuantizeKernels[] = {
 #undef NQ_QUANTIZE_KERNEL
 };
 
+constexpr const AdditionKernel* kAdditionKernels[] = {
+#define NQ_ADDITION_KERNEL(kernel) &kernel,
+#include "kernels/addition_kernels.h"
+#undef NQ_ADDITION_KERNEL
+};
+
 const Isa* find_isa(const char* name) {
   for (const Isa& isa : kIsas) {
     if (std::strcmp(isa.name, name) == 0) return &isa;
@@ -121,6 +131,7 @@ UnpackKernels unpack_kernels() { return {kUnpackKernels, std::size(kUnpackKernel
 KernelList<GemmKernel> gemm_kernels() { return {kGemmKernels, std::size(kGemmKernels)}; }
 KernelList<DepthwiseKernel> depthwise_kernels() { return {kDepthwiseKernels, std::size(kDepthwiseKernels)}; }
 KernelList<QuantizeKernel> quantize_kernels() { return {kQuantizeKernels, std::size(kQuantizeKernels)}; }
+KernelList<AdditionKernel> addition_kernels() { return {kAdditionKernels, std::size(kAdditionKernels)}; }
 
 Status select_unpack_kernel(const char* isa, const UnpackKernel** kernel) {
   return select(kUnpackKernels, isa, kernel);
@@ -132,10 +143,14 @@ Status select_depthwise_kernel(const char* isa, const DepthwiseKernel** kernel) 
 Status select_quantize_kernel(const char* isa, const QuantizeKernel** kernel) {
   return select(kQuantizeKernels, isa, kernel);
 }
+Status select_addition_kernel(const char* isa, const AdditionKernel** kernel) {
+  return select(kAdditionKernels, isa, kernel);
+}
 
 Status select_unpack_kernel(const UnpackKernel** kernel) { return select_unpack_kernel(wanted_isa(), kernel); }
 Status select_gemm_kernel(const GemmKernel** kernel) { return select_gemm_kernel(wanted_isa(), kernel); }
 Status select_depthwise_kernel(const DepthwiseKernel** kernel) { return select_depthwise_kernel(wanted_isa(), kernel); }
 Status select_quantize_kernel(const QuantizeKernel** kernel) { return select_quantize_kernel(wanted_isa(), kernel); }
+Status select_addition_kernel(const AdditionKernel** kernel) { return select_addition_kernel(wanted_isa(), kernel); }
 
 }  // namespace nq

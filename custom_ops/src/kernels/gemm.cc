@@ -14,6 +14,31 @@ constexpr int kMostRows = 32;            // of any kernel's tile
 
 uint32_t depth_blocks(uint32_t depth) { return (depth + kMatrixDepth - 1) / kMatrixDepth; }
 
+// The packed bytes of the tile that comes next, fetched into the L2 cache while this one is multiplied: a share for
+// every few rows, so that unpacking does not wait for memory.
+class Lookahead {
+ public:
+  // Superblocks `first` to first + count; none if count is 0.
+  Lookahead(const PackedWeight& weight, uint64_t first, uint64_t count, int num_shares) : num_shares_(num_shares) {
+    if (count == 0) return;
+    levels_ = packed_levels(weight, first);
+    count_ = count;
+  }
+
+  void fetch(int share) const {
+    for (int k = 0; k < levels_.num_levels; ++k) {
+      const uint64_t lines = count_ * static_cast<uint64_t>(levels_.bits[k]);
+      const uint64_t begin = lines * share / num_shares_, end = lines * (share + 1) / num_shares_;
+      for (uint64_t line = begin; line < end; ++line) __builtin_prefetch(levels_.data[k] + line * kLineBytes, 0, 2);
+    }
+  }
+
+ private:
+  PackedLevels levels_;
+  uint64_t count_ = 0;
+  int num_shares_;
+};
+
 // One row, whose codes are used once: they go through the L1 cache a piece of the depth at a time.
 void accumulate_row(const GemmKernel& kernel, const GemmTask& task, const CellMiddle& middle, uint32_t first_block,
                     GemmTile tile, int32_t* sums) {
@@ -59,9 +84,10 @@ void finish_rows(const GemmKernel& kernel, const GemmTile& tile, int first_row, 
 }
 
 template <typename Finish, typename Out>
-void run_tile(const GemmKernel& kernel, const GemmTask& task, GemmTile tile, const Finish& finish, Out* out,
-              size_t out_stride, uint32_t num_channels) {
+void run_tile(const GemmKernel& kernel, const GemmTask& task, GemmTile tile, const Lookahead& next,
+              const Finish& finish, Out* out, size_t out_stride, uint32_t num_channels) {
   for (int row = 0; row < task.rows.num_rows; row += kernel.rows) {
+    next.fetch(row / kernel.rows);
     tile.rows.num_rows = std::min(kernel.rows, task.rows.num_rows - row);
     finish_rows(kernel, tile, row, finish, out, out_stride, num_channels);
     tile.rows.pieces += static_cast<size_t>(kernel.rows) * tile.rows.num_pieces;
@@ -87,7 +113,10 @@ void run_tiles(const GemmKernel& kernel, const GemmTask& task, const Finish& fin
       finish_row(kernel, sums, finish.from_channel(channel), out + channel, channels);
     } else {
       kernel.unpack(packed_levels(task.weight, uint64_t{block} * total), middle, size_t{total} * blocks, codes);
-      run_tile(kernel, task, tile, finish.from_channel(channel), out + channel, out_stride, channels);
+      const uint32_t ahead = std::min<uint32_t>(end - block - static_cast<uint32_t>(blocks), kTileBlocks);
+      const Lookahead next(task.weight, uint64_t{block + kTileBlocks} * total, uint64_t{ahead} * total,
+                           (task.rows.num_rows + kernel.rows - 1) / kernel.rows);
+      run_tile(kernel, task, tile, next, finish.from_channel(channel), out + channel, out_stride, channels);
     }
   }
 }

@@ -88,9 +88,98 @@ inline void unpack_superblock(const PackedLevels& levels, const CellMiddle& midd
   }
 }
 
+// The common nestings, levels merged in registers: one level, or two of 8 bits together.
+
+template <int kWidth, int kBlock, int kPosition>
+inline Vector field(const uint8_t* plane) {
+  constexpr uint64_t kMask = repeat_byte(((1u << kWidth) - 1) << kPosition);
+  constexpr int kLine = kBlock * kWidth / 8, kShift = kBlock * kWidth % 8;
+  Vector line;
+  load_vector(plane + kLine * kLineBytes, &line);
+  if constexpr (kPosition >= kShift) {
+    return (line << (kPosition - kShift)) & kMask;
+  } else {
+    return (line >> (kShift - kPosition)) & kMask;
+  }
+}
+
+template <int kBits, int kBlock, int kPosition>
+inline Vector level_bits(const uint8_t* superblock) {
+  Vector bits = {};
+  if constexpr ((kBits & 4) != 0) bits |= field<4, kBlock, kPosition + (kBits & 3)>(superblock);
+  if constexpr ((kBits & 2) != 0) {
+    bits |= field<2, kBlock, kPosition + (kBits & 1)>(superblock + (kBits & 4) * kLineBytes);
+  }
+  if constexpr ((kBits & 1) != 0) bits |= field<1, kBlock, kPosition>(superblock + (kBits & 6) * kLineBytes);
+  return bits;
+}
+
+template <int kBits, int kBlock>
+inline void write_part_block(const uint8_t* __restrict superblock, const CellMiddle& middle, int8_t* __restrict codes) {
+  for (int column = 0; column < kLineBytes; column += NQ_VECTOR_BYTES) {
+    const Vector bits = level_bits<kBits, kBlock, 8 - kBits>(superblock + column) | middle.block[kBlock];
+    store_vector(bits, codes + kBlock * kLineBytes + column);
+  }
+}
+
+template <int kBits, int kBlock>
+inline void write_full_block(const uint8_t* __restrict base, const uint8_t* __restrict residual,
+                             int8_t* __restrict codes) {
+  for (int column = 0; column < kLineBytes; column += NQ_VECTOR_BYTES) {
+    const Vector bits =
+        level_bits<kBits, kBlock, 8 - kBits>(base + column) | level_bits<8 - kBits, kBlock, 0>(residual + column);
+    store_vector(bits, codes + kBlock * kLineBytes + column);
+  }
+}
+
+template <int kBits>
+void unpack_part(const PackedLevels& levels, const CellMiddle& middle, size_t num_superblocks, int8_t* codes) {
+  const uint8_t* base = levels.data[0];
+  for (; num_superblocks > 0; --num_superblocks, base += kBits * kLineBytes, codes += kSuperblockWeights) {
+    write_part_block<kBits, 0>(base, middle, codes);
+    write_part_block<kBits, 1>(base, middle, codes);
+    write_part_block<kBits, 2>(base, middle, codes);
+    write_part_block<kBits, 3>(base, middle, codes);
+    write_part_block<kBits, 4>(base, middle, codes);
+    write_part_block<kBits, 5>(base, middle, codes);
+    write_part_block<kBits, 6>(base, middle, codes);
+    write_part_block<kBits, 7>(base, middle, codes);
+  }
+}
+
+template <int kBits>
+void unpack_full(const PackedLevels& levels, size_t num_superblocks, int8_t* codes) {
+  const uint8_t *base = levels.data[0], *residual = levels.data[1];
+  for (; num_superblocks > 0; --num_superblocks, codes += kSuperblockWeights) {
+    write_full_block<kBits, 0>(base, residual, codes);
+    write_full_block<kBits, 1>(base, residual, codes);
+    write_full_block<kBits, 2>(base, residual, codes);
+    write_full_block<kBits, 3>(base, residual, codes);
+    write_full_block<kBits, 4>(base, residual, codes);
+    write_full_block<kBits, 5>(base, residual, codes);
+    write_full_block<kBits, 6>(base, residual, codes);
+    write_full_block<kBits, 7>(base, residual, codes);
+    base += kBits * kLineBytes;
+    residual += (8 - kBits) * kLineBytes;
+  }
+}
+
+using UnpackPart = void (*)(const PackedLevels& levels, const CellMiddle& middle, size_t num_superblocks,
+                            int8_t* codes);
+using UnpackFull = void (*)(const PackedLevels& levels, size_t num_superblocks, int8_t* codes);
+constexpr UnpackPart kUnpackPart[] = {unpack_part<1>, unpack_part<2>, unpack_part<3>, unpack_part<4>,
+                                      unpack_part<5>, unpack_part<6>, unpack_part<7>};
+constexpr UnpackFull kUnpackFull[] = {unpack_full<1>, unpack_full<2>, unpack_full<3>, unpack_full<4>,
+                                      unpack_full<5>, unpack_full<6>, unpack_full<7>};
+
 }  // namespace
 
 void NQ_UNPACK_FUNCTION(const PackedLevels& levels, const CellMiddle& middle, size_t num_superblocks, int8_t* codes) {
+  const int base = levels.bits[0] - 1;
+  if (levels.num_levels == 1) return kUnpackPart[base](levels, middle, num_superblocks, codes);
+  if (levels.num_levels == 2 && levels.bits[0] + levels.bits[1] == 8) {  // full-bit: there is no middle
+    return kUnpackFull[base](levels, num_superblocks, codes);
+  }
   for (size_t superblock = 0; superblock < num_superblocks; ++superblock) {
     unpack_superblock(levels, middle, superblock, codes + superblock * kSuperblockWeights);
   }

@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/addition.h"
+
 namespace nq {
 
 class Addition {
@@ -13,15 +15,19 @@ class Addition {
     int32_t zero_point;
   };
 
+  explicit Addition(const AdditionKernel& kernel) : kernel_(&kernel) {}
+
   // False where the scales are too far apart for the arithmetic.
   bool set(Operand a, Operand b, int32_t output_zero_point, int8_t low, int8_t high);
 
-  // out = clamp(((a * multiplier_a + b * multiplier_b + bias) >> shift) + zero_point, low, high)
-  void run(const int8_t* a, const int8_t* b, size_t count, int8_t* out) const;
+  // Both tensors of `count` elements.
+  void run(const int8_t* a, const int8_t* b, size_t count, int8_t* out) const {
+    kernel_->add(terms_, a, b, count, out);
+  }
 
  private:
-  int32_t multiplier_a_ = 0, multiplier_b_ = 0, bias_ = 0, shift_ = 0, zero_point_ = 0;
-  int32_t low_ = 0, high_ = 0;
+  const AdditionKernel* kernel_;
+  AdditionTerms terms_ = {};
 };
 
 }  // namespace nq

@@ -19,6 +19,9 @@ constexpr int32_t kMinPieceDepth = 16;
 // that channel, and of how many channels with that row.
 constexpr int64_t kUnpackRows = 20, kCopyChannels = 8;
 
+// A copy of so many bytes costs no more than one of a few.
+constexpr int64_t kShort = 32;
+
 int64_t divide_up(int64_t count, int64_t size) { return (count + size - 1) / size; }
 
 }  // namespace
@@ -31,11 +34,12 @@ struct Convolution::Panel {
 void Convolution::reshape(const Geometry& geometry) {
   geometry_ = geometry;
   taps_.reshape(geometry);
-  padding_.resize(static_cast<size_t>(geometry.window.kernel_w) * static_cast<size_t>(geometry.in_c));
+  padding_.reshape(geometry);
   const auto num_taps = static_cast<int64_t>(taps_.size());
   in_place_ = kernel_.prepare == nullptr && geometry.in_c % kDepthPerBlock == 0 &&
               (num_taps == 1 || (kernel_.gathers && geometry.in_c >= kMinPieceDepth));
-  row_bytes_ = align(align(uint64_t{block_.depth}, kDepthPerBlock) * kernel_.activation_bytes, kLineBytes);
+  const uint64_t depth = align(uint64_t{block_.depth}, kDepthPerBlock);
+  row_bytes_ = align(depth * kernel_.activation_bytes + kShort, kLineBytes);
   const int64_t fitting = kPanelBytes / static_cast<int64_t>(row_bytes_);
   const int64_t most = in_place_ ? std::min(std::max(fitting * num_taps, kMinPanelRowsInPlace),
                                             std::max(kMaxPanelPointers / num_taps, kMinPanelRows))
@@ -53,11 +57,14 @@ void Convolution::run(const LayerTask& task, const Dequantization& dequantizatio
 
 template <typename Finish, typename Out>
 void Convolution::run_rows(const LayerTask& task, const Finish& finish, Out* output, ThreadPool* pool) {
-  std::fill(padding_.begin(), padding_.end(), task.zero_point);
+  padding_.fill(task.zero_point);
   const size_t channels = block_.channels;
   const auto num_pieces = static_cast<int64_t>(in_place_ ? taps_.size() : 1);
-  pool->run([&](int part, Workspace* workspace) {
-    const auto [pixels, blocks] = share_of(task.num_pixels, part, pool->size());
+  const Cut cut = cut_for(task.num_pixels, pool->size());
+  const Range all_pixels = {0, task.num_pixels}, all_blocks = {0, divide_up(block_.channels, kMatrixChannels)};
+  pool->run(cut.parts, [&](int part, Workspace* workspace) {
+    const Range pixels = cut.by_pixels ? split_range(all_pixels.end, part, cut.parts) : all_pixels;
+    const Range blocks = cut.by_pixels ? all_blocks : split_range(all_blocks.end, part, cut.parts);
     const int64_t count = pixels.end - pixels.begin;
     if (count == 0 || blocks.begin == blocks.end) return;
     const int64_t panels = divide_up(count, panel_rows_);
@@ -81,33 +88,94 @@ void Convolution::run_rows(const LayerTask& task, const Finish& finish, Out* out
 }
 
 // Threads share out pixels, and unpack the same weights each, or channels, and copy the same rows each: what costs
-// less.
-Convolution::Share Convolution::share_of(int64_t pixels, int part, int parts) const {
+// less. Parts beyond the number of threads, which cost nothing where pixels are cut into panels anyway, make up for
+// threads that the system holds up.
+Convolution::Cut Convolution::cut_for(int64_t pixels, int num_threads) const {
   const int64_t blocks = divide_up(block_.channels, kMatrixChannels);
   const int64_t channels = blocks * kMatrixChannels, copy = in_place_ ? 0 : kCopyChannels;
-  const int64_t pixel_share = divide_up(pixels, parts), channel_share = divide_up(blocks, parts) * kMatrixChannels;
+  const int64_t pixel_share = divide_up(pixels, num_threads);
+  const int64_t channel_share = divide_up(blocks, num_threads) * kMatrixChannels;
   const int64_t by_pixels = pixel_share * (channels + copy) + kUnpackRows * channels;
   const int64_t by_channels = pixels * (channel_share + copy) + kUnpackRows * channel_share;
-  if (by_pixels <= by_channels) return {split_range(pixels, part, parts), {0, blocks}};
-  return {{0, pixels}, split_range(blocks, part, parts)};
+  if (num_threads > 1 && by_channels < by_pixels) return {false, num_threads};
+  const int64_t panels = num_threads == 1 ? 1 : divide_up(pixels, panel_rows_ * num_threads);
+  return {true, static_cast<int>(panels * num_threads)};
 }
 
 GemmRows Convolution::rows_of(const Panel& panel, const int8_t* input, Range pixels) const {
   const auto num_pieces = static_cast<uint32_t>(in_place_ ? taps_.size() : 1);
-  Place place = place_of(geometry_, pixels.begin);
-  const int8_t** pieces = panel.pieces;
-  int8_t* row = panel.rows;
-  for (int64_t pixel = pixels.begin; pixel < pixels.end; ++pixel, advance(geometry_, &place), pieces += num_pieces) {
-    if (in_place_) {
-      taps_.point(input, padding_.data(), place, pieces);
-    } else {
-      copy_row(input, place, row);
-      *pieces = row;
-      row += row_bytes_;
-    }
+  if (in_place_) {
+    point_at_pieces(panel.pieces, input, pixels);
+  } else {
+    copy_rows(panel, input, pixels);
   }
   const auto depth = static_cast<uint32_t>(align(uint64_t{block_.depth}, kDepthPerBlock));
   return {panel.pieces, num_pieces, depth / num_pieces, static_cast<int>(pixels.end - pixels.begin)};
+}
+
+void Convolution::point_at_pieces(const int8_t** pieces, const int8_t* input, Range pixels) const {
+  const size_t num_taps = taps_.size(), step = taps_.step();
+  Place place = place_of(geometry_, pixels.begin);
+  for (int64_t pixel = pixels.begin; pixel < pixels.end;) {
+    const int64_t length = std::min(taps_.run_length(place), pixels.end - pixel);
+    taps_.point(input, padding_.data(), place, pieces);
+    const int8_t** next = pieces + num_taps;
+    for (int64_t i = 1; i < length; ++i) {
+      for (size_t t = 0; t < num_taps; ++t) *next++ = pieces[t] + static_cast<size_t>(i) * step;
+    }
+    pieces = next;
+    pixel += length;
+    advance(geometry_, &place, length);
+  }
+}
+
+void Convolution::copy_rows(const Panel& panel, const int8_t* input, Range pixels) const {
+  Place place = place_of(geometry_, pixels.begin);
+  const int8_t** piece = panel.pieces;
+  int8_t* row = panel.rows;
+  for (int64_t pixel = pixels.begin; pixel < pixels.end;) {
+    const int64_t length = std::min(taps_.run_length(place), pixels.end - pixel);
+    const int8_t* window = inside_window(input, place);
+    for (int64_t i = 0; i < length; ++i, row += row_bytes_) {
+      window == nullptr ? copy_row(input, {place.batch, place.y, place.x + i}, row)
+                        : copy_inside_row(input, window + static_cast<size_t>(i) * taps_.step(), row);
+      fill_row(row);
+      *piece++ = row;
+    }
+    pixel += length;
+    advance(geometry_, &place, length);
+  }
+}
+
+// Where a window's first tap reads if all of them do inside the image and those of a row follow each other; else null.
+const int8_t* Convolution::inside_window(const int8_t* input, const Place& place) const {
+  const Geometry& g = geometry_;
+  const int64_t top = place.y * g.window.stride_h - g.pad_top, left = place.x * g.window.stride_w - g.pad_left;
+  if (g.window.dilation_w != 1 || !window_inside(g, top, left)) return nullptr;
+  return input + ((place.batch * g.in_h + top) * g.in_w + left) * g.in_c;
+}
+
+void Convolution::copy_inside_row(const int8_t* input, const int8_t* window, int8_t* row) const {
+  const Geometry& g = geometry_;
+  const int64_t width = int64_t{g.window.kernel_w} * g.in_c, step = int64_t{g.window.dilation_h} * g.in_w * g.in_c;
+  const int8_t* end = input + int64_t{g.batches} * g.in_h * g.in_w * g.in_c;
+  const bool in_excess =
+      kernel_.prepare == nullptr && width <= kShort && end - window >= (g.window.kernel_h - 1) * step + kShort;
+  for (int32_t ky = 0; ky < g.window.kernel_h; ++ky, window += step, row += width * kernel_.activation_bytes) {
+    if (in_excess) {
+      std::memcpy(row, window, kShort);  // what is too much is overwritten, or lies behind the row
+    } else {
+      copy(window, width, row);
+    }
+  }
+}
+
+void Convolution::fill_row(int8_t* row) const {
+  const auto depth = uint64_t{block_.depth};
+  int8_t filler[kDepthPerBlock];
+  std::memset(filler, -kernel_.sum_offset, sizeof(filler));
+  const auto count = static_cast<int64_t>(align(depth, kDepthPerBlock) - depth);
+  copy(filler, std::min<int64_t>(count, kDepthPerBlock), row + depth * kernel_.activation_bytes);
 }
 
 // The window's taps one after the other, as the filter has them.
@@ -124,10 +192,6 @@ void Convolution::copy_row(const int8_t* input, const Place& place, int8_t* row)
       copy_taps(image + in_y * g.in_w * g.in_c, left, row);
     }
   }
-  int8_t filler[kDepthPerBlock];
-  std::memset(filler, -kernel_.sum_offset, sizeof(filler));
-  const auto depth = uint64_t{block_.depth};
-  copy(filler, static_cast<int64_t>(align(depth, kDepthPerBlock) - depth), row);
 }
 
 // One row of the window; taps that follow each other in memory go together.

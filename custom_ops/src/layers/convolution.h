@@ -2,11 +2,10 @@
 // blocks of channels.
 #pragma once
 
-#include <vector>
-
 #include "kernels/gemm.h"
 #include "layers/geometry.h"
 #include "layers/layer_task.h"
+#include "layers/padding_row.h"
 #include "layers/window_taps.h"
 #include "threads/thread_pool.h"
 
@@ -27,15 +26,21 @@ class Convolution {
   void run(const LayerTask& task, const Dequantization& dequantization, float* output, ThreadPool* pool);
 
  private:
-  // What a thread computes.
-  struct Share {
-    Range pixels, blocks;
+  // How the output is cut into parts for the threads.
+  struct Cut {
+    bool by_pixels;
+    int parts;
   };
   struct Panel;
   template <typename Finish, typename Out>
   void run_rows(const LayerTask& task, const Finish& finish, Out* output, ThreadPool* pool);
-  Share share_of(int64_t num_pixels, int part, int parts) const;
+  Cut cut_for(int64_t num_pixels, int num_threads) const;
   GemmRows rows_of(const Panel& panel, const int8_t* input, Range pixels) const;
+  void point_at_pieces(const int8_t** pieces, const int8_t* input, Range pixels) const;
+  void copy_rows(const Panel& panel, const int8_t* input, Range pixels) const;
+  const int8_t* inside_window(const int8_t* input, const Place& place) const;
+  void copy_inside_row(const int8_t* input, const int8_t* window, int8_t* row) const;
+  void fill_row(int8_t* row) const;
   void copy_row(const int8_t* input, const Place& place, int8_t* row) const;
   void copy_taps(const int8_t* in_row, int64_t in_x, int8_t* row) const;
   void copy(const int8_t* in, int64_t count, int8_t* out) const;
@@ -44,10 +49,10 @@ class Convolution {
   const OptionBlock& block_;
   Geometry geometry_;
   WindowTaps taps_;
-  bool in_place_ = false;        // the kernel reads activations where they are
-  size_t row_bytes_ = 0;         // of a copied row
-  int64_t panel_rows_ = 1;       // pixels that go to the kernel together
-  std::vector<int8_t> padding_;  // a window's row of zero points
+  bool in_place_ = false;   // the kernel reads activations where they are
+  size_t row_bytes_ = 0;    // of a copied row
+  int64_t panel_rows_ = 1;  // pixels that go to the kernel together
+  PaddingRow padding_;
 };
 
 }  // namespace nq

@@ -1,11 +1,10 @@
 // DEPTHWISE_CONV_2D with one output channel an input channel, on packed weights.
 #pragma once
 
-#include <vector>
-
 #include "kernels/depthwise.h"
 #include "layers/geometry.h"
 #include "layers/layer_task.h"
+#include "layers/padding_row.h"
 #include "layers/window_taps.h"
 #include "threads/thread_pool.h"
 
@@ -33,7 +32,7 @@ class DepthwiseConvolution {
   const OptionBlock& block_;
   Geometry geometry_;
   WindowTaps taps_;
-  std::vector<int8_t> padding_;  // a pixel of zero points
+  PaddingRow padding_;
 };
 
 }  // namespace nq

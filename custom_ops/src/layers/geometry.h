@@ -67,8 +67,10 @@ inline Place place_of(const Geometry& g, int64_t pixel) {
   return {pixel / g.out_w / g.out_h, pixel / g.out_w % g.out_h, pixel % g.out_w};
 }
 
-inline void advance(const Geometry& g, Place* place) {
-  if (++place->x < g.out_w) return;
+// By as many pixels as are left in the row, at most.
+inline void advance(const Geometry& g, Place* place, int64_t pixels = 1) {
+  place->x += pixels;
+  if (place->x < g.out_w) return;
   place->x = 0;
   if (++place->y < g.out_h) return;
   place->y = 0;

@@ -7,6 +7,9 @@
 namespace nq {
 namespace {
 
+// Whoever copies short pieces of a row may read as far behind its last code.
+constexpr uint64_t kSlack = 64;
+
 // Fewer floats take less time than waking a thread does.
 constexpr int64_t kMinFloatsToShare = 1 << 14;
 
@@ -19,7 +22,7 @@ struct Rows {
 Rows place_rows(int64_t row_size, int64_t num_rows, Workspace* workspace) {
   const auto rows = static_cast<uint64_t>(num_rows);
   const size_t scale_bytes = align(rows * sizeof(float), 64), zero_point_bytes = align(rows * sizeof(int32_t), 64);
-  uint8_t* memory = workspace->get(scale_bytes + zero_point_bytes + rows * static_cast<uint64_t>(row_size));
+  uint8_t* memory = workspace->get(scale_bytes + zero_point_bytes + rows * static_cast<uint64_t>(row_size) + kSlack);
   return {reinterpret_cast<int8_t*>(memory + scale_bytes + zero_point_bytes), reinterpret_cast<float*>(memory),
           reinterpret_cast<int32_t*>(memory + scale_bytes)};
 }

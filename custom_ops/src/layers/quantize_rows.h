@@ -7,7 +7,7 @@
 namespace nq {
 
 struct QuantizedRows {
-  const int8_t* codes;  // as the floats lie
+  const int8_t* codes;  // as the floats lie; 64 bytes behind the last one may be read
   const float* scale;   // of each row
   const int32_t* zero_point;
 };

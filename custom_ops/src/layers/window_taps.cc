@@ -1,5 +1,7 @@
 #include "layers/window_taps.h"
 
+#include <algorithm>
+
 namespace nq {
 
 void WindowTaps::reshape(const Geometry& geometry) {
@@ -11,6 +13,13 @@ void WindowTaps::reshape(const Geometry& geometry) {
       offsets_.push_back((ky * w.dilation_h * geometry.in_w + kx * w.dilation_w) * geometry.in_c);
     }
   }
+  const int64_t room = int64_t{geometry.in_w} - window_span(w.kernel_w, w.dilation_w) + geometry.pad_left;
+  inside_begin_ = (geometry.pad_left + w.stride_w - 1) / w.stride_w;
+  inside_end_ = room < 0 ? 0 : std::min<int64_t>(room / w.stride_w + 1, geometry.out_w);
+}
+
+int64_t WindowTaps::run_length(const Place& place) const {
+  return place.x >= inside_begin_ && place.x < inside_end_ ? inside_end_ - place.x : 1;
 }
 
 void WindowTaps::point(const int8_t* input, const int8_t* padding, const Place& place, const int8_t** taps) const {

@@ -174,7 +174,9 @@ std::unique_ptr<Operator> make_addition(const TfLiteContext& context, const TfLi
   }
   if (activation < kActivationNone || activation > kActivationRelu6) return stays(reason, "activation");
   const ActivationRange range = activation_range(activation, out);
-  Addition addition;
+  const AdditionKernel* kernel = nullptr;
+  if (Status status = select_addition_kernel(&kernel); !status.ok()) return stays(reason, "no kernel");
+  Addition addition(*kernel);
   if (!addition.set({a.params.scale / out.params.scale, a.params.zero_point},
                     {b->params.scale / out.params.scale, b->params.zero_point}, out.params.zero_point, range.low,
                     range.high)) {

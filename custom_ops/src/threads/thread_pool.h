@@ -35,22 +35,32 @@ class ThreadPool {
   // For what all threads read: whoever calls run() may write it in between.
   Workspace& shared_workspace() { return shared_; }
 
-  // Calls task(part, ...) once for each part in [0, size()), part 0 on the calling thread, and waits for all. The first
-  // exception that a part throws is thrown again here.
-  void run(const Task& task);
+  // Calls task(part, ...) once for each part in [0, num_parts), each on whichever thread is free next, and waits for
+  // all. A thread that the system does not let run holds nobody up: the others, the caller among them, take its parts.
+  // The first exception that a part throws is thrown again here.
+  void run(int num_parts, const Task& task);
+
+  // As many parts as threads.
+  void run(const Task& task) { run(size(), task); }
 
  private:
-  void work(int part, uint32_t seen);  // seen: tasks before the thread's first
-  uint32_t wait_for_task(uint32_t seen);
-  void perform(int part);
+  void work(int thread, uint32_t seen);  // seen: the generation before the thread's first
+  uint32_t wait_for_generation(uint32_t seen);
+  void take_parts(uint32_t generation, Workspace* workspace);
+  bool take_part(uint32_t generation, int* part);
+  void perform(int part, Workspace* workspace);
   void stop();
 
   std::vector<std::unique_ptr<Workspace>> workspaces_ = make_workspaces(1);
   Workspace shared_;
   std::vector<std::thread> threads_;
+  // Written while no part is left, read by who has taken one.
   const Task* task_ = nullptr;
-  std::atomic<uint32_t> generation_{0};  // counts tasks; workers wait for it to change
-  std::atomic<int> running_{0};
+  int num_parts_ = 0;
+  // A generation, which counts calls of run(), above the number of its parts that nobody has taken yet: in one word, so
+  // that a late thread cannot take a part of the next call for one of its own.
+  std::atomic<uint64_t> state_{0};
+  std::atomic<int> unfinished_{0};
   std::atomic<bool> stopping_{false};
   std::mutex mutex_;
   std::condition_variable wake_;

@@ -1,0 +1,116 @@
+"""`python -m nq_tflite_models.benchmark`: several models beside their stock INT8 files, in one table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from nq_tflite.cli.console import (
+    NqCommand,
+    json_option,
+    megabytes,
+    milliseconds,
+    print_json,
+    print_lines,
+    print_table,
+    progress_bar,
+    threads_option,
+)
+from nq_tflite.runtimes import RUNTIMES
+
+from .archives import cache_dir
+from .comparison import MEMORY_DEFINITION, ComparedModel, Comparison, compare_models
+from .zoo import MODELS
+
+_EPILOG = """\b
+Examples:
+  python -m nq_tflite_models.benchmark
+  python -m nq_tflite_models.benchmark --models resnet50,ds_cnn_l --threads 1,2 --runtime ai-edge-litert
+  python -m nq_tflite_models.benchmark --models mobilenet_v2 --isa avx2 --json
+
+Exit codes: 0 success, 1 error, 2 bad usage, 130 interrupted."""
+
+
+def _names(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(word.strip() for word in value.split(",")))
+    if unknown := [name for name in names if name not in MODELS]:
+        raise click.BadParameter(f"no {', '.join(map(repr, unknown))}; expected names of {', '.join(MODELS)}.")
+    return names
+
+
+@click.command(cls=NqCommand, epilog=_EPILOG)
+@click.option(
+    "--models", "names", default=",".join(MODELS), show_default=True, callback=_names, help="Which, in order."
+)
+@click.option("--nesting", default="8|4", show_default=True, help="Of every model.")
+@click.option("--runtime", type=click.Choice(RUNTIMES), help="Stock runtime; the first installed one if not given.")
+@threads_option
+@click.option("--runs", type=click.IntRange(1), default=30, show_default=True, help="Timed invocations of each.")
+@click.option("--isa", help="Instruction set of the nested files' kernels, such as avx2; the best if not given.")
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path),
+    help="Folder that keeps the converted files; nets/ in the cache of nq_tflite_models if not given.",
+)
+@json_option
+def benchmark(
+    names: tuple[str, ...],
+    nesting: str,
+    runtime: str | None,
+    threads: tuple[int, ...],
+    runs: int,
+    isa: str | None,
+    cache: Path | None,
+    as_json: bool,
+) -> None:
+    """Time models of the zoo, nested, beside their stock INT8 files, and measure the memory that both add."""
+    folder = cache or cache_dir() / "nets"
+    with progress_bar() as progress:
+        comparison = compare_models(
+            names, folder, nesting=nesting, runtime=runtime, threads=threads, runs=runs, isa=isa, progress=progress
+        )
+    if as_json:
+        print_json(comparison.as_dict())
+    else:
+        _print_comparison(comparison)
+
+
+def _print_comparison(comparison: Comparison) -> None:
+    title = (
+        f"nq_tflite {comparison.version} ({comparison.isa} kernels), nested {comparison.nesting}, beside stock INT8 "
+        f"under {comparison.runtime} on {comparison.cpu}"
+    )
+    times, memory = ("INT8 time", "full time", "part time"), ("INT8 memory", "full memory", "part memory")
+    columns = ("model", "MMACs", "threads", *times, *memory)
+    rows = [row for model in comparison.models for row in _rows(model)]
+    print_table(title, columns, rows)
+    print_lines(
+        f"Times are medians of {comparison.runs} interleaved runs; full-bit and part-bit are medians of the ratios to "
+        "the stock file's time in the same round.",
+        f"{MEMORY_DEFINITION} {comparison.memory_threads} thread(s), one process a file.",
+        f"The files are in {Path(comparison.models[0].files.stock).parent}.",
+    )
+
+
+def _rows(model: ComparedModel) -> list[list[str]]:
+    """A row for each thread count; what does not depend on it stands in the first."""
+    stock = model.stock_memory
+    name, macs = model.files.name, f"{model.files.multiply_accumulates / 1e6:.0f}"
+    memory = [megabytes(stock), f"{model.full_memory / stock:.2f} x", f"{model.part_memory / stock:.2f} x"]
+    return [
+        [
+            name if index == 0 else "",
+            macs if index == 0 else "",
+            str(row.num_threads),
+            milliseconds(row.stock.median_seconds),
+            f"{row.full.ratio:.2f} x",
+            f"{row.part.ratio:.2f} x",
+            *(memory if index == 0 else [""] * len(memory)),
+        ]
+        for index, row in enumerate(model.latencies)
+    ]
+
+
+if __name__ == "__main__":
+    benchmark(prog_name="python -m nq_tflite_models.benchmark")
