@@ -15,7 +15,9 @@ namespace {
 class LayerOperator : public Operator {
  public:
   LayerOperator(const TfLiteContext& context, const Consumer& consumer)
-      : Operator({consumer.input}, consumer.output), context_(context), consumer_(consumer) {}
+      : Operator({consumer.input}, consumer.output, consumer.is_float ? sizeof(float) : sizeof(int8_t)),
+        context_(context),
+        consumer_(consumer) {}
 
   Status reshape(const Shapes& shapes, Shape* output) override {
     const Shape& in = shapes.at(consumer_.input);
@@ -30,8 +32,6 @@ class LayerOperator : public Operator {
     *output = output_shape(in, g);
     return {};
   }
-
-  size_t output_bytes_per_element() const override { return consumer_.is_float ? sizeof(float) : sizeof(int8_t); }
 
  protected:
   // `weight` must outlive the operator; `scale` is the tensor with those of a weight that is read as floats.
@@ -52,15 +52,14 @@ class LayerOperator : public Operator {
   }
 
   void run_at(int level, const Pointers& tensors, ThreadPool* threads) {
-    const int8_t* in = input(tensors, 0);
-    int8_t* out = output(tensors);
     const auto run = [&](auto& layer) {
-      if (dynamic_ != nullptr) {
-        dynamic_->run(&layer, level, reinterpret_cast<const float*>(in), reinterpret_cast<float*>(out), threads);
-        return;
+      if (consumer_.is_float) {
+        dynamic_->run(&layer, level, input<float>(tensors, 0), output<float>(tensors), threads);
+      } else {
+        const int64_t pixels = layer.geometry().pixels();
+        const LayerTask task = quantized_->task(level, layer.sum_offset(), input(tensors, 0), pixels);
+        layer.run(task, quantized_->requantization(), output(tensors), threads);
       }
-      const LayerTask task = quantized_->task(level, layer.sum_offset(), in, layer.geometry().pixels());
-      layer.run(task, quantized_->requantization(), out, threads);
     };
     std::visit(run, *layer_);
   }

@@ -27,7 +27,8 @@ using Pointers = std::map<int, uint8_t*>;
 
 class Operator {
  public:
-  Operator(std::vector<int> inputs, int output) : inputs_(std::move(inputs)), output_(output) {}
+  Operator(std::vector<int> inputs, int output, size_t element_bytes = 1)
+      : inputs_(std::move(inputs)), output_(output), element_bytes_(element_bytes) {}
   virtual ~Operator() = default;
   Operator(const Operator&) = delete;
   Operator& operator=(const Operator&) = delete;
@@ -35,21 +36,26 @@ class Operator {
   // Tensors that it reads while it runs, constants left out, and the one that it writes.
   const std::vector<int>& inputs() const { return inputs_; }
   int output() const { return output_; }
-  virtual size_t output_bytes_per_element() const { return 1; }
+  size_t element_bytes() const { return element_bytes_; }  // of the output
 
   // Takes the shapes of its inputs and gives the output's.
   virtual Status reshape(const Shapes& shapes, Shape* output) = 0;
   virtual void run(const Pointers& tensors, ThreadPool* threads) = 0;
 
  protected:
-  const int8_t* input(const Pointers& tensors, size_t position) const {
-    return reinterpret_cast<const int8_t*>(tensors.at(inputs_[position]));
+  template <typename T = int8_t>
+  const T* input(const Pointers& tensors, size_t position) const {
+    return reinterpret_cast<const T*>(tensors.at(inputs_[position]));
   }
-  int8_t* output(const Pointers& tensors) const { return reinterpret_cast<int8_t*>(tensors.at(output_)); }
+  template <typename T = int8_t>
+  T* output(const Pointers& tensors) const {
+    return reinterpret_cast<T*>(tensors.at(output_));
+  }
 
  private:
   std::vector<int> inputs_;
   int output_;
+  size_t element_bytes_;
 };
 
 // An addition, a padding, a max pooling, or a layer whose weight is a plain INT8 constant. Null, with the reason, for

@@ -81,7 +81,7 @@ class PartitionNode {
       const int output = steps_[i]->output();
       if (outputs_.count(output) == 0) {
         const auto elements = static_cast<size_t>(num_elements(shapes_.at(output)));
-        lifetimes[output] = {elements * steps_[i]->output_bytes_per_element(), i, i};
+        lifetimes[output] = {elements * steps_[i]->element_bytes(), i, i};
       }
       for (const int input : steps_[i]->inputs()) {
         if (const auto found = lifetimes.find(input); found != lifetimes.end()) found->second.last_step = i;
