@@ -4,3 +4,6 @@ NQ_QUANTIZE_KERNEL(quantize_scalar)
 NQ_QUANTIZE_KERNEL(quantize_avx2)
 NQ_QUANTIZE_KERNEL(quantize_avx512vnni)
 #endif
+#if defined(__aarch64__)
+NQ_QUANTIZE_KERNEL(quantize_neon)
+#endif
