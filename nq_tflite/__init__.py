@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from nq_tflite.delegation import DelegatedOperator, Delegation
 from nq_tflite.errors import MissingPackageError, NqError
 from nq_tflite.interpreter import Interpreter, Switch
 from nq_tflite.spec import Nesting
@@ -23,7 +24,18 @@ if TYPE_CHECKING:
     from nq_tflite.report import inspect_file
 
 
-__all__ = ["Interpreter", "Nesting", "NqError", "Switch", "__version__", "convert", "extract", "inspect_file"]
+__all__ = [
+    "DelegatedOperator",
+    "Delegation",
+    "Interpreter",
+    "Nesting",
+    "NqError",
+    "Switch",
+    "__version__",
+    "convert",
+    "extract",
+    "inspect_file",
+]
 
 _LATER = {"convert": "conversion", "extract": "extraction", "inspect_file": "report"}
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from nq_tflite import errors
+from nq_tflite.delegation import Delegation
 from nq_tflite.errors import FormatError, NqError
 from nq_tflite.interpreter import Interpreter
 from nq_tflite.memory import (
@@ -243,6 +244,20 @@ def footprint_in_child(
     return _footprint(answer)
 
 
+def delegation_in_child(path: str | os.PathLike[str], runtime: str | None = None) -> tuple[str, Delegation]:
+    """`Interpreter.delegation` in a process of its own, with the runtime's name and version.
+
+    Raises:
+        FormatError, MissingPackageError, NativeLibraryError: as nq.Interpreter.
+
+    Example:
+        >>> delegation_in_child("model.tflite")[1].num_partitions  # doctest: +SKIP
+        1
+    """
+    answer = run_in_child(__name__, {"job": "delegation", "path": os.fspath(path), "runtime": runtime})
+    return answer["runtime"], Delegation.from_dict(answer["delegation"])
+
+
 def _check_file(path: str) -> None:
     if not Path(path).is_file():
         raise FormatError(path, expected="a .tflite file", got="no such file", fix="Check the path.")
@@ -260,7 +275,13 @@ def _footprint(answer: Job) -> Footprint:
         MemoryState(state["bits"], ResidentMemory(**state["added"]), state["weights"]) for state in answer["states"]
     ]
     switch = None if answer["switch"] is None else SwitchTimes(**answer["switch"])
-    rest = {"states": tuple(states), "switch": switch, "reload": ReloadTimes(**answer["reload"])}
+    delegation = None if answer["delegation"] is None else Delegation.from_dict(answer["delegation"])
+    rest = {
+        "states": tuple(states),
+        "switch": switch,
+        "reload": ReloadTimes(**answer["reload"]),
+        "delegation": delegation,
+    }
     return Footprint(**(answer | rest))
 
 
@@ -306,6 +327,11 @@ def _isa_job(job: Job) -> Job:
     return {"isa": unpack_isa()}
 
 
+def _delegation_job(job: Job) -> Job:
+    interpreter = Interpreter(job["path"], runtime=job["runtime"])
+    return {"runtime": interpreter.runtime, "delegation": interpreter.delegation.as_dict()}
+
+
 def _footprint_job(job: Job) -> Job:
     return asdict(measure_footprint(job.pop("path"), **job))
 
@@ -333,12 +359,21 @@ def _latency_job(job: Job) -> Job:
     }
 
 
+#: Seconds after which a pool of threads that has no work sleeps.
+_PAUSE = 0.004
+
+
 def _interleaved(interpreters: Sequence[Any], runs: int, warmup: int) -> list[list[float]]:
-    """Seconds of each interpreter's invocations; the order turns by one every round, so that none is always first."""
+    """Seconds of each interpreter's invocations, each behind an untimed one of the same.
+
+    The order turns by one every round, so that none is always first.
+    """
     seconds: list[list[float]] = [[] for _ in interpreters]
     for turn in range(warmup + runs):
         for offset in range(len(interpreters)):
             index = (turn + offset) % len(interpreters)
+            time.sleep(_PAUSE)  # the threads of the model before still spin for work, on processors that this one needs
+            interpreters[index].invoke()  # and this one's sleep
             started = time.perf_counter()
             interpreters[index].invoke()
             if turn >= warmup:
@@ -347,4 +382,4 @@ def _interleaved(interpreters: Sequence[Any], runs: int, warmup: int) -> list[li
 
 
 if __name__ == "__main__":
-    answer_job({"isa": _isa_job, "latency": _latency_job, "footprint": _footprint_job})
+    answer_job({"isa": _isa_job, "latency": _latency_job, "footprint": _footprint_job, "delegation": _delegation_job})

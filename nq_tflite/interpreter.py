@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nq_tflite.delegation import Delegation
 from nq_tflite.errors import FormatError, NqError
 from nq_tflite.native import Session, library_path
 from nq_tflite.runtimes import load_runtime
@@ -184,6 +185,16 @@ class Interpreter:
     def runtime(self) -> str:
         """Name and version of the stock runtime underneath."""
         return f"{self._runtime.name} {self._runtime.version}"
+
+    @property
+    def delegation(self) -> Delegation:
+        """Which operators run fused on packed weights, in how many partitions, and why the others do not.
+
+        Example:
+            >>> interp.delegation.summary()  # doctest: +SKIP
+            '49 of 52 nested weights fused, 1 partition; unpacked: 3 (several groups; one is supported)'
+        """
+        return self._session.delegation()
 
     # ---- tf.lite.Interpreter's own calls -----------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from nq_tflite.delegation import Delegation
 from nq_tflite.errors import NqError
 from nq_tflite.interpreter import Interpreter
 from nq_tflite.native import load_library
@@ -121,6 +122,7 @@ class Footprint:
         switch: None for a stock model.
         peak: the most that all mappings together had added at any moment of loading and the first two invocations; None
             where the system does not keep it.
+        delegation: what runs fused and why the rest does not; None for a stock model, which runs without nq_tflite.
     """
 
     path: str
@@ -130,6 +132,7 @@ class Footprint:
     switch: SwitchTimes | None
     reload: ReloadTimes
     peak: int | None = None
+    delegation: Delegation | None = None
 
 
 def resident_memory(model_path: str | os.PathLike[str]) -> ResidentMemory:
@@ -223,9 +226,10 @@ def measure_footprint(
     peak = _peak() - before.total if peaks else None
     states = tuple(_states(interpreter, model, before, ("full", "part", "full") if nested else (None,)))
     switch = _time_switches(interpreter, switches) if nested else None
+    delegation = interpreter.delegation if nested else None
     del interpreter
     reload = _time_reloads(lambda: open_model(model, nested, runtime, num_threads), reloads)
-    return Footprint(model, f"{loaded.name} {loaded.version}", num_threads, states, switch, reload, peak)
+    return Footprint(model, f"{loaded.name} {loaded.version}", num_threads, states, switch, reload, peak, delegation)
 
 
 def _states(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from nq_tflite.delegation import PLACES, DelegatedOperator, Delegation
 from nq_tflite.errors import FormatError, NativeLibraryError, NqError, PrecisionError
 
 LIBRARY_NAME = "libnq_tflite.so"
@@ -35,6 +36,18 @@ class SwitchResult(ctypes.Structure):
         ("bytes_paged_out", ctypes.c_uint64),
         ("seconds", ctypes.c_double),
         ("deferred", ctypes.c_int32),
+    )
+
+
+class Operator(ctypes.Structure):
+    """nq_operator."""
+
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("output", ctypes.c_char_p),
+        ("weight", ctypes.c_char_p),
+        ("reason", ctypes.c_char_p),
+        ("place", ctypes.c_int32),
     )
 
 
@@ -106,6 +119,7 @@ def _declare(library: ctypes.CDLL) -> None:
         "nq_session_set_level": (status, [session, ctypes.c_int32, ctypes.c_uint32, pointer(SwitchResult)]),
         "nq_session_memory": (status, [session, ctypes.c_int32, u64, u64, i32]),
         "nq_session_num_weights": (status, [session, i32]),
+        "nq_session_delegation": (status, [session, pointer(pointer(Operator)), i32, i32]),
         "nq_session_invocation_ended": (status, [session]),
     }
     for name, (result, arguments) in signatures.items():
@@ -177,6 +191,12 @@ class Session:
         self._call("nq_session_num_weights", ctypes.byref(count))
         return count.value
 
+    def delegation(self) -> Delegation:
+        """How the model is divided between fused partitions and the runtime."""
+        operators, count, partitions = ctypes.POINTER(Operator)(), ctypes.c_int32(), ctypes.c_int32()
+        self._call("nq_session_delegation", ctypes.byref(operators), ctypes.byref(count), ctypes.byref(partitions))
+        return Delegation(tuple(_delegated(operators[index]) for index in range(count.value)), partitions.value)
+
     def invocation_ended(self) -> None:
         """Tells the library that an invocation failed halfway."""
         self._call("nq_session_invocation_ended")
@@ -185,3 +205,18 @@ class Session:
         status = getattr(self._library, name)(self.handle, *arguments)
         if status != _OK:
             raise _ERRORS.get(status, NativeLibraryError)(self._library.nq_last_error().decode())
+
+
+def _delegated(operator: Operator) -> DelegatedOperator:
+    """Names are bytes of the model file, and may be anything there."""
+
+    def text(value: bytes | None) -> str | None:
+        return None if value is None else value.decode(errors="replace")
+
+    return DelegatedOperator(
+        name=text(operator.name) or "",
+        output=text(operator.output) or "",
+        weight=text(operator.weight),
+        place=PLACES[operator.place],
+        reason=text(operator.reason),
+    )

@@ -278,6 +278,26 @@ def prepare_for(runtime: str, path: Path, shape: tuple[int, ...]) -> None:
     interpreter.allocate_tensors()
 
 
+def delegation(
+    runtime: str, source: Path | bytes, *, isa: str = "", batches: Sequence[int] = (1,), **options: Any
+) -> list[nq.Delegation]:
+    """What runs where, after an invocation of each batch in turn; [] if the machine lacks the ISA."""
+    key = "model_content" if isinstance(source, bytes) else "model_path"
+    with mock.patch.dict(os.environ, {"NQ_ISA": isa}), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if not native.load_library().nq_isa():
+            return []
+        interpreter = nq.Interpreter(**{key: source}, runtime=runtime, **options)
+    details = interpreter.get_input_details()[0]
+    found = []
+    for batch in batches:
+        interpreter.resize_tensor_input(details["index"], [batch, *details["shape"][1:]])
+        interpreter.allocate_tensors()
+        interpreter.invoke()
+        found.append(interpreter.delegation)
+    return found
+
+
 def allocated_weights(runtime: str, path: Path, *, fuse: bool) -> int:
     """How many weight tensors the runtime has given memory."""
     interpreter = nq.Interpreter(path, runtime=runtime, fuse=fuse)
@@ -293,3 +313,15 @@ def allocated_weights(runtime: str, path: Path, *, fuse: bool) -> int:
             except ValueError:
                 pass
     return allocated
+
+
+def is_one_partition(runtime: str, path: Path) -> bool:
+    """Whether the delegate runs the whole graph as one node: from its inputs to all of its outputs."""
+    interpreter = nq.Interpreter(path, runtime=runtime, fuse=True, **builtin_kernels(runtime))
+    interpreter.allocate_tensors()
+    operators = interpreter._get_ops_details()
+    delegates = [o for o in operators if o["op_name"] in ("DELEGATE", "NqPartition")]
+    computed = {int(t) for o in operators for t in o["outputs"]}
+    if len(delegates) != 1 or computed & set(map(int, delegates[0]["inputs"])):
+        return False
+    return {int(d["index"]) for d in interpreter.get_output_details()} <= set(map(int, delegates[0]["outputs"]))

@@ -117,9 +117,13 @@ def test_benchmark_beside_others(runtime: str, nested_dir: Path, int8_tflite: by
     assert full - part >= 0.95 * own.switch.bytes_out
     page = os.sysconf("SC_PAGE_SIZE")
     assert own.states[0].added.model_file - own.states[1].added.model_file >= 0.95 * own.switch.bytes_out - page
-    assert own.peak is None or own.peak >= own.states[0].added.total - page
+    counted_late = 64 * page  # the kernel keeps the peak from counters that threads bring up to date in batches
+    assert own.peak is None or own.peak >= own.states[0].added.total - counted_late
     assert own.states[0].added.model_file <= nested.stat().st_size + page
     assert report.as_dict()["footprints"][0]["switch"]["count"] == 2
+    assert own.delegation is not None
+    assert len(own.delegation.nested) == len(inspect_file(nested).weights)
+    assert other.delegation is None
 
 
 def test_a_model_alone_is_its_own_baseline(nested_dir: Path) -> None:

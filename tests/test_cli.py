@@ -16,8 +16,11 @@ from PIL import Image
 from nq_tflite import __version__
 from nq_tflite.bitview import parse_filter_bits
 from nq_tflite.cli import nq_tflite
+from nq_tflite.delegation import Delegation
+from nq_tflite.native import LIBRARY_VARIABLE
 from nq_tflite.nested import read_nested
 from nq_tflite.report import inspect_file
+from nq_tflite.runtimes import installed_runtimes
 
 COMMANDS = ("benchmark", "convert", "demo", "evaluate", "extract", "inspect")
 
@@ -236,6 +239,42 @@ def test_inspect(nested: Path) -> None:
         assert text in result.stdout
 
 
+def test_inspect_says_what_is_fused_and_why_the_rest_is_not(nested_dir: Path) -> None:
+    for name in ("int8_8_5", "float_8_5"):
+        path = nested_dir / f"{name}.tflite"
+        data = json.loads(invoke("inspect", path, "--json").stdout)
+        assert data["delegation_unknown"] is None
+        assert data["delegation"]["runtime"].split()[0] == installed_runtimes()[0]
+        delegation = Delegation.from_dict({key: data["delegation"][key] for key in ("operators", "num_partitions")})
+        assert {each.place for each in delegation.nested} <= {"fused", "unpacked"}
+        assert sorted(str(each.weight) for each in delegation.nested) == sorted(
+            each["name"] for each in data["weights"]
+        )
+        text = invoke("inspect", path).stdout
+        first, *reasons = delegation.lines()
+        assert f"\n{first}, with {data['delegation']['runtime']} on this machine\n" in text
+        assert all(f"\n  {reason}\n" in text for reason in reasons)
+        place = delegation.nested[0].place
+        assert text.count(f" {place} ") >= len(delegation.nested)
+        weight = json.loads(invoke("inspect", path, "--weight", delegation.nested[0].weight, "--json").stdout)
+        assert (weight["place"], weight["reason"]) == (place, delegation.nested[0].reason)
+
+
+def test_inspect_without_a_runtime_or_library(nested: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(LIBRARY_VARIABLE, str(tmp_path / "missing.so"))
+    result = invoke("inspect", nested)
+    assert result.exit_code == 0
+    assert f"\nfused or unpacked: not known here: native library: expected {tmp_path / 'missing.so'}" in result.stdout
+    monkeypatch.setattr("nq_tflite.cli.inspect_command.installed_runtimes", lambda: ())
+    result = invoke("inspect", nested)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "\nfused or unpacked: not known here: no TFLite runtime is installed" in result.stdout
+    assert "FULLY_CONNECTED" in result.stdout
+    data = json.loads(invoke("inspect", nested, "--json").stdout)
+    assert data["delegation"] is None
+    assert "no TFLite runtime is installed" in data["delegation_unknown"]
+
+
 def test_inspect_json(nested: Path) -> None:
     data = json.loads(invoke("inspect", nested, "--json").stdout)
     report = inspect_file(nested)
@@ -317,12 +356,15 @@ def test_benchmark(nested: Path, stock: Path) -> None:
     assert done.returncode == 0, done.stderr
     for text in ("ratio to stock.tflite", "switched, 5 bits", "switch to full-bit (2)", "trust the ratios", "1 thread"):
         assert text in done.stdout
+    [line] = [line for line in done.stdout.splitlines() if "nested weights fused" in line]
+    assert line.startswith(f"{nested.name}, ")
     done = run("benchmark", nested, "--precision", "part", "--threads", "1,2", *counts, "--json")
     assert done.returncode == 0, done.stderr
     data = json.loads(done.stdout)
     assert [setting["num_threads"] for setting in data["settings"]] == [1, 2]
     assert [latency["bits"] for latency in data["settings"][0]["latencies"]] == [5]
     assert data["footprints"][0]["switch"]["count"] == 2
+    assert len(data["footprints"][0]["delegation"]["operators"]) > len(inspect_file(nested).weights)
     assert data["cpu"]
 
 

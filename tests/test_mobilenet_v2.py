@@ -56,3 +56,8 @@ def test_file_holds_n_bits_a_weight(nesting: str, stock: bytes, tmp_path: Path) 
         full, part = (int(bits) for bits in nesting.split("|"))
         assert report.switching.ratio == pytest.approx((full - part) / (full + part), rel=0.01)
         assert report.switching.ratio < report.switching.paper_ratio(full, part)
+
+
+def test_the_whole_network_is_one_partition(worker: Any, stock: bytes, tmp_path: Path) -> None:
+    nq.convert(stock, tmp_path / "nested.tflite", "8|5")
+    assert worker(jobs.is_one_partition, tmp_path / "nested.tflite")

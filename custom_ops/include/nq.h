@@ -57,6 +57,22 @@ enum {
   NQ_DROP_PAGE_CACHE = 1u << 0 /* on a page-out, ask the system to forget the file's cached pages too */
 };
 
+/* Where an operator of the model runs. */
+typedef enum nq_place {
+  NQ_FUSED = 0,    /* in a partition, with this library's kernels, which compute on packed weights */
+  NQ_UNPACKED = 1, /* with the runtime's kernels; its nested weight is unpacked for them at every invocation */
+  NQ_RUNTIME = 2   /* with the runtime's kernels or another delegate's */
+} nq_place;
+
+/* One operator of the model. An operator that unpacks a weight is told of together with the one that reads it. */
+typedef struct nq_operator {
+  const char* name;   /* as TFLite's schema has it, "CONV_2D"; a custom operator's own */
+  const char* output; /* name of its first output tensor; "" without one */
+  const char* weight; /* name of its nested weight; NULL without one */
+  const char* reason; /* why it is not fused; NULL where it is */
+  int32_t place;      /* nq_place */
+} nq_operator;
+
 /* The library's semantic version, "1.2.3", and the format version it reads, major * 1000 + minor. */
 NQ_EXPORT const char* nq_version(void);
 NQ_EXPORT int32_t nq_format_version(void);
@@ -90,6 +106,11 @@ NQ_EXPORT nq_status nq_session_memory(nq_session session, int32_t level, uint64_
 
 /* Number of nested weights in the model. */
 NQ_EXPORT nq_status nq_session_num_weights(nq_session session, int32_t* count);
+
+/* How the delegate divided the model: its operators in the order they run, and how many partitions the fused ones form.
+ * The array and its strings are valid until the calling thread's next call of this function. */
+NQ_EXPORT nq_status nq_session_delegation(nq_session session, const nq_operator** operators, int32_t* count,
+                                          int32_t* num_partitions);
 
 /* Tells the session that an invocation failed between operators, so that a deferred page-out is not kept waiting. Not
  * to be called while one runs. */

@@ -1,5 +1,6 @@
 #include "delegate.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <vector>
 
@@ -15,7 +16,7 @@ namespace {
 
 struct NqDelegate : TfLiteDelegate {
   NodeEnvironment environment;
-  bool fuse = true;
+  const char* unfused = nullptr;  // why nothing is fused; null if fusing is on
 };
 
 enum class Fuse { kAuto, kAlways, kNever };
@@ -50,9 +51,11 @@ Status parse_fuse(const char* text, Fuse* fuse) {
 }
 
 // The scalar kernels are there to be tested against: a CPU without better ones is served best by the runtime's.
-bool should_fuse(Fuse fuse, const GemmKernel& kernel) {
-  if (fuse != Fuse::kAuto) return fuse == Fuse::kAlways;
-  return std::strcmp(kernel.isa, "scalar") != 0;
+const char* why_unfused(Fuse fuse, const GemmKernel& kernel) {
+  if (fuse == Fuse::kNever) return "fusing is off";
+  const bool scalar = std::strcmp(kernel.isa, "scalar") == 0;
+  return fuse == Fuse::kAuto && scalar ? "the fused kernels of this CPU are scalar, slower than the runtime's"
+                                       : nullptr;
 }
 
 Status parse_options(const char* const* keys, const char* const* values, size_t num_options, Options* options) {
@@ -81,17 +84,34 @@ TfLiteStatus claim(TfLiteContext* context, const std::vector<int>& indices, cons
   return status;
 }
 
+// The nodes that the runtime has made of the fused claim.
+bool count_partitions(TfLiteContext* context, const TfLiteDelegate* delegate, int* count) {
+  TfLiteIntArray* plan = nullptr;
+  std::vector<GraphNode> nodes;
+  if (context->GetExecutionPlan(context, &plan) != kTfLiteOk || !read_nodes(context, *plan, &nodes)) return false;
+  *count = static_cast<int>(std::count_if(nodes.begin(), nodes.end(), [&](const GraphNode& entry) {
+    return entry.node->delegate == delegate && entry.registration->invoke == partition_node_registration().invoke;
+  }));
+  return true;
+}
+
 TfLiteStatus prepare(TfLiteContext* context, TfLiteDelegate* delegate) {
   try {
     const auto& nested = *static_cast<NqDelegate*>(delegate);
-    nested.environment.session->model_loaded();
+    Session& session = *nested.environment.session;
+    session.model_loaded();
     Claims claims;
-    if (!plan_claims(context, nested.fuse, &claims)) return kTfLiteError;
+    if (!plan_claims(context, nested.unfused, &claims)) return kTfLiteError;
     for (const int node : claims.unpacked) {
       if (claim(context, {node}, unpack_node_registration(), delegate) != kTfLiteOk) return kTfLiteError;
     }
-    if (claims.fused.empty()) return kTfLiteOk;
-    return claim(context, claims.fused, partition_node_registration(), delegate);
+    if (!claims.fused.empty() && claim(context, claims.fused, partition_node_registration(), delegate) != kTfLiteOk) {
+      return kTfLiteError;
+    }
+    Delegation delegation{std::move(claims.operators), 0};
+    if (!count_partitions(context, delegate, &delegation.num_partitions)) return kTfLiteError;
+    session.set_delegation(context, std::move(delegation));
+    return kTfLiteOk;
   } catch (...) {
     context->ReportError(context, "nq_tflite: %s\n", status_of_current_exception().message().c_str());
     return kTfLiteError;
@@ -113,7 +133,7 @@ Status create_delegate(const char* const* keys, const char* const* values, size_
   if (Status status = select_gemm_kernel(&environment.gemm); !status.ok()) return status;
   if (Status status = select_depthwise_kernel(&environment.depthwise); !status.ok()) return status;
   if (Status status = select_quantize_kernel(&environment.quantize); !status.ok()) return status;
-  created->fuse = should_fuse(options.fuse, *environment.gemm);
+  created->unfused = why_unfused(options.fuse, *environment.gemm);
   environment.threads = std::make_shared<ThreadPool>();
   if (!options.session) options.session = std::make_shared<Session>();
   if (Status status = options.session->attach(options.precision); !status.ok()) return status;

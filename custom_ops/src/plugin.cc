@@ -13,6 +13,13 @@ using nq::Status;
 
 thread_local std::string last_error;
 
+// What the thread's last nq_session_delegation gave.
+struct OperatorList {
+  nq::Delegation delegation;
+  std::vector<nq_operator> operators;
+};
+thread_local OperatorList last_list;
+
 // Keeps the message of a failure for nq_last_error().
 nq_status finish(const Status& status) noexcept {
   if (status.ok()) return NQ_OK;
@@ -120,6 +127,25 @@ nq_status nq_session_num_weights(nq_session session, int32_t* count) {
   return with_session(session, [&](Session& found) {
     if (count == nullptr) return missing_result("count");
     return found.num_weights(count);
+  });
+}
+
+nq_status nq_session_delegation(nq_session session, const nq_operator** operators, int32_t* count,
+                                int32_t* num_partitions) {
+  return with_session(session, [&](Session& found) {
+    if (operators == nullptr || count == nullptr) return missing_result(count == nullptr ? "count" : "operators");
+    OperatorList list;
+    if (Status status = found.delegation(&list.delegation); !status.ok()) return status;
+    for (const nq::OperatorPlace& each : list.delegation.operators) {
+      const char* weight = each.weight ? each.weight->c_str() : nullptr;
+      const char* reason = each.place == NQ_FUSED ? nullptr : each.reason.c_str();
+      list.operators.push_back({each.name.c_str(), each.output.c_str(), weight, reason, each.place});
+    }
+    last_list = std::move(list);  // the strings stay where they are in memory
+    *operators = last_list.operators.data();
+    *count = static_cast<int32_t>(last_list.operators.size());
+    if (num_partitions != nullptr) *num_partitions = last_list.delegation.num_partitions;
+    return Status();
   });
 }
 

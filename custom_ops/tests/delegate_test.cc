@@ -171,6 +171,36 @@ TEST(leaves_other_operators_alone) {
   CHECK_EQ(size_t{3}, loaded.runtime.num_claims());
 }
 
+TEST(the_session_tells_what_runs_where) {
+  const nq_session session = nq_session_open();
+  const nq_operator* operators = nullptr;
+  int32_t count = -1, partitions = -1;
+  CHECK_EQ(NQ_NOT_READY, nq_session_delegation(session, &operators, &count, &partitions));
+  CHECK_EQ(NQ_INVALID_ARGUMENT, nq_session_delegation(session, nullptr, &count, &partitions));
+  CHECK_EQ(NQ_INVALID_ARGUMENT, nq_session_delegation(session, &operators, nullptr, &partitions));
+  CHECK(operators == nullptr && count == -1 && partitions == -1);
+  {
+    Loaded loaded(nq_test::example_weights());
+    loaded.runtime.add_node("OTHER", {}, {}, {});
+    CHECK_EQ(kTfLiteOk, loaded.allocate({{"session", std::to_string(session)}, {"fuse", "0"}}));
+    CHECK_EQ(NQ_OK, nq_session_delegation(session, &operators, &count, nullptr));
+    CHECK_EQ(NQ_OK, nq_session_delegation(session, &operators, &count, &partitions));
+  }
+  nq_session_close(session);  // what was told stays until the next call
+  CHECK_EQ(4, count);
+  CHECK_EQ(0, partitions);
+  for (int i = 0; i < 3; ++i) {
+    CHECK_EQ(std::string("NQ_UNPACK_DEQUANT"), operators[i].name);  // nobody reads the weight
+    CHECK_EQ("weight" + std::to_string(i), operators[i].weight);
+    CHECK_EQ(std::string("fusing is off"), operators[i].reason);
+    CHECK_EQ(NQ_UNPACKED, operators[i].place);
+  }
+  CHECK_EQ(std::string("OTHER"), operators[3].name);
+  CHECK_EQ(std::string(), operators[3].output);
+  CHECK(operators[3].weight == nullptr);
+  CHECK_EQ(NQ_RUNTIME, operators[3].place);
+}
+
 TEST(a_session_outlives_and_refuses) {
   const nq_session session = nq_session_open();
   const std::string handle = std::to_string(session);

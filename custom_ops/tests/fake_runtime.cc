@@ -61,6 +61,10 @@ void FakeRuntime::set_scales(int index, const std::vector<float>& scales, int ax
   tensor(index).quantization = {kTfLiteAffineQuantization, &quantizations_.back()};
 }
 
+void FakeRuntime::set_quantization(int index, float scale, int zero_point) {
+  tensor(index).params = {scale, zero_point};
+}
+
 int FakeRuntime::add_node(const char* custom_name, const std::vector<int>& inputs, const std::vector<int>& outputs,
                           const Bytes& options) {
   Node node = {std::make_unique<TfLiteNode>(), {}};
@@ -72,6 +76,14 @@ int FakeRuntime::add_node(const char* custom_name, const std::vector<int>& input
   node.registration.custom_name = custom_name;
   nodes_.push_back(std::move(node));
   return static_cast<int>(nodes_.size()) - 1;
+}
+
+int FakeRuntime::add_builtin(int32_t code, const std::vector<int>& inputs, const std::vector<int>& outputs,
+                             const void* params) {
+  const int index = add_node(nullptr, inputs, outputs, {});
+  node(index).builtin_data = const_cast<void*>(params);
+  nodes_.back().registration.builtin_code = code;
+  return index;
 }
 
 TfLiteStatus FakeRuntime::apply(TfLiteDelegate* delegate) { return delegate->Prepare(&context_, delegate); }
@@ -93,7 +105,10 @@ TfLiteStatus FakeRuntime::invoke() {
 TfLiteStatus FakeRuntime::get_plan(TfLiteContext* context, TfLiteIntArray** plan) {
   FakeRuntime& runtime = self(context);
   std::vector<int> indices;
-  for (size_t i = 0; i < runtime.nodes_.size(); ++i) indices.push_back(static_cast<int>(i));
+  for (size_t i = 0; i < runtime.nodes_.size() + runtime.claims_.size(); ++i) {
+    const bool replaced = i < runtime.nodes_.size() && runtime.claimed_.count(static_cast<int>(i)) != 0;
+    if (!replaced) indices.push_back(static_cast<int>(i));
+  }
   std::free(runtime.plan_);
   *plan = runtime.plan_ = new_int_array(static_cast<int>(indices.size()), indices.data());
   return kTfLiteOk;
@@ -101,7 +116,9 @@ TfLiteStatus FakeRuntime::get_plan(TfLiteContext* context, TfLiteIntArray** plan
 
 TfLiteStatus FakeRuntime::get_node(TfLiteContext* context, int index, TfLiteNode** node,
                                    TfLiteRegistration** registration) {
-  Node& found = self(context).nodes_[static_cast<size_t>(index)];
+  FakeRuntime& runtime = self(context);
+  const auto at = static_cast<size_t>(index);
+  Node& found = at < runtime.nodes_.size() ? runtime.nodes_[at] : runtime.claims_[at - runtime.nodes_.size()];
   *node = found.node.get();
   *registration = &found.registration;
   return kTfLiteOk;
@@ -114,11 +131,13 @@ TfLiteStatus FakeRuntime::replace(TfLiteContext* context, TfLiteRegistration reg
   TfLiteDelegateParams params = {delegate, claimed, nullptr, nullptr};
   Node claim = {std::make_unique<TfLiteNode>(), registration};
   *claim.node = {};
+  claim.node->delegate = delegate;
   claim.node->user_data = registration.init(context, reinterpret_cast<const char*>(&params), sizeof(params));
   std::free(claimed);
   // Claims move nodes in memory: whoever kept a pointer reads freed memory.
   for (Node& node : runtime.nodes_) node.node = std::make_unique<TfLiteNode>(*node.node);
   for (int i = 0; i < nodes->size; ++i) runtime.node(nodes->data[i]).delegate = delegate;
+  runtime.claimed_.insert(nodes->data, nodes->data + nodes->size);
   std::free(runtime.plan_);
   runtime.plan_ = nullptr;
   runtime.claims_.push_back(std::move(claim));

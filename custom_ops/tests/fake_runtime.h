@@ -1,9 +1,10 @@
-// As much of a TFLite interpreter as the delegate sees: one graph of NQ_UNPACK_DEQUANT operators, claimed, prepared,
-// run.
+// As much of a TFLite interpreter as the delegate sees: one graph, claimed, prepared, run. Of what is not claimed
+// nothing runs.
 #pragma once
 
 #include <deque>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -21,10 +22,14 @@ class FakeRuntime {
 
   int add_constant(TfLiteType type, const std::vector<int>& shape, const void* data, size_t bytes);
   int add_output(const std::string& name, TfLiteType type, const std::vector<int>& shape);
+  // Of an activation.
+  void set_quantization(int tensor, float scale, int zero_point);
   void set_scales(int tensor, const std::vector<float>& scales, int axis);
   // The options are not copied, as a runtime's are not.
   int add_node(const char* custom_name, const std::vector<int>& inputs, const std::vector<int>& outputs,
                const Bytes& options);
+  // The parameters are not copied.
+  int add_builtin(int32_t code, const std::vector<int>& inputs, const std::vector<int>& outputs, const void* params);
 
   TfLiteStatus apply(TfLiteDelegate* delegate);
   TfLiteStatus prepare();
@@ -32,6 +37,7 @@ class FakeRuntime {
 
   TfLiteTensor& tensor(int index) { return tensors_[static_cast<size_t>(index)]; }
   TfLiteNode& node(int index) { return *nodes_[static_cast<size_t>(index)].node; }
+  TfLiteContext* context() { return &context_; }
   size_t num_claims() const { return claims_.size(); }
   const std::string& errors() const { return errors_; }
 
@@ -59,6 +65,7 @@ class FakeRuntime {
   std::vector<void*> arrays_;  // from malloc
   std::deque<Node> nodes_;
   std::deque<Node> claims_;
+  std::set<int> claimed_;  // nodes that a claim stands for
   TfLiteIntArray* plan_ = nullptr;
   std::string errors_;
 };

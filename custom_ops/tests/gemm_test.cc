@@ -1,9 +1,17 @@
-// Every matrix kernel of this build that the CPU supports, against a naive computation.
+// Every matrix kernel of this build that the CPU supports, and AMX's in emulation, against a naive computation.
 #include "kernels/gemm.h"
 
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <cstring>
+#include <fstream>
+#include <iterator>
 
 #include "check.h"
+#include "emulated_tiles.h"
+#include "kernels/agreement.h"
+#include "kernels/cpu.h"
 #include "kernels/weight.h"
 #include "naive_layer.h"
 
@@ -28,6 +36,14 @@ std::vector<const GemmKernel*> supported_kernels() {
     if (kernel->supported()) supported.push_back(kernel);
   }
   return supported;
+}
+
+std::vector<const GemmKernel*> kernels_to_check() {
+  std::vector<const GemmKernel*> kernels = supported_kernels();
+  for (const GemmKernel* kernel : nq_test::emulated_kernels()) {
+    if (kernel->supported()) kernels.push_back(kernel);
+  }
+  return kernels;
 }
 
 std::vector<int8_t> any_activations(size_t count, Codes kind, std::mt19937* random) {
@@ -66,14 +82,28 @@ struct Rows {
     }
   }
 
+  // Rows of one piece at these places in a tensor that ends at a closed page.
+  Rows(const GemmKernel& kernel, const NaiveLayer& layer, const std::vector<int8_t>& activations,
+       const std::vector<size_t>& places)
+      : num_pieces(1), piece_depth(layer.block.depth) {
+    CHECK_EQ(padded_depth(layer), piece_depth);
+    const size_t row_bytes = size_t{piece_depth} * kernel.activation_bytes;
+    storage.emplace_back((places.back() + 1) * row_bytes, kUntouched);
+    for (size_t r = 0; r < places.size(); ++r) {
+      pieces.push_back(storage.back().data() + places[r] * row_bytes);
+      copy(kernel, activations.data() + r * piece_depth, storage.back().data() + places[r] * row_bytes);
+    }
+  }
+
   void add_piece(const GemmKernel& kernel, const int8_t* from) {
     storage.emplace_back(size_t{piece_depth} * kernel.activation_bytes);
-    if (kernel.prepare == nullptr) {
-      std::memcpy(storage.back().data(), from, piece_depth);
-    } else {
-      kernel.prepare(from, piece_depth, storage.back().data());
-    }
+    copy(kernel, from, storage.back().data());
     pieces.push_back(storage.back().data());
+  }
+
+  void copy(const GemmKernel& kernel, const int8_t* from, int8_t* to) const {
+    if (kernel.prepare != nullptr) return kernel.prepare(from, piece_depth, to);
+    std::memcpy(to, from, piece_depth);
   }
 
   nq::GemmRows first(int num_rows) const { return {pieces.data(), num_pieces, piece_depth, num_rows}; }
@@ -119,7 +149,7 @@ void check_layer(const NaiveLayer& layer, Codes kind, std::mt19937* random) {
   const std::vector<int8_t> activations = any_activations(size_t{layer.block.depth} * kMostRows, kind, random);
   for (int level = 0; level < layer.block.num_levels; ++level) {
     const std::vector<int8_t> expected = expected_output(layer, level, activations);
-    for (const GemmKernel* kernel : supported_kernels()) {
+    for (const GemmKernel* kernel : kernels_to_check()) {
       const Rows rows(*kernel, layer, activations, kMostRows, 1);
       for (const int num_rows : kRows) check_rows(*kernel, layer, level, rows.first(num_rows), 8, expected);
       check_rows(*kernel, layer, level, rows.first(kMostRows), 3, expected);
@@ -164,7 +194,7 @@ TEST(largest_sum) {
   std::fill(layer.multiplier.begin(), layer.multiplier.end(), 100.0f / (1000.0f * 128 * 128));
   const std::vector<int8_t> activations(size_t{1000} * kMostRows, -128);
   CHECK_EQ(103, int{expected_output(layer, 1, activations)[0]});
-  for (const GemmKernel* kernel : supported_kernels()) {
+  for (const GemmKernel* kernel : kernels_to_check()) {
     const Rows rows(*kernel, layer, activations, kMostRows, 1);
     check_rows(*kernel, layer, 1, rows.first(kMostRows), 2, expected_output(layer, 1, activations));
     check_rows(*kernel, layer, 1, rows.first(1), 2, expected_output(layer, 1, activations));
@@ -178,11 +208,42 @@ TEST(rows_in_pieces) {
       NaiveLayer layer(Layout::kMatrix, 70, num_pieces * piece_depth, {5, 3}, Codes::kRandom, &random);
       const std::vector<int8_t> activations =
           any_activations(size_t{layer.block.depth} * kMostRows, Codes::kRandom, &random);
-      for (const GemmKernel* kernel : supported_kernels()) {
+      for (const GemmKernel* kernel : kernels_to_check()) {
         if (!kernel->gathers) continue;
         const Rows rows(*kernel, layer, activations, kMostRows, num_pieces);
         for (const int num_rows : kRows) {
           check_rows(*kernel, layer, 1, rows.first(num_rows), 8, expected_output(layer, 1, activations));
+        }
+      }
+    }
+  }
+}
+
+std::vector<size_t> places_of_rows(size_t (*place)(size_t row)) {
+  std::vector<size_t> places;
+  for (size_t r = 0; r < kMostRows; ++r) places.push_back(place(r));
+  return places;
+}
+
+// Pixels as a pointwise convolution finds them: without gaps, with a stride, and at the end of a strided image's rows.
+TEST(rows_of_one_tensor) {
+  std::mt19937 random(10);
+  const std::vector<size_t> all_places[] = {places_of_rows([](size_t r) { return r; }),
+                                            places_of_rows([](size_t r) { return 2 * r; }),
+                                            places_of_rows([](size_t r) { return 2 * r + r / 7 * 14; }),
+                                            places_of_rows([](size_t r) { return r + (r > 30 ? 1 : 0); })};
+  for (const uint32_t depth : {4u, 32u, 60u, 64u, 68u, 96u, 128u, 164u, 260u}) {
+    for (const uint32_t channels : {16u, 32u, 41u, 130u}) {
+      const NaiveLayer layer(Layout::kMatrix, channels, depth, {5, 3}, Codes::kRandom, &random);
+      const std::vector<int8_t> activations = any_activations(size_t{depth} * kMostRows, Codes::kRandom, &random);
+      const int level = static_cast<int>(random() % 2);
+      const std::vector<int8_t> expected = expected_output(layer, level, activations);
+      for (const GemmKernel* kernel : kernels_to_check()) {
+        for (const std::vector<size_t>& places : all_places) {
+          const Rows rows(*kernel, layer, activations, places);
+          for (const int num_rows : {1, 2, 15, 16, 17, 24, 31, 32, 33, 48, 49}) {
+            check_rows(*kernel, layer, level, rows.first(num_rows), 8, expected);
+          }
         }
       }
     }
@@ -200,7 +261,7 @@ TEST(floats) {
       const Guarded<int32_t> sums = layer.weight_sums(layer.weight_at(level));
       const nq::Dequantization dequantization = naive.dequantization(sums);
       std::vector<float> wanted;
-      for (const GemmKernel* kernel : supported_kernels()) {
+      for (const GemmKernel* kernel : kernels_to_check()) {
         const Rows rows(*kernel, layer, activations, kMostRows, 1);
         const Guarded<int32_t> bias = layer.folded_bias(layer.weight_at(level), kernel->sum_offset, false);
         for (const int num_rows : kRows) {
@@ -279,6 +340,31 @@ TEST(channel_sums_leave_padding_out) {
     }
   }
 }
+
+void multiply_to_zero(const nq::GemmTile&, const nq::Requantization&, int8_t* out, size_t, uint32_t num_channels) {
+  std::fill(out, out + num_channels, int8_t{0});
+}
+
+TEST(agreement_with_the_scalar_kernel) {
+  for (const GemmKernel* kernel : kernels_to_check()) {
+    if (kernel->prepare == nullptr && kernel->sum_offset == 0) CHECK(nq::agrees_with_scalar(*kernel));
+  }
+  GemmKernel wrong = *supported_kernels().front();
+  CHECK(nq::agrees_with_scalar(wrong));
+  wrong.multiply = multiply_to_zero;
+  CHECK(!nq::agrees_with_scalar(wrong));
+}
+
+#if defined(NQ_AMX)
+// Dispatch would hide a kernel that is wrong on the real instructions.
+TEST(amx_agrees_where_there_is_amx) {
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;
+  std::ifstream file("/proc/cpuinfo");
+  const std::string cpu((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  if (!nq_test::contains(cpu, "amx_int8") || syscall(SYS_arch_prctl, kRequestPermission, kTileData) != 0) return;
+  CHECK(nq::has_amx());
+}
+#endif
 
 TEST(selection) {
   const GemmKernel* kernel = nullptr;

@@ -161,9 +161,9 @@ TEST(additions_are_those_of_real_numbers) {
     for (const nq::AdditionKernel* kernel : nq::addition_kernels()) {
       if (!kernel->supported()) continue;
       nq::Addition addition(*kernel);
-      CHECK(addition.set({scale, 3}, {0.7f, -9}, 5, -120, 119));
+      CHECK(addition.set({scale, 3}, {0.7f, -9}, 5, {-120, 119}));
       std::vector<int8_t> out(a.size());
-      addition.run(a.data(), b.data(), a.size(), out.data());
+      addition.run({a.data(), b.data(), 1, 1, static_cast<int64_t>(a.size()), out.data()});
       if (wanted.empty()) wanted = out;
       CHECK(out == wanted);
     }
@@ -178,10 +178,10 @@ TEST(additions_of_any_length) {
   for (const nq::AdditionKernel* kernel : nq::addition_kernels()) {
     if (!kernel->supported()) continue;
     nq::Addition addition(*kernel);
-    CHECK(addition.set({200.0f, 127}, {0.01f, -128}, -128, -128, 127));
+    CHECK(addition.set({200.0f, 127}, {0.01f, -128}, -128, {}));
     for (size_t count = 0; count < 150; ++count) {
       const nq_test::Guarded<int8_t> a(count, int8_t{127}), b(count, int8_t{100}), out(count);
-      addition.run(a.data(), b.data(), count, out.data());
+      addition.run({a.data(), b.data(), 1, 1, static_cast<int64_t>(count), out.data()});
       CHECK(std::all_of(out.begin(), out.end(), [](int8_t code) { return code == -126; }));  // 2.28 above -128
     }
   }
@@ -189,8 +189,8 @@ TEST(additions_of_any_length) {
 
 TEST(additions_of_scales_too_far_apart_are_refused) {
   nq::Addition addition(**nq::addition_kernels().begin());
-  CHECK(!addition.set({300.0f, 0}, {1.0f, 0}, 0, -128, 127));
-  CHECK(!addition.set({1.0f, 0}, {0.0001f, 0}, 0, -128, 127));
+  CHECK(!addition.set({300.0f, 0}, {1.0f, 0}, 0, {}));
+  CHECK(!addition.set({1.0f, 0}, {0.0001f, 0}, 0, {}));
 }
 
 }  // namespace

@@ -366,4 +366,27 @@ TEST(switching_while_invoking) {
   for (int k = 0; k < 3; ++k) CHECK_EQ(k <= level, model.resident(k));
 }
 
+TEST(the_last_word_on_a_graph_counts) {
+  Session session;
+  nq::Delegation told;
+  CHECK_FAILS(NQ_NOT_READY, "no nested model", session.delegation(&told));
+  CHECK_OK(session.attach(kFull));
+  session.model_loaded();
+  const int graphs[2] = {};
+  session.set_delegation(&graphs[1], {{{"ADD", "a", std::nullopt, NQ_FUSED, ""}}, 4});
+  session.set_delegation(&graphs[0], {{{"CONV_2D", "b", "w", NQ_UNPACKED, "why"}}, 0});
+  session.set_delegation(&graphs[1], {{{"MUL", "c", std::nullopt, NQ_FUSED, ""}}, 2});
+  CHECK_OK(session.delegation(&told));
+  CHECK_EQ(2, told.num_partitions);
+  CHECK_EQ(size_t{2}, told.operators.size());
+  CHECK(told.operators[0].name == "MUL" && told.operators[1].reason == "why");
+  session.detach();
+  CHECK_FAILS(NQ_NOT_READY, "no nested model", session.delegation(&told));
+  CHECK_OK(session.attach(kFull));
+  session.model_loaded();
+  CHECK_OK(session.delegation(&told));
+  CHECK(told.operators.empty());
+  session.detach();
+}
+
 }  // namespace

@@ -93,6 +93,7 @@ def _print_report(report: BenchmarkReport) -> None:
     )
     for setting in report.settings:
         _print_latencies(setting, report)
+    _print_delegations(report.footprints)
     for runtime in dict.fromkeys(each.runtime for each in report.footprints):
         _print_memory([each for each in report.footprints if each.runtime == runtime], report.baseline)
     print_lines(_MEMORY_NOTE)
@@ -113,6 +114,16 @@ def _print_latencies(setting: Setting, report: BenchmarkReport) -> None:
     title = f"latency, {setting.runtime}, {setting.num_threads} thread(s), {report.runs} interleaved runs"
     baseline = Path(report.baseline).name
     print_table(title, ("model", "precision", "median", f"ratio to {baseline}", "min - max"), rows, left=2)
+
+
+def _print_delegations(footprints: Sequence[Footprint]) -> None:
+    print_lines(
+        *(
+            f"{Path(each.path).name}, {each.runtime}: {each.delegation.summary()}"
+            for each in footprints
+            if each.delegation is not None
+        )
+    )
 
 
 def _print_memory(footprints: Sequence[Footprint], baseline: str) -> None:

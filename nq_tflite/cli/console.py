@@ -18,7 +18,7 @@ from nq_tflite.errors import NqError
 
 INTERRUPTED = 130
 #: Columns of tables that no terminal shows.
-PIPE_WIDTH = 140
+PIPE_WIDTH = 150
 NAME_WIDTH = 40
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else, on stdout.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,10 @@ from nq_tflite.cli.console import (
     short_name,
 )
 from nq_tflite.errors import NqError
+from nq_tflite.runtimes import installed_runtimes
 
 if TYPE_CHECKING:
+    from nq_tflite.delegation import Delegation
     from nq_tflite.nested import NestedWeight
     from nq_tflite.report import InspectReport
 
@@ -32,6 +34,32 @@ Examples:
   nq-tflite inspect model.tflite --weight block_1_project --bits --count 8"""
 
 
+@dataclass(frozen=True)
+class _Runs:
+    """What runs where under this machine's first runtime, or why that is not known."""
+
+    runtime: str | None = None
+    delegation: Delegation | None = None
+    unknown: str | None = None
+
+    def place(self, weight: str) -> str:
+        return self.of_weight(weight)["place"] or "-"
+
+    def of_weight(self, weight: str) -> dict[str, str | None]:
+        reader = None if self.delegation is None else self.delegation.reader_of(weight)
+        return {"place": None, "reason": None} if reader is None else {"place": reader.place, "reason": reader.reason}
+
+    def lines(self) -> tuple[str, ...]:
+        if self.delegation is None:
+            return (f"fused or unpacked: not known here: {self.unknown}",)
+        first, *reasons = self.delegation.lines()
+        return (f"{first}, with {self.runtime} on this machine", *(f"  {reason}" for reason in reasons))
+
+    def as_dict(self) -> dict[str, Any]:
+        known = None if self.delegation is None else {"runtime": self.runtime} | self.delegation.as_dict()
+        return {"delegation": known, "delegation_unknown": self.unknown}
+
+
 @click.command(epilog=_EPILOG)
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--weight", "name", help="Show this weight alone: its name, or a part that only its name has.")
@@ -39,7 +67,8 @@ Examples:
 @click.option("--count", type=click.IntRange(1), default=16, show_default=True, help="How many weights --bits shows.")
 @json_option
 def inspect(model: Path, name: str | None, show_bits: bool, count: int, as_json: bool) -> None:
-    """Show what the nested MODEL holds: layers, levels, bytes, errors, and what a switch moves."""
+    """Show what the nested MODEL holds: layers, levels, bytes, errors, what a switch moves, and which weights are
+    computed on as they lie packed (fused) or unpacked for the runtime's kernels, and why."""
     from nq_tflite.report import inspect_file
 
     if show_bits and name is None:
@@ -47,14 +76,29 @@ def inspect(model: Path, name: str | None, show_bits: bool, count: int, as_json:
     report = inspect_file(model)
     if name is not None:
         _inspect_weight(model, name, report, count if show_bits else 0, as_json)
-    elif as_json:
-        print_json(report.as_dict())
+        return
+    runs = _find_runs(model)
+    if as_json:
+        print_json(report.as_dict() | runs.as_dict())
     else:
-        _print_weights(report)
+        _print_weights(report, runs)
         _print_totals(report)
+        print_lines(*runs.lines())
 
 
-def _print_weights(report: InspectReport) -> None:
+def _find_runs(model: Path) -> _Runs:
+    """Loads the model in a process of its own: what read the file here may clash with the runtime."""
+    from nq_tflite.benchmark import delegation_in_child
+
+    if not installed_runtimes():
+        return _Runs(unknown="no TFLite runtime is installed; pip install 'nq-tflite[litert]'")
+    try:
+        return _Runs(*delegation_in_child(model))
+    except NqError as error:
+        return _Runs(unknown=" ".join(str(error).split()))
+
+
+def _print_weights(report: InspectReport, runs: _Runs) -> None:
     partial = report.precisions[:-1]
     rows = [
         [
@@ -62,6 +106,7 @@ def _print_weights(report: InspectReport) -> None:
             weight.operator,
             shape_text(weight.shape),
             weight.output_type,
+            runs.place(weight.name),
             weight.nesting,
             " + ".join(map(str, weight.level_bytes)),
             str(sum(weight.level_bytes)),
@@ -69,9 +114,9 @@ def _print_weights(report: InspectReport) -> None:
         ]
         for weight in report.weights
     ]
-    columns = ("weight", "operator", "shape", "type", "bits", "level bytes", "bytes")
+    columns = ("weight", "operator", "shape", "type", "runs", "bits", "level bytes", "bytes")
     errors = tuple(f"SNR {bits} bits, dB" for bits in partial)
-    print_table("nested weights (SNR against full-bit)", (*columns, *errors), rows, left=5)
+    print_table("nested weights (SNR against full-bit)", (*columns, *errors), rows, left=6)
 
 
 def _print_totals(report: InspectReport) -> None:
@@ -104,11 +149,11 @@ def _inspect_weight(model: Path, name: str, report: InspectReport, count: int, a
             fix="nq-tflite inspect MODEL --json lists the names.",
         )
     rows = tuple(row for row in report.weights if row.name == weight.name)
-    first_filter = _first_filter(weight, count)
+    first_filter, runs = _first_filter(weight, count), _find_runs(model)
     if as_json:
-        print_json(asdict(rows[0]) | ({"first_filter": first_filter} if count else {}))
+        print_json(asdict(rows[0]) | runs.of_weight(weight.name) | ({"first_filter": first_filter} if count else {}))
         return
-    _print_weights(replace(report, weights=rows))
+    _print_weights(replace(report, weights=rows), runs)
     if count:
         columns = ("index", "bits", *(f"code at {bits} bits" for bits in weight.nesting.precisions))
         table = [[str(index), each["bits"], *map(str, each["codes"])] for index, each in enumerate(first_filter)]

@@ -118,7 +118,7 @@ Status select(const Kernels& kernels, const char* name, const Kernel** chosen) {
   }
   for (const auto& entry : kernels) {
     const Kernel& kernel = deref(entry);
-    if (kernel.supported() && find_isa(kernel.isa) <= limit) *chosen = &kernel;
+    if (find_isa(kernel.isa) <= limit && kernel.supported()) *chosen = &kernel;
   }
   return {};
 }

@@ -121,18 +121,28 @@ void run_tiles(const GemmKernel& kernel, const GemmTask& task, const Finish& fin
   }
 }
 
+template <typename Finish, typename Out>
+void run_task(const GemmKernel& kernel, const GemmTask& task, const Finish& finish, Out* out, size_t out_stride) {
+  if (kernel.begin != nullptr) kernel.begin();
+  run_tiles(kernel, task, finish, out, out_stride);
+  if (kernel.end != nullptr) kernel.end();
+}
+
 }  // namespace
 
-size_t gemm_scratch_bytes(uint32_t depth) { return size_t{kTileChannels} * kMatrixDepth * depth_blocks(depth); }
+// AMX reads the last block's codes in twos of superblocks.
+size_t gemm_scratch_bytes(uint32_t depth) {
+  return size_t{kTileChannels} * kMatrixDepth * depth_blocks(depth) + kSuperblockWeights;
+}
 
 void run_gemm(const GemmKernel& kernel, const GemmTask& task, const Requantization& requantization, int8_t* out,
               size_t out_stride) {
-  run_tiles(kernel, task, requantization, out, out_stride);
+  run_task(kernel, task, requantization, out, out_stride);
 }
 
 void run_gemm(const GemmKernel& kernel, const GemmTask& task, const Dequantization& dequantization, float* out,
               size_t out_stride) {
-  run_tiles(kernel, task, dequantization, out, out_stride);
+  run_task(kernel, task, dequantization, out, out_stride);
 }
 
 }  // namespace nq

@@ -58,6 +58,10 @@ struct GemmKernel {
   void (*requantize)(const int32_t* sums, const Requantization& requantization, int8_t* out, uint32_t num_channels);
   void (*dequantize)(const int32_t* sums, int num_rows, const Dequantization& dequantization, float* out,
                      size_t out_stride, uint32_t num_channels);
+
+  // Around every task, on its thread, where not null: for registers that need setting up.
+  void (*begin)() = nullptr;
+  void (*end)() = nullptr;
 };
 
 // Channels 16 * first_block to 16 * (first_block + num_blocks) of the output of some rows, those beyond the weight's

@@ -4,8 +4,7 @@
 #include <cstring>
 
 #include "kernels/cpu.h"
-#include "kernels/gemm.h"
-#include "kernels/requantize_avx512.h"
+#include "kernels/gemm_avx512.h"
 
 namespace nq {
 
@@ -67,37 +66,13 @@ template <int kNumRows, int kBlocks>
   return sums;
 }
 
-// The first `count` of as many lanes as the mask has.
-inline __mmask64 first_lanes(uint32_t count) { return count >= 64 ? ~__mmask64{0} : (__mmask64{1} << count) - 1; }
-
-// What is before `block` of `num_channels`; a negative count would not fit.
-inline uint32_t channels_from(uint32_t num_channels, int block) {
-  const auto before = static_cast<uint32_t>(block) * kMatrixChannels;
-  return num_channels > before ? num_channels - before : 0;
-}
-
-// pack_codes puts channels 4 l to 4 l + 3 of all four blocks into lane l.
-inline __m512i in_order(__m512i codes) {
-  return _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), codes);
-}
-
 template <int kNumRows, int kBlocks>
 void multiply_and_store(const GemmTile& tile, const Requantization& requantization, int8_t* out, size_t out_stride,
                         uint32_t num_channels) {
   const Sums<kNumRows, kBlocks> sums = multiply_tile<kNumRows, kBlocks>(tile);
-  const Requantizer requantizer = make_requantizer(requantization);
-  const __mmask64 mask = first_lanes(num_channels);
-  __m512 multiplier[kBlocks];
-#pragma GCC unroll 4
-  for (int b = 0; b < kBlocks; ++b) multiplier[b] = _mm512_loadu_ps(requantization.multiplier + b * kMatrixChannels);
+  const RowRequantizer<kBlocks> requantizer(requantization, num_channels);
 #pragma GCC unroll 6
-  for (int r = 0; r < kNumRows; ++r) {
-    __m512i scaled[kTileBlocks] = {};
-#pragma GCC unroll 4
-    for (int b = 0; b < kBlocks; ++b) scaled[b] = scale_sums(requantizer, sums.of[r][b], multiplier[b]);
-    const __m512i codes = pack_codes(requantizer, scaled[0], scaled[1], scaled[2], scaled[3]);
-    _mm512_mask_storeu_epi8(out + r * out_stride, mask, in_order(codes));
-  }
+  for (int r = 0; r < kNumRows; ++r) requantizer.store(sums.of[r], out + r * out_stride);
 }
 
 using StoreFn = void (*)(const GemmTile& tile, const Requantization& requantization, int8_t* out, size_t out_stride,
@@ -133,36 +108,11 @@ void accumulate(const GemmTile& tile, int32_t* sums) {
   kAccumulate[tile.rows.num_rows - 1][tile.num_blocks - 1](tile, sums);
 }
 
-void requantize(const int32_t* sums, const Requantization& requantization, int8_t* out, uint32_t num_channels) {
-  const Requantizer requantizer = make_requantizer(requantization);
-  __m512i scaled[kTileBlocks] = {};
-  for (int b = 0; channels_from(num_channels, b) > 0; ++b) {
-    const int c = b * kMatrixChannels;
-    scaled[b] = scale_sums(requantizer, _mm512_loadu_si512(sums + c), _mm512_loadu_ps(requantization.multiplier + c));
-  }
-  const __m512i codes = pack_codes(requantizer, scaled[0], scaled[1], scaled[2], scaled[3]);
-  _mm512_mask_storeu_epi8(out, first_lanes(num_channels), in_order(codes));
-}
-
-void dequantize(const int32_t* sums, int num_rows, const Dequantization& dequantization, float* out, size_t out_stride,
-                uint32_t num_channels) {
-  for (uint32_t c = 0; c < num_channels; c += kMatrixChannels) {
-    const auto mask = static_cast<__mmask16>(first_lanes(num_channels - c));
-    Dequantizer dequantizer = make_dequantizer(dequantization, c);
-    for (int r = 0; r < num_rows; ++r) {
-      if (r > 0 && dequantization.row_step > 0) {
-        dequantizer = make_dequantizer(dequantization.from_row(static_cast<size_t>(r)), c);
-      }
-      const __m512i of_row = _mm512_loadu_si512(sums + r * kTileChannels + c);
-      _mm512_mask_storeu_ps(out + r * out_stride + c, mask, dequantize_sums(dequantizer, of_row));
-    }
-  }
-}
-
 }  // namespace
 
-const GemmKernel gemm_avx512vnni = {"avx512vnni", has_avx512vnni,    kRows,    sizeof(int8_t), nullptr,    true,
-                                    128,          unpack_avx512vnni, multiply, accumulate,     requantize, dequantize};
+const GemmKernel gemm_avx512vnni = {
+    "avx512vnni", has_avx512vnni,    kRows,    sizeof(int8_t), nullptr,        true,
+    128,          unpack_avx512vnni, multiply, accumulate,     requantize_row, dequantize_rows};
 
 }  // namespace nq
 #endif

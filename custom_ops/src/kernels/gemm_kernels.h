@@ -4,3 +4,6 @@ NQ_GEMM_KERNEL(gemm_scalar)
 NQ_GEMM_KERNEL(gemm_avx2)
 NQ_GEMM_KERNEL(gemm_avx512vnni)
 #endif
+#if defined(NQ_AMX)
+NQ_GEMM_KERNEL(gemm_amx)
+#endif

@@ -12,3 +12,6 @@ NQ_ISA("generic", always)
 NQ_ISA("avx2", has_avx2)
 NQ_ISA("avx512vnni", has_avx512vnni)
 #endif
+#if defined(NQ_AMX)
+NQ_ISA("amx", has_amx)
+#endif

@@ -40,11 +40,17 @@ void Convolution::reshape(const Geometry& geometry) {
               (num_taps == 1 || (kernel_.gathers && geometry.in_c >= kMinPieceDepth));
   const uint64_t depth = align(uint64_t{block_.depth}, kDepthPerBlock);
   row_bytes_ = align(depth * kernel_.activation_bytes + kShort, kLineBytes);
-  const int64_t fitting = kPanelBytes / static_cast<int64_t>(row_bytes_);
-  const int64_t most = in_place_ ? std::min(std::max(fitting * num_taps, kMinPanelRowsInPlace),
-                                            std::max(kMaxPanelPointers / num_taps, kMinPanelRows))
-                                 : std::max(fitting, kMinPanelRows);
-  panel_rows_ = divide_up(std::max<int64_t>(most / kernel_.rows, 1), 1) * kernel_.rows;
+  panel_rows_ = panel_rows();
+}
+
+// Pixels whose activations, read or copied, and results fit in the cache beside a tile of weights.
+int64_t Convolution::panel_rows() const {
+  const auto num_taps = static_cast<int64_t>(taps_.size());
+  const int64_t bytes = (in_place_ ? geometry_.in_c : static_cast<int64_t>(row_bytes_)) + geometry_.out_c;
+  const int64_t least = in_place_ ? kMinPanelRowsInPlace : kMinPanelRows;
+  const int64_t most = in_place_ ? std::max(kMaxPanelPointers / num_taps, kMinPanelRows) : kMaxPanelPointers;
+  const int64_t rows = std::min(std::max(kPanelBytes / bytes, least), most);
+  return std::max<int64_t>(rows / kernel_.rows, 1) * kernel_.rows;
 }
 
 void Convolution::run(const LayerTask& task, const Requantization& requantization, int8_t* output, ThreadPool* pool) {

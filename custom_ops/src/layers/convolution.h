@@ -34,6 +34,7 @@ class Convolution {
   struct Panel;
   template <typename Finish, typename Out>
   void run_rows(const LayerTask& task, const Finish& finish, Out* output, ThreadPool* pool);
+  int64_t panel_rows() const;
   Cut cut_for(int64_t num_pixels, int num_threads) const;
   GemmRows rows_of(const Panel& panel, const int8_t* input, Range pixels) const;
   void point_at_pieces(const int8_t** pieces, const int8_t* input, Range pixels) const;

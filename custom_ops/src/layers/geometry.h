@@ -14,6 +14,8 @@ struct Window {
   int32_t stride_h = 1, stride_w = 1;
   int32_t dilation_h = 1, dilation_w = 1;
   bool same_padding = false;
+  // Rows and columns around the image, where the padding is not SAME.
+  int32_t pad_top = 0, pad_bottom = 0, pad_left = 0, pad_right = 0;
 };
 
 struct Geometry {
@@ -45,10 +47,10 @@ inline int32_t padding_before(int32_t in, int32_t out, int32_t span, int32_t str
 inline void place_window(Geometry* g) {
   const Window& w = g->window;
   const int32_t span_h = window_span(w.kernel_h, w.dilation_h), span_w = window_span(w.kernel_w, w.dilation_w);
-  g->out_h = output_size(g->in_h, span_h, w.stride_h, w.same_padding);
-  g->out_w = output_size(g->in_w, span_w, w.stride_w, w.same_padding);
-  g->pad_top = w.same_padding ? padding_before(g->in_h, g->out_h, span_h, w.stride_h) : 0;
-  g->pad_left = w.same_padding ? padding_before(g->in_w, g->out_w, span_w, w.stride_w) : 0;
+  g->out_h = output_size(g->in_h + w.pad_top + w.pad_bottom, span_h, w.stride_h, w.same_padding);
+  g->out_w = output_size(g->in_w + w.pad_left + w.pad_right, span_w, w.stride_w, w.same_padding);
+  g->pad_top = w.same_padding ? padding_before(g->in_h, g->out_h, span_h, w.stride_h) : w.pad_top;
+  g->pad_left = w.same_padding ? padding_before(g->in_w, g->out_w, span_w, w.stride_w) : w.pad_left;
 }
 
 // Whether a window whose first tap is at (top, left) needs no padding.

@@ -13,8 +13,10 @@ namespace nq {
 class PaddingRow {
  public:
   void reshape(const Geometry& g) {
-    const bool leaves = g.window.same_padding && std::max(g.window.kernel_h, g.window.kernel_w) > 1;
-    const auto pixels = static_cast<size_t>(leaves ? std::max(g.window.kernel_w, g.in_w) : 0);
+    const Window& w = g.window;
+    const bool leaves = (w.same_padding && std::max(w.kernel_h, w.kernel_w) > 1) ||
+                        std::max({w.pad_top, w.pad_bottom, w.pad_left, w.pad_right}) > 0;
+    const auto pixels = static_cast<size_t>(leaves ? std::max(w.kernel_w, g.in_w) : 0);
     row_.assign(pixels * static_cast<size_t>(g.in_c), 0);
   }
 

@@ -1,10 +1,13 @@
 #include "nodes/claims.h"
 
+#include <map>
 #include <set>
 #include <string>
 
 #include "nodes/consumer.h"
 #include "nodes/operator.h"
+#include "nodes/operator_names.h"
+#include "nodes/tensors.h"
 #include "nq/format.h"
 
 namespace nq {
@@ -24,45 +27,97 @@ bool share_a_tensor(const TfLiteNode& writer, const TfLiteNode& reader) {
   return false;
 }
 
-// The only node that reads any of the nested operator's outputs; null if there are several, or none.
-const GraphNode* only_reader(const std::vector<GraphNode>& graph, const TfLiteNode& nested) {
-  const GraphNode* found = nullptr;
-  for (const GraphNode& entry : graph) {
-    if (!share_a_tensor(nested, *entry.node)) continue;
-    if (found != nullptr) return nullptr;
-    found = &entry;
+std::vector<size_t> readers_of(const std::vector<GraphNode>& graph, const TfLiteNode& nested) {
+  std::vector<size_t> readers;
+  for (size_t i = 0; i < graph.size(); ++i) {
+    if (share_a_tensor(nested, *graph[i].node)) readers.push_back(i);
   }
-  return found;
+  return readers;
 }
 
-bool can_fuse(const TfLiteContext& context, const TfLiteNode& nested, const GraphNode& reader) {
+bool can_fuse(const TfLiteContext& context, const std::vector<GraphNode>& graph, const TfLiteNode& nested,
+              std::string* reason) {
   const int num_outputs = nested.outputs->size;
-  if (num_outputs < 1 || num_outputs > 2) return false;  // unpack-only says what is wrong with it
+  if (num_outputs < 1 || num_outputs > 2) return refuse(reason, "a nested operator that breaks the format");
+  const std::vector<size_t> readers = readers_of(graph, nested);
+  if (readers.empty()) return refuse(reason, "no operator reads the weight");
+  if (readers.size() > 1) return refuse(reason, "several operators read the weight; one is supported");
+  const GraphNode& reader = graph[readers[0]];
   Consumer consumer;
-  std::string reason;
   return read_consumer(context, *reader.node, *reader.registration, nested.outputs->data[0],
-                       num_outputs == 2 ? nested.outputs->data[1] : -1, &consumer, &reason);
+                       num_outputs == 2 ? nested.outputs->data[1] : -1, &consumer, reason);
 }
 
-// Adds the supported operators that touch what is claimed already, until there are no more.
-void add_neighbours(const TfLiteContext& context, const std::vector<GraphNode>& graph, std::set<size_t>* claimed) {
+// A graph with what has been decided about its nodes so far.
+struct Decisions {
+  std::vector<GraphNode> graph;
+  std::set<size_t> fused;
+  std::vector<std::string> reasons;  // of each node: why it is not fused
+};
+
+// Takes nested operators in with their readers.
+void fuse_weights(const TfLiteContext& context, Decisions* decisions) {
+  const std::vector<GraphNode>& graph = decisions->graph;
+  for (size_t i = 0; i < graph.size(); ++i) {
+    if (!is_nested(graph[i]) || !can_fuse(context, graph, *graph[i].node, &decisions->reasons[i])) continue;
+    decisions->fused.insert({i, readers_of(graph, *graph[i].node)[0]});
+  }
+}
+
+// Takes in the supported operators that touch what is fused already, until there are no more.
+void add_neighbours(const TfLiteContext& context, Decisions* decisions) {
+  const std::vector<GraphNode>& graph = decisions->graph;
   std::set<size_t> candidates;
   for (size_t i = 0; i < graph.size(); ++i) {
-    std::string reason;
-    if (is_neighbour(context, *graph[i].node, *graph[i].registration, &reason)) candidates.insert(i);
+    if (is_nested(graph[i]) || decisions->fused.count(i) != 0) continue;
+    std::string& reason = decisions->reasons[i];
+    if (is_neighbour(context, *graph[i].node, *graph[i].registration, &reason)) {
+      candidates.insert(i);
+      reason = "no fused layer beside it";
+    } else if (reason.empty()) {
+      reason = "parameters without a kernel";
+    }
   }
   for (bool grown = true; grown;) {
     grown = false;
     for (const size_t i : candidates) {
-      if (claimed->count(i) != 0) continue;
-      for (const size_t other : *claimed) {
+      if (decisions->fused.count(i) != 0) continue;
+      for (const size_t other : decisions->fused) {
         const TfLiteNode &a = *graph[i].node, &b = *graph[other].node;
         if (!share_a_tensor(a, b) && !share_a_tensor(b, a)) continue;
-        grown = claimed->insert(i).second;
+        grown = decisions->fused.insert(i).second;
         break;
       }
     }
   }
+}
+
+std::string first_output(const TfLiteContext& context, const TfLiteNode& node) {
+  const TfLiteTensor* output = node.outputs->size > 0 ? tensor_at(context, node.outputs->data[0]) : nullptr;
+  return output == nullptr || output->name == nullptr ? "" : output->name;
+}
+
+// Nested operators are told of with their first readers, and stand where those run.
+std::vector<OperatorPlace> places(const TfLiteContext& context, const Decisions& decisions) {
+  const std::vector<GraphNode>& graph = decisions.graph;
+  std::multimap<size_t, OperatorPlace> by_position;
+  const auto add = [&](size_t at, size_t decided, nq_place unfused, std::optional<std::string> weight) {
+    const bool fused = decisions.fused.count(decided) != 0;
+    by_position.insert({at,
+                        {operator_name(*graph[at].registration), first_output(context, *graph[at].node),
+                         std::move(weight), fused ? NQ_FUSED : unfused, fused ? "" : decisions.reasons[decided]}});
+  };
+  for (size_t i = 0; i < graph.size(); ++i) {
+    if (!is_nested(graph[i])) continue;
+    const std::vector<size_t> readers = readers_of(graph, *graph[i].node);
+    add(readers.empty() ? i : readers[0], i, NQ_UNPACKED, first_output(context, *graph[i].node));
+  }
+  for (size_t i = 0; i < graph.size(); ++i) {
+    if (!is_nested(graph[i]) && by_position.count(i) == 0) add(i, i, NQ_RUNTIME, std::nullopt);
+  }
+  std::vector<OperatorPlace> ordered;
+  for (auto& [at, place] : by_position) ordered.push_back(std::move(place));
+  return ordered;
 }
 
 }  // namespace
@@ -93,22 +148,26 @@ const GraphNode* nested_weight_of(const std::vector<GraphNode>& nodes, const TfL
   return nullptr;
 }
 
-bool plan_claims(TfLiteContext* context, bool may_fuse, Claims* claims) {
+bool plan_claims(TfLiteContext* context, const char* unfused, Claims* claims) {
   TfLiteIntArray* plan = nullptr;
-  std::vector<GraphNode> graph;
-  if (context->GetExecutionPlan(context, &plan) != kTfLiteOk || !read_nodes(context, *plan, &graph)) return false;
-  std::set<size_t> fused;
-  for (size_t i = 0; i < graph.size(); ++i) {
-    if (!is_nested(graph[i])) continue;
-    const GraphNode* reader = may_fuse ? only_reader(graph, *graph[i].node) : nullptr;
-    if (reader != nullptr && can_fuse(*context, *graph[i].node, *reader)) {
-      fused.insert({i, static_cast<size_t>(reader - graph.data())});
-    } else {
-      claims->unpacked.push_back(graph[i].index);
+  Decisions decisions;
+  if (context->GetExecutionPlan(context, &plan) != kTfLiteOk || !read_nodes(context, *plan, &decisions.graph)) {
+    return false;
+  }
+  decisions.reasons.resize(decisions.graph.size(), unfused == nullptr ? "" : unfused);
+  if (unfused == nullptr) {
+    fuse_weights(*context, &decisions);
+    add_neighbours(*context, &decisions);
+  }
+  for (size_t i = 0; i < decisions.graph.size(); ++i) {
+    const GraphNode& entry = decisions.graph[i];
+    if (decisions.fused.count(i) != 0) {
+      claims->fused.push_back(entry.index);
+    } else if (is_nested(entry)) {
+      claims->unpacked.push_back(entry.index);
     }
   }
-  if (!fused.empty()) add_neighbours(*context, graph, &fused);
-  for (const size_t i : fused) claims->fused.push_back(graph[i].index);
+  claims->operators = places(*context, decisions);
   return true;
 }
 

@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "session/delegation.h"
 #include "tflite_abi.h"
 
 namespace nq {
@@ -20,6 +21,8 @@ struct Claims {
   // Nested operators by themselves, unpacked for the runtime's kernels. One claim each: a claim of several independent
   // ones would run them first of all, with every weight unpacked at once.
   std::vector<int> unpacked;
+  // What becomes of every operator of the graph, and why.
+  std::vector<OperatorPlace> operators;
 };
 
 bool is_nested(const GraphNode& entry);
@@ -30,7 +33,7 @@ bool read_nodes(TfLiteContext* context, const TfLiteIntArray& indices, std::vect
 // The nested operator that gives this node its weight, if it is among `nodes`.
 const GraphNode* nested_weight_of(const std::vector<GraphNode>& nodes, const TfLiteNode& node);
 
-// False if the runtime does not give its plan.
-bool plan_claims(TfLiteContext* context, bool may_fuse, Claims* claims);
+// `unfused`: why nothing is to be fused; null to fuse what can be. False if the runtime does not give its plan.
+bool plan_claims(TfLiteContext* context, const char* unfused, Claims* claims);
 
 }  // namespace nq

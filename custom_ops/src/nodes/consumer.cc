@@ -24,9 +24,11 @@ struct DenseParams {
 // What ConvParams and DepthwiseParams have in common.
 template <typename Params>
 bool read_window(const Params& params, Consumer* consumer, std::string* reason) {
-  if (params.padding != kPaddingSame && params.padding != kPaddingValid) return refuse(reason, "unknown padding");
+  if (params.padding != kPaddingSame && params.padding != kPaddingValid) {
+    return refuse(reason, "padding other than SAME and VALID");
+  }
   const auto [least, greatest] = std::minmax({params.stride_h, params.stride_w, params.dilation_h, params.dilation_w});
-  if (least < 1 || greatest > kMaxWindowStep) return refuse(reason, "stride or dilation out of range");
+  if (least < 1 || greatest > kMaxWindowStep) return refuse(reason, "a stride or dilation outside 1 to 16384");
   Window& window = consumer->window;
   window.stride_h = params.stride_h;
   window.stride_w = params.stride_w;
@@ -40,7 +42,7 @@ bool read_window(const Params& params, Consumer* consumer, std::string* reason) 
 bool read_dense(const DenseParams& params, Consumer* consumer, std::string* reason) {
   consumer->activation = params.activation;
   consumer->keep_num_dims = params.keep_num_dims;
-  return params.weights_format == 0 || refuse(reason, "shuffled weights");
+  return params.weights_format == 0 || refuse(reason, "shuffled weights; the default weights format is supported");
 }
 
 bool read_params(const void* params, int32_t builtin_code, Consumer* consumer, std::string* reason) {
@@ -55,7 +57,7 @@ bool read_params(const void* params, int32_t builtin_code, Consumer* consumer, s
       consumer->kind = ConsumerKind::kDense;
       return read_dense(*static_cast<const DenseParams*>(params), consumer, reason);
     default:
-      return refuse(reason, "another operator");
+      return refuse(reason, "read by none of CONV_2D, DEPTHWISE_CONV_2D and FULLY_CONNECTED");
   }
 }
 
@@ -72,9 +74,11 @@ bool is_float(const TfLiteTensor* tensor) {
 bool check_types(const TfLiteTensor* input, const TfLiteTensor* filter, const TfLiteTensor* output, Consumer* consumer,
                  std::string* reason) {
   consumer->is_float = is_float(filter);
-  if (consumer->is_float) return (is_float(input) && is_float(output)) || refuse(reason, "not all floats");
+  if (consumer->is_float)
+    return (is_float(input) && is_float(output)) ||
+           refuse(reason, "a float32 weight whose input or output is not float32");
   const bool int8 = is_quantized_int8(input) && is_quantized_int8(output) && filter != nullptr;
-  return (int8 && filter->type == kTfLiteInt8) || refuse(reason, "not full-int8");
+  return (int8 && filter->type == kTfLiteInt8) || refuse(reason, not_int8(input, output));
 }
 
 int channels_of(const Consumer& consumer, const TfLiteTensor& weight) {
@@ -86,15 +90,17 @@ bool check_shapes(const Consumer& consumer, const TfLiteTensor& input, const TfL
                   std::string* reason) {
   const TfLiteIntArray &in = *input.dims, &filter = *weight.dims;
   if (consumer.kind == ConsumerKind::kDense) {
-    return (filter.size == 2 && in.size >= 1) || refuse(reason, "a dense weight of another rank than 2");
+    return (filter.size == 2 && in.size >= 1) || refuse(reason, "a dense weight whose rank is not 2");
   }
-  if (in.size != 4 || filter.size != 4) return refuse(reason, "tensors of another rank than 4");
-  if (std::max(filter.data[1], filter.data[2]) > kMaxWindowStep) return refuse(reason, "a filter out of range");
+  if (in.size != 4 || filter.size != 4) return refuse(reason, "an input or weight whose rank is not 4");
+  if (std::max(filter.data[1], filter.data[2]) > kMaxWindowStep) {
+    return refuse(reason, "a filter with a side over 16384");
+  }
   if (consumer.kind == ConsumerKind::kConvolution) {
-    return filter.data[3] == in.data[3] || refuse(reason, "several groups");
+    return filter.data[3] == in.data[3] || refuse(reason, "several groups; one is supported");
   }
   if (filter.data[0] != 1) return refuse(reason, "a depthwise weight whose first dimension is not 1");
-  return filter.data[3] == in.data[3] || refuse(reason, "several output channels an input channel");
+  return filter.data[3] == in.data[3] || refuse(reason, "a depth multiplier over 1; 1 is supported");
 }
 
 }  // namespace
@@ -104,11 +110,11 @@ bool read_consumer(const TfLiteContext& context, const TfLiteNode& node, const T
   if (node.delegate != nullptr) return refuse(reason, "claimed by another delegate");
   if (node.builtin_data == nullptr || node.inputs->size < 2 || node.outputs->size != 1 ||
       node.inputs->data[1] != weight) {
-    return refuse(reason, "not read as the weight");
+    return refuse(reason, "not a layer's form: input, weight and maybe a bias, to one output");
   }
   if (!read_params(node.builtin_data, registration.builtin_code, consumer, reason)) return false;
   if (consumer->activation < kActivationNone || consumer->activation > kActivationRelu6) {
-    return refuse(reason, "another fused activation");
+    return refuse(reason, "a fused activation other than RELU, RELU_N1_TO_1 and RELU6");
   }
   consumer->input = node.inputs->data[0];
   consumer->weight = weight;
@@ -118,14 +124,21 @@ bool read_consumer(const TfLiteContext& context, const TfLiteNode& node, const T
   const TfLiteTensor* filter = tensor_at(context, weight);
   if (!check_types(input, filter, output, consumer, reason)) return false;
   if (!check_shapes(*consumer, *input, *filter, reason)) return false;
-  if (bias >= 0 && consumer->bias != bias) return refuse(reason, "another bias than the nested operator's");
+  if (bias >= 0 && consumer->bias != bias) return refuse(reason, "a bias other than the nested operator's");
   const TfLiteTensor* bias_tensor = tensor_at(context, consumer->bias);
   const TfLiteType bias_type = consumer->is_float ? kTfLiteFloat32 : kTfLiteInt32;
   if (consumer->bias >= 0 && consumer->bias != bias &&
       !is_constant_bias(bias_tensor, bias_type, channels_of(*consumer, *filter))) {
-    return refuse(reason, "a bias that is not a constant of its type");
+    return refuse(reason, consumer->is_float ? "a bias that is not a float32 constant, one value a channel"
+                                             : "a bias that is not an int32 constant, one value a channel");
   }
   return true;
+}
+
+bool is_layer(const TfLiteRegistration& registration) {
+  const int32_t code = registration.builtin_code;
+  return registration.custom_name == nullptr &&
+         (code == kConv2d || code == kDepthwiseConv2d || code == kFullyConnected);
 }
 
 LayerQuantization layer_quantization(const TfLiteContext& context, const Consumer& consumer) {

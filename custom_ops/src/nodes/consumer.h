@@ -27,6 +27,9 @@ struct Consumer {
 bool read_consumer(const TfLiteContext& context, const TfLiteNode& node, const TfLiteRegistration& registration,
                    int weight, int bias, Consumer* consumer, std::string* reason);
 
+// A convolution or a dense layer, supported or not.
+bool is_layer(const TfLiteRegistration& registration);
+
 // Scales, zero points and the range of the fused activation.
 LayerQuantization layer_quantization(const TfLiteContext& context, const Consumer& consumer);
 

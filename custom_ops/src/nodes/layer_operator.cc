@@ -33,6 +33,21 @@ class LayerOperator : public Operator {
     return {};
   }
 
+  bool absorb_padding(const ImagePadding& padding, int input) override {
+    Window& window = consumer_.window;
+    if (consumer_.kind == ConsumerKind::kDense || window.same_padding ||
+        padding.value != context_.tensors[consumer_.input].params.zero_point) {
+      return false;
+    }
+    window.pad_top += padding.top;
+    window.pad_bottom += padding.bottom;
+    window.pad_left += padding.left;
+    window.pad_right += padding.right;
+    consumer_.input = input;
+    set_input(0, input);
+    return true;
+  }
+
  protected:
   // `weight` must outlive the operator; `scale` is the tensor with those of a weight that is read as floats.
   void build(const NodeEnvironment& environment, const NestedWeight& weight, int scale, int bias) {
@@ -151,9 +166,10 @@ OptionBlock plain_block(const TfLiteTensor& weight, ConsumerKind kind) {
 
 bool read_plain_layer(const TfLiteContext& context, const TfLiteNode& node, const TfLiteRegistration& registration,
                       Consumer* consumer, OptionBlock* block, std::string* reason) {
+  if (!is_layer(registration)) return refuse(reason, "no kernel for the operator");
   const TfLiteTensor* weight = node.inputs->size > 1 ? tensor_at(context, node.inputs->data[1]) : nullptr;
   if (weight == nullptr || weight->type != kTfLiteInt8 || !is_constant(*weight) || weight->dims == nullptr) {
-    return refuse(reason, "another operator, or a weight that is not an INT8 constant");
+    return refuse(reason, "a weight that is not an int8 constant");
   }
   if (!read_consumer(context, node, registration, node.inputs->data[1], -1, consumer, reason)) return false;
   const int axis = consumer->kind == ConsumerKind::kDepthwise ? 3 : 0;
@@ -161,8 +177,8 @@ bool read_plain_layer(const TfLiteContext& context, const TfLiteNode& node, cons
     return refuse(reason, "a weight without elements");
   }
   *block = plain_block(*weight, consumer->kind);
-  const Status scales = check_int8_scales(*weight, *block);
-  return scales.ok() || refuse(reason, scales.message().c_str());
+  return check_int8_scales(*weight, *block).ok() ||
+         refuse(reason, "a weight without symmetric scales, one or one a channel");
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "nodes/node_environment.h"
 #include "status.h"
 #include "tflite_abi.h"
+#include "threads/thread_pool.h"
 
 namespace nq {
 
@@ -24,6 +25,12 @@ inline int64_t num_elements(const Shape& shape) {
 // By tensor index: what a partition knows of its tensors beyond what the runtime does.
 using Shapes = std::map<int, Shape>;
 using Pointers = std::map<int, uint8_t*>;
+
+// What a PAD does to an image, rows and columns of `value`.
+struct ImagePadding {
+  int32_t top, bottom, left, right;
+  int8_t value;
+};
 
 class Operator {
  public:
@@ -42,7 +49,13 @@ class Operator {
   virtual Status reshape(const Shapes& shapes, Shape* output) = 0;
   virtual void run(const Pointers& tensors, ThreadPool* threads) = 0;
 
+  // What it pads, if it does nothing else; else null.
+  virtual const ImagePadding* padding() const { return nullptr; }
+  // Takes over the padding of its only input, whose unpadded form is tensor `input`; false if it cannot.
+  virtual bool absorb_padding(const ImagePadding&, int /*input*/) { return false; }
+
  protected:
+  void set_input(size_t position, int tensor) { inputs_[position] = tensor; }
   template <typename T = int8_t>
   const T* input(const Pointers& tensors, size_t position) const {
     return reinterpret_cast<const T*>(tensors.at(inputs_[position]));
@@ -58,8 +71,20 @@ class Operator {
   size_t element_bytes_;
 };
 
-// An addition, a padding, a max pooling, or a layer whose weight is a plain INT8 constant. Null, with the reason, for
-// an operator that stays with the runtime.
+// Calls work(Range) for ranges that cover [0, count), on all threads unless there is too little to do: each of the
+// `count` touches about `cost` elements.
+template <typename Work>
+void share(ThreadPool* threads, int64_t count, int64_t cost, const Work& work) {
+  constexpr int64_t kWorthWaking = 4096;
+  if (threads->size() == 1 || count * cost < kWorthWaking) {
+    work(Range{0, count});
+    return;
+  }
+  threads->run([&](int part, Workspace*) { work(split_range(count, part, threads->size())); });
+}
+
+// One of the operators that nodes/makers.h lists, or a layer whose weight is a plain INT8 constant. Null, with the
+// reason, for an operator that stays with the runtime.
 std::unique_ptr<Operator> make_neighbour(const TfLiteContext& context, const NodeEnvironment& environment,
                                          const TfLiteNode& node, const TfLiteRegistration& registration,
                                          std::string* reason);

@@ -21,6 +21,7 @@ class PartitionNode {
                    : error(NQ_SYSTEM, "the runtime does not give the delegate the nodes that it claimed");
     const TfLiteIntArray& outputs = *params.output_tensors;
     outputs_.insert(outputs.data, outputs.data + outputs.size);
+    absorb_paddings();
   }
   PartitionNode(const PartitionNode&) = delete;
   PartitionNode& operator=(const PartitionNode&) = delete;
@@ -54,6 +55,33 @@ class PartitionNode {
       steps_.push_back(std::move(step));
     }
     return {};
+  }
+
+  // A PAD that only a convolution reads is left to the convolution, which needs no padded copy.
+  void absorb_paddings() {
+    for (size_t i = 0; i < steps_.size();) {
+      const ImagePadding* padding = steps_[i]->padding();
+      Operator* reader = padding == nullptr ? nullptr : only_reader(steps_[i]->output());
+      if (reader != nullptr && reader->absorb_padding(*padding, steps_[i]->inputs()[0])) {
+        steps_.erase(steps_.begin() + static_cast<std::ptrdiff_t>(i));
+      } else {
+        ++i;
+      }
+    }
+  }
+
+  // Null if there is another, or someone outside.
+  Operator* only_reader(int tensor) const {
+    if (outputs_.count(tensor) != 0) return nullptr;
+    Operator* reader = nullptr;
+    for (const auto& step : steps_) {
+      for (const int input : step->inputs()) {
+        if (input != tensor) continue;
+        if (reader != nullptr) return nullptr;
+        reader = step.get();
+      }
+    }
+    return reader;
   }
 
   Status reshape(TfLiteContext* context) {

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "kernels/quantize.h"
+#include "layers/quantization.h"
 #include "tflite_abi.h"
 
 namespace nq {
@@ -15,10 +16,6 @@ namespace nq {
 enum FusedActivation { kActivationNone = 0, kActivationRelu = 1, kActivationReluN1To1 = 2, kActivationRelu6 = 3 };
 
 enum PaddingMode { kPaddingSame = 1, kPaddingValid = 2 };
-
-struct ActivationRange {
-  int8_t low, high;
-};
 
 inline const TfLiteTensor* tensor_at(const TfLiteContext& context, int index) {
   const bool inside = index >= 0 && static_cast<size_t>(index) < context.tensors_size;
@@ -29,6 +26,10 @@ inline const TfLiteTensor* tensor_at(const TfLiteContext& context, int index) {
 inline bool is_quantized_int8(const TfLiteTensor* tensor) {
   return tensor != nullptr && tensor->type == kTfLiteInt8 && tensor->dims != nullptr && tensor->params.scale > 0 &&
          std::isfinite(tensor->params.scale) && tensor->params.zero_point >= -128 && tensor->params.zero_point <= 127;
+}
+
+inline Quantization quantization_of(const TfLiteTensor& tensor) {
+  return {tensor.params.scale, tensor.params.zero_point};
 }
 
 inline bool is_constant(const TfLiteTensor& tensor) {
@@ -62,9 +63,18 @@ inline FloatRange float_activation_range(int activation) {
   return {-infinity, infinity};
 }
 
+inline bool is_known(int activation) { return activation >= kActivationNone && activation <= kActivationRelu6; }
+
 inline bool refuse(std::string* reason, const char* why) {
   *reason = why;
   return false;
+}
+
+// For activations of which not both are is_quantized_int8(): why an operator stays with the runtime.
+inline const char* not_int8(const TfLiteTensor* input, const TfLiteTensor* output) {
+  const auto is_float = [](const TfLiteTensor* tensor) { return tensor != nullptr && tensor->type == kTfLiteFloat32; };
+  return is_float(input) || is_float(output) ? "float activations; full-int8 is supported"
+                                             : "activations that are not int8 with one scale";
 }
 
 }  // namespace nq

@@ -12,6 +12,12 @@ Status no_nested_weights() {
   return error(NQ_NOT_READY, "the model has no nested weights; convert it with nq_tflite to switch its precision");
 }
 
+Status no_model() {
+  return error(
+      NQ_NOT_READY,
+      "no nested model has been loaded into the session; build an interpreter with the delegate option session");
+}
+
 Status check_level(const Placement& placement, int level) {
   if (level >= 0 && level < placement.num_levels()) return {};
   return error(NQ_INVALID_ARGUMENT, "level %d; expected one of the model's, 0 to %d", level,
@@ -57,11 +63,23 @@ Status Session::attach(const Precision& start) {
 void Session::detach() {
   const std::lock_guard<std::mutex> state(state_);
   attached_ = loaded_ = false;
+  delegations_.clear();
 }
 
 void Session::model_loaded() {
   const std::lock_guard<std::mutex> state(state_);
   loaded_ = true;
+}
+
+void Session::set_delegation(const void* graph, Delegation delegation) {
+  const std::lock_guard<std::mutex> state(state_);
+  const auto known =
+      std::find_if(delegations_.begin(), delegations_.end(), [&](const auto& entry) { return entry.first == graph; });
+  if (known != delegations_.end()) {
+    known->second = std::move(delegation);
+  } else {
+    delegations_.emplace_back(graph, std::move(delegation));
+  }
 }
 
 Session::Member* Session::add(const void* graph, NestedWeight weight, Status status) {
@@ -134,11 +152,7 @@ Status Session::place_members(Snapshot* placement) {
 Status Session::ensure_placed(Snapshot* placement) {
   {
     const std::lock_guard<std::mutex> state(state_);
-    if (!loaded_) {
-      return error(
-          NQ_NOT_READY,
-          "no nested model has been loaded into the session; build an interpreter with the delegate option session");
-    }
+    if (!loaded_) return no_model();
     *placement = placement_;
   }
   return *placement || members_.empty() ? Status() : place_members(placement);
@@ -180,6 +194,18 @@ Status Session::num_weights(int* count) {
   Snapshot placement;
   if (Status status = placed(&placement); !status.ok()) return status;
   *count = placement ? placement->num_weights : 0;
+  return {};
+}
+
+Status Session::delegation(Delegation* all) {
+  const std::lock_guard<std::mutex> state(state_);
+  if (!loaded_) return no_model();
+  Delegation sum;
+  for (const auto& [graph, delegation] : delegations_) {
+    sum.operators.insert(sum.operators.end(), delegation.operators.begin(), delegation.operators.end());
+    sum.num_partitions += delegation.num_partitions;
+  }
+  *all = std::move(sum);
   return {};
 }
 

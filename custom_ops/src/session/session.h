@@ -6,7 +6,10 @@
 #include <list>
 #include <memory>
 #include <mutex>
+#include <utility>
+#include <vector>
 
+#include "session/delegation.h"
 #include "session/invocations.h"
 #include "session/nested_weight.h"
 #include "session/placement.h"
@@ -34,6 +37,8 @@ class Session {
   Status attach(const Precision& start);
   void detach();
   void model_loaded();
+  // How one graph was divided; the last word on a graph counts.
+  void set_delegation(const void* graph, Delegation delegation);
 
   // For nodes. A weight's memory must outlive its membership. `graph` tells the runtime's graphs apart.
   Member* add(const void* graph, NestedWeight weight, Status status);
@@ -50,6 +55,7 @@ class Session {
   Status set_level(int level, uint32_t flags, nq_switch_result* result);
   Status memory(int level, Memory* memory);
   Status num_weights(int* count);
+  Status delegation(Delegation* all);
   void invocation_ended();
 
  private:
@@ -77,6 +83,7 @@ class Session {
   // Guarded by state_.
   bool attached_ = false;
   bool loaded_ = false;
+  std::vector<std::pair<const void*, Delegation>> delegations_;  // by graph
   Invocations invocations_;
 
   // Written under both locks, read under either.

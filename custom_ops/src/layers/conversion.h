@@ -1,0 +1,13 @@
+// QUANTIZE of float32 and DEQUANTIZE to it, with XNNPACK's arithmetic.
+#pragma once
+
+#include <cstdint>
+
+#include "layers/quantization.h"
+
+namespace nq {
+
+void quantize(const float* in, int64_t count, Quantization quantization, int8_t* out);
+void dequantize(const int8_t* in, int64_t count, Quantization quantization, float* out);
+
+}  // namespace nq

@@ -1,0 +1,33 @@
+// Pooling windows and means over whole images, NHWC.
+#pragma once
+
+#include <cstdint>
+
+#include "layers/geometry.h"
+#include "layers/quantization.h"
+
+namespace nq {
+
+// One pixel of the output, all channels of it.
+void max_pool_pixel(const Geometry& g, ActivationRange range, const int8_t* in, int64_t pixel, int8_t* out);
+
+// As TFLite's kernel has it, which XNNPACK leaves int8 to: the sum of the window's pixels within the image over their
+// number, halves away from zero.
+void average_pool_pixel(const Geometry& g, ActivationRange range, const int8_t* in, int64_t pixel, int8_t* out);
+
+// MEAN over an image's pixels with XNNPACK's arithmetic: an exact sum, scaled in float.
+class ImageMean {
+ public:
+  void set(Quantization input, Quantization output, int64_t pixels);
+
+  // Channels [begin, begin + count) of one image; `in` and `out` are at its first pixel's channel 0.
+  void run(const int8_t* in, int64_t channels, int64_t begin, int64_t count, int8_t* out) const;
+
+ private:
+  void finish(const int32_t* sums, int64_t count, int8_t* out) const;
+
+  int64_t pixels_ = 0;
+  float scale_ = 0, offset_ = 0;
+};
+
+}  // namespace nq

@@ -1,0 +1,127 @@
+#include "layers/table.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "layers/fixed_point.h"
+
+namespace nq {
+namespace {
+
+template <typename Function>
+Table table_of(const Function& function) {
+  Table table;
+  for (int32_t code = -128; code < 128; ++code) table[code] = function(code);
+  return table;
+}
+
+// Of a function of real numbers.
+template <typename Function>
+Table float_table(Quantization input, Quantization output, const Function& function) {
+  const float inverse = 1.0f / output.scale;
+  return table_of([&](int32_t code) {
+    const float x = (static_cast<float>(code) - static_cast<float>(input.zero_point)) * input.scale;
+    const float result = function(x) * inverse + static_cast<float>(output.zero_point);
+    return static_cast<int8_t>(std::nearbyint(std::min(std::max(result, -128.0f), 127.0f)));
+  });
+}
+
+constexpr int32_t kMaxShift = 15;  // either way
+constexpr float kLeastRatio = 1.0f / 256, kGreatestRatio = 128.0f;
+
+bool within_ratios(float ratio) { return ratio >= kLeastRatio && ratio <= kGreatestRatio; }
+
+// 8 bits behind the point.
+int32_t short_multiplier(float ratio) { return static_cast<int32_t>(std::lrint(256.0f * ratio)); }
+
+int8_t short_multiply(int32_t value, int32_t multiplier, int32_t zero_point) {
+  return clamp_to_int8((value * multiplier + zero_point * 256 + 128) >> 8);
+}
+
+int16_t saturate(int64_t value) {
+  using Limits = std::numeric_limits<int16_t>;
+  return static_cast<int16_t>(std::min<int64_t>(std::max<int64_t>(value, Limits::min()), Limits::max()));
+}
+
+// x, as 7 bits more than its codes, rescaled so that 3.0 is 2^15, and that moved from [-1, 1] to [0, 1].
+int16_t reluish(int16_t x, FixedPoint scale) {
+  const int16_t multiplier = upper_half(scale.multiplier);
+  int16_t value = scale.shift > 0 ? saturate(int64_t{x} * (int64_t{1} << (scale.shift - 1))) : x;
+  value = high_product(value, multiplier);
+  if (scale.shift > 0) value = saturate(int64_t{value} * 2);
+  if (scale.shift < 0) value = static_cast<int16_t>(shift_right_rounded(value, -scale.shift));
+  return static_cast<int16_t>((value + (1 << 15)) >> 1);
+}
+
+}  // namespace
+
+void Table::run(const int8_t* in, int64_t count, int8_t* out) const {
+  const int8_t* middle = results_.data() + 128;
+  for (int64_t i = 0; i < count; ++i) out[i] = middle[in[i]];
+}
+
+Table logistic_table(Quantization input, Quantization output) {
+  return float_table(input, output, [](float x) {
+    if (x > 100) return 1.0f;
+    if (x < -100) return 0.0f;
+    const double power = std::exp(static_cast<double>(x));
+    return static_cast<float>(power / (1 + power));
+  });
+}
+
+Table tanh_table(Quantization input, Quantization output) {
+  return float_table(input, output, [](float x) { return std::tanh(x); });
+}
+
+Table elu_table(Quantization input, Quantization output) {
+  return float_table(input, output, [](float x) { return x < 0 ? std::expm1(x) : x; });
+}
+
+bool make_leaky_relu_table(Quantization input, Quantization output, float slope, Table* table) {
+  const float ratio = input.scale / output.scale, negative_ratio = ratio * slope;
+  if (!within_ratios(ratio) || !within_ratios(std::abs(negative_ratio)) || negative_ratio < -127.99609375f)
+    return false;
+  const int32_t positive = short_multiplier(ratio), negative = short_multiplier(negative_ratio);
+  *table = table_of([&](int32_t code) {
+    const int32_t value = code - input.zero_point;
+    return short_multiply(value, value < 0 ? negative : positive, output.zero_point);
+  });
+  return true;
+}
+
+bool make_requantize_table(Quantization input, Quantization output, Table* table) {
+  const float ratio = input.scale / output.scale;
+  if (!within_ratios(ratio)) return false;
+  const int32_t multiplier = short_multiplier(ratio);
+  *table =
+      table_of([&](int32_t code) { return short_multiply(code - input.zero_point, multiplier, output.zero_point); });
+  return true;
+}
+
+bool make_relu_table(Quantization input, Quantization output, ActivationRange range, Table* table) {
+  const FixedPoint ratio = fixed_point(input.scale / output.scale);
+  if (ratio.shift > kMaxShift) return false;
+  *table = table_of([&](int32_t code) {
+    return clamp_to_int8(multiply(code - input.zero_point, ratio) + output.zero_point, range.low, range.high);
+  });
+  return true;
+}
+
+bool make_hard_swish_table(Quantization input, Quantization output, Table* table) {
+  const float fine_scale = 1.0f / 128.0f * input.scale;
+  const FixedPoint to_output = fixed_point(fine_scale / output.scale);
+  const FixedPoint to_three = fixed_point(fine_scale / (3.0f / 32768.0f));
+  if (to_output.shift > 0 || std::min(to_output.shift, to_three.shift) < -kMaxShift || to_three.shift > kMaxShift) {
+    return false;
+  }
+  *table = table_of([&](int32_t code) {
+    const auto x = static_cast<int16_t>((code - input.zero_point) * 128);
+    const int16_t scaled = high_product(x, upper_half(to_output.multiplier));
+    const int32_t product = int32_t{reluish(x, to_three)} * scaled / (1 << 15);  // towards zero, unlike the others
+    return clamp_to_int8(shift_right_rounded(product, -to_output.shift) + output.zero_point);
+  });
+  return true;
+}
+
+}  // namespace nq

@@ -1,0 +1,181 @@
+// What is fused, what is not and why, decided on graphs that no runtime has to run.
+#include "nodes/claims.h"
+
+#include "check.h"
+#include "fake_runtime.h"
+
+namespace {
+
+using nq::OperatorPlace;
+using nq_test::FakeRuntime;
+
+constexpr int32_t kAdd = 0, kConv2d = 3, kDepthwiseConv2d = 4, kArgMax = 56;
+
+struct ConvParams {
+  int padding = 1, stride_w = 1, stride_h = 1, activation = 0, dilation_w = 1, dilation_h = 1;
+};
+struct DepthwiseParams {
+  int padding = 1, stride_w = 1, stride_h = 1, multiplier = 1, activation = 0, dilation_w = 1, dilation_h = 1;
+};
+
+// int8 activations of 8 x 8 x 16 between layers; the nested operators have no inputs, for nobody reads them here.
+struct Graph {
+  Graph() { image = activation("image"); }
+
+  int activation(const std::string& name) {
+    const int index = runtime.add_output(name, kTfLiteInt8, {1, 8, 8, 16});
+    runtime.set_quantization(index, 0.5f, 3);
+    return index;
+  }
+
+  int weight(const std::string& name, const std::vector<int>& shape = {16, 3, 3, 16}) {
+    return runtime.add_output(name, kTfLiteInt8, shape);
+  }
+
+  int nested(const std::vector<int>& outputs) { return runtime.add_node("NQ_UNPACK_DEQUANT", {}, outputs, options); }
+
+  // A convolution of `input` with the weight; gives its output.
+  int conv(int input, int filter, int bias = -1) {
+    const int output = activation("conv" + std::to_string(filter));
+    last = runtime.add_builtin(kConv2d, {input, filter, bias}, {output}, &conv_params);
+    return output;
+  }
+
+  nq::Claims plan(const char* unfused = nullptr) {
+    nq::Claims claims;
+    CHECK(nq::plan_claims(runtime.context(), unfused, &claims));
+    return claims;
+  }
+
+  // Why the only weight is unpacked.
+  std::string reason() {
+    const nq::Claims claims = plan();
+    CHECK_EQ(size_t{1}, claims.unpacked.size());
+    CHECK(claims.fused.empty());
+    for (const OperatorPlace& each : claims.operators) {
+      if (each.weight) return each.place == NQ_UNPACKED ? each.reason : "fused";
+    }
+    return "no weight";
+  }
+
+  nq_test::Bytes options;
+  ConvParams conv_params;
+  FakeRuntime runtime;
+  int image = -1, last = -1;
+};
+
+TEST(a_weight_is_told_of_with_its_reader) {
+  Graph graph;
+  const int filter = graph.weight("filter");
+  graph.nested({filter});
+  const int sum = graph.activation("sum"), out = graph.conv(graph.image, filter);
+  const int add = 0;
+  graph.runtime.add_builtin(kAdd, {out, graph.image}, {sum}, &add);
+  graph.runtime.add_builtin(kArgMax, {sum}, {graph.activation("best")}, nullptr);
+  const nq::Claims claims = graph.plan();
+  CHECK(claims.fused == std::vector<int>({0, 1, 2}));
+  CHECK(claims.unpacked.empty());
+  CHECK_EQ(size_t{3}, claims.operators.size());
+  const OperatorPlace &conv = claims.operators[0], &addition = claims.operators[1], &best = claims.operators[2];
+  CHECK(conv.name == "CONV_2D" && conv.output == "conv1" && conv.weight == "filter" && conv.place == NQ_FUSED);
+  CHECK(addition.name == "ADD" && addition.output == "sum" && !addition.weight && addition.place == NQ_FUSED);
+  CHECK(best.name == "ARG_MAX" && best.output == "best" && best.place == NQ_RUNTIME);
+  CHECK_EQ(std::string("no kernel for the operator"), best.reason);
+}
+
+TEST(without_fusing_all_have_that_reason) {
+  Graph graph;
+  const int filter = graph.weight("filter");
+  graph.nested({filter});
+  graph.conv(graph.conv(graph.image, filter), graph.runtime.add_constant(kTfLiteInt8, {16, 1, 1, 16}, "", 256));
+  const nq::Claims claims = graph.plan("fusing is off");
+  CHECK(claims.fused.empty());
+  CHECK(claims.unpacked == std::vector<int>({0}));
+  CHECK_EQ(size_t{2}, claims.operators.size());
+  CHECK(claims.operators[0].place == NQ_UNPACKED && claims.operators[1].place == NQ_RUNTIME);
+  for (const OperatorPlace& each : claims.operators) CHECK_EQ(std::string("fusing is off"), each.reason);
+}
+
+TEST(weights_that_are_unpacked_have_a_reason) {
+  const auto reason_after = [](auto change) {
+    Graph graph;
+    const int filter = graph.weight("filter");
+    graph.nested({filter});
+    change(&graph, filter);
+    return graph.reason();
+  };
+  const auto conv_after = [&](auto change) {
+    return reason_after([&](Graph* graph, int filter) {
+      change(graph, filter);
+      graph->conv(graph->image, filter);
+    });
+  };
+  CHECK_EQ(std::string("no operator reads the weight"), reason_after([](Graph*, int) {}));
+  CHECK_EQ(std::string("several operators read the weight; one is supported"),
+           conv_after([](Graph* graph, int filter) { graph->conv(graph->image, filter); }));
+  CHECK_EQ(std::string("several groups; one is supported"),
+           conv_after([](Graph* graph, int filter) { graph->runtime.tensor(filter).dims->data[3] = 8; }));
+  CHECK_EQ(std::string("a stride or dilation outside 1 to 16384"),
+           conv_after([](Graph* graph, int) { graph->conv_params.stride_w = 0; }));
+  CHECK_EQ(std::string("padding other than SAME and VALID"),
+           conv_after([](Graph* graph, int) { graph->conv_params.padding = 0; }));
+  CHECK_EQ(std::string("a fused activation other than RELU, RELU_N1_TO_1 and RELU6"),
+           conv_after([](Graph* graph, int) { graph->conv_params.activation = 4; }));
+  CHECK_EQ(std::string("float activations; full-int8 is supported"),
+           conv_after([](Graph* graph, int) { graph->runtime.tensor(graph->image).type = kTfLiteFloat32; }));
+  CHECK_EQ(std::string("a float32 weight whose input or output is not float32"),
+           conv_after([](Graph* graph, int filter) { graph->runtime.tensor(filter).type = kTfLiteFloat32; }));
+  CHECK_EQ(std::string("activations that are not int8 with one scale"),
+           conv_after([](Graph* graph, int) { graph->runtime.set_quantization(graph->image, 0, 0); }));
+  CHECK_EQ(std::string("read by none of CONV_2D, DEPTHWISE_CONV_2D and FULLY_CONNECTED"),
+           reason_after([](Graph* graph, int filter) {
+             graph->runtime.add_builtin(kArgMax, {graph->image, filter}, {graph->activation("best")}, &filter);
+           }));
+}
+
+TEST(a_reader_with_another_bias_is_refused) {
+  const std::vector<int32_t> values(16);
+  const auto reason_with = [&](bool own) {
+    Graph graph;
+    const int filter = graph.weight("filter"), bias = graph.runtime.add_output("bias", kTfLiteInt32, {16});
+    const int other = graph.runtime.add_constant(kTfLiteInt32, {16}, values.data(), 64);
+    graph.nested({filter, bias});
+    graph.conv(graph.image, filter, own ? bias : other);
+    return own ? graph.plan().operators[0].reason : graph.reason();
+  };
+  CHECK_EQ(std::string("a bias other than the nested operator's"), reason_with(false));
+  CHECK_EQ(std::string(), reason_with(true));
+}
+
+// Beside a fused layer, so that only its own form keeps it out.
+TEST(a_plain_depthwise_weight_must_have_one_filter) {
+  const std::vector<int8_t> codes(2 * 9 * 16);
+  const DepthwiseParams params;
+  for (const int filters : {1, 2}) {
+    Graph graph;
+    const int filter = graph.weight("filter");
+    graph.nested({filter});
+    const int plain = graph.runtime.add_constant(kTfLiteInt8, {filters, 3, 3, 16}, codes.data(),
+                                                 static_cast<size_t>(filters) * 9 * 16);
+    graph.runtime.set_scales(plain, std::vector<float>(16, 0.5f), 3);
+    const int out = graph.activation("depthwise");
+    graph.runtime.add_builtin(kDepthwiseConv2d, {graph.conv(graph.image, filter), plain, -1}, {out}, &params);
+    const OperatorPlace found = graph.plan().operators.back();
+    CHECK_EQ(std::string("DEPTHWISE_CONV_2D"), found.name);
+    CHECK_EQ(filters == 1 ? NQ_FUSED : NQ_RUNTIME, found.place);
+    CHECK_EQ(std::string(filters == 1 ? "" : "a depthwise weight whose first dimension is not 1"), found.reason);
+  }
+}
+
+TEST(a_supported_operator_with_no_fused_one_beside_it_stays) {
+  Graph graph;
+  const int add = 0;
+  graph.runtime.add_builtin(kAdd, {graph.image, graph.activation("b")}, {graph.activation("sum")}, &add);
+  graph.runtime.add_builtin(9999, {graph.image}, {graph.activation("later")}, nullptr);
+  const nq::Claims claims = graph.plan();
+  CHECK(claims.fused.empty());
+  CHECK_EQ(std::string("no fused layer beside it"), claims.operators[0].reason);
+  CHECK_EQ(std::string("BUILTIN_9999"), claims.operators[1].name);
+}
+
+}  // namespace

@@ -1,0 +1,51 @@
+// src/kernels/gemm_amx.cc once more, with every AMX instruction replaced by its emulation.
+#include "emulated_tiles.h"
+
+#if defined(NQ_AMX)
+#include <immintrin.h>
+
+#undef _tile_loadd
+#undef _tile_stored
+#undef _tile_dpbssd
+#define _tile_loadconfig(configuration) nq_test::load_tile_configuration(configuration)
+#define _tile_release() nq_test::release_tiles()
+#define _tile_loadd(tile, from, stride) nq_test::load_tile(tile, from, stride)
+#define _tile_stored(tile, to, stride) nq_test::store_tile(tile, to, stride)
+#define _tile_dpbssd(sums, rows, codes) nq_test::multiply_int8_tiles(sums, rows, codes)
+#define gemm_amx gemm_emulated_amx
+#include "../src/kernels/gemm_amx.cc"
+#include "check.h"
+
+namespace nq_test {
+namespace {
+
+void begin_after_others() {
+  spoil_tiles();
+  nq::gemm_emulated_amx.begin();
+}
+
+void end_for_others() {
+  nq::gemm_emulated_amx.end();
+  CHECK(tiles_are_released());
+}
+
+nq::GemmKernel emulated_amx() {
+  nq::GemmKernel kernel = nq::gemm_emulated_amx;
+  kernel.isa = "emulated amx";
+  kernel.supported = nq::has_avx512vnni;
+  kernel.begin = begin_after_others;
+  kernel.end = end_for_others;
+  return kernel;
+}
+
+}  // namespace
+
+std::vector<const nq::GemmKernel*> emulated_kernels() {
+  static const nq::GemmKernel kernel = emulated_amx();
+  return {&kernel};
+}
+
+}  // namespace nq_test
+#else
+std::vector<const nq::GemmKernel*> nq_test::emulated_kernels() { return {}; }
+#endif

@@ -1,0 +1,123 @@
+#include "emulated_tiles.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <random>
+
+#include "check.h"
+
+namespace nq_test {
+namespace {
+
+constexpr int kTiles = 8, kMostRows = 16, kMostBytes = 64;
+
+struct Configuration {
+  uint8_t palette, start_row, reserved[14];
+  uint16_t row_bytes[16];
+  uint8_t rows[16];
+};
+static_assert(sizeof(Configuration) == 64);
+
+struct State {
+  Configuration shape;
+  uint8_t data[kTiles][kMostRows][kMostBytes];
+
+  bool configured(int tile) const { return tile >= 0 && tile < kTiles && shape.rows[tile] > 0; }
+};
+
+thread_local State state;
+
+// Whether palette 1 has room for it, and nothing is set that has to be zero.
+bool valid(const Configuration& shape) {
+  const auto is_zero = [](int value) { return value == 0; };
+  if (shape.palette != 1 || shape.start_row != 0) return false;
+  if (!std::all_of(std::begin(shape.reserved), std::end(shape.reserved), is_zero)) return false;
+  for (int t = 0; t < 16; ++t) {
+    const int rows = shape.rows[t], bytes = shape.row_bytes[t];
+    if (rows > kMostRows || bytes > kMostBytes || (rows == 0) != (bytes == 0)) return false;
+    if (t >= kTiles && rows != 0) return false;
+  }
+  return true;
+}
+
+// What is beyond a tile's shape becomes zero whenever the tile is written.
+void clear(int tile) { std::memset(state.data[tile], 0, sizeof(state.data[tile])); }
+
+int dot4(const uint8_t* a, const uint8_t* b) {
+  int sum = 0;
+  for (int i = 0; i < 4; ++i) sum += static_cast<int8_t>(a[i]) * static_cast<int8_t>(b[i]);
+  return sum;
+}
+
+}  // namespace
+
+void load_tile_configuration(const void* configuration) {
+  Configuration shape;
+  std::memcpy(&shape, configuration, sizeof(shape));
+  if (shape.palette == 0) return release_tiles();
+  const bool is_valid = valid(shape);
+  CHECK(is_valid);
+  if (!is_valid) return;
+  state = {};
+  state.shape = shape;
+}
+
+void release_tiles() { state = {}; }
+
+bool tiles_are_released() { return state.shape.palette == 0; }
+
+void load_tile(int tile, const void* from, size_t stride) {
+  CHECK(state.configured(tile));
+  if (!state.configured(tile)) return;
+  clear(tile);
+  for (size_t r = 0; r < state.shape.rows[tile]; ++r) {
+    std::memcpy(state.data[tile][r], static_cast<const uint8_t*>(from) + r * stride, state.shape.row_bytes[tile]);
+  }
+}
+
+void store_tile(int tile, void* to, size_t stride) {
+  CHECK(state.configured(tile));
+  if (!state.configured(tile)) return;
+  for (size_t r = 0; r < state.shape.rows[tile]; ++r) {
+    std::memcpy(static_cast<uint8_t*>(to) + r * stride, state.data[tile][r], state.shape.row_bytes[tile]);
+  }
+}
+
+void multiply_int8_tiles(int sums, int rows, int codes) {
+  const bool configured = state.configured(sums) && state.configured(rows) && state.configured(codes);
+  const bool distinct = sums != rows && rows != codes && sums != codes;
+  CHECK(configured && distinct);
+  if (!configured || !distinct) return;
+  const int num_rows = state.shape.rows[sums], row_bytes = state.shape.row_bytes[sums];
+  const int depth = state.shape.row_bytes[rows];
+  const bool fits = num_rows == state.shape.rows[rows] && row_bytes == state.shape.row_bytes[codes] &&
+                    depth == 4 * state.shape.rows[codes] && row_bytes % 4 == 0;
+  CHECK(fits);
+  if (!fits) return;
+  for (int m = 0; m < num_rows; ++m) {
+    uint32_t total[kMostBytes / 4];  // unsigned: it may wrap around
+    std::memcpy(total, state.data[sums][m], sizeof(total));
+    for (int k = 0; k < depth; k += 4) {
+      for (int n = 0; n < row_bytes; n += 4) {
+        total[n / 4] += static_cast<uint32_t>(dot4(&state.data[rows][m][k], &state.data[codes][k / 4][n]));
+      }
+    }
+    std::memcpy(state.data[sums][m], total, sizeof(total));
+  }
+}
+
+void spoil_tiles() {
+  static std::mt19937 random(0);
+  if (random() % 8 == 0) return release_tiles();
+  Configuration shape = {};
+  shape.palette = 1;
+  for (int t = 0; t < kTiles; ++t) {
+    shape.rows[t] = static_cast<uint8_t>(1 + random() % kMostRows);
+    shape.row_bytes[t] = static_cast<uint16_t>(4 * (1 + random() % (kMostBytes / 4)));
+  }
+  load_tile_configuration(&shape);
+  std::memset(state.data, static_cast<int>(random() % 255 + 1), sizeof(state.data));
+}
+
+}  // namespace nq_test
