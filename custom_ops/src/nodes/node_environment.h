@@ -20,6 +20,7 @@ struct NodeEnvironment {
   const DepthwiseKernel* depthwise = nullptr;
   const QuantizeKernel* quantize = nullptr;
   std::shared_ptr<ThreadPool> threads;
+  std::shared_ptr<Workspace> arena;  // for tensors within partitions: these run one after the other
 };
 
 }  // namespace nq
