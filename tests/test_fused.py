@@ -30,6 +30,7 @@ def branches(inputs: np.ndarray) -> bytes:
     keras.utils.set_random_seed(4)
     image = keras.Input(inputs.shape[1:], name="image")
     wide = layers.Conv2D(150, 1, activation="relu6")(image)
+    padded = layers.ZeroPadding2D(1)(wide)
     outputs = [
         wide,
         layers.Conv2D(70, 3, padding="same", activation="relu6")(image),
@@ -50,6 +51,11 @@ def branches(inputs: np.ndarray) -> bytes:
         layers.Conv2D(48, 3, strides=2)(layers.ZeroPadding2D(((1, 2), (0, 3)))(wide)),
         layers.MaxPooling2D(3, strides=2, padding="same")(wide),
         layers.MaxPooling2D((2, 3), strides=1, padding="valid")(wide),
+        layers.DepthwiseConv2D(3, strides=2)(layers.ZeroPadding2D(((0, 1), (2, 1)))(wide)),
+        layers.MaxPooling2D(3, strides=2)(layers.ZeroPadding2D(((2, 1), (1, 2)))(wide)),
+        layers.MaxPooling2D(2)(layers.ZeroPadding2D(1)(layers.Conv2D(48, 1)(image))),
+        layers.Conv2D(48, 3)(padded),
+        layers.MaxPooling2D(2)(padded),
     ]
     return export(keras.Model(image, outputs), sample_source(inputs))
 
@@ -75,7 +81,7 @@ def test_every_layer_is_xnnpacks_bit_for_bit(
                 got = litert(
                     jobs.all_outputs, tmp_path / "nested.tflite", inputs[:batch], precision=bits, threads=threads
                 )
-                assert len(got) == len(wanted) == 19
+                assert len(got) == len(wanted) == 24
                 for a, b in zip(got, wanted, strict=True):
                     np.testing.assert_array_equal(a, b)
 

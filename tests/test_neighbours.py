@@ -127,6 +127,11 @@ def conversions(b: Branches) -> None:
     for _ in range(6):
         again = b.add("QUANTIZE", [real], version=1)
         b.add("DEQUANTIZE", [again], scale=None, dtype=np.float32)
+    for _ in range(3):  # floats that only the partition sees, several at a time
+        hidden = b.graph.add("DEQUANTIZE", [b.other], IMAGE, dtype=np.float32)
+        also_hidden = b.graph.add("DEQUANTIZE", [b.trunk], IMAGE, dtype=np.float32)
+        b.add("QUANTIZE", [hidden], version=1)
+        b.add("QUANTIZE", [also_hidden], version=1)
 
 
 def movement(b: Branches) -> None:

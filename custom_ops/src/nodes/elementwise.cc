@@ -68,9 +68,9 @@ struct BinaryNode {
 bool read_operand(const TfLiteContext& context, int index, std::vector<int>* inputs, Operand* operand,
                   std::string* reason) {
   const TfLiteTensor* tensor = tensor_at(context, index);
-  if (!is_quantized_int8(tensor)) return refuse(reason, "not full-int8");
+  if (!is_quantized_int8(tensor)) return refuse(reason, not_int8(tensor, tensor));
   const TfLiteIntArray& dims = *tensor->dims;
-  if (dims.size > kMaxRank) return refuse(reason, "rank above 6");
+  if (dims.size > kMaxRank) return refuse(reason, "a rank above 6; up to 6 is supported");
   if (!is_constant(*tensor)) {
     operand->position = inputs->size();
     inputs->push_back(index);
@@ -84,7 +84,7 @@ bool read_operand(const TfLiteContext& context, int index, std::vector<int>* inp
 bool read_binary(const TfLiteContext& context, const TfLiteNode& node, BinaryNode* binary, std::string* reason) {
   if (node.inputs->size != 2 || node.outputs->size != 1) return refuse(reason, "another number of operands");
   const TfLiteTensor* out = tensor_at(context, node.outputs->data[0]);
-  if (!is_quantized_int8(out)) return refuse(reason, "not full-int8");
+  if (!is_quantized_int8(out)) return refuse(reason, not_int8(out, out));
   for (int i = 0; i < 2; ++i) {
     if (!read_operand(context, node.inputs->data[i], &binary->inputs, &binary->operands[i], reason)) return false;
   }

@@ -151,8 +151,9 @@ std::unique_ptr<Operator> make_concatenation(const TfLiteContext& context, const
   const std::vector<int> inputs(node.inputs->data, node.inputs->data + node.inputs->size);
   for (const int index : inputs) {
     const TfLiteTensor* in = tensor_at(context, index);
-    if (!is_quantized_int8(in) || is_constant(*in)) return stays(reason, "a constant input, or not full-int8");
-    if (!same_quantization(*in, out)) return stays(reason, "inputs of other scales");
+    if (!is_quantized_int8(in) || is_constant(*in))
+      return stays(reason, "a constant input, or one that is not int8 with one scale");
+    if (!same_quantization(*in, out)) return stays(reason, "inputs of several scales; one is supported");
   }
   return std::make_unique<ConcatenationOperator>(inputs, node.outputs->data[0], params->axis);
 }

@@ -37,8 +37,8 @@ bool is_free(const TfLiteNode& node, const TfLiteRegistration& registration, std
 bool has_int8_ends(const TfLiteContext& context, const TfLiteNode& node, int num_inputs, std::string* reason) {
   if (node.inputs->size < num_inputs || node.outputs->size != 1) return refuse(reason, "another number of operands");
   const TfLiteTensor *in = tensor_at(context, node.inputs->data[0]), *out = tensor_at(context, node.outputs->data[0]);
-  if (!is_quantized_int8(in) || !is_quantized_int8(out)) return refuse(reason, "not full-int8");
-  return !is_constant(*in) || refuse(reason, "a constant input");
+  if (!is_quantized_int8(in) || !is_quantized_int8(out)) return refuse(reason, not_int8(in, out));
+  return !is_constant(*in) || refuse(reason, "a constant input; computed ones are supported");
 }
 
 const int32_t* constant_int32(const TfLiteContext& context, int index, int count) {

@@ -204,7 +204,8 @@ std::unique_ptr<Operator> make_view(const TfLiteContext& context, const TfLiteNo
 std::unique_ptr<Operator> make_reshape(const TfLiteContext& context, const TfLiteNode& node, std::string* reason) {
   if (!has_int8_ends(context, node, 1, reason)) return nullptr;
   Shape sizes;
-  if (!read_new_shape(context, node, &sizes)) return stays(reason, "a shape that is computed");
+  if (!read_new_shape(context, node, &sizes))
+    return stays(reason, "a computed shape that leaves more open than one size");
   return make_view(context, node, to_sizes(sizes), reason);
 }
 
@@ -239,7 +240,7 @@ std::unique_ptr<Operator> make_shape_element(const TfLiteContext& context, const
   const TfLiteTensor* in = tensor_at(context, node.inputs->data[0]);
   if (!is_int32(in) || in->dims->size != 1 || is_constant(*in) ||
       !is_int32(tensor_at(context, node.outputs->data[0]))) {
-    return stays(reason, "not a computed vector of int32");
+    return stays(reason, "a slice; one element of a shape is supported");
   }
   const int32_t* begin = constant_int32(context, node.inputs->data[1], 1);
   const int32_t* strides = constant_int32(context, node.inputs->data[3], 1);
@@ -247,7 +248,7 @@ std::unique_ptr<Operator> make_shape_element(const TfLiteContext& context, const
   const bool one_element = params != nullptr && begin != nullptr && strides != nullptr && *begin >= 0 &&
                            *strides == 1 && params->shrink_axis_mask == 1 && params->begin_mask == 0 &&
                            params->ellipsis_mask == 0 && params->new_axis_mask == 0;
-  if (!one_element) return stays(reason, "more than one element");
+  if (!one_element) return stays(reason, "a slice; one element of a shape is supported");
   return std::make_unique<ElementOperator>(node.inputs->data[0], node.outputs->data[0], *begin);
 }
 
