@@ -8,8 +8,7 @@ namespace nq {
 
 struct LayerTask {
   PackedWeight weight;
-  const int32_t*
-      bias;  // as kernels take it: has -(zero_point + sum_offset) * sum(w) in it, or what is left to do of it
+  const int32_t* bias;  // as kernels take it, with their sum_offset in it
   const int8_t* input;
   int8_t zero_point;   // of the input: what lies beyond its edges
   int64_t num_pixels;  // of the output, from the first one
