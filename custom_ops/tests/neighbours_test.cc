@@ -1,6 +1,8 @@
 // Arithmetic between layers against definitions in real numbers and in other code, whatever the sizes. That the results
 // are those of the runtimes to the bit is tests/test_neighbours.py's business.
+#include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <random>
 
@@ -19,6 +21,7 @@
 namespace {
 
 using nq::Quantization;
+using nq_test::Guarded;
 using Shape = std::vector<int32_t>;
 
 double real(int code, Quantization q) {
@@ -153,8 +156,8 @@ TEST(conversions_there_and_back) {
   std::vector<int8_t> codes, again(256);
   for (int i = -128; i < 128; ++i) codes.push_back(static_cast<int8_t>(i));
   std::vector<float> reals(256);
-  nq::dequantize(codes.data(), 256, q, reals.data());
-  nq::quantize(reals.data(), 256, q, again.data());
+  nq::dequantize(nq::elementwise_kernel(), codes.data(), 256, q, reals.data());
+  nq::quantize(nq::elementwise_kernel(), reals.data(), 256, q, again.data());
   CHECK(again == codes);
   CHECK_EQ(0.03f * 17, reals[128 + 10]);
 }
@@ -224,8 +227,8 @@ TEST(pools_of_every_geometry) {
     const std::vector<int8_t> in = random_codes(static_cast<size_t>(g.batches) * g.in_h * g.in_w * channels, &random);
     const int64_t pixel = pick(0, static_cast<int>(g.pixels()) - 1);
     const nq_test::Guarded<int8_t> greatest(channels, int8_t{0}), mean(channels, int8_t{0});
-    nq::max_pool_pixel(g, {-100, 90}, in.data(), pixel, greatest.data());
-    nq::average_pool_pixel(g, {-100, 90}, in.data(), pixel, mean.data());
+    nq::max_pool_pixel(nq::elementwise_kernel(), g, {-100, 90}, in.data(), pixel, greatest.data());
+    nq::average_pool_pixel(nq::elementwise_kernel(), g, {-100, 90}, in.data(), pixel, mean.data());
     for (size_t c = 0; c < channels; ++c) {
       int most = -128, sum = 0, count = 0;
       for (int tap = 0; tap < g.window.kernel_h * g.window.kernel_w; ++tap) {
@@ -313,6 +316,51 @@ TEST(nearest_pixels) {
   std::vector<int8_t> out(8);
   nq::nearest_row(image, in.data(), 0, out.data());
   CHECK((out == std::vector<int8_t>{1, 2, 1, 2, 3, 4, 3, 4}));
+}
+
+// The same bytes from every kernel, at any length and behind closed pages.
+TEST(elementwise_kernels_agree) {
+  const nq::ElementwiseKernel& base = **nq::elementwise_kernels().begin();
+  std::mt19937 random(3);
+  const auto code = [&random] { return static_cast<int8_t>(static_cast<uint8_t>(random())); };
+  for (const nq::ElementwiseKernel* kernel : nq::elementwise_kernels()) {
+    if (!kernel->supported()) continue;
+    for (size_t count = 0; count < 200; ++count) {
+      const Guarded<int8_t> a(count), b(count), got(count), wanted(count), table(256);
+      const Guarded<float> reals(count), got_reals(count), wanted_reals(count);
+      const Guarded<int32_t> got_sums(count), wanted_sums(count);
+      std::generate(a.begin(), a.end(), code);
+      std::generate(b.begin(), b.end(), code);
+      std::generate(table.begin(), table.end(), code);
+      for (float& real : reals) real = static_cast<float>(static_cast<int32_t>(random())) * 1e-6f;
+      if (count > 9) reals[1] = NAN, reals[2] = INFINITY, reals[3] = -INFINITY, reals[4] = 3e38f, reals[5] = -0.0f;
+      const nq::MultiplicationTerms terms = {0.013f, 5, -9, 17, -110, 121};
+      const auto same = [&] { return std::equal(got.begin(), got.end(), wanted.begin()); };
+      kernel->multiply(terms, a.data(), b.data(), count, got.data());
+      base.multiply(terms, a.data(), b.data(), count, wanted.data());
+      CHECK(same());
+      kernel->multiply_by(terms, a.data(), -77, count, got.data());
+      base.multiply_by(terms, a.data(), -77, count, wanted.data());
+      CHECK(same());
+      kernel->quantize(reals.data(), count, 0.07f, -3, got.data());
+      base.quantize(reals.data(), count, 0.07f, -3, wanted.data());
+      CHECK(same());
+      kernel->look_up(table.data(), a.data(), count, got.data());
+      base.look_up(table.data(), a.data(), count, wanted.data());
+      CHECK(same());
+      kernel->raise(b.data(), count, got.data());
+      base.raise(b.data(), count, wanted.data());
+      CHECK(same());
+      kernel->dequantize(a.data(), count, 0.3f, 4, got_reals.data());
+      base.dequantize(a.data(), count, 0.3f, 4, wanted_reals.data());
+      CHECK_EQ(0, std::memcmp(got_reals.data(), wanted_reals.data(), count * sizeof(float)));
+      for (int i = 0; i < 3; ++i) {
+        kernel->add_to(a.data(), count, got_sums.data());
+        base.add_to(a.data(), count, wanted_sums.data());
+      }
+      CHECK(std::equal(got_sums.begin(), got_sums.end(), wanted_sums.begin()));
+    }
+  }
 }
 
 }  // namespace

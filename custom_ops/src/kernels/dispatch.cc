@@ -5,6 +5,7 @@
 #include "kernels/addition.h"
 #include "kernels/cpu.h"
 #include "kernels/depthwise.h"
+#include "kernels/elementwise.h"
 #include "kernels/gemm.h"
 #include "kernels/quantize.h"
 #include "kernels/unpack.h"
@@ -30,6 +31,10 @@ namespace nq {
 #define NQ_ADDITION_KERNEL(kernel) extern const AdditionKernel kernel;
 #include "kernels/addition_kernels.h"
 #undef NQ_ADDITION_KERNEL
+
+#define NQ_ELEMENTWISE_KERNEL(kernel) extern const ElementwiseKernel kernel;
+#include "kernels/elementwise_kernels.h"
+#undef NQ_ELEMENTWISE_KERNEL
 
 bool always() { return true; }
 
@@ -83,6 +88,12 @@ constexpr const AdditionKernel* kAdditionKernels[] = {
 #define NQ_ADDITION_KERNEL(kernel) &kernel,
 #include "kernels/addition_kernels.h"
 #undef NQ_ADDITION_KERNEL
+};
+
+constexpr const ElementwiseKernel* kElementwiseKernels[] = {
+#define NQ_ELEMENTWISE_KERNEL(kernel) &kernel,
+#include "kernels/elementwise_kernels.h"
+#undef NQ_ELEMENTWISE_KERNEL
 };
 
 const Isa* find_isa(const char* name) {
@@ -152,5 +163,13 @@ Status select_gemm_kernel(const GemmKernel** kernel) { return select_gemm_kernel
 Status select_depthwise_kernel(const DepthwiseKernel** kernel) { return select_depthwise_kernel(wanted_isa(), kernel); }
 Status select_quantize_kernel(const QuantizeKernel** kernel) { return select_quantize_kernel(wanted_isa(), kernel); }
 Status select_addition_kernel(const AdditionKernel** kernel) { return select_addition_kernel(wanted_isa(), kernel); }
+
+KernelList<ElementwiseKernel> elementwise_kernels() { return {kElementwiseKernels, std::size(kElementwiseKernels)}; }
+
+const ElementwiseKernel& elementwise_kernel() {
+  const ElementwiseKernel* kernel = kElementwiseKernels[0];
+  static_cast<void>(select(kElementwiseKernels, wanted_isa(), &kernel));
+  return *kernel;
+}
 
 }  // namespace nq

@@ -2,16 +2,14 @@
 
 namespace nq {
 
-void quantize(const float* in, int64_t count, Quantization quantization, int8_t* out) {
+void quantize(const ElementwiseKernel& kernel, const float* in, int64_t count, Quantization quantization, int8_t* out) {
   const float inverse = 1.0f / quantization.scale;  // a product and a quotient can round to different codes
-  const int32_t zero = quantization.zero_point;
-  for (int64_t i = 0; i < count; ++i) out[i] = clamp_to_int8(round_to_int16(in[i] * inverse) + zero);
+  kernel.quantize(in, static_cast<size_t>(count), inverse, quantization.zero_point, out);
 }
 
-void dequantize(const int8_t* in, int64_t count, Quantization quantization, float* out) {
-  const float scale = quantization.scale;
-  const int32_t zero = quantization.zero_point;
-  for (int64_t i = 0; i < count; ++i) out[i] = static_cast<float>(in[i] - zero) * scale;
+void dequantize(const ElementwiseKernel& kernel, const int8_t* in, int64_t count, Quantization quantization,
+                float* out) {
+  kernel.dequantize(in, static_cast<size_t>(count), quantization.scale, quantization.zero_point, out);
 }
 
 }  // namespace nq

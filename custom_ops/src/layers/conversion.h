@@ -3,11 +3,13 @@
 
 #include <cstdint>
 
+#include "kernels/elementwise.h"
 #include "layers/quantization.h"
 
 namespace nq {
 
-void quantize(const float* in, int64_t count, Quantization quantization, int8_t* out);
-void dequantize(const int8_t* in, int64_t count, Quantization quantization, float* out);
+void quantize(const ElementwiseKernel& kernel, const float* in, int64_t count, Quantization quantization, int8_t* out);
+void dequantize(const ElementwiseKernel& kernel, const int8_t* in, int64_t count, Quantization quantization,
+                float* out);
 
 }  // namespace nq

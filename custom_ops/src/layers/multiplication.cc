@@ -1,5 +1,7 @@
 #include "layers/multiplication.h"
 
+#include <utility>
+
 namespace nq {
 namespace {
 
@@ -8,21 +10,22 @@ constexpr float kMinScale = 1.0f / 65536, kMaxScale = 256.0f;
 }  // namespace
 
 bool Multiplication::set(Quantization a, Quantization b, Quantization output, ActivationRange range) {
-  scale_ = a.scale * b.scale / output.scale;  // in XNNPACK's order
-  zero_a_ = a.zero_point;
-  zero_b_ = b.zero_point;
-  zero_point_ = output.zero_point;
-  range_ = range;
-  return scale_ >= kMinScale && scale_ < kMaxScale;
+  const float scale = a.scale * b.scale / output.scale;  // in XNNPACK's order
+  terms_ = {scale, a.zero_point, b.zero_point, output.zero_point, range.low, range.high};
+  return scale >= kMinScale && scale < kMaxScale;
 }
 
 void Multiplication::run(const BinaryRun& run) const {
-  const float scale = scale_;
-  const int32_t zero_a = zero_a_, zero_b = zero_b_, zero = zero_point_, low = range_.low, high = range_.high;
-  combine(run, [=](int8_t a, int8_t b) {
-    const int32_t product = (a - zero_a) * (b - zero_b);
-    return clamp_to_int8(round_to_int16(static_cast<float>(product) * scale) + zero, low, high);
-  });
+  const auto count = static_cast<size_t>(run.count);
+  if (run.a_step == 0) {
+    MultiplicationTerms swapped = terms_;
+    std::swap(swapped.zero_a, swapped.zero_b);
+    kernel_.multiply_by(swapped, run.b, *run.a, count, run.out);
+  } else if (run.b_step == 0) {
+    kernel_.multiply_by(terms_, run.a, *run.b, count, run.out);
+  } else {
+    kernel_.multiply(terms_, run.a, run.b, count, run.out);
+  }
 }
 
 }  // namespace nq

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "kernels/elementwise.h"
 #include "layers/binary_run.h"
 #include "layers/quantization.h"
 
@@ -17,9 +18,8 @@ class Multiplication {
   void run(const BinaryRun& run) const;
 
  private:
-  float scale_ = 0;
-  int32_t zero_a_ = 0, zero_b_ = 0, zero_point_ = 0;
-  ActivationRange range_;
+  const ElementwiseKernel& kernel_ = elementwise_kernel();
+  MultiplicationTerms terms_ = {};
 };
 
 }  // namespace nq

@@ -3,17 +3,20 @@
 
 #include <cstdint>
 
+#include "kernels/elementwise.h"
 #include "layers/geometry.h"
 #include "layers/quantization.h"
 
 namespace nq {
 
 // One pixel of the output, all channels of it.
-void max_pool_pixel(const Geometry& g, ActivationRange range, const int8_t* in, int64_t pixel, int8_t* out);
+void max_pool_pixel(const ElementwiseKernel& kernel, const Geometry& g, ActivationRange range, const int8_t* in,
+                    int64_t pixel, int8_t* out);
 
 // As TFLite's kernel has it, which XNNPACK leaves int8 to: the sum of the window's pixels within the image over their
 // number, halves away from zero.
-void average_pool_pixel(const Geometry& g, ActivationRange range, const int8_t* in, int64_t pixel, int8_t* out);
+void average_pool_pixel(const ElementwiseKernel& kernel, const Geometry& g, ActivationRange range, const int8_t* in,
+                        int64_t pixel, int8_t* out);
 
 // MEAN over an image's pixels with XNNPACK's arithmetic: an exact sum, scaled in float.
 class ImageMean {
@@ -26,6 +29,7 @@ class ImageMean {
  private:
   void finish(const int32_t* sums, int64_t count, int8_t* out) const;
 
+  const ElementwiseKernel& kernel_ = elementwise_kernel();
   int64_t pixels_ = 0;
   float scale_ = 0, offset_ = 0;
 };

@@ -57,8 +57,7 @@ int16_t reluish(int16_t x, FixedPoint scale) {
 }  // namespace
 
 void Table::run(const int8_t* in, int64_t count, int8_t* out) const {
-  const int8_t* middle = results_.data() + 128;
-  for (int64_t i = 0; i < count; ++i) out[i] = middle[in[i]];
+  kernel_->look_up(results_.data(), in, static_cast<size_t>(count), out);
 }
 
 Table logistic_table(Quantization input, Quantization output) {

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 
+#include "kernels/elementwise.h"
 #include "layers/quantization.h"
 
 namespace nq {
@@ -12,10 +13,12 @@ namespace nq {
 class Table {
  public:
   int8_t& operator[](int32_t code) { return results_[static_cast<size_t>(code + 128)]; }
+  int8_t operator[](int32_t code) const { return results_[static_cast<size_t>(code + 128)]; }
   void run(const int8_t* in, int64_t count, int8_t* out) const;
 
  private:
-  std::array<int8_t, 256> results_;
+  const ElementwiseKernel* kernel_ = &elementwise_kernel();
+  std::array<int8_t, 256> results_ = {};
 };
 
 // XNNPACK's: in float.

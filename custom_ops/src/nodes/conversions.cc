@@ -9,12 +9,14 @@ namespace {
 
 struct Quantize {
   Quantization quantization;
-  void run(const float* in, int64_t count, int8_t* out) const { quantize(in, count, quantization, out); }
+  const ElementwiseKernel& kernel = elementwise_kernel();
+  void run(const float* in, int64_t count, int8_t* out) const { quantize(kernel, in, count, quantization, out); }
 };
 
 struct Dequantize {
   Quantization quantization;
-  void run(const int8_t* in, int64_t count, float* out) const { dequantize(in, count, quantization, out); }
+  const ElementwiseKernel& kernel = elementwise_kernel();
+  void run(const int8_t* in, int64_t count, float* out) const { dequantize(kernel, in, count, quantization, out); }
 };
 
 bool is_float(const TfLiteTensor* tensor) {

@@ -14,7 +14,8 @@ struct ReducerParams {
   bool keep_dims;
 };
 
-using PoolPixel = void(const Geometry& g, ActivationRange range, const int8_t* in, int64_t pixel, int8_t* out);
+using PoolPixel = void(const ElementwiseKernel& kernel, const Geometry& g, ActivationRange range, const int8_t* in,
+                       int64_t pixel, int8_t* out);
 
 class PoolOperator : public Operator {
  public:
@@ -52,7 +53,7 @@ class PoolOperator : public Operator {
     const int64_t cost = int64_t{geometry_.out_c} * window_.kernel_h * window_.kernel_w;
     share(threads, geometry_.pixels(), cost, [&](Range pixels) {
       for (int64_t pixel = pixels.begin; pixel < pixels.end; ++pixel) {
-        pool_(geometry_, range_, in, pixel, out + pixel * geometry_.out_c);
+        pool_(kernel_, geometry_, range_, in, pixel, out + pixel * geometry_.out_c);
       }
     });
   }
@@ -62,6 +63,7 @@ class PoolOperator : public Operator {
   Window window_;
   ActivationRange range_;
   PoolPixel* pool_;
+  const ElementwiseKernel& kernel_ = elementwise_kernel();
   Geometry geometry_;
 };
 

@@ -1,0 +1,39 @@
+// Loops over elements that stand between layers. All kernels but the lookup are one source, compiled for each ISA
+// (elementwise_loops.h); the same bytes from every one of them.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/kernel_list.h"
+
+namespace nq {
+
+// clamp(round_half_even((a - zero_a) * (b - zero_b) * scale) + zero_point, low, high), the product of the codes exact.
+struct MultiplicationTerms {
+  float scale;
+  int32_t zero_a, zero_b, zero_point;
+  int8_t low, high;
+};
+
+struct ElementwiseKernel {
+  const char* isa;
+  bool (*supported)();  // by the CPU that runs this
+
+  void (*multiply)(const MultiplicationTerms& terms, const int8_t* a, const int8_t* b, size_t count, int8_t* out);
+  void (*multiply_by)(const MultiplicationTerms& terms, const int8_t* a, int8_t b, size_t count, int8_t* out);
+  // clamp(round_half_even(in * inverse_scale) + zero_point, -128, 127); what is not a number counts as large.
+  void (*quantize)(const float* in, size_t count, float inverse_scale, int32_t zero_point, int8_t* out);
+  void (*dequantize)(const int8_t* in, size_t count, float scale, int32_t zero_point, float* out);
+  // table[code + 128]
+  void (*look_up)(const int8_t* table, const int8_t* in, size_t count, int8_t* out);
+  void (*raise)(const int8_t* in, size_t count, int8_t* out);     // out = max(out, in)
+  void (*add_to)(const int8_t* in, size_t count, int32_t* sums);  // sums += in
+};
+
+KernelList<ElementwiseKernel> elementwise_kernels();
+
+// The one that the environment variable NQ_ISA asks for; the slowest if it names none, which claims refuse.
+const ElementwiseKernel& elementwise_kernel();
+
+}  // namespace nq
