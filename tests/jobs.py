@@ -234,9 +234,9 @@ def tensor_after_weight(runtime: str, path: Path, x: np.ndarray, shape: tuple[in
     return np.array(interpreter.get_tensor(int(operator["outputs"][0]))).astype(np.float32)
 
 
-def run_signatures(runtime: str, path: Path, x: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
+def run_signatures(runtime: str, path: Path, x: np.ndarray, *, fuse: bool) -> dict[str, dict[str, np.ndarray]]:
     """Every signature's output "y" at part-bit and at full-bit."""
-    interpreter = nq.Interpreter(path, runtime=runtime)
+    interpreter = nq.Interpreter(path, runtime=runtime, fuse=fuse)
     runners = {name: interpreter.get_signature_runner(name) for name in interpreter.get_signature_list()}
     found: dict[str, dict[str, np.ndarray]] = {}
     for precision in ("full", "part"):
@@ -246,7 +246,14 @@ def run_signatures(runtime: str, path: Path, x: np.ndarray) -> dict[str, dict[st
 
 
 def all_outputs(
-    runtime: str, path: Path, inputs: np.ndarray, *, precision: Any = None, threads: int = 1, isa: str = ""
+    runtime: str,
+    path: Path,
+    inputs: np.ndarray,
+    *,
+    precision: Any = None,
+    threads: int = 1,
+    isa: str = "",
+    fuse: bool = True,
 ) -> list[np.ndarray]:
     """Every output of a stock model (no precision) or of a nested one, XNNPACK on; [] if the machine lacks the ISA."""
     with mock.patch.dict(os.environ, {"NQ_ISA": isa}):
@@ -255,7 +262,7 @@ def all_outputs(
         if precision is None:
             interpreter = load_runtime(runtime).interpreter(str(path), num_threads=threads)
         else:
-            interpreter = nq.Interpreter(path, runtime=runtime, precision=precision, num_threads=threads, fuse=True)
+            interpreter = nq.Interpreter(path, runtime=runtime, precision=precision, num_threads=threads, fuse=fuse)
     source = interpreter.get_input_details()[0]
     interpreter.resize_tensor_input(source["index"], inputs.shape)
     interpreter.allocate_tensors()

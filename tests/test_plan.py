@@ -101,8 +101,11 @@ def test_signatures_that_share_weights_share_their_levels(worker: Any, tmp_path:
     x = np.random.default_rng(3).normal(size=(2, 96)).astype(np.float32)
     [delegation] = worker(jobs.delegation, tmp_path / "nested.tflite", batches=(2,))
     assert [each.weight for each in delegation.nested] == [weight.name for weight in nested.weights]
-    got = worker(jobs.run_signatures, tmp_path / "nested.tflite", x)
+    got = worker(jobs.run_signatures, tmp_path / "nested.tflite", x, fuse=False)  # exact: no dynamic range
+    fused = worker(jobs.run_signatures, tmp_path / "nested.tflite", x, fuse=True)
     for level, precision in enumerate(("part", "full")):
         weight = nested.weights[0].values(level)
         np.testing.assert_allclose(got[precision]["plain"], x @ weight.T, rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(got[precision]["squared"], np.square(x @ weight.T), rtol=1e-3, atol=1e-3)
+        np.testing.assert_array_equal(fused[precision]["squared"], np.square(fused[precision]["plain"]))
+        np.testing.assert_allclose(fused[precision]["plain"], x @ weight.T, atol=0.3)

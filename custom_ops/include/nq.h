@@ -11,7 +11,8 @@
  *
  * Delegate options (all optional): "session" as above; "precision" = "full" (default), "part" or a number of bits;
  * "fuse" = "1" to compute on packed weights wherever there is a kernel, "0" to unpack them all for the runtime's
- * kernels, "auto" (default) for 1 where the CPU has a vector instruction set that the kernels use.
+ * kernels, "auto" (default) for 1 where the CPU has a vector instruction set that the kernels use. Layers of floats run
+ * at dynamic range where they are fused: activations are quantized to int8 at run time.
  * Every function is thread-safe. A failed call changes nothing; nq_last_error() then says what was expected, what was
  * found and what to do, for the calling thread. */
 #ifndef NQ_H_

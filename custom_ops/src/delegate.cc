@@ -132,8 +132,10 @@ Status create_delegate(const char* const* keys, const char* const* values, size_
   if (Status status = select_unpack_kernel(&environment.unpack); !status.ok()) return status;
   if (Status status = select_gemm_kernel(&environment.gemm); !status.ok()) return status;
   if (Status status = select_depthwise_kernel(&environment.depthwise); !status.ok()) return status;
+  if (Status status = select_quantize_kernel(&environment.quantize); !status.ok()) return status;
   created->unfused = why_unfused(options.fuse, *environment.gemm);
   environment.threads = std::make_shared<ThreadPool>();
+  environment.arena = std::make_shared<Workspace>();
   if (!options.session) options.session = std::make_shared<Session>();
   if (Status status = options.session->attach(options.precision); !status.ok()) return status;
   environment.session = std::move(options.session);

@@ -123,6 +123,8 @@ TEST(weights_that_are_unpacked_have_a_reason) {
            conv_after([](Graph* graph, int) { graph->conv_params.activation = 4; }));
   CHECK_EQ(std::string("float activations; full-int8 is supported"),
            conv_after([](Graph* graph, int) { graph->runtime.tensor(graph->image).type = kTfLiteFloat32; }));
+  CHECK_EQ(std::string("a float32 weight whose input or output is not float32"),
+           conv_after([](Graph* graph, int filter) { graph->runtime.tensor(filter).type = kTfLiteFloat32; }));
   CHECK_EQ(std::string("activations that are not int8 with one scale"),
            conv_after([](Graph* graph, int) { graph->runtime.set_quantization(graph->image, 0, 0); }));
   CHECK_EQ(std::string("read by none of CONV_2D, DEPTHWISE_CONV_2D and FULLY_CONNECTED"),

@@ -8,7 +8,8 @@
 #include "layers/addition.h"
 #include "layers/convolution.h"
 #include "layers/depthwise_convolution.h"
-#include "naive_format.h"
+#include "layers/quantized_layer.h"
+#include "naive_layer.h"
 
 namespace {
 
@@ -81,13 +82,14 @@ template <typename Layer, typename Kernel>
 void check_layer(const Geometry& g, const Kernel& kernel, bool depthwise, std::mt19937* random) {
   const TestLayer test(g, depthwise, random);
   nq::QuantizedLayer quantized(test.weight, test.quantization, test.bias.data());
-  Layer layer(kernel, &quantized);
+  Layer layer(kernel, test.weight.block);
   layer.reshape(g);
   nq::ThreadPool pool;
   for (const int threads : {1, 2, 3}) {
     pool.resize(threads);
     std::vector<int8_t> output(static_cast<size_t>(g.pixels()) * g.out_c);
-    layer.run(1, test.input.data(), output.data(), &pool);
+    layer.run(quantized.task(1, kernel.sum_offset, test.input.data(), g.pixels()), quantized.requantization(),
+              output.data(), &pool);
     size_t at = 0;
     for (int batch = 0; batch < g.batches; ++batch) {
       for (int pixel = 0; pixel < g.out_h * g.out_w; ++pixel) {
@@ -99,26 +101,12 @@ void check_layer(const Geometry& g, const Kernel& kernel, bool depthwise, std::m
   }
 }
 
-Geometry make_geometry(std::mt19937* random, bool depthwise) {
-  const auto pick = [random](int from, int to) { return from + static_cast<int>((*random)() % (to - from + 1)); };
-  Geometry g;
-  do {
-    g.window = {pick(1, 4), pick(1, 4), pick(1, 3), pick(1, 3), pick(1, 2), pick(1, 2), pick(0, 1) == 1};
-    g.batches = pick(1, 2);
-    g.in_h = pick(1, 9);
-    g.in_w = pick(1, 9);
-    g.in_c = depthwise ? pick(1, 70) : pick(1, 10) * (pick(0, 1) == 1 ? 4 : 1);
-    g.out_c = depthwise ? g.in_c : pick(1, 40);
-    nq::place_window(&g);
-  } while (g.out_h < 1 || g.out_w < 1);
-  return g;
-}
-
 TEST(convolutions_of_every_geometry) {
   std::mt19937 random(5);
   for (const nq::GemmKernel* kernel : nq::gemm_kernels()) {
     if (!kernel->supported()) continue;
-    for (int i = 0; i < 60; ++i) check_layer<nq::Convolution>(make_geometry(&random, false), *kernel, false, &random);
+    for (int i = 0; i < 60; ++i)
+      check_layer<nq::Convolution>(nq_test::any_geometry(&random, false), *kernel, false, &random);
   }
 }
 
@@ -127,7 +115,7 @@ TEST(depthwise_convolutions_of_every_geometry) {
   for (const nq::DepthwiseKernel* kernel : nq::depthwise_kernels()) {
     if (!kernel->supported()) continue;
     for (int i = 0; i < 60; ++i) {
-      check_layer<nq::DepthwiseConvolution>(make_geometry(&random, true), *kernel, true, &random);
+      check_layer<nq::DepthwiseConvolution>(nq_test::any_geometry(&random, true), *kernel, true, &random);
     }
   }
 }

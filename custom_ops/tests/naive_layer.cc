@@ -79,6 +79,21 @@ int8_t NaiveLayer::requantized(int64_t sum, uint32_t c) const {
   return static_cast<int8_t>(std::min<double>(std::max<double>(rounded + zero_point, low), high));
 }
 
+nq::Geometry any_geometry(std::mt19937* random, bool depthwise) {
+  const auto pick = [random](int from, int to) { return from + static_cast<int>((*random)() % (to - from + 1)); };
+  nq::Geometry g;
+  do {
+    g.window = {pick(1, 4), pick(1, 4), pick(1, 3), pick(1, 3), pick(1, 2), pick(1, 2), pick(0, 1) == 1};
+    g.batches = pick(1, 2);
+    g.in_h = pick(1, 9);
+    g.in_w = pick(1, 9);
+    g.in_c = depthwise ? pick(1, 70) : pick(1, 10) * (pick(0, 1) == 1 ? 4 : 1);
+    g.out_c = depthwise ? g.in_c : pick(1, 40);
+    nq::place_window(&g);
+  } while (g.out_h < 1 || g.out_w < 1);
+  return g;
+}
+
 NaiveDequantization::NaiveDequantization(const NaiveLayer& layer, size_t num_rows, std::mt19937* random)
     : row_scale(num_rows),
       zero_point(num_rows),

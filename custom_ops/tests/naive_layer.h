@@ -8,6 +8,7 @@
 #include "guarded.h"
 #include "kernels/packed_weight.h"
 #include "kernels/requantization.h"
+#include "layers/geometry.h"
 #include "naive_format.h"
 
 namespace nq_test {
@@ -48,6 +49,9 @@ struct NaiveLayer {
   int32_t input_zero_point = -5, zero_point = 3;
   int8_t low = -128, high = 127;
 };
+
+// A small one, with every kind of window.
+nq::Geometry any_geometry(std::mt19937* random, bool depthwise);
 
 // Rows that were each quantized in its own way, and the floats that they give.
 struct NaiveDequantization {

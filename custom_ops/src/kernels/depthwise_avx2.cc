@@ -105,8 +105,8 @@ void multiply_float(const DepthwiseTile& tile, const Dequantization& dequantizat
     for (uint32_t c = 0; c < tile.num_channels; c += kChannels) {
       const uint32_t count = tile.num_channels - c;
       const Pair sums = multiply_channels(tile, taps, offset, c, weights);
-      dequantize_lanes(sums.low, of_row, c, count, to + c);
-      if (count > 8) dequantize_lanes(sums.high, of_row, c + 8, count - 8, to + c + 8);
+      store_floats(make_dequantizer(of_row, c), sums.low, count, to + c);
+      if (count > 8) store_floats(make_dequantizer(of_row, c + 8), sums.high, count - 8, to + c + 8);
     }
   });
 }

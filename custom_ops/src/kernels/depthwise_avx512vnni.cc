@@ -48,11 +48,6 @@ void interleave_weights(const DepthwiseTile& tile, int8_t* weights) {
   }
 }
 
-struct Mixed {
-  alignas(64) int32_t bias[kDepthwiseChannels];
-  alignas(64) float multiplier[kDepthwiseChannels];
-};
-
 [[gnu::always_inline]] inline void add_group(__m512i a, __m512i b, __m512i c, __m512i d, const int8_t* weights,
                                              Four* sums) {
   const Four taps = interleave(a, b, c, d);
@@ -96,8 +91,8 @@ __mmask64 stored_channels(const DepthwiseTile& tile) {
   return ~uint64_t{0} >> (kDepthwiseChannels - tile.num_channels);
 }
 
-// What finishes the pixels of a tile.
-struct Store {
+// What finishes the pixels of a tile, to int8.
+struct StoreCodes {
   Requantizer requantizer;
   const float* multiplier;
   __mmask64 mask;
@@ -106,6 +101,65 @@ struct Store {
 
   [[gnu::always_inline]] void operator()(const Four& sums, size_t pixel) const {
     _mm512_mask_storeu_epi8(out + pixel * out_stride, mask, requantize_pixel(requantizer, sums, multiplier));
+  }
+};
+
+struct Floats {
+  __m512 of[kVectors];
+};
+
+// Back from the mixed order: vector v has channels 16 v to 16 v + 15.
+inline Floats in_order(const Floats& mixed) {
+  const __m512 low01 = _mm512_shuffle_f32x4(mixed.of[0], mixed.of[1], 0x44);
+  const __m512 low23 = _mm512_shuffle_f32x4(mixed.of[2], mixed.of[3], 0x44);
+  const __m512 high01 = _mm512_shuffle_f32x4(mixed.of[0], mixed.of[1], 0xEE);
+  const __m512 high23 = _mm512_shuffle_f32x4(mixed.of[2], mixed.of[3], 0xEE);
+  return {{_mm512_shuffle_f32x4(low01, low23, 0x88), _mm512_shuffle_f32x4(low01, low23, 0xDD),
+           _mm512_shuffle_f32x4(high01, high23, 0x88), _mm512_shuffle_f32x4(high01, high23, 0xDD)}};
+}
+
+// What makes floats of sums, in the mixed order.
+struct MixedDequantization {
+  explicit MixedDequantization(const Dequantization& dequantization) : plain(dequantization) {
+    mix_channels(plain.weight_sum, weight_sum);
+    mix_channels(plain.scale, scale);
+    mix_channels(plain.bias, bias);
+    set_row(0);
+  }
+
+  void set_row(size_t row) {
+    Dequantization of_row = plain.from_row(row);
+    of_row.weight_sum = weight_sum;
+    of_row.scale = scale;
+    of_row.bias = bias;
+    for (uint32_t v = 0; v < kVectors; ++v) vectors[v] = make_dequantizer(of_row, v * kLaneChannels);
+  }
+
+  const Dequantization& plain;
+  alignas(64) int32_t weight_sum[kDepthwiseChannels];
+  alignas(64) float scale[kDepthwiseChannels], bias[kDepthwiseChannels];
+  Dequantizer vectors[kVectors];
+};
+
+// The same to floats.
+struct StoreFloats {
+  MixedDequantization* dequantization;
+  __mmask64 mask;
+  float* out;
+  size_t out_stride;
+
+  [[gnu::always_inline]] void operator()(const Four& sums, size_t pixel) const {
+    if (pixel > 0 && dequantization->plain.row_step > 0) dequantization->set_row(pixel);
+    Floats floats;
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) floats.of[v] = dequantize_sums(dequantization->vectors[v], sums.of[v]);
+    const Floats ordered = in_order(floats);
+    float* to = out + pixel * out_stride;
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) {
+      const auto lanes = static_cast<__mmask16>(mask >> (v * kLaneChannels));
+      _mm512_mask_storeu_ps(to + v * kLaneChannels, lanes, ordered.of[v]);
+    }
   }
 };
 
@@ -124,7 +178,7 @@ struct Columns {
 }
 
 // A run of 3 x 3 windows: a column of the input is interleaved once for all windows that it is in.
-template <int kStride>
+template <int kStride, typename Store>
 [[gnu::always_inline]] inline void multiply_run(const DepthwiseTile& tile, const TapRun& run, size_t first_pixel,
                                                 const Columns& weights, const Four& bias, const Store& store) {
   const __m512i sign = _mm512_set1_epi8(static_cast<char>(0x80));
@@ -169,7 +223,7 @@ struct AnyWindow {
   }
 };
 
-template <int kStride>
+template <int kStride, typename Store>
 void multiply_windows(const AnyWindow& any, const Store& store) {
   const DepthwiseTile& tile = any.tile;
   Columns weights;
@@ -199,14 +253,13 @@ int window_stride(const DepthwiseTile& tile) {
   return pixels.step == pixels.column_step ? 1 : pixels.step == 2 * pixels.column_step ? 2 : 0;
 }
 
-void multiply(const DepthwiseTile& tile, const Requantization& requantization, int8_t* out, size_t out_stride) {
-  Mixed mixed;
-  mix_channels(tile.bias, mixed.bias);
-  mix_channels(requantization.multiplier, mixed.multiplier);
-  const Store store = {make_requantizer(requantization), mixed.multiplier, stored_channels(tile), out, out_stride};
+template <typename Store>
+void multiply_tile(const DepthwiseTile& tile, const Store& store) {
+  alignas(64) int32_t bias[kDepthwiseChannels];
+  mix_channels(tile.bias, bias);
   auto* weights = reinterpret_cast<int8_t*>(tile.scratch);
   interleave_weights(tile, weights);
-  const AnyWindow any = {tile, mixed.bias, weights};
+  const AnyWindow any = {tile, bias, weights};
   const int stride = window_stride(tile);
   if (stride == 1) return multiply_windows<1>(any, store);
   if (stride == 2) return multiply_windows<2>(any, store);
@@ -214,31 +267,16 @@ void multiply(const DepthwiseTile& tile, const Requantization& requantization, i
                  [&](const int8_t* const* taps, size_t offset, size_t pixel) { store(any(taps, offset), pixel); });
 }
 
-// Back from the mixed order: `lane`'s 16 channels.
-inline __m512i lane_channels(const Four& sums, int lane) {
-  alignas(64) int32_t channels[kLaneChannels];
-  const __m128i* vectors = reinterpret_cast<const __m128i*>(sums.of);
-  for (int v = 0; v < kVectors; ++v) {
-    _mm_store_si128(reinterpret_cast<__m128i*>(channels) + v, _mm_loadu_si128(vectors + v * kVectors + lane));
-  }
-  return _mm512_load_si512(channels);
+void multiply(const DepthwiseTile& tile, const Requantization& requantization, int8_t* out, size_t out_stride) {
+  alignas(64) float multiplier[kDepthwiseChannels];
+  mix_channels(requantization.multiplier, multiplier);
+  const Requantizer requantizer = make_requantizer(requantization);
+  multiply_tile(tile, StoreCodes{requantizer, multiplier, stored_channels(tile), out, out_stride});
 }
 
 void multiply_float(const DepthwiseTile& tile, const Dequantization& dequantization, float* out, size_t out_stride) {
-  Mixed mixed;
-  mix_channels(tile.bias, mixed.bias);
-  auto* weights = reinterpret_cast<int8_t*>(tile.scratch);
-  interleave_weights(tile, weights);
-  const __mmask64 mask = stored_channels(tile);
-  const AnyWindow any = {tile, mixed.bias, weights};
-  for_each_pixel(tile, [&](const int8_t* const* taps, size_t offset, size_t pixel) {
-    const Four sums = any(taps, offset);
-    const Dequantization of_row = dequantization.from_row(pixel);
-    for (uint32_t c = 0; c < tile.num_channels; c += kLaneChannels) {
-      dequantize_lanes(lane_channels(sums, static_cast<int>(c / kLaneChannels)), of_row, c,
-                       static_cast<__mmask16>(mask >> c), out + pixel * out_stride + c);
-    }
-  });
+  MixedDequantization mixed(dequantization);
+  multiply_tile(tile, StoreFloats{&mixed, stored_channels(tile), out, out_stride});
 }
 
 }  // namespace

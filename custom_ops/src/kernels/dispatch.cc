@@ -7,6 +7,7 @@
 #include "kernels/depthwise.h"
 #include "kernels/elementwise.h"
 #include "kernels/gemm.h"
+#include "kernels/quantize.h"
 #include "kernels/unpack.h"
 
 namespace nq {
@@ -24,6 +25,9 @@ namespace nq {
 #include "kernels/depthwise_kernels.h"
 #undef NQ_DEPTHWISE_KERNEL
 
+#define NQ_QUANTIZE_KERNEL(kernel) extern const QuantizeKernel kernel;
+#include "kernels/quantize_kernels.h"
+#undef NQ_QUANTIZE_KERNEL
 #define NQ_ADDITION_KERNEL(kernel) extern const AdditionKernel kernel;
 #include "kernels/addition_kernels.h"
 #undef NQ_ADDITION_KERNEL
@@ -72,6 +76,12 @@ constexpr const DepthwiseKernel* kDepthwiseKernels[] = {
 #define NQ_DEPTHWISE_KERNEL(kernel) &kernel,
 #include "kernels/depthwise_kernels.h"
 #undef NQ_DEPTHWISE_KERNEL
+};
+
+constexpr const QuantizeKernel* kQuantizeKernels[] = {
+#define NQ_QUANTIZE_KERNEL(kernel) &kernel,
+#include "kernels/quantize_kernels.h"
+#undef NQ_QUANTIZE_KERNEL
 };
 
 constexpr const AdditionKernel* kAdditionKernels[] = {
@@ -131,6 +141,7 @@ const char* wanted_isa() { return std::getenv("NQ_ISA"); }
 UnpackKernels unpack_kernels() { return {kUnpackKernels, std::size(kUnpackKernels)}; }
 KernelList<GemmKernel> gemm_kernels() { return {kGemmKernels, std::size(kGemmKernels)}; }
 KernelList<DepthwiseKernel> depthwise_kernels() { return {kDepthwiseKernels, std::size(kDepthwiseKernels)}; }
+KernelList<QuantizeKernel> quantize_kernels() { return {kQuantizeKernels, std::size(kQuantizeKernels)}; }
 KernelList<AdditionKernel> addition_kernels() { return {kAdditionKernels, std::size(kAdditionKernels)}; }
 
 Status select_unpack_kernel(const char* isa, const UnpackKernel** kernel) {
@@ -140,6 +151,9 @@ Status select_gemm_kernel(const char* isa, const GemmKernel** kernel) { return s
 Status select_depthwise_kernel(const char* isa, const DepthwiseKernel** kernel) {
   return select(kDepthwiseKernels, isa, kernel);
 }
+Status select_quantize_kernel(const char* isa, const QuantizeKernel** kernel) {
+  return select(kQuantizeKernels, isa, kernel);
+}
 Status select_addition_kernel(const char* isa, const AdditionKernel** kernel) {
   return select(kAdditionKernels, isa, kernel);
 }
@@ -147,6 +161,7 @@ Status select_addition_kernel(const char* isa, const AdditionKernel** kernel) {
 Status select_unpack_kernel(const UnpackKernel** kernel) { return select_unpack_kernel(wanted_isa(), kernel); }
 Status select_gemm_kernel(const GemmKernel** kernel) { return select_gemm_kernel(wanted_isa(), kernel); }
 Status select_depthwise_kernel(const DepthwiseKernel** kernel) { return select_depthwise_kernel(wanted_isa(), kernel); }
+Status select_quantize_kernel(const QuantizeKernel** kernel) { return select_quantize_kernel(wanted_isa(), kernel); }
 Status select_addition_kernel(const AdditionKernel** kernel) { return select_addition_kernel(wanted_isa(), kernel); }
 
 KernelList<ElementwiseKernel> elementwise_kernels() { return {kElementwiseKernels, std::size(kElementwiseKernels)}; }

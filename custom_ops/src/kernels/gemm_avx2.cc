@@ -137,10 +137,13 @@ void requantize(const int32_t* sums, const Requantization& requantization, int8_
 
 void dequantize(const int32_t* sums, int num_rows, const Dequantization& dequantization, float* out, size_t out_stride,
                 uint32_t num_channels) {
-  for (int r = 0; r < num_rows; ++r) {
-    const Dequantization of_row = dequantization.from_row(static_cast<size_t>(r));
-    for (uint32_t c = 0; c < num_channels; c += kChannels) {
-      dequantize_lanes(load_sums(sums + r * kTileChannels + c), of_row, c, num_channels - c, out + r * out_stride + c);
+  for (uint32_t c = 0; c < num_channels; c += kChannels) {
+    Dequantizer dequantizer = make_dequantizer(dequantization, c);
+    for (int r = 0; r < num_rows; ++r) {
+      if (r > 0 && dequantization.row_step > 0) {
+        dequantizer = make_dequantizer(dequantization.from_row(static_cast<size_t>(r)), c);
+      }
+      store_floats(dequantizer, load_sums(sums + r * kTileChannels + c), num_channels - c, out + r * out_stride + c);
     }
   }
 }

@@ -64,11 +64,15 @@ inline void requantize_row(const int32_t* sums, const Requantization& requantiza
 
 inline void dequantize_rows(const int32_t* sums, int num_rows, const Dequantization& dequantization, float* out,
                             size_t out_stride, uint32_t num_channels) {
-  for (int r = 0; r < num_rows; ++r) {
-    const Dequantization of_row = dequantization.from_row(static_cast<size_t>(r));
-    for (uint32_t c = 0; c < num_channels; c += kMatrixChannels) {
-      dequantize_lanes(_mm512_loadu_si512(sums + r * kTileChannels + c), of_row, c,
-                       static_cast<__mmask16>(first_lanes(num_channels - c)), out + r * out_stride + c);
+  for (uint32_t c = 0; c < num_channels; c += kMatrixChannels) {
+    const auto mask = static_cast<__mmask16>(first_lanes(num_channels - c));
+    Dequantizer dequantizer = make_dequantizer(dequantization, c);
+    for (int r = 0; r < num_rows; ++r) {
+      if (r > 0 && dequantization.row_step > 0) {
+        dequantizer = make_dequantizer(dequantization.from_row(static_cast<size_t>(r)), c);
+      }
+      const __m512i of_row = _mm512_loadu_si512(sums + r * kTileChannels + c);
+      _mm512_mask_storeu_ps(out + r * out_stride + c, mask, dequantize_sums(dequantizer, of_row));
     }
   }
 }

@@ -26,12 +26,13 @@ struct Dequantization {
   const float* scale;
   const float* bias;
   float low, high;
+  size_t row_step = 1;  // of row_scale and zero_point; 0 where all rows have the same
 
   Dequantization from_channel(uint32_t channel) const {
-    return {row_scale, zero_point, weight_sum + channel, scale + channel, bias + channel, low, high};
+    return {row_scale, zero_point, weight_sum + channel, scale + channel, bias + channel, low, high, row_step};
   }
   Dequantization from_row(size_t row) const {
-    return {row_scale + row, zero_point + row, weight_sum, scale, bias, low, high};
+    return {row_scale + row * row_step, zero_point + row * row_step, weight_sum, scale, bias, low, high, row_step};
   }
 };
 

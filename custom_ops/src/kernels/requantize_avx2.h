@@ -43,19 +43,26 @@ inline void store_channels(const Requantizer& requantizer, __m256i sums, const f
   }
 }
 
-// 8 sums of channels that follow each other, the first `count` stored.
-inline void dequantize_lanes(__m256i sums, const Dequantization& dequantization, uint32_t channel, uint32_t count,
-                             float* out) {
+// Of 8 channels in one row.
+struct Dequantizer {
+  __m256i offset;
+  __m256 scale, bias, low, high;
+};
+
+inline Dequantizer make_dequantizer(const Dequantization& dequantization, uint32_t channel) {
   const auto* weight_sum = reinterpret_cast<const __m256i*>(dequantization.weight_sum + channel);
-  const __m256i offset =
-      _mm256_mullo_epi32(_mm256_set1_epi32(*dequantization.zero_point), _mm256_loadu_si256(weight_sum));
-  const __m256 scale =
-      _mm256_mul_ps(_mm256_set1_ps(*dequantization.row_scale), _mm256_loadu_ps(dequantization.scale + channel));
-  const __m256 value = _mm256_add_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_sub_epi32(sums, offset)), scale),
-                                     _mm256_loadu_ps(dequantization.bias + channel));
-  // The second operand is the result of two zeros: a zero keeps its sign.
-  const __m256 raised = _mm256_max_ps(_mm256_set1_ps(dequantization.low), value);
-  const __m256 clamped = _mm256_min_ps(_mm256_set1_ps(dequantization.high), raised);
+  return {_mm256_mullo_epi32(_mm256_set1_epi32(*dequantization.zero_point), _mm256_loadu_si256(weight_sum)),
+          _mm256_mul_ps(_mm256_set1_ps(*dequantization.row_scale), _mm256_loadu_ps(dequantization.scale + channel)),
+          _mm256_loadu_ps(dequantization.bias + channel), _mm256_set1_ps(dequantization.low),
+          _mm256_set1_ps(dequantization.high)};
+}
+
+// Stores the first `count`.
+inline void store_floats(const Dequantizer& dequantizer, __m256i sums, uint32_t count, float* out) {
+  const __m256 centred = _mm256_cvtepi32_ps(_mm256_sub_epi32(sums, dequantizer.offset));
+  const __m256 value = _mm256_add_ps(_mm256_mul_ps(centred, dequantizer.scale), dequantizer.bias);
+  // The second operand is the result of two zeros and of a NaN: a zero keeps its sign, and a NaN stays.
+  const __m256 clamped = _mm256_min_ps(dequantizer.high, _mm256_max_ps(dequantizer.low, value));
   if (count >= 8) {
     _mm256_storeu_ps(out, clamped);
   } else {

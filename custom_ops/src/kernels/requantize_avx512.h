@@ -32,18 +32,25 @@ inline __m512i pack_codes(const Requantizer& requantizer, __m512i a, __m512i b, 
   return _mm512_max_epi8(_mm512_packs_epi16(ab, cd), requantizer.low);
 }
 
-// 16 sums of channels that follow each other, those of `mask` stored.
-inline void dequantize_lanes(__m512i sums, const Dequantization& dequantization, uint32_t channel, __mmask16 mask,
-                             float* out) {
+// Of 16 channels in one row.
+struct Dequantizer {
+  __m512i offset;
+  __m512 scale, bias, low, high;
+};
+
+inline Dequantizer make_dequantizer(const Dequantization& dequantization, uint32_t channel) {
   const __m512i weight_sum = _mm512_loadu_si512(dequantization.weight_sum + channel);
-  const __m512i offset = _mm512_mullo_epi32(_mm512_set1_epi32(*dequantization.zero_point), weight_sum);
-  const __m512 scale =
-      _mm512_mul_ps(_mm512_set1_ps(*dequantization.row_scale), _mm512_loadu_ps(dequantization.scale + channel));
-  const __m512 value = _mm512_add_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(sums, offset)), scale),
-                                     _mm512_loadu_ps(dequantization.bias + channel));
-  // The second operand is the result of two zeros: a zero keeps its sign.
-  const __m512 raised = _mm512_max_ps(_mm512_set1_ps(dequantization.low), value);
-  _mm512_mask_storeu_ps(out, mask, _mm512_min_ps(_mm512_set1_ps(dequantization.high), raised));
+  return {_mm512_mullo_epi32(_mm512_set1_epi32(*dequantization.zero_point), weight_sum),
+          _mm512_mul_ps(_mm512_set1_ps(*dequantization.row_scale), _mm512_loadu_ps(dequantization.scale + channel)),
+          _mm512_loadu_ps(dequantization.bias + channel), _mm512_set1_ps(dequantization.low),
+          _mm512_set1_ps(dequantization.high)};
+}
+
+inline __m512 dequantize_sums(const Dequantizer& dequantizer, __m512i sums) {
+  const __m512 centred = _mm512_cvtepi32_ps(_mm512_sub_epi32(sums, dequantizer.offset));
+  const __m512 value = _mm512_add_ps(_mm512_mul_ps(centred, dequantizer.scale), dequantizer.bias);
+  // The second operand is the result of two zeros and of a NaN: a zero keeps its sign, and a NaN stays.
+  return _mm512_min_ps(dequantizer.high, _mm512_max_ps(dequantizer.low, value));
 }
 
 }  // namespace

@@ -17,9 +17,10 @@ inline int8_t requantize_scalar(int32_t sum, const Requantization& requantizatio
 }
 
 inline float dequantize_scalar(int32_t sum, const Dequantization& dequantization, size_t row, uint32_t channel) {
-  const auto offset = static_cast<uint32_t>(dequantization.zero_point[row]);
+  const Dequantization of_row = dequantization.from_row(row);
+  const auto offset = static_cast<uint32_t>(*of_row.zero_point);
   const auto centred = static_cast<uint32_t>(sum) - offset * static_cast<uint32_t>(dequantization.weight_sum[channel]);
-  const float scale = dequantization.row_scale[row] * dequantization.scale[channel];
+  const float scale = *of_row.row_scale * dequantization.scale[channel];
   const float value = static_cast<float>(static_cast<int32_t>(centred)) * scale + dequantization.bias[channel];
   const float raised = value < dequantization.low ? dequantization.low : value;
   return raised > dequantization.high ? dequantization.high : raised;

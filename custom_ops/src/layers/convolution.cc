@@ -34,13 +34,11 @@ struct Convolution::Panel {
 void Convolution::reshape(const Geometry& geometry) {
   geometry_ = geometry;
   taps_.reshape(geometry);
-  padding_.assign(
-      static_cast<size_t>(std::max(geometry.window.kernel_w, geometry.in_w)) * static_cast<size_t>(geometry.in_c),
-      static_cast<int8_t>(layer_->input_zero_point()));
+  padding_.reshape(geometry);
   const auto num_taps = static_cast<int64_t>(taps_.size());
   in_place_ = kernel_.prepare == nullptr && geometry.in_c % kDepthPerBlock == 0 &&
               (num_taps == 1 || (kernel_.gathers && geometry.in_c >= kMinPieceDepth));
-  const uint64_t depth = align(uint64_t{layer_->block().depth}, kDepthPerBlock);
+  const uint64_t depth = align(uint64_t{block_.depth}, kDepthPerBlock);
   row_bytes_ = align(depth * kernel_.activation_bytes + kShort, kLineBytes);
   panel_rows_ = panel_rows();
 }
@@ -55,18 +53,21 @@ int64_t Convolution::panel_rows() const {
   return std::max<int64_t>(rows / kernel_.rows, 1) * kernel_.rows;
 }
 
-void Convolution::run(int level, const int8_t* input, int8_t* output, ThreadPool* pool) {
-  run_rows(layer_->packed(level), layer_->folded_bias(level, kernel_.sum_offset), input, layer_->requantization(),
-           output, pool);
+void Convolution::run(const LayerTask& task, const Requantization& requantization, int8_t* output, ThreadPool* pool) {
+  run_rows(task, requantization, output, pool);
+}
+
+void Convolution::run(const LayerTask& task, const Dequantization& dequantization, float* output, ThreadPool* pool) {
+  run_rows(task, dequantization, output, pool);
 }
 
 template <typename Finish, typename Out>
-void Convolution::run_rows(const PackedWeight& weight, const int32_t* bias, const int8_t* input, const Finish& finish,
-                           Out* output, ThreadPool* pool) const {
-  const size_t channels = weight.block.channels;
+void Convolution::run_rows(const LayerTask& task, const Finish& finish, Out* output, ThreadPool* pool) {
+  padding_.fill(task.zero_point);
+  const size_t channels = block_.channels;
   const auto num_pieces = static_cast<int64_t>(in_place_ ? taps_.size() : 1);
-  const Cut cut = cut_for(pool->size());
-  const Range all_pixels = {0, geometry_.pixels()}, all_blocks = {0, divide_up(weight.block.channels, kMatrixChannels)};
+  const Cut cut = cut_for(task.num_pixels, pool->size());
+  const Range all_pixels = {0, task.num_pixels}, all_blocks = {0, divide_up(block_.channels, kMatrixChannels)};
   pool->run(cut.parts, [&](int part, Workspace* workspace) {
     const Range pixels = cut.by_pixels ? split_range(all_pixels.end, part, cut.parts) : all_pixels;
     const Range blocks = cut.by_pixels ? all_blocks : split_range(all_blocks.end, part, cut.parts);
@@ -76,18 +77,18 @@ void Convolution::run_rows(const PackedWeight& weight, const int32_t* bias, cons
     const int64_t rows = divide_up(divide_up(count, panels), kernel_.rows) * kernel_.rows;  // all but the last alike
     const size_t pointer_bytes = align(static_cast<uint64_t>(rows * num_pieces) * sizeof(int8_t*), kLineBytes);
     const size_t copied_bytes = in_place_ ? 0 : row_bytes_ * static_cast<size_t>(std::min(rows, count));
-    uint8_t* memory = workspace->get(pointer_bytes + copied_bytes + gemm_scratch_bytes(weight.block.depth));
+    uint8_t* memory = workspace->get(pointer_bytes + copied_bytes + gemm_scratch_bytes(block_.depth));
     const Panel panel = {reinterpret_cast<const int8_t**>(memory), reinterpret_cast<int8_t*>(memory + pointer_bytes)};
     for (int64_t begin = pixels.begin; begin < pixels.end; begin += rows) {
-      const GemmRows gemm_rows = rows_of(panel, input, {begin, std::min(begin + rows, pixels.end)});
-      const GemmTask task = {weight,
-                             gemm_rows,
-                             static_cast<uint32_t>(blocks.begin),
-                             static_cast<uint32_t>(blocks.end - blocks.begin),
-                             bias,
-                             memory + pointer_bytes + copied_bytes};
+      const GemmRows gemm_rows = rows_of(panel, task.input, {begin, std::min(begin + rows, pixels.end)});
+      const GemmTask gemm_task = {task.weight,
+                                  gemm_rows,
+                                  static_cast<uint32_t>(blocks.begin),
+                                  static_cast<uint32_t>(blocks.end - blocks.begin),
+                                  task.bias,
+                                  memory + pointer_bytes + copied_bytes};
       const auto first = static_cast<size_t>(begin);
-      run_gemm(kernel_, task, finish.from_row(first), output + first * channels, channels);
+      run_gemm(kernel_, gemm_task, finish.from_row(first), output + first * channels, channels);
     }
   });
 }
@@ -95,8 +96,8 @@ void Convolution::run_rows(const PackedWeight& weight, const int32_t* bias, cons
 // Threads share out pixels, and unpack the same weights each, or channels, and copy the same rows each: what costs
 // less. Parts beyond the number of threads, which cost nothing where pixels are cut into panels anyway, make up for
 // threads that the system holds up.
-Convolution::Cut Convolution::cut_for(int num_threads) const {
-  const int64_t pixels = geometry_.pixels(), blocks = divide_up(layer_->block().channels, kMatrixChannels);
+Convolution::Cut Convolution::cut_for(int64_t pixels, int num_threads) const {
+  const int64_t blocks = divide_up(block_.channels, kMatrixChannels);
   const int64_t channels = blocks * kMatrixChannels, copy = in_place_ ? 0 : kCopyChannels;
   const int64_t pixel_share = divide_up(pixels, num_threads);
   const int64_t channel_share = divide_up(blocks, num_threads) * kMatrixChannels;
@@ -114,7 +115,7 @@ GemmRows Convolution::rows_of(const Panel& panel, const int8_t* input, Range pix
   } else {
     copy_rows(panel, input, pixels);
   }
-  const auto depth = static_cast<uint32_t>(align(uint64_t{layer_->block().depth}, kDepthPerBlock));
+  const auto depth = static_cast<uint32_t>(align(uint64_t{block_.depth}, kDepthPerBlock));
   return {panel.pieces, num_pieces, depth / num_pieces, static_cast<int>(pixels.end - pixels.begin)};
 }
 
@@ -176,7 +177,7 @@ void Convolution::copy_inside_row(const int8_t* input, const int8_t* window, int
 }
 
 void Convolution::fill_row(int8_t* row) const {
-  const auto depth = uint64_t{layer_->block().depth};
+  const auto depth = uint64_t{block_.depth};
   int8_t filler[kDepthPerBlock];
   std::memset(filler, -kernel_.sum_offset, sizeof(filler));
   const auto count = static_cast<int64_t>(align(depth, kDepthPerBlock) - depth);

@@ -2,11 +2,10 @@
 // blocks of channels.
 #pragma once
 
-#include <vector>
-
 #include "kernels/gemm.h"
 #include "layers/geometry.h"
-#include "layers/quantized_layer.h"
+#include "layers/layer_task.h"
+#include "layers/padding_row.h"
 #include "layers/window_taps.h"
 #include "threads/thread_pool.h"
 
@@ -14,12 +13,17 @@ namespace nq {
 
 class Convolution {
  public:
-  Convolution(const GemmKernel& kernel, QuantizedLayer* layer) : kernel_(kernel), layer_(layer) {}
+  // The block must outlive the layer.
+  Convolution(const GemmKernel& kernel, const OptionBlock& block) : kernel_(kernel), block_(block) {}
 
   void reshape(const Geometry& geometry);
+  const Geometry& geometry() const { return geometry_; }
+  int32_t sum_offset() const { return kernel_.sum_offset; }
 
-  // input: [batches, in_h, in_w, in_c], output: [batches, out_h, out_w, out_c], both dense.
-  void run(int level, const int8_t* input, int8_t* output, ThreadPool* pool);
+  // input: [batches, in_h, in_w, in_c], output: [batches, out_h, out_w, out_c], both dense; of a task of fewer pixels,
+  // their beginning.
+  void run(const LayerTask& task, const Requantization& requantization, int8_t* output, ThreadPool* pool);
+  void run(const LayerTask& task, const Dequantization& dequantization, float* output, ThreadPool* pool);
 
  private:
   // How the output is cut into parts for the threads.
@@ -29,10 +33,9 @@ class Convolution {
   };
   struct Panel;
   template <typename Finish, typename Out>
-  void run_rows(const PackedWeight& weight, const int32_t* bias, const int8_t* input, const Finish& finish, Out* output,
-                ThreadPool* pool) const;
+  void run_rows(const LayerTask& task, const Finish& finish, Out* output, ThreadPool* pool);
   int64_t panel_rows() const;
-  Cut cut_for(int num_threads) const;
+  Cut cut_for(int64_t num_pixels, int num_threads) const;
   GemmRows rows_of(const Panel& panel, const int8_t* input, Range pixels) const;
   void point_at_pieces(const int8_t** pieces, const int8_t* input, Range pixels) const;
   void copy_rows(const Panel& panel, const int8_t* input, Range pixels) const;
@@ -44,13 +47,13 @@ class Convolution {
   void copy(const int8_t* in, int64_t count, int8_t* out) const;
 
   const GemmKernel& kernel_;
-  QuantizedLayer* layer_;
+  const OptionBlock& block_;
   Geometry geometry_;
   WindowTaps taps_;
-  bool in_place_ = false;        // the kernel reads activations where they are
-  size_t row_bytes_ = 0;         // of a copied row
-  int64_t panel_rows_ = 1;       // pixels that go to the kernel together
-  std::vector<int8_t> padding_;  // a row of zero points, of the image or the window: the longer one
+  bool in_place_ = false;   // the kernel reads activations where they are
+  size_t row_bytes_ = 0;    // of a copied row
+  int64_t panel_rows_ = 1;  // pixels that go to the kernel together
+  PaddingRow padding_;
 };
 
 }  // namespace nq

@@ -13,22 +13,26 @@ constexpr int64_t kRuns = 32;
 void DepthwiseConvolution::reshape(const Geometry& geometry) {
   geometry_ = geometry;
   taps_.reshape(geometry);
-  padding_.assign(static_cast<size_t>(geometry.in_w) * static_cast<size_t>(geometry.in_c),
-                  static_cast<int8_t>(layer_->input_zero_point()));
+  padding_.reshape(geometry);
 }
 
-void DepthwiseConvolution::run(int level, const int8_t* input, int8_t* output, ThreadPool* pool) {
-  run_pixels(layer_->packed(level), layer_->folded_bias(level, kernel_.sum_offset), input, layer_->requantization(),
-             output, pool);
+void DepthwiseConvolution::run(const LayerTask& task, const Requantization& requantization, int8_t* output,
+                               ThreadPool* pool) {
+  run_pixels(task, requantization, output, pool);
+}
+
+void DepthwiseConvolution::run(const LayerTask& task, const Dequantization& dequantization, float* output,
+                               ThreadPool* pool) {
+  run_pixels(task, dequantization, output, pool);
 }
 
 template <typename Finish, typename Out>
-void DepthwiseConvolution::run_pixels(const PackedWeight& weight, const int32_t* bias, const int8_t* input,
-                                      const Finish& finish, Out* output, ThreadPool* pool) const {
-  const uint32_t depth = weight.block.depth, channels = weight.block.channels;
+void DepthwiseConvolution::run_pixels(const LayerTask& task, const Finish& finish, Out* output, ThreadPool* pool) {
+  padding_.fill(task.zero_point);
+  const uint32_t depth = block_.depth, channels = block_.channels;
   const size_t run_bytes = sizeof(TapRun) * kRuns, tap_bytes = align(sizeof(const int8_t*) * depth * kRuns, kLineBytes);
   pool->run([&](int part, Workspace* workspace) {
-    const Range pixels = split_range(geometry_.pixels(), part, pool->size());
+    const Range pixels = split_range(task.num_pixels, part, pool->size());
     uint8_t* memory = workspace->get(run_bytes + tap_bytes + depthwise_scratch_bytes(depth));
     auto* runs = reinterpret_cast<TapRun*>(memory);
     auto* taps = reinterpret_cast<const int8_t**>(memory + run_bytes);
@@ -39,14 +43,15 @@ void DepthwiseConvolution::run_pixels(const PackedWeight& weight, const int32_t*
       for (; num_runs < kRuns && pixel < pixels.end; ++num_runs) {
         const int64_t length = std::min(taps_.run_length(place), pixels.end - pixel);
         const int8_t** run_taps = taps + static_cast<size_t>(num_runs) * depth;
-        taps_.point(input, padding_.data(), place, run_taps);
+        taps_.point(task.input, padding_.data(), place, run_taps);
         runs[num_runs] = {run_taps, static_cast<int>(length)};
         advance(geometry_, &place, length);
         pixel += length;
       }
       const DepthwisePixels task_pixels = {runs, num_runs, taps_.step(), taps_.columns(), channels};
-      const DepthwiseTask task = {weight, task_pixels, 0, channels, bias, memory + run_bytes + tap_bytes};
-      run_depthwise(kernel_, task, finish.from_row(first), output + first * channels, channels);
+      const DepthwiseTask depthwise_task = {task.weight, task_pixels, 0,
+                                            channels,    task.bias,   memory + run_bytes + tap_bytes};
+      run_depthwise(kernel_, depthwise_task, finish.from_row(first), output + first * channels, channels);
     }
   });
 }

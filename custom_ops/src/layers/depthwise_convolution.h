@@ -1,11 +1,10 @@
 // DEPTHWISE_CONV_2D with one output channel an input channel, on packed weights.
 #pragma once
 
-#include <vector>
-
 #include "kernels/depthwise.h"
 #include "layers/geometry.h"
-#include "layers/quantized_layer.h"
+#include "layers/layer_task.h"
+#include "layers/padding_row.h"
 #include "layers/window_taps.h"
 #include "threads/thread_pool.h"
 
@@ -13,23 +12,27 @@ namespace nq {
 
 class DepthwiseConvolution {
  public:
-  DepthwiseConvolution(const DepthwiseKernel& kernel, QuantizedLayer* layer) : kernel_(kernel), layer_(layer) {}
+  // The block must outlive the layer.
+  DepthwiseConvolution(const DepthwiseKernel& kernel, const OptionBlock& block) : kernel_(kernel), block_(block) {}
 
   void reshape(const Geometry& geometry);
+  const Geometry& geometry() const { return geometry_; }
+  int32_t sum_offset() const { return kernel_.sum_offset; }
 
-  // input: [batches, in_h, in_w, channels], output: [batches, out_h, out_w, channels], both dense.
-  void run(int level, const int8_t* input, int8_t* output, ThreadPool* pool);
+  // input: [batches, in_h, in_w, channels], output: [batches, out_h, out_w, channels], both dense; of a task of fewer
+  // pixels, their beginning.
+  void run(const LayerTask& task, const Requantization& requantization, int8_t* output, ThreadPool* pool);
+  void run(const LayerTask& task, const Dequantization& dequantization, float* output, ThreadPool* pool);
 
  private:
   template <typename Finish, typename Out>
-  void run_pixels(const PackedWeight& weight, const int32_t* bias, const int8_t* input, const Finish& finish,
-                  Out* output, ThreadPool* pool) const;
+  void run_pixels(const LayerTask& task, const Finish& finish, Out* output, ThreadPool* pool);
 
   const DepthwiseKernel& kernel_;
-  QuantizedLayer* layer_;
+  const OptionBlock& block_;
   Geometry geometry_;
   WindowTaps taps_;
-  std::vector<int8_t> padding_;  // a pixel of zero points
+  PaddingRow padding_;
 };
 
 }  // namespace nq

@@ -7,8 +7,7 @@
 #include <vector>
 
 #include "kernels/gemm.h"
-#include "kernels/packed_weight.h"
-#include "session/nested_weight.h"
+#include "layers/layer_task.h"
 
 namespace nq {
 
@@ -25,15 +24,14 @@ class QuantizedLayer {
   // `bias` may be null. The weight's memory and the bias must outlive the layer.
   QuantizedLayer(const NestedWeight& weight, const LayerQuantization& quantization, const int32_t* bias);
 
-  PackedWeight packed(int level) const;
+  // For a layer whose kernel adds sum_offset to each activation.
+  LayerTask task(int level, int32_t sum_offset, const int8_t* input, int64_t num_pixels);
+  Requantization requantization() const;
+
+ private:
   // bias - (input_zero_point + sum_offset) * sum of weights, for every channel, padded to a multiple of 64. The sums
   // take a pass over the weight, once a level.
   const int32_t* folded_bias(int level, int32_t sum_offset);
-  Requantization requantization() const;
-  int32_t input_zero_point() const { return quantization_.input_zero_point; }
-  const OptionBlock& block() const { return weight_.block; }
-
- private:
   std::vector<int32_t> fold(int level, int32_t sum_offset) const;
 
   const NestedWeight& weight_;

@@ -61,9 +61,24 @@ bool read_params(const void* params, int32_t builtin_code, Consumer* consumer, s
   }
 }
 
-bool is_constant_bias(const TfLiteTensor* tensor, int channels) {
-  return tensor != nullptr && tensor->type == kTfLiteInt32 && is_constant(*tensor) &&
+bool is_constant_bias(const TfLiteTensor* tensor, TfLiteType type, int channels) {
+  static_assert(sizeof(float) == sizeof(int32_t), "biases have one size");
+  return tensor != nullptr && tensor->type == type && is_constant(*tensor) &&
          tensor->bytes == sizeof(int32_t) * static_cast<size_t>(channels);
+}
+
+bool is_float(const TfLiteTensor* tensor) {
+  return tensor != nullptr && tensor->type == kTfLiteFloat32 && tensor->dims != nullptr;
+}
+
+bool check_types(const TfLiteTensor* input, const TfLiteTensor* filter, const TfLiteTensor* output, Consumer* consumer,
+                 std::string* reason) {
+  consumer->is_float = is_float(filter);
+  if (consumer->is_float)
+    return (is_float(input) && is_float(output)) ||
+           refuse(reason, "a float32 weight whose input or output is not float32");
+  const bool int8 = is_quantized_int8(input) && is_quantized_int8(output) && filter != nullptr;
+  return (int8 && filter->type == kTfLiteInt8) || refuse(reason, not_int8(input, output));
 }
 
 int channels_of(const Consumer& consumer, const TfLiteTensor& weight) {
@@ -107,15 +122,15 @@ bool read_consumer(const TfLiteContext& context, const TfLiteNode& node, const T
   consumer->output = node.outputs->data[0];
   const TfLiteTensor *input = tensor_at(context, consumer->input), *output = tensor_at(context, consumer->output);
   const TfLiteTensor* filter = tensor_at(context, weight);
-  if (!is_quantized_int8(input) || !is_quantized_int8(output) || filter == nullptr || filter->type != kTfLiteInt8) {
-    return refuse(reason, not_int8(input, output));
-  }
+  if (!check_types(input, filter, output, consumer, reason)) return false;
   if (!check_shapes(*consumer, *input, *filter, reason)) return false;
   if (bias >= 0 && consumer->bias != bias) return refuse(reason, "a bias other than the nested operator's");
   const TfLiteTensor* bias_tensor = tensor_at(context, consumer->bias);
+  const TfLiteType bias_type = consumer->is_float ? kTfLiteFloat32 : kTfLiteInt32;
   if (consumer->bias >= 0 && consumer->bias != bias &&
-      !is_constant_bias(bias_tensor, channels_of(*consumer, *filter))) {
-    return refuse(reason, "a bias that is not an int32 constant, one value a channel");
+      !is_constant_bias(bias_tensor, bias_type, channels_of(*consumer, *filter))) {
+    return refuse(reason, consumer->is_float ? "a bias that is not a float32 constant, one value a channel"
+                                             : "a bias that is not an int32 constant, one value a channel");
   }
   return true;
 }
@@ -140,6 +155,17 @@ LayerQuantization layer_quantization(const TfLiteContext& context, const Consume
   quantization.low = range.low;
   quantization.high = range.high;
   return quantization;
+}
+
+FloatParameters float_parameters(const TfLiteContext& context, const Consumer& consumer, int scale, int bias) {
+  const FloatRange range = float_activation_range(consumer.activation);
+  FloatParameters parameters;
+  parameters.grouping = consumer.kind == ConsumerKind::kDense ? Grouping::kRow : Grouping::kImage;
+  parameters.weight_scale = static_cast<const float*>(context.tensors[scale].data);
+  parameters.bias = bias < 0 ? nullptr : static_cast<const float*>(context.tensors[bias].data);
+  parameters.low = range.min;
+  parameters.high = range.max;
+  return parameters;
 }
 
 bool layer_geometry(const TfLiteContext& context, const Consumer& consumer, const Shape& in, Geometry* geometry) {

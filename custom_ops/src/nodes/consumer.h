@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "layers/dynamic_layer.h"
 #include "layers/geometry.h"
 #include "layers/quantized_layer.h"
 #include "nodes/operator.h"
@@ -17,6 +18,7 @@ struct Consumer {
   Window window;       // stride, dilation and padding; the kernel's size is the weight's
   int activation = 0;  // TFLite's fused activation
   bool keep_num_dims = false;
+  bool is_float = false;  // input, weight, bias and output; all of them quantized otherwise
   int input = -1, weight = -1, bias = -1, output = -1;  // tensor indices; bias may be -1
 };
 
@@ -30,6 +32,9 @@ bool is_layer(const TfLiteRegistration& registration);
 
 // Scales, zero points and the range of the fused activation.
 LayerQuantization layer_quantization(const TfLiteContext& context, const Consumer& consumer);
+
+// The same of a reader of floats; the scales and the bias are constants' indices, and bias may be -1.
+FloatParameters float_parameters(const TfLiteContext& context, const Consumer& consumer, int scale, int bias);
 
 // For an input of shape `in`; false if that has other channels than the weight, or no room for the window.
 bool layer_geometry(const TfLiteContext& context, const Consumer& consumer, const Shape& in, Geometry* geometry);

@@ -15,7 +15,9 @@ namespace {
 class LayerOperator : public Operator {
  public:
   LayerOperator(const TfLiteContext& context, const Consumer& consumer)
-      : Operator({consumer.input}, consumer.output), context_(context), consumer_(consumer) {}
+      : Operator({consumer.input}, consumer.output, consumer.is_float ? sizeof(float) : sizeof(int8_t)),
+        context_(context),
+        consumer_(consumer) {}
 
   Status reshape(const Shapes& shapes, Shape* output) override {
     const Shape& in = shapes.at(consumer_.input);
@@ -47,20 +49,34 @@ class LayerOperator : public Operator {
   }
 
  protected:
-  // `weight` must outlive the operator.
-  void build(const NodeEnvironment& environment, const NestedWeight& weight, int bias) {
-    const void* values = bias < 0 ? nullptr : context_.tensors[bias].data;
-    quantized_ = std::make_unique<QuantizedLayer>(weight, layer_quantization(context_, consumer_),
-                                                  static_cast<const int32_t*>(values));
-    if (consumer_.kind == ConsumerKind::kDepthwise) {
-      layer_ = std::make_unique<Layer>(DepthwiseConvolution(*environment.depthwise, quantized_.get()));
+  // `weight` must outlive the operator; `scale` is the tensor with those of a weight that is read as floats.
+  void build(const NodeEnvironment& environment, const NestedWeight& weight, int scale, int bias) {
+    if (consumer_.is_float) {
+      dynamic_ = std::make_unique<DynamicLayer>(*environment.quantize, weight,
+                                                float_parameters(context_, consumer_, scale, bias));
     } else {
-      layer_ = std::make_unique<Layer>(Convolution(*environment.gemm, quantized_.get()));
+      const void* values = bias < 0 ? nullptr : context_.tensors[bias].data;
+      quantized_ = std::make_unique<QuantizedLayer>(weight, layer_quantization(context_, consumer_),
+                                                    static_cast<const int32_t*>(values));
+    }
+    if (consumer_.kind == ConsumerKind::kDepthwise) {
+      layer_ = std::make_unique<Layer>(DepthwiseConvolution(*environment.depthwise, weight.block));
+    } else {
+      layer_ = std::make_unique<Layer>(Convolution(*environment.gemm, weight.block));
     }
   }
 
   void run_at(int level, const Pointers& tensors, ThreadPool* threads) {
-    std::visit([&](auto& layer) { layer.run(level, input(tensors, 0), output(tensors), threads); }, *layer_);
+    const auto run = [&](auto& layer) {
+      if (consumer_.is_float) {
+        dynamic_->run(&layer, level, input<float>(tensors, 0), output<float>(tensors), threads);
+      } else {
+        const int64_t pixels = layer.geometry().pixels();
+        const LayerTask task = quantized_->task(level, layer.sum_offset(), input(tensors, 0), pixels);
+        layer.run(task, quantized_->requantization(), output(tensors), threads);
+      }
+    };
+    std::visit(run, *layer_);
   }
 
  private:
@@ -77,7 +93,8 @@ class LayerOperator : public Operator {
 
   const TfLiteContext& context_;
   Consumer consumer_;
-  std::unique_ptr<QuantizedLayer> quantized_;
+  std::unique_ptr<QuantizedLayer> quantized_;  // or
+  std::unique_ptr<DynamicLayer> dynamic_;
   std::unique_ptr<Layer> layer_;
 };
 
@@ -87,7 +104,7 @@ class NestedLayer : public LayerOperator {
               const TensorIndices& tensors, Session::Member* member)
       : LayerOperator(context, consumer), session_(environment.session), member_(member) {
     if (!member->status.ok()) return;  // the session refuses to be prepared, so nothing runs
-    build(environment, member->weight, member->weight.block.has_bias ? tensors.bias_in : consumer.bias);
+    build(environment, member->weight, tensors.scale, member->weight.block.has_bias ? tensors.bias_in : consumer.bias);
   }
   ~NestedLayer() override { session_->remove(member_); }
 
@@ -115,7 +132,7 @@ class PlainLayer : public LayerOperator {
       weight_.levels[k] = {storage_[k].data(), storage_[k].size()};
     }
     pack_weight(block, static_cast<const int8_t*>(context.tensors[consumer.weight].data), levels);
-    build(environment, weight_, consumer.bias);
+    build(environment, weight_, -1, consumer.bias);
   }
 
   void run(const Pointers& tensors, ThreadPool* threads) override { run_at(1, tensors, threads); }

@@ -5,6 +5,7 @@
 
 #include "kernels/depthwise.h"
 #include "kernels/gemm.h"
+#include "kernels/quantize.h"
 #include "kernels/unpack.h"
 #include "session/session.h"
 #include "threads/thread_pool.h"
@@ -17,7 +18,9 @@ struct NodeEnvironment {
   const UnpackKernel* unpack = nullptr;
   const GemmKernel* gemm = nullptr;
   const DepthwiseKernel* depthwise = nullptr;
+  const QuantizeKernel* quantize = nullptr;
   std::shared_ptr<ThreadPool> threads;
+  std::shared_ptr<Workspace> arena;  // for tensors within partitions: these run one after the other
 };
 
 }  // namespace nq

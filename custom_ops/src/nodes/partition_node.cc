@@ -1,5 +1,6 @@
 #include "nodes/partition_node.h"
 
+#include <map>
 #include <set>
 
 #include "nodes/arena.h"
@@ -37,8 +38,11 @@ class PartitionNode {
   }
 
   void invoke(TfLiteContext* context) {
+    uint8_t* arena = environment_.arena->get(arena_bytes_);
     for (auto& [index, pointer] : tensors_) {
-      if (internal_.count(index) == 0) pointer = static_cast<uint8_t*>(context->tensors[index].data);
+      const auto internal = internal_.find(index);
+      pointer =
+          internal == internal_.end() ? static_cast<uint8_t*>(context->tensors[index].data) : arena + internal->second;
     }
     for (const auto& step : steps_) step->run(tensors_, environment_.threads.get());
   }
@@ -120,7 +124,7 @@ class PartitionNode {
     return {};
   }
 
-  // Tensors that stay within the partition live in its arena; the runtime has the others.
+  // Tensors that stay within the partition live in the arena; the runtime has the others.
   void place_tensors() {
     std::map<int, Lifetime> lifetimes;
     for (int i = 0; i < static_cast<int>(steps_.size()); ++i) {
@@ -136,25 +140,23 @@ class PartitionNode {
     std::vector<Lifetime> wanted;
     for (const auto& [index, lifetime] : lifetimes) wanted.push_back(lifetime);
     const ArenaPlan plan = plan_arena(wanted);
-    uint8_t* base = arena_.get(plan.bytes);
+    arena_bytes_ = plan.bytes;
+    environment_.arena->get(arena_bytes_);  // now rather than at the first inference
     tensors_.clear();
     internal_.clear();
     for (const auto& [index, shape] : shapes_) tensors_[index] = nullptr;
     size_t position = 0;
-    for (const auto& [index, lifetime] : lifetimes) {
-      internal_.insert(index);
-      tensors_[index] = base + plan.offsets[position++];
-    }
+    for (const auto& [index, lifetime] : lifetimes) internal_[index] = plan.offsets[position++];
   }
 
   NodeEnvironment environment_;
   Status status_;
   std::vector<std::unique_ptr<Operator>> steps_;
-  std::set<int> outputs_;   // what others read
-  std::set<int> internal_;  // what only the partition knows
+  std::set<int> outputs_;           // what others read
+  std::map<int, size_t> internal_;  // what only the partition knows, by place in the arena
+  size_t arena_bytes_ = 0;
   Shapes shapes_;
   Pointers tensors_;
-  Workspace arena_;
 };
 
 }  // namespace

@@ -3,14 +3,16 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <string>
 
+#include "kernels/quantize.h"
 #include "layers/quantization.h"
 #include "tflite_abi.h"
 
 namespace nq {
 
-// TFLite's fused activations that int8 kernels have.
+// TFLite's fused activations that the kernels have.
 enum FusedActivation { kActivationNone = 0, kActivationRelu = 1, kActivationReluN1To1 = 2, kActivationRelu6 = 3 };
 
 enum PaddingMode { kPaddingSame = 1, kPaddingValid = 2 };
@@ -50,6 +52,15 @@ inline ActivationRange activation_range(int activation, const TfLiteTensor& outp
   if (activation == kActivationReluN1To1) range = {quantized(-1.0f, output), quantized(1.0f, output)};
   if (activation == kActivationRelu6) range.high = quantized(6.0f, output);
   return range;
+}
+
+// Of an output of floats.
+inline FloatRange float_activation_range(int activation) {
+  const float infinity = std::numeric_limits<float>::infinity();
+  if (activation == kActivationRelu) return {0, infinity};
+  if (activation == kActivationReluN1To1) return {-1, 1};
+  if (activation == kActivationRelu6) return {0, 6};
+  return {-infinity, infinity};
 }
 
 inline bool is_known(int activation) { return activation >= kActivationNone && activation <= kActivationRelu6; }

@@ -33,6 +33,9 @@ class ThreadPool {
   void resize(int num_threads);
   int size() const { return static_cast<int>(workspaces_.size()); }
 
+  // For what all threads read: whoever calls run() may write it in between.
+  Workspace& shared_workspace() { return shared_; }
+
   // Calls task(part, ...) once for each part in [0, num_parts), each on whichever thread is free next, and waits for
   // all. A thread that the system does not let run holds nobody up: the others, the caller among them, take its parts.
   // The first exception that a part throws is thrown again here.
@@ -50,6 +53,7 @@ class ThreadPool {
   void stop();
 
   std::vector<std::unique_ptr<Workspace>> workspaces_ = make_workspaces(1);
+  Workspace shared_;
   std::vector<std::thread> threads_;
   // Written while no part is left, read by who has taken one.
   const Task* task_ = nullptr;

@@ -1,0 +1,72 @@
+// What fused convolutions and dense layers of floats have in common: dynamic range. Every image, or every row of a
+// dense layer, is quantized to int8 when it comes and multiplied with the packed weight's codes; the sums become floats
+// again. Nothing about an input outlives its inference. Knows no TFLite.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <vector>
+
+#include "kernels/requantization.h"
+#include "layers/geometry.h"
+#include "layers/layer_task.h"
+#include "layers/quantize_rows.h"
+
+namespace nq {
+
+// What is quantized together.
+enum class Grouping { kImage, kRow };
+
+struct FloatParameters {
+  Grouping grouping = Grouping::kImage;
+  const float* weight_scale = nullptr;  // of every channel
+  const float* bias = nullptr;          // may be null
+  float low = 0, high = 0;              // of the fused activation
+};
+
+class DynamicLayer {
+ public:
+  // The weight's memory and the parameters must outlive the layer.
+  DynamicLayer(const QuantizeKernel& kernel, const NestedWeight& weight, const FloatParameters& parameters);
+
+  // `layer` is a Convolution or a DepthwiseConvolution of this weight, and the tensors are as that has them, but
+  // floats. An image (or row) with a NaN or an infinity gives NaN everywhere.
+  template <typename Layer>
+  void run(Layer* layer, int level, const float* input, float* output, ThreadPool* pool) {
+    const Geometry& g = layer->geometry();
+    const Groups groups = groups_of(g);
+    const Constants& constants = constants_of(level, layer->sum_offset());
+    for (int64_t first = 0; first < groups.count; first += groups.together) {
+      const int64_t count = std::min(groups.together, groups.count - first);
+      const QuantizedRows rows = quantize_rows(kernel_, input + first * groups.size, groups.size, count, pool);
+      const LayerTask task = {weight_at(weight_, level), constants.offset.data(), rows.codes,
+                              static_cast<int8_t>(rows.zero_point[0]), count * groups.pixels};
+      layer->run(task, dequantization(constants, rows), output + first * groups.pixels * g.out_c, pool);
+    }
+  }
+
+ private:
+  struct Groups {
+    int64_t count, size;  // groups of `size` floats
+    int64_t pixels;       // of the output, from one group
+    int64_t together;     // groups whose codes are in memory at a time
+  };
+  // Of a level, padded to a multiple of 64 channels.
+  struct Constants {
+    std::vector<int32_t> sums, offset;  // sum(w), -sum_offset * sum(w)
+    std::vector<float> bias;
+  };
+
+  Groups groups_of(const Geometry& geometry) const;
+  const Constants& constants_of(int level, int32_t sum_offset);
+  Constants make_constants(int level, int32_t sum_offset) const;
+  Dequantization dequantization(const Constants& constants, const QuantizedRows& rows) const;
+
+  const QuantizeKernel& kernel_;
+  const NestedWeight& weight_;
+  FloatParameters parameters_;
+  std::vector<float> scale_;  // padded
+  std::array<Constants, kMaxLevels> constants_;
+};
+
+}  // namespace nq

@@ -1,0 +1,19 @@
+// Float activations to int8 on all threads, each row with a scale and a zero point of its own.
+#pragma once
+
+#include "kernels/quantize.h"
+#include "threads/thread_pool.h"
+
+namespace nq {
+
+struct QuantizedRows {
+  const int8_t* codes;  // as the floats lie; 64 bytes behind the last one may be read
+  const float* scale;   // of each row
+  const int32_t* zero_point;
+};
+
+// The result lies in the pool's shared workspace, and its bytes are the same for any number of threads.
+QuantizedRows quantize_rows(const QuantizeKernel& kernel, const float* rows, int64_t row_size, int64_t num_rows,
+                            ThreadPool* pool);
+
+}  // namespace nq
