@@ -76,13 +76,14 @@ def test_a_grouped_convolution_is_unpacked_and_says_so(worker: Any, grouped: Pat
     assert "left with the runtime: 1 REDUCE_MAX (no kernel for the operator)" in found.lines()
 
 
-def test_the_layers_of_a_float_model_are_fused_and_nothing_else(worker: Any, nested_dir: Path) -> None:
+def test_the_layers_and_sums_of_a_float_model_are_fused(worker: Any, nested_dir: Path) -> None:
     for found in worker(jobs.delegation, nested_dir / "float_8_5.tflite", fuse=True, batches=(1, 3, 1)):
         assert {(each.place, each.reason) for each in found.nested} == {("fused", None)}
-        others = [each for each in found.operators if each.weight is None]
-        assert {each.name for each in others} >= {"ADD"}
-        assert all(each.place == "runtime" and each.reason for each in others)
-        assert found.num_partitions == 3  # cut by the shortcut's ADD and by the pooling
+        others = {each.name: each for each in found.operators if each.weight is None}
+        assert others.pop("ADD").place == "fused"
+        assert others
+        assert all(each.place == "runtime" and each.reason for each in others.values())
+        assert found.num_partitions == 2  # cut by the pooling
 
 
 def test_without_fusing_that_is_the_reason(worker: Any, nested_dir: Path) -> None:

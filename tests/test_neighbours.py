@@ -134,6 +134,24 @@ def conversions(b: Branches) -> None:
         b.add("QUANTIZE", [also_hidden], version=1)
 
 
+def floats(b: Branches) -> None:
+    """Between layers of floats; infinities are clamped, and the trunk has none."""
+    real, other = (b.graph.add("DEQUANTIZE", [x], IMAGE, dtype=np.float32) for x in (b.trunk, b.other))
+    settings: dict[str, Any] = {"scale": None, "dtype": np.float32}
+    for name, options in (("ADD", schema.AddOptionsT), ("SUB", schema.SubOptionsT), ("MUL", schema.MulOptionsT)):
+        for activation in range(4):
+            b.add(name, [real, other], options=options(fusedActivationFunction=activation), **settings)
+        for shape in ((), (61,), (1, 1, 1, 61), (1, 9, 7, 1), (7, 1)):
+            constant = b.graph.constant(b.rng.normal(0, 2, shape).astype(np.float32))
+            b.add(name, [real, constant], options=options(fusedActivationFunction=1), **settings)
+            b.add(name, [constant, real], options=options(), **settings)
+    for paddings, shape in (
+        ([[0, 0], [1, 2], [0, 3], [0, 0]], (1, 12, 10, 61)),
+        ([[0, 0], [0, 0], [2, 0], [1, 4]], (1, 9, 9, 66)),
+    ):
+        b.add("PAD", [real, b.graph.constant(np.array(paddings, np.int32))], shape, **settings)
+
+
 def movement(b: Branches) -> None:
     for axis, shape, count in (
         (3, (1, 9, 7, 122), 2),
@@ -163,7 +181,7 @@ def resizing(b: Branches) -> None:
                 b.as_trunk(name, [b.trunk, b.vector(*size)], (1, *size, 61), version=3, options=settings)
 
 
-FAMILIES = [arithmetic, squeeze_and_excite, pooling, tables, conversions, movement, resizing]
+FAMILIES = [arithmetic, squeeze_and_excite, pooling, tables, conversions, floats, movement, resizing]
 
 
 @pytest.fixture(scope="session")

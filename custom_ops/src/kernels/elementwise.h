@@ -16,6 +16,12 @@ struct MultiplicationTerms {
   int8_t low, high;
 };
 
+// Each advances by 1 from one element to the next, or by 0.
+struct FloatOperands {
+  const float *a, *b;
+  int64_t a_step, b_step;
+};
+
 struct ElementwiseKernel {
   const char* isa;
   bool (*supported)();  // by the CPU that runs this
@@ -29,6 +35,10 @@ struct ElementwiseKernel {
   void (*look_up)(const int8_t* table, const int8_t* in, size_t count, int8_t* out);
   void (*raise)(const int8_t* in, size_t count, int8_t* out);     // out = max(out, in)
   void (*add_to)(const int8_t* in, size_t count, int32_t* sums);  // sums += in
+
+  // clamp(a + b, low, high), and so on; what is not a number stays so.
+  using FloatFn = void (*)(const FloatOperands& operands, float low, float high, size_t count, float* out);
+  FloatFn add_floats, subtract_floats, multiply_floats;
 };
 
 KernelList<ElementwiseKernel> elementwise_kernels();

@@ -76,8 +76,8 @@ void look_up(const int8_t* table, const int8_t* in, size_t count, int8_t* out) {
 
 }  // namespace
 
-const ElementwiseKernel elementwise_avx2 = {"avx2",     has_avx2, multiply, multiply_by, quantize,
-                                            dequantize, look_up,  raise,    add_to};
+const ElementwiseKernel elementwise_avx2 = {"avx2",  has_avx2, multiply, multiply_by, quantize,        dequantize,
+                                            look_up, raise,    add_to,   add_floats,  subtract_floats, multiply_floats};
 
 }  // namespace nq
 #endif

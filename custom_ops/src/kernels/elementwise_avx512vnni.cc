@@ -107,8 +107,9 @@ void look_up(const int8_t* table, const int8_t* in, size_t count, int8_t* out) {
 
 }  // namespace
 
-const ElementwiseKernel elementwise_avx512vnni = {"avx512vnni", has_avx512vnni, multiply, multiply_by, quantize,
-                                                  dequantize,   look_up,        raise,    add_to};
+const ElementwiseKernel elementwise_avx512vnni = {"avx512vnni", has_avx512vnni, multiply,        multiply_by,
+                                                  quantize,     dequantize,     look_up,         raise,
+                                                  add_to,       add_floats,     subtract_floats, multiply_floats};
 
 }  // namespace nq
 #endif

@@ -24,7 +24,7 @@ void look_up(const int8_t* table, const int8_t* in, size_t count, int8_t* out) {
 
 }  // namespace
 
-const ElementwiseKernel elementwise_base = {"scalar",   always,  multiply, multiply_by, quantize,
-                                            dequantize, look_up, raise,    add_to};
+const ElementwiseKernel elementwise_base = {"scalar", always, multiply, multiply_by, quantize,        dequantize,
+                                            look_up,  raise,  add_to,   add_floats,  subtract_floats, multiply_floats};
 
 }  // namespace nq

@@ -45,6 +45,39 @@ void add_to(const int8_t* __restrict in, size_t count, int32_t* __restrict sums)
   for (size_t i = 0; i < count; ++i) sums[i] += in[i];
 }
 
+inline float clamp_float(float value, float low, float high) {
+  value = value < low ? low : value;
+  return value > high ? high : value;
+}
+
+// An operand that stands still is read before the loop, so that compilers vectorize all three.
+template <typename Operation>
+[[gnu::always_inline]] inline void combine_floats(const FloatOperands& operands, float low, float high, size_t count,
+                                                  float* __restrict out, const Operation& operation) {
+  const float* __restrict a = operands.a, * __restrict b = operands.b;
+  if (operands.a_step == 0) {
+    const float still = *a;
+    for (size_t i = 0; i < count; ++i) out[i] = clamp_float(operation(still, b[i]), low, high);
+  } else if (operands.b_step == 0) {
+    const float still = *b;
+    for (size_t i = 0; i < count; ++i) out[i] = clamp_float(operation(a[i], still), low, high);
+  } else {
+    for (size_t i = 0; i < count; ++i) out[i] = clamp_float(operation(a[i], b[i]), low, high);
+  }
+}
+
+void add_floats(const FloatOperands& operands, float low, float high, size_t count, float* out) {
+  combine_floats(operands, low, high, count, out, [](float a, float b) { return a + b; });
+}
+
+void subtract_floats(const FloatOperands& operands, float low, float high, size_t count, float* out) {
+  combine_floats(operands, low, high, count, out, [](float a, float b) { return a - b; });
+}
+
+void multiply_floats(const FloatOperands& operands, float low, float high, size_t count, float* out) {
+  combine_floats(operands, low, high, count, out, [](float a, float b) { return a * b; });
+}
+
 inline int8_t look_up_code(const int8_t* table, int8_t code) { return table[code + 128]; }
 
 }  // namespace

@@ -62,6 +62,10 @@ struct GemmKernel {
   // Around every task, on its thread, where not null: for registers that need setting up.
   void (*begin)() = nullptr;
   void (*end)() = nullptr;
+
+  // As accumulate, then dequantize, without a trip of the sums through memory; null where that pays nothing.
+  void (*multiply_float)(const GemmTile& tile, const Dequantization& dequantization, float* out, size_t out_stride,
+                         uint32_t num_channels) = nullptr;
 };
 
 // Channels 16 * first_block to 16 * (first_block + num_blocks) of the output of some rows, those beyond the weight's

@@ -22,7 +22,7 @@ bool Addition::set(Operand a, Operand b, int32_t output_zero_point, ActivationRa
   return true;
 }
 
-void Addition::run(const BinaryRun& run) const {
+void Addition::run(const BinaryRun<int8_t>& run) const {
   AdditionTerms terms = terms_;
   const int8_t *a = run.a, *b = run.b;
   if (run.a_step == 0) {  // what stands still is a part of the bias, and a factor of 0 takes its place

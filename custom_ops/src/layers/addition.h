@@ -11,6 +11,8 @@ namespace nq {
 
 class Addition {
  public:
+  using Element = int8_t;
+
   struct Operand {
     float scale;  // over the output's; negative if it is to be subtracted
     int32_t zero_point;
@@ -21,7 +23,7 @@ class Addition {
   // False where the scales are too far apart for the arithmetic.
   bool set(Operand a, Operand b, int32_t output_zero_point, ActivationRange range);
 
-  void run(const BinaryRun& run) const;
+  void run(const BinaryRun<int8_t>& run) const;
 
  private:
   const AdditionKernel* kernel_;

@@ -5,11 +5,12 @@
 
 namespace nq {
 
+template <typename Element>
 struct BinaryRun {
-  const int8_t *a, *b;
+  const Element *a, *b;
   int64_t a_step, b_step;  // 0: the same element again and again; 1
   int64_t count;
-  int8_t* out;
+  Element* out;
 };
 
 }  // namespace nq

@@ -15,7 +15,7 @@ bool Multiplication::set(Quantization a, Quantization b, Quantization output, Ac
   return scale >= kMinScale && scale < kMaxScale;
 }
 
-void Multiplication::run(const BinaryRun& run) const {
+void Multiplication::run(const BinaryRun<int8_t>& run) const {
   const auto count = static_cast<size_t>(run.count);
   if (run.a_step == 0) {
     MultiplicationTerms swapped = terms_;

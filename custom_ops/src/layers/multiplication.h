@@ -11,11 +11,13 @@ namespace nq {
 
 class Multiplication {
  public:
+  using Element = int8_t;
+
   // False where the scales are too far apart for the arithmetic.
   bool set(Quantization a, Quantization b, Quantization output, ActivationRange range);
 
   // out = clamp(round((a - zero_a) * (b - zero_b) * scale) + zero_point, low, high)
-  void run(const BinaryRun& run) const;
+  void run(const BinaryRun<int8_t>& run) const;
 
  private:
   const ElementwiseKernel& kernel_ = elementwise_kernel();

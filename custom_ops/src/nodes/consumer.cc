@@ -67,10 +67,6 @@ bool is_constant_bias(const TfLiteTensor* tensor, TfLiteType type, int channels)
          tensor->bytes == sizeof(int32_t) * static_cast<size_t>(channels);
 }
 
-bool is_float(const TfLiteTensor* tensor) {
-  return tensor != nullptr && tensor->type == kTfLiteFloat32 && tensor->dims != nullptr;
-}
-
 bool check_types(const TfLiteTensor* input, const TfLiteTensor* filter, const TfLiteTensor* output, Consumer* consumer,
                  std::string* reason) {
   consumer->is_float = is_float(filter);

@@ -19,10 +19,6 @@ struct Dequantize {
   void run(const int8_t* in, int64_t count, float* out) const { dequantize(kernel, in, count, quantization, out); }
 };
 
-bool is_float(const TfLiteTensor* tensor) {
-  return tensor != nullptr && tensor->type == kTfLiteFloat32 && tensor->dims != nullptr && !is_constant(*tensor);
-}
-
 std::unique_ptr<Operator> make_requantization(const TfLiteContext& context, const TfLiteNode& node,
                                               std::string* reason) {
   if (!has_int8_ends(context, node, 1, reason)) return nullptr;
@@ -40,9 +36,9 @@ std::unique_ptr<Operator> make_requantization(const TfLiteContext& context, cons
 std::unique_ptr<Operator> make_quantization(const TfLiteContext& context, const TfLiteNode& node, std::string* reason) {
   if (node.inputs->size != 1 || node.outputs->size != 1) return stays(reason, "another number of operands");
   const int input = node.inputs->data[0], output = node.outputs->data[0];
-  if (!is_float(tensor_at(context, input))) return make_requantization(context, node, reason);
-  const TfLiteTensor* out = tensor_at(context, output);
-  if (!is_quantized_int8(out)) return stays(reason, "not to int8");
+  const TfLiteTensor *in = tensor_at(context, input), *out = tensor_at(context, output);
+  if (!is_float(in)) return make_requantization(context, node, reason);
+  if (is_constant(*in) || !is_quantized_int8(out)) return stays(reason, "not from computed floats to int8");
   return std::make_unique<MapOperator<float, int8_t, Quantize>>(input, output, Quantize{quantization_of(*out)});
 }
 

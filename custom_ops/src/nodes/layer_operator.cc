@@ -35,8 +35,8 @@ class LayerOperator : public Operator {
 
   bool absorb_padding(const ImagePadding& padding, int input) override {
     Window& window = consumer_.window;
-    if (consumer_.kind == ConsumerKind::kDense || window.same_padding ||
-        padding.value != context_.tensors[consumer_.input].params.zero_point) {
+    const int32_t zero = consumer_.is_float ? 0 : context_.tensors[consumer_.input].params.zero_point;
+    if (consumer_.kind == ConsumerKind::kDense || window.same_padding || padding.value != zero) {
       return false;
     }
     window.pad_top += padding.top;

@@ -11,7 +11,7 @@ namespace nq {
 // Null, with the reason, for an operator that stays with the runtime.
 using Maker = std::unique_ptr<Operator>(const TfLiteContext& context, const TfLiteNode& node, std::string* reason);
 
-// Elementwise, with two operands, either of which may be constant or broadcast.
+// Elementwise, with two operands, either of which may be constant or broadcast; int8 or float32.
 Maker make_addition, make_subtraction, make_multiplication;
 
 // Elementwise, by table.
@@ -35,6 +35,9 @@ inline std::unique_ptr<Operator> stays(std::string* reason, const char* why) {
 
 // int8 from the first input to the only output, both quantized per tensor and not constant.
 bool has_int8_ends(const TfLiteContext& context, const TfLiteNode& node, int num_inputs, std::string* reason);
+
+// float32 from the first input to the only output, not constant.
+bool has_float_ends(const TfLiteContext& context, const TfLiteNode& node, int num_inputs);
 
 // A constant vector of int32; null if the tensor is none, or has another size.
 const int32_t* constant_int32(const TfLiteContext& context, int index, int count);

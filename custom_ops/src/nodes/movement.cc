@@ -12,8 +12,9 @@ struct ConcatenationParams {
 
 class PadOperator : public Operator {
  public:
-  PadOperator(int input, int output, const int32_t* paddings, int8_t value)
-      : Operator({input}, output),
+  // Every byte of the padding is `value`; a float's is 0.
+  PadOperator(int input, int output, size_t element_bytes, const int32_t* paddings, int8_t value)
+      : Operator({input}, output, element_bytes),
         paddings_(paddings, paddings + 8),
         value_(value),
         image_{paddings[2], paddings[3], paddings[4], paddings[5], value} {}
@@ -35,7 +36,7 @@ class PadOperator : public Operator {
   void run(const Pointers& tensors, ThreadPool* threads) override {
     const int8_t* in = input(tensors, 0);
     int8_t* out = output(tensors);
-    share(threads, int64_t{out_[0]} * out_[1], int64_t{out_[2]} * out_[3], [&](Range rows) {
+    share(threads, int64_t{out_[0]} * out_[1], out_[2] * pixel_bytes(out_), [&](Range rows) {
       for (int64_t row = rows.begin; row < rows.end; ++row) write_row(in, row, out);
     });
   }
@@ -43,21 +44,24 @@ class PadOperator : public Operator {
  private:
   using Operator::output;
 
+  int64_t pixel_bytes(const Shape& shape) const { return shape[3] * static_cast<int64_t>(element_bytes()); }
+
   void write_row(const int8_t* in, int64_t row, int8_t* out) const {
     const int64_t batch = row / out_[1] - paddings_[0], y = row % out_[1] - paddings_[2];
-    const size_t pixel = static_cast<size_t>(out_[3]), row_bytes = static_cast<size_t>(out_[2]) * pixel;
+    const auto pixel = static_cast<size_t>(pixel_bytes(out_)), in_c = static_cast<size_t>(pixel_bytes(in_));
+    const size_t row_bytes = static_cast<size_t>(out_[2]) * pixel;
     int8_t* to = out + static_cast<size_t>(row) * row_bytes;
     std::memset(to, value_, row_bytes);
     if (batch < 0 || batch >= in_[0] || y < 0 || y >= in_[1]) return;
-    const auto in_c = static_cast<size_t>(in_[3]);
     const int8_t* from = in + static_cast<size_t>((batch * in_[1] + y) * in_[2]) * in_c;
     if (in_c == pixel) {
       std::memcpy(to + static_cast<size_t>(paddings_[4]) * pixel, from, static_cast<size_t>(in_[2]) * in_c);
       return;
     }
     for (int32_t x = 0; x < in_[2]; ++x) {
-      std::memcpy(to + static_cast<size_t>(x + paddings_[4]) * pixel + paddings_[6],
-                  from + static_cast<size_t>(x) * in_c, in_c);
+      std::memcpy(
+          to + static_cast<size_t>(x + paddings_[4]) * pixel + static_cast<size_t>(paddings_[6]) * element_bytes(),
+          from + static_cast<size_t>(x) * in_c, in_c);
     }
   }
 
@@ -132,14 +136,16 @@ class ConcatenationOperator : public Operator {
 }  // namespace
 
 std::unique_ptr<Operator> make_padding(const TfLiteContext& context, const TfLiteNode& node, std::string* reason) {
-  if (!has_int8_ends(context, node, 2, reason)) return nullptr;
+  const bool floats = has_float_ends(context, node, 2);
+  if (!floats && !has_int8_ends(context, node, 2, reason)) return nullptr;
   const TfLiteTensor &in = context.tensors[node.inputs->data[0]], &out = context.tensors[node.outputs->data[0]];
   const int32_t* paddings = constant_int32(context, node.inputs->data[1], 8);
   if (paddings == nullptr || in.dims->size != 4) return stays(reason, "paddings that are not a constant for rank 4");
   const bool sane = std::all_of(paddings, paddings + 8, [](int32_t p) { return p >= 0 && p < 1 << 20; });
-  if (!sane || !same_quantization(in, out)) return stays(reason, "paddings or scales out of range");
-  const auto zero = static_cast<int8_t>(out.params.zero_point);
-  return std::make_unique<PadOperator>(node.inputs->data[0], node.outputs->data[0], paddings, zero);
+  if (!sane || (!floats && !same_quantization(in, out))) return stays(reason, "paddings or scales out of range");
+  const auto zero = static_cast<int8_t>(floats ? 0 : out.params.zero_point);
+  return std::make_unique<PadOperator>(node.inputs->data[0], node.outputs->data[0],
+                                       floats ? sizeof(float) : sizeof(int8_t), paddings, zero);
 }
 
 std::unique_ptr<Operator> make_concatenation(const TfLiteContext& context, const TfLiteNode& node,

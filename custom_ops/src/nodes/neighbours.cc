@@ -41,6 +41,12 @@ bool has_int8_ends(const TfLiteContext& context, const TfLiteNode& node, int num
   return !is_constant(*in) || refuse(reason, "a constant input; computed ones are supported");
 }
 
+bool has_float_ends(const TfLiteContext& context, const TfLiteNode& node, int num_inputs) {
+  if (node.inputs->size < num_inputs || node.outputs->size != 1) return false;
+  const TfLiteTensor *in = tensor_at(context, node.inputs->data[0]), *out = tensor_at(context, node.outputs->data[0]);
+  return is_float(in) && is_float(out) && !is_constant(*in);
+}
+
 const int32_t* constant_int32(const TfLiteContext& context, int index, int count) {
   const TfLiteTensor* tensor = tensor_at(context, index);
   if (tensor == nullptr || tensor->type != kTfLiteInt32 || !is_constant(*tensor) ||

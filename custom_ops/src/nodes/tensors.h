@@ -28,6 +28,10 @@ inline bool is_quantized_int8(const TfLiteTensor* tensor) {
          std::isfinite(tensor->params.scale) && tensor->params.zero_point >= -128 && tensor->params.zero_point <= 127;
 }
 
+inline bool is_float(const TfLiteTensor* tensor) {
+  return tensor != nullptr && tensor->type == kTfLiteFloat32 && tensor->dims != nullptr;
+}
+
 inline Quantization quantization_of(const TfLiteTensor& tensor) {
   return {tensor.params.scale, tensor.params.zero_point};
 }
@@ -72,7 +76,6 @@ inline bool refuse(std::string* reason, const char* why) {
 
 // For activations of which not both are is_quantized_int8(): why an operator stays with the runtime.
 inline const char* not_int8(const TfLiteTensor* input, const TfLiteTensor* output) {
-  const auto is_float = [](const TfLiteTensor* tensor) { return tensor != nullptr && tensor->type == kTfLiteFloat32; };
   return is_float(input) || is_float(output) ? "float activations; full-int8 is supported"
                                              : "activations that are not int8 with one scale";
 }
