@@ -1,4 +1,4 @@
-"""`python -m nq_tflite_models.benchmark`: several models beside their stock INT8 files, in one table."""
+"""`python -m nq_tflite_models.benchmark`: several models beside their stock files, in one table."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from nq_tflite.cli.console import (
 from nq_tflite.runtimes import RUNTIMES
 
 from .archives import cache_dir
-from .comparison import MEMORY_DEFINITION, ComparedModel, Comparison, compare_models
+from .comparison import ACTIVATIONS, MEMORY_DEFINITION, Activations, ComparedModel, Comparison, compare_models
 from .zoo import MODELS
 
 _EPILOG = """\b
@@ -28,6 +28,7 @@ Examples:
   python -m nq_tflite_models.benchmark
   python -m nq_tflite_models.benchmark --models resnet50,ds_cnn_l --threads 1,2 --runtime ai-edge-litert
   python -m nq_tflite_models.benchmark --models mobilenet_v2 --isa avx2 --json
+  python -m nq_tflite_models.benchmark --models mobilenet_v2,resnet50 --activations float
 
 Exit codes: 0 success, 1 error, 2 bad usage, 130 interrupted."""
 
@@ -44,6 +45,13 @@ def _names(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[
     "--models", "names", default=",".join(MODELS), show_default=True, callback=_names, help="Which, in order."
 )
 @click.option("--nesting", default="8|4", show_default=True, help="Of every model.")
+@click.option(
+    "--activations",
+    type=click.Choice(ACTIVATIONS),
+    default="int8",
+    show_default=True,
+    help="int8: beside stock full-int8. float: at dynamic range, beside tensorflow's own.",
+)
 @click.option("--runtime", type=click.Choice(RUNTIMES), help="Stock runtime; the first installed one if not given.")
 @threads_option
 @click.option("--runs", type=click.IntRange(1), default=30, show_default=True, help="Timed invocations of each.")
@@ -57,6 +65,7 @@ def _names(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[
 def benchmark(
     names: tuple[str, ...],
     nesting: str,
+    activations: Activations,
     runtime: str | None,
     threads: tuple[int, ...],
     runs: int,
@@ -64,11 +73,19 @@ def benchmark(
     cache: Path | None,
     as_json: bool,
 ) -> None:
-    """Time models of the zoo, nested, beside their stock INT8 files, and measure the memory that both add."""
+    """Time models of the zoo, nested, beside their stock files, and measure the memory that both add."""
     folder = cache or cache_dir() / "nets"
     with progress_bar() as progress:
         comparison = compare_models(
-            names, folder, nesting=nesting, runtime=runtime, threads=threads, runs=runs, isa=isa, progress=progress
+            names,
+            folder,
+            nesting=nesting,
+            activations=activations,
+            runtime=runtime,
+            threads=threads,
+            runs=runs,
+            isa=isa,
+            progress=progress,
         )
     if as_json:
         print_json(comparison.as_dict())
@@ -77,11 +94,12 @@ def benchmark(
 
 
 def _print_comparison(comparison: Comparison) -> None:
+    stock = "stock INT8" if comparison.activations == "int8" else "stock dynamic range"
     title = (
-        f"nq_tflite {comparison.version} ({comparison.isa} kernels), nested {comparison.nesting}, beside stock INT8 "
+        f"nq_tflite {comparison.version} ({comparison.isa} kernels), nested {comparison.nesting}, beside {stock} "
         f"under {comparison.runtime} on {comparison.cpu}"
     )
-    times, memory = ("INT8 time", "full time", "part time"), ("INT8 memory", "full memory", "part memory")
+    times, memory = ("stock time", "full time", "part time"), ("stock memory", "full memory", "part memory")
     columns = ("model", "MMACs", "threads", *times, *memory)
     rows = [row for model in comparison.models for row in _rows(model)]
     print_table(title, columns, rows)

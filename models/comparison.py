@@ -1,4 +1,4 @@
-"""Latency and memory of the zoo's models, nested, beside their own stock INT8 files; `benchmark` prints them."""
+"""Latency and memory of the zoo's models, nested, beside their own stock files; `benchmark` prints them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from nq_tflite.benchmark import (
     BenchmarkReport,
@@ -25,6 +25,9 @@ from nq_tflite.spec import Nesting
 from .zoo import MODELS
 
 ROUNDING = "nearest"
+#: int8: beside stock full-int8. float: dynamic range, beside tensorflow's own.
+Activations = Literal["int8", "float"]
+ACTIVATIONS: tuple[Activations, ...] = ("int8", "float")
 NUM_CALIBRATION_INPUTS = 8
 #: Enough for medians that nobody reads: the comparison is of latency and memory.
 SWITCHES, RELOADS = 5, 2
@@ -42,7 +45,7 @@ class ModelFiles:
     """A model of the zoo as two files.
 
     Attributes:
-        stock, nested: paths of the stock INT8 file and of the nested one made from it.
+        stock, nested: paths of the stock INT8 (or dynamic-range) file and of the nested one of the same weights.
         stock_bytes, nested_bytes: their sizes.
         num_weights: weights in nested tensors; unnested: weight tensors that stayed as they were.
         multiply_accumulates: of the convolutions and dense layers, in one inference.
@@ -120,7 +123,7 @@ class Comparison:
     Attributes:
         cpu, isa: the processor and the instruction set of nq_tflite's kernels.
         version, runtime: nq_tflite's version; the stock runtime's name and version.
-        nesting, runs: of every model; memory_threads: the thread count that memory was measured with.
+        nesting, activations, runs: of every model; memory_threads: the thread count that memory was measured with.
     """
 
     cpu: str
@@ -128,6 +131,7 @@ class Comparison:
     version: str
     runtime: str
     nesting: str
+    activations: Activations
     runs: int
     memory_threads: int
     models: tuple[ComparedModel, ...]
@@ -143,6 +147,7 @@ def compare_models(
     folder: str | Path,
     *,
     nesting: str = "8|4",
+    activations: Activations = "int8",
     runtime: str | None = None,
     threads: Sequence[int] = (1,),
     runs: int = 30,
@@ -154,8 +159,9 @@ def compare_models(
 
     Args:
       names: keys of `zoo.MODELS`.
-      folder: keeps the files, made if need be. A stock INT8 file that it has is used again; delete it to build anew.
+      folder: keeps the files, made if need be. A stock file that it has is used again; delete it to build anew.
       nesting: as nq.convert; the upper bits are rounded to nearest, which latency does not mind.
+      activations: "int8" for full-int8, "float" for dynamic range.
       runtime, threads, runs, isa: as nq_tflite.benchmark.benchmark.
       seed: of the weights.
       progress: called with a stage, the steps done and the steps in all.
@@ -182,7 +188,7 @@ def compare_models(
     compared: list[ComparedModel] = []
     for name in names:
         before = steps * len(compared)
-        files = model_files(name, folder, nesting, seed, partial(show, before))
+        files = model_files(name, folder, nesting, activations, seed, partial(show, before))
         report = benchmark(
             files.nested,
             [files.stock],
@@ -197,16 +203,29 @@ def compare_models(
         compared.append(ComparedModel(files, report))
     first = compared[0].report
     return Comparison(
-        first.cpu, first.isa, first.version, first.settings[0].runtime, nesting, runs, threads[0], tuple(compared)
+        first.cpu,
+        first.isa,
+        first.version,
+        first.settings[0].runtime,
+        nesting,
+        activations,
+        runs,
+        threads[0],
+        tuple(compared),
     )
 
 
 def model_files(
-    name: str, folder: str | Path, nesting: str = "8|4", seed: int = 0, progress: Progress | None = None
+    name: str,
+    folder: str | Path,
+    nesting: str = "8|4",
+    activations: Activations = "int8",
+    seed: int = 0,
+    progress: Progress | None = None,
 ) -> ModelFiles:
-    """Builds a model's stock INT8 file unless the folder has it, and nests it; tensorflow runs in a child process.
+    """Builds a model's stock file unless the folder has it, and nests it; tensorflow runs in a child process.
 
-    Both files appear whole or not at all. The nested one is written anew each time: it takes a second.
+    Files appear whole or not at all. The nested one is written anew each time: it takes a second.
 
     Raises:
       As compare_models.
@@ -220,13 +239,17 @@ def model_files(
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ModelSourceError(f"folder {target}", expected="a folder that can be made", got=str(error)) from error
-    stock = target / f"{name}_seed{seed}_int8.tflite"
-    nested = target / f"{name}_seed{seed}_{str(Nesting.parse(nesting)).replace('|', '_')}.tflite"
-    if not stock.is_file():
-        notify("converting to stock INT8 with tensorflow", 0, _FILE_STEPS)
-        run_in_child(__name__, {"job": "build", "name": name, "seed": seed, "stock": str(stock)})
+    stem, bits = f"{name}_seed{seed}", str(Nesting.parse(nesting)).replace("|", "_")
+    stock = target / f"{stem}_{'int8' if activations == 'int8' else 'dynamic'}.tflite"
+    source = stock if activations == "int8" else target / f"{stem}_float.tflite"
+    nested = target / f"{stem}_{bits if activations == 'int8' else f'float_{bits}'}.tflite"
+    if not (stock.is_file() and source.is_file()):
+        notify("converting with tensorflow", 0, _FILE_STEPS)
+        job = {"job": "build", "name": name, "seed": seed, "activations": activations}
+        run_in_child(__name__, job | {"stock": str(stock), "source": str(source)})
     notify("nesting", 1, _FILE_STEPS)
-    answer = run_in_child(__name__, {"job": "nest", "stock": str(stock), "nested": str(nested), "nesting": nesting})
+    job = {"job": "nest", "stock": str(stock), "source": str(source), "nested": str(nested), "nesting": nesting}
+    answer = run_in_child(__name__, job)
     return ModelFiles(name=name, stock=str(stock), nested=str(nested), **answer)
 
 
@@ -242,7 +265,7 @@ def _check_names(names: Sequence[str]) -> None:
 
 
 def _build(job: Job) -> Job:
-    """Writes the stock INT8 file, for one image at a time: a free batch size leaves the shapes to run time."""
+    """Writes the stock file, for one image at a time: a free batch size leaves the shapes to run time."""
     from nq_tflite.calibration import sample_source
     from nq_tflite.flatbuffer import write_whole
     from nq_tflite.keras_export import export
@@ -259,18 +282,30 @@ def _build(job: Job) -> Job:
             got="none",
             fix="Run: pip install 'nq-tflite[convert]'.",
         ) from error
-    model = build_model(job["name"], job["seed"])
-    image = keras.Input(batch_shape=(1, *model.input_shape[1:]))
-    samples = seeded_inputs(model.input_shape, NUM_CALIBRATION_INPUTS, job["seed"])
-    stock = export(keras.Model(image, model(image)), sample_source(samples))
+    body = build_model(job["name"], job["seed"])
+    image = keras.Input(batch_shape=(1, *body.input_shape[1:]))
+    model = keras.Model(image, body(image))
+    if job["activations"] == "float":
+        write_whole(job["source"], [(0, export(model, None))])
+        stock = _dynamic_range(model)
+    else:
+        stock = export(model, sample_source(seeded_inputs(body.input_shape, NUM_CALIBRATION_INPUTS, job["seed"])))
     return {"stock_bytes": write_whole(job["stock"], [(0, stock)])}
+
+
+def _dynamic_range(model: Any) -> bytes:
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    return bytes(converter.convert())
 
 
 def _nest(job: Job) -> Job:
     """Writes the nested file; answers with what ModelFiles wants to know."""
     from nq_tflite.conversion import convert
 
-    report = convert(job["stock"], job["nested"], job["nesting"], rounding=ROUNDING)
+    report = convert(job["source"], job["nested"], job["nesting"], rounding=ROUNDING)
     return {
         "stock_bytes": Path(job["stock"]).stat().st_size,
         "nested_bytes": report.file_bytes,

@@ -15,6 +15,7 @@ from nq_tflite_models.comparison import MEMORY_DEFINITION, compare_models, model
 from nq_tflite_models.zoo import MODELS, build_model
 
 from nq_tflite.errors import FormatError, ModelSourceError, NativeLibraryError, NestingError, UnsupportedModelError
+from nq_tflite.format import OutputType
 from nq_tflite.nested import read_nested
 from nq_tflite.runtimes import installed_runtimes
 
@@ -166,6 +167,17 @@ def test_files_of_a_model(cache: Path) -> None:
     assert not [path for path in cache.iterdir() if path.name.startswith(".")]
 
 
+def test_float_files_of_a_model(cache: Path) -> None:
+    files = model_files("ds_cnn_s", cache, "8|4", "float")
+    assert Path(files.stock) == cache / "ds_cnn_s_seed0_dynamic.tflite"
+    assert Path(files.nested) == cache / "ds_cnn_s_seed0_float_8_4.tflite"
+    assert files.operators["CONV_2D"] == 5
+    assert "QUANTIZE" not in files.operators
+    weights = read_nested(files.nested).weights
+    assert {weight.block.output_type for weight in weights} == {OutputType.FLOAT32}
+    assert files.num_weights == 64 * 40 + 4 * (64 * 64 + 64 * 9) + 64 * 12
+
+
 def test_what_cannot_be_compared(cache: Path, tmp_path: Path) -> None:
     for names in (["ds_cnn_s", "alexnet"], []):
         with pytest.raises(UnsupportedModelError, match="expected names of resnet50"):
@@ -267,6 +279,7 @@ def test_command_as_json(cache: Path) -> None:
         (("--threads", "0"), 2, "1,2"),
         (("--runs", "0"), 2, "--runs"),
         (("--runtime", "onnx"), 2, "--runtime"),
+        (("--activations", "int16"), 2, "--activations"),
         (("surplus",), 2, "surplus"),
         (("--models", "ds_cnn_s", "--nesting", "4|8"), 1, "error: nesting"),
         (("--models", "ds_cnn_s", "--isa", "mmx"), 1, "error: NQ_ISA=mmx is not"),
