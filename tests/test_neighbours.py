@@ -150,6 +150,8 @@ def floats(b: Branches) -> None:
         ([[0, 0], [0, 0], [2, 0], [1, 4]], (1, 9, 9, 66)),
     ):
         b.add("PAD", [real, b.graph.constant(np.array(paddings, np.int32))], shape, **settings)
+    for axis, shape in ((3, (1, 9, 7, 183)), (-2, (1, 9, 21, 61))):
+        b.add("CONCATENATION", [real, other, real], shape, options=schema.ConcatenationOptionsT(axis=axis), **settings)
 
 
 def movement(b: Branches) -> None:

@@ -74,8 +74,8 @@ class PadOperator : public Operator {
 class ConcatenationOperator : public Operator {
  public:
   // `axis` may count from behind.
-  ConcatenationOperator(std::vector<int> inputs, int output, int axis)
-      : Operator(std::move(inputs), output), axis_(axis) {}
+  ConcatenationOperator(std::vector<int> inputs, int output, size_t element_bytes, int axis)
+      : Operator(std::move(inputs), output, element_bytes), axis_(axis) {}
 
   Status reshape(const Shapes& shapes, Shape* output) override {
     *output = shapes.at(inputs()[0]);
@@ -95,7 +95,8 @@ class ConcatenationOperator : public Operator {
       return std::accumulate(begin, end, int64_t{1}, std::multiplies<int64_t>());
     };
     rows_ = product(output->begin(), output->begin() + signed_axis);
-    const int64_t inner = product(output->begin() + signed_axis + 1, output->end());
+    const int64_t inner =
+        product(output->begin() + signed_axis + 1, output->end()) * static_cast<int64_t>(element_bytes());
     row_bytes_.clear();
     for (const int index : inputs()) row_bytes_.push_back(shapes.at(index)[axis] * inner);
     out_row_bytes_ = (*output)[axis] * inner;
@@ -150,18 +151,20 @@ std::unique_ptr<Operator> make_padding(const TfLiteContext& context, const TfLit
 
 std::unique_ptr<Operator> make_concatenation(const TfLiteContext& context, const TfLiteNode& node,
                                              std::string* reason) {
-  if (!has_int8_ends(context, node, 1, reason)) return nullptr;
+  const bool floats = has_float_ends(context, node, 1);
+  if (!floats && !has_int8_ends(context, node, 1, reason)) return nullptr;
   const auto* params = params_of<ConcatenationParams>(node);
   if (params == nullptr || params->activation != kActivationNone) return stays(reason, "activation");
   const TfLiteTensor& out = context.tensors[node.outputs->data[0]];
   const std::vector<int> inputs(node.inputs->data, node.inputs->data + node.inputs->size);
   for (const int index : inputs) {
     const TfLiteTensor* in = tensor_at(context, index);
-    if (!is_quantized_int8(in) || is_constant(*in))
-      return stays(reason, "a constant input, or one that is not int8 with one scale");
-    if (!same_quantization(*in, out)) return stays(reason, "inputs of several scales; one is supported");
+    if (!(floats ? is_float(in) : is_quantized_int8(in)) || is_constant(*in))
+      return stays(reason, "a constant input, or one of another type");
+    if (!floats && !same_quantization(*in, out)) return stays(reason, "inputs of several scales; one is supported");
   }
-  return std::make_unique<ConcatenationOperator>(inputs, node.outputs->data[0], params->axis);
+  return std::make_unique<ConcatenationOperator>(inputs, node.outputs->data[0], floats ? sizeof(float) : sizeof(int8_t),
+                                                 params->axis);
 }
 
 }  // namespace nq
