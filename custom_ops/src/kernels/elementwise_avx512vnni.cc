@@ -36,32 +36,45 @@ Requantizer requantizer_to(int32_t zero_point, int8_t low, int8_t high) {
   return make_requantizer({nullptr, zero_point, low, high});
 }
 
+// What is behind the last whole step, in room for one.
+struct Tail {
+  Tail(const int8_t* in, size_t count) : mask((__mmask64{1} << count) - 1) {
+    _mm512_store_si512(codes, _mm512_maskz_loadu_epi8(mask, in));
+  }
+
+  __mmask64 mask;
+  alignas(64) int8_t codes[kStep];
+};
+
 void multiply(const MultiplicationTerms& t, const int8_t* a, const int8_t* b, size_t count, int8_t* out) {
   const Requantizer requantizer = requantizer_to(t.zero_point, t.low, t.high);
   const __m512i zero_a = _mm512_set1_epi32(t.zero_a), zero_b = _mm512_set1_epi32(t.zero_b);
   const __m512 scale = _mm512_set1_ps(t.scale);
-  size_t i = 0;
-  for (; i + kStep <= count; i += kStep) {
-    const __m512i codes = codes_of(requantizer, [&](size_t at) {
-      return _mm512_mul_ps(_mm512_mul_ps(centred(a + i + at, zero_a), centred(b + i + at, zero_b)), scale);
+  const auto products = [&](const int8_t* some_a, const int8_t* some_b) {
+    return codes_of(requantizer, [&](size_t at) {
+      return _mm512_mul_ps(_mm512_mul_ps(centred(some_a + at, zero_a), centred(some_b + at, zero_b)), scale);
     });
-    _mm512_storeu_si512(out + i, codes);
-  }
-  for (; i < count; ++i) out[i] = multiply_codes(t, a[i], b[i]);
+  };
+  size_t i = 0;
+  for (; i + kStep <= count; i += kStep) _mm512_storeu_si512(out + i, products(a + i, b + i));
+  if (i == count) return;
+  const Tail last_a(a + i, count - i), last_b(b + i, count - i);
+  _mm512_mask_storeu_epi8(out + i, last_a.mask, products(last_a.codes, last_b.codes));
 }
 
 void multiply_by(const MultiplicationTerms& t, const int8_t* a, int8_t b, size_t count, int8_t* out) {
   const Requantizer requantizer = requantizer_to(t.zero_point, t.low, t.high);
   const __m512i zero_a = _mm512_set1_epi32(t.zero_a);
   const __m512 factor = _mm512_set1_ps(static_cast<float>(b - t.zero_b)), scale = _mm512_set1_ps(t.scale);
+  const auto products = [&](const int8_t* some) {
+    return codes_of(requantizer,
+                    [&](size_t at) { return _mm512_mul_ps(_mm512_mul_ps(centred(some + at, zero_a), factor), scale); });
+  };
   size_t i = 0;
-  for (; i + kStep <= count; i += kStep) {
-    const __m512i codes = codes_of(requantizer, [&](size_t at) {
-      return _mm512_mul_ps(_mm512_mul_ps(centred(a + i + at, zero_a), factor), scale);
-    });
-    _mm512_storeu_si512(out + i, codes);
-  }
-  for (; i < count; ++i) out[i] = multiply_codes(t, a[i], b);
+  for (; i + kStep <= count; i += kStep) _mm512_storeu_si512(out + i, products(a + i));
+  if (i == count) return;
+  const Tail last(a + i, count - i);
+  _mm512_mask_storeu_epi8(out + i, last.mask, products(last.codes));
 }
 
 void quantize(const float* in, size_t count, float inverse_scale, int32_t zero_point, int8_t* out) {
@@ -96,13 +109,18 @@ void look_up(const int8_t* table, const int8_t* in, size_t count, int8_t* out) {
   Words words;
   for (int i = 0; i < 4; ++i) words.of[i] = _mm512_loadu_si512(table + i * 64);
   const __m256i sign = _mm256_set1_epi8(static_cast<char>(0x80));
+  const auto look_up_all = [&](__m256i codes) {
+    return _mm512_cvtepi16_epi8(words[_mm512_cvtepu8_epi16(_mm256_xor_si256(codes, sign))]);
+  };
   size_t i = 0;
   for (; i + kLookUpStep <= count; i += kLookUpStep) {
     const __m256i codes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(in + i));
-    const __m512i results = words[_mm512_cvtepu8_epi16(_mm256_xor_si256(codes, sign))];
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + i), _mm512_cvtepi16_epi8(results));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + i), look_up_all(codes));
   }
-  for (; i < count; ++i) out[i] = look_up_code(table, in[i]);
+  if (i == count) return;
+  const auto mask = static_cast<__mmask32>((uint64_t{1} << (count - i)) - 1);
+  const __m256i codes = _mm256_maskz_loadu_epi8(mask, in + i);
+  _mm256_mask_storeu_epi8(out + i, mask, look_up_all(codes));
 }
 
 }  // namespace
