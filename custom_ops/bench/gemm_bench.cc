@@ -5,6 +5,7 @@
 // Shapes are layers of ResNet50 and MobileNetV2; rows go to the kernel in panels, as the nodes pass them.
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <random>
@@ -31,6 +32,7 @@ constexpr Shape kMatrixShapes[] = {{64, 64, 3136},  {64, 256, 3136},  {576, 64, 
                                    {512, 128, 784}, {256, 1024, 196}, {2304, 256, 196}, {4608, 512, 49},
                                    {512, 2048, 49}, {96, 24, 3136},   {144, 32, 784},   {64, 384, 196},
                                    {160, 960, 49},  {960, 320, 49},   {1280, 1000, 1},  {2048, 1000, 1}};
+// Square windows over square images, stride 1.
 constexpr Shape kDepthwiseShapes[] = {{9, 96, 3136}, {9, 192, 784}, {9, 384, 196}, {9, 960, 49}, {25, 240, 196}};
 
 double gigamacs(const Shape& shape, void (*run)(void*), void* context) {
@@ -112,19 +114,21 @@ double run_matrix(const nq::GemmKernel& kernel, const Shape& shape, int level, i
 double run_depthwise(const nq::DepthwiseKernel& kernel, const Shape& shape, int level) {
   Layer layer(nq::Layout::kDepthwise, shape);
   layer.weight.level = level;
-  std::vector<int8_t> in(size_t{shape.channels} * static_cast<size_t>(shape.rows));
+  const auto side = static_cast<size_t>(std::lround(std::sqrt(shape.rows)));
+  const auto window = static_cast<uint32_t>(std::lround(std::sqrt(shape.depth)));
+  const size_t in_side = side + window - 1;
+  const std::vector<int8_t> in(in_side * in_side * shape.channels, 1);
   std::vector<const int8_t*> taps;
-  for (int p = 0; p < shape.rows; ++p) {
-    for (uint32_t t = 0; t < shape.depth; ++t) {
-      const size_t pixel = (static_cast<size_t>(p) + t % 3 + t / 3 * 28) % static_cast<size_t>(shape.rows);
-      taps.push_back(in.data() + pixel * shape.channels);
+  for (size_t row = 0; row < side; ++row) {
+    for (size_t t = 0; t < shape.depth; ++t) {
+      taps.push_back(in.data() + ((row + t / window) * in_side + t % window) * shape.channels);
     }
   }
   std::vector<uint8_t> bytes;
   uint8_t* scratch = align_scratch(&bytes, nq::depthwise_scratch_bytes(shape.depth));
   std::vector<nq::TapRun> runs;
-  for (size_t p = 0; p < static_cast<size_t>(shape.rows); ++p) runs.push_back({taps.data() + p * shape.depth, 1});
-  const nq::DepthwisePixels pixels = {runs.data(), shape.rows, 0};
+  for (size_t row = 0; row < side; ++row) runs.push_back({taps.data() + row * shape.depth, static_cast<int>(side)});
+  const nq::DepthwisePixels pixels = {runs.data(), static_cast<int>(side), shape.channels, window, shape.channels};
   const nq::DepthwiseTask task = {layer.weight, pixels, 0, shape.channels, layer.bias.data(), scratch};
   return gigamacs(shape,
                   [&] { nq::run_depthwise(kernel, task, layer.requantization(), layer.out.data(), shape.channels); });
