@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nq_tflite.levels import Codes, lowest_codes
+from nq_tflite.rounding.statistics import InputStatistics
 from nq_tflite.spec import Nesting
 
 
@@ -25,6 +26,7 @@ class RoundingTask:
     target: NDArray[np.float64]
     taps: int
     nesting: Nesting
+    statistics: tuple[InputStatistics, ...] = ()
 
     @property
     def step(self) -> int:

@@ -1,0 +1,110 @@
+"""What rounding may know of a layer's inputs: their means, and how they vary together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Rows = NDArray[np.float32]
+Real = NDArray[np.float64]
+
+#: Ridges that keep a covariance from few samples invertible, and its directions without evidence from being free.
+_RIDGE = 0.01
+_PRIOR = 0.1
+#: Correlation of neighbouring taps, where the prior knows variances only.
+_TAP_CORRELATION = 0.6
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What is known of a layer's inputs without samples, from batch norms: means and variances.
+
+    Attributes:
+        mean, variance: [groups, depth]
+    """
+
+    mean: Real
+    variance: Real
+
+
+@dataclass(frozen=True)
+class InputStatistics:
+    """A layer's inputs in the float net, and in the net rounded up to that layer.
+
+    The error of a channel's output, summed over inputs x of the float net and y of the rounded one, is, up to a
+    constant and with means left to the bias, (v - t) H (v - t)' with H = cov(y, y) and t = w cov(x, y) H^-1.
+
+    Attributes:
+        hessian: [groups, depth, depth]: H with ridges.
+        inverse: of it.
+        shift: [groups, depth, depth] or None: what turns w into t from the right; None where t is w.
+        mean: [groups, depth], mean input of the float net.
+        drift: [groups, depth], by how much the rounded net's mean input is above that.
+    """
+
+    hessian: Real
+    inverse: Real
+    shift: Real | None
+    mean: Real
+    drift: Real
+
+    def target(self, weights: Real) -> Real:
+        """t of weights [channels, depth]: they make up for what is lost in earlier layers."""
+        if self.shift is None:
+            return weights
+        groups = len(self.hessian)
+        return (weights.reshape(groups, -1, weights.shape[1]) @ self.shift).reshape(weights.shape)
+
+
+def input_statistics(exact: Rows, rounded: Rows | None, prior: Prior | None, taps: int) -> InputStatistics:
+    """Statistics of rows of inputs.
+
+    Args:
+        exact: [groups, rows, depth] of the float net.
+        rounded: of the rounded net at the same places; None if it is the float net.
+        prior: trusted as much as the samples in means, and for some of the variance.
+        taps: spatial size of a kernel, for the prior of a depthwise layer.
+    """
+    mean_exact = exact.mean(axis=1, dtype=np.float64)
+    centred = exact - mean_exact[:, None].astype(np.float32)
+    if rounded is None:
+        mean_rounded, varied = mean_exact, centred
+    else:
+        mean_rounded = rounded.mean(axis=1, dtype=np.float64)
+        varied = rounded - mean_rounded[:, None].astype(np.float32)
+    covariance = _covariance(varied, varied)
+    ridges = _ridges(covariance, mean_exact, prior, taps)
+    hessian = covariance + ridges
+    inverse = np.linalg.inv(hessian)
+    shift = None if rounded is None else (_covariance(centred, varied) + ridges) @ inverse
+    mean = mean_exact if prior is None else (mean_exact + prior.mean) / 2
+    return InputStatistics(hessian, inverse, shift, mean, mean_rounded - mean_exact)
+
+
+def _covariance(a: Rows, b: Rows) -> Real:
+    return (a.transpose(0, 2, 1) @ b).astype(np.float64) / a.shape[1]
+
+
+def _ridges(covariance: Real, mean: Real, prior: Prior | None, taps: int) -> Real:
+    depth = covariance.shape[-1]
+    level = np.trace(covariance, axis1=1, axis2=2) / depth
+    level = np.maximum(level, 1e-3 * level.mean() + 1e-9)
+    ridges = _RIDGE * level[:, None, None] * np.eye(depth)
+    if prior is None:
+        return ridges
+    doubt = (mean - prior.mean) / 2
+    return ridges + _PRIOR * _prior_covariance(prior, taps) + doubt[:, :, None] * doubt[:, None, :]
+
+
+def _prior_covariance(prior: Prior, taps: int) -> Real:
+    groups, depth = prior.variance.shape
+    if depth != taps or taps == 1:
+        return prior.variance[:, :, None] * np.eye(depth)
+    side = int(round(taps**0.5))
+    if side * side != taps:
+        return prior.variance[:, :, None] * np.eye(depth)
+    y, x = np.divmod(np.arange(taps), side)
+    distance = np.hypot(y[:, None] - y, x[:, None] - x)
+    return prior.variance[:, :1, None] * _TAP_CORRELATION**distance
