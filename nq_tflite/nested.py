@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nq_tflite import flatbuffer as fb
-from nq_tflite.bitpack import CHANNEL_AXIS, Layout, packed_bytes, unpack
+from nq_tflite.biases import correct
+from nq_tflite.bitpack import CHANNEL_AXIS, Layout, unpack
 from nq_tflite.errors import FormatError
 from nq_tflite.flatbuffer import ModelFile
 from nq_tflite.format import (
@@ -40,7 +41,7 @@ class NestedWeight:
         block: its option block.
         scales: float32 [1] or [channels].
         levels: packed bytes of each level, uint8.
-        base_bias: the bias before any correction, if the operator has one.
+        base_bias: the bias of the levels without deltas, if the operator gives one.
     """
 
     subgraph: int
@@ -64,9 +65,9 @@ class NestedWeight:
         """The full-bit codes: int8 [channels, depth]."""
         block = self.block
         fields = []
-        for packed, bits in zip(self.levels, block.level_bits, strict=True):
-            size = packed_bytes(block.layout, block.channels, block.depth, bits)
-            fields.append(unpack(packed[:size], block.layout, bits, block.channels, block.depth))
+        for level, (packed, bits) in enumerate(zip(self.levels, block.level_bits, strict=True)):
+            superblocks = packed[: block.packed_bytes(level)]
+            fields.append(unpack(superblocks, block.layout, bits, block.channels, block.depth))
         return merge(fields, self.nesting)
 
     def values(self, level: int) -> NDArray[Any]:
@@ -82,13 +83,11 @@ class NestedWeight:
         """The bias with levels 0 to `level` in use (FORMAT.md section 4.5)."""
         _require(self.base_bias is not None, f"bias of {self.name!r}", "an operator that gives one", "none")
         block, base = self.block, np.asarray(self.base_bias)
-        start = packed_bytes(block.layout, block.channels, block.depth, block.levels[level].bits)
-        delta = self.levels[level][start : start + block.channels].view(np.int8).astype(np.float32)
-        correction = delta * np.float32(block.levels[level].bias_step)
-        if block.output_type is OutputType.FLOAT32:
-            return np.asarray(base + correction * self.scales, np.float32)
-        total = base.astype(np.int64) + np.rint(correction).astype(np.int64)
-        return np.asarray(np.clip(total, -(1 << 31), (1 << 31) - 1), np.int32)
+        if not block.delta_bytes(level):
+            return base
+        start = block.packed_bytes(level)
+        delta = self.levels[level][start : start + block.channels].view(np.int8)
+        return correct(base, delta, np.float32(block.levels[level].bias_step), self.scales)
 
 
 @dataclass(frozen=True)
