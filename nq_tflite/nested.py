@@ -151,7 +151,7 @@ def _read_weight(file: ModelFile, table: SectionTable, table_buffer: int, index:
     )
     _require(len(outputs) == 1 + block.has_bias, "outputs", 1 + block.has_bias, len(outputs))
     tensors = [_tensor(subgraph, i) for i in inputs]
-    weight = _tensor(subgraph, outputs[0])
+    weight, *biases = [_tensor(subgraph, i) for i in outputs]
     name = fb.text(weight.name)
     _require(tensors[count].buffer == table_buffer, f"section table of {name!r}", table_buffer, tensors[count].buffer)
     _check_shape(block, fb.shape(weight), weight.type, name)
@@ -168,7 +168,7 @@ def _read_weight(file: ModelFile, table: SectionTable, table_buffer: int, index:
         block=block,
         scales=_scales(model, weight, tensors[count + 2] if is_float else None, block, name),
         levels=tuple(np.asarray(model.buffers[tensor.buffer].data, np.uint8) for tensor in tensors[:count]),
-        base_bias=_constant(model, tensors[-1], (block.channels,), f"bias of {name!r}") if block.has_bias else None,
+        base_bias=_base_bias(model, tensors[-1], biases[0], block, name) if biases else None,
     )
 
 
@@ -252,6 +252,16 @@ def _scales(model: Any, weight: Any, scale: Any | None, block: OptionBlock, name
         _require(quantization.quantizedDimension == axis, f"axis of {what}", axis, quantization.quantizedDimension)
     _require(bool(np.isfinite(values).all() and (values > 0).all()), what, "finite and positive", "others")
     return values
+
+
+def _base_bias(model: Any, given: Any, output: Any, block: OptionBlock, name: str) -> NDArray[Any]:
+    what = f"bias of {name!r}"
+    is_float = block.output_type is OutputType.FLOAT32
+    wanted = fb.schema.TensorType.FLOAT32 if is_float else fb.schema.TensorType.INT32, (block.channels,)
+    for tensor in (given, output):
+        found = tensor.type, fb.shape(tensor)
+        _require(found == wanted, f"type and shape of {what}", wanted, found)
+    return _constant(model, given, (block.channels,), what)
 
 
 def _constant(model: Any, tensor: Any, dims: tuple[int, ...], what: str) -> NDArray[Any]:
