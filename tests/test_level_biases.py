@@ -10,11 +10,13 @@ from typing import Any
 import jobs
 import numpy as np
 import pytest
+from test_nested import repacked
 
 import nq_tflite as nq
 from nq_tflite import flatbuffer as fb
 from nq_tflite.biases import LevelBiases, fit_biases
 from nq_tflite.conversion import write_nested
+from nq_tflite.errors import FormatError
 from nq_tflite.format import OutputType
 from nq_tflite.nested import read_nested
 from nq_tflite.plan import Plan, WeightPlan, make_plan
@@ -71,15 +73,17 @@ def random_biases(model: Any, weight: WeightPlan, rng: np.random.Generator, leve
 
 
 def biased_plan(model: Any) -> Plan:
-    """Of four weights one owns biases at levels 0 and 1, one at level 0, one none but a new last one; one is plain."""
+    """Weights with deltas at some levels, with a new last bias alone, and one without; convolutions and dense ones."""
     rng, plan = np.random.default_rng(11), make_plan(model, NESTING, nearest)
-    choices: list[list[int] | None] = [[0, 1], [0], [], None]
+    choices: list[list[int] | None] = [[0, 1], [1], [0], None, []]
     weights = []
     for index, weight in enumerate(plan.weights):
-        levels = choices[index % 4]
+        levels = choices[index % len(choices)]
         biases = None if levels is None else random_biases(model, weight, rng, levels)
         assert biases is None or [level for level in range(3) if biases.steps[level]] == levels
         weights.append(replace(weight, level_biases=biases))
+    owners = {weight.operator for weight in weights if weight.level_biases and weight.level_biases.steps.any()}
+    assert owners == {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"}
     return Plan(tuple(weights), plan.unnested)
 
 
@@ -268,6 +272,55 @@ def test_all_zero_channels_keep_their_bias(
         wanted = worker(jobs.run_stock, tmp_path / "stock.tflite", samples[:2])
         [got] = worker(jobs.run_nested, tmp_path / "nested.tflite", samples[:2], [bits])
         np.testing.assert_array_equal(got, wanted)
+
+
+def bias_operator(model: Any) -> Any:
+    """The first nested operator that gives a bias, whose level 0 has deltas."""
+    return next(o for o in model.subgraphs[0].operators if fb.custom_name(model, o) and len(o.outputs) == 2)
+
+
+def no_flag(model: Any) -> None:
+    options = bias_operator(model).customOptions
+    options[12] = 0
+
+
+def no_step(model: Any) -> None:
+    """Level 0 has bytes that nothing speaks of."""
+    options = bias_operator(model).customOptions
+    options[44:48] = np.zeros(4, np.uint8)
+
+
+def negative_step(model: Any) -> None:
+    options = bias_operator(model).customOptions
+    options[47] ^= 0x80
+
+
+def no_output(model: Any) -> None:
+    operator = bias_operator(model)
+    operator.outputs = list(operator.outputs)[:1]
+
+
+def output_of_another_shape(model: Any) -> None:
+    model.subgraphs[0].tensors[bias_operator(model).outputs[1]].shape = [1]
+
+
+def base_of_another_type(model: Any) -> None:
+    model.subgraphs[0].tensors[bias_operator(model).inputs[-1]].type = fb.schema.TensorType.UINT32
+
+
+def computed_base(model: Any) -> None:
+    model.subgraphs[0].tensors[bias_operator(model).inputs[-1]].buffer = 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [no_flag, no_step, negative_step, no_output, output_of_another_shape, base_of_another_type, computed_base],
+)
+def test_forbidden_biases(change: Callable[[Any], None], biased: tuple[Path, Plan]) -> None:
+    content = biased[0].read_bytes()
+    read_nested(repacked(content, lambda model: None))
+    with pytest.raises(FormatError, match="expected"):
+        read_nested(repacked(content, change))
 
 
 def several_readers(model: Any, weight: WeightPlan) -> WeightPlan:
