@@ -15,7 +15,7 @@ from nq_tflite.calibration import RepresentativeData, sample_source
 from nq_tflite.errors import FormatError, UnsupportedModelError
 from nq_tflite.format import SECTION_ALIGNMENT, Section, SectionTable, align
 from nq_tflite.keras_export import export, is_keras_source
-from nq_tflite.plan import make_plan
+from nq_tflite.plan import Plan, make_plan
 from nq_tflite.report import ConversionReport, conversion_report
 from nq_tflite.rewrite import insert_unpack
 from nq_tflite.rewrite.insert_unpack import PackedSection, place_sections
@@ -65,9 +65,24 @@ def convert(
     file = _load(source, representative_data, input_type, output_type, notify)
     plan = make_plan(file.model, chosen, method, lambda done, total: notify("rounding", done, total))
     notify("writing", 0, 0)
-    sections, table_buffer = insert_unpack(file.model, plan, chosen)
-    size = fb.write_whole(path, _assemble(file.model, sections, table_buffer, chosen))
+    size = write_nested(file.model, plan, chosen, path)
     return conversion_report(Path(path), size, chosen, rounding, plan)
+
+
+def write_nested(model: Any, plan: Plan, nesting: Nesting, path: str | os.PathLike[str]) -> int:
+    """Writes a model with its weights as planned, and changes it on the way.
+
+    Args:
+        model: the schema's ModelT that the plan was made for.
+        plan: what becomes of its weights.
+        nesting: the levels of the whole file.
+        path: the file to write; it appears whole or not at all.
+
+    Returns:
+        Bytes written.
+    """
+    sections, table_buffer = insert_unpack(model, plan, nesting)
+    return fb.write_whole(path, _assemble(model, sections, table_buffer, nesting))
 
 
 def _load(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nq_tflite import flatbuffer as fb
+from nq_tflite.biases import LevelBiases
 from nq_tflite.bitpack import CHANNEL_AXIS, Layout, packed_bytes
 from nq_tflite.errors import UnsupportedModelError, WeightsError
 from nq_tflite.flatbuffer import schema
-from nq_tflite.format import CUSTOM_OP_NAME, OutputType
+from nq_tflite.format import CUSTOM_OP_NAME, LevelOptions, OptionBlock, OutputType
 from nq_tflite.levels import Codes
 from nq_tflite.rounding import RoundingMethod, RoundingTask
 from nq_tflite.spec import Nesting
@@ -23,7 +24,7 @@ _LAYOUTS = {
     schema.BuiltinOperator.DEPTHWISE_CONV_2D: Layout.DEPTHWISE,
     schema.BuiltinOperator.FULLY_CONNECTED: Layout.MATRIX,
 }
-_DATA_SLOT, _WEIGHT_SLOT, _BIAS_SLOT = 0, 1, 2
+_DATA_SLOT, _WEIGHT_SLOT, BIAS_SLOT = 0, 1, 2
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class WeightPlan:
         scales: float32 [1] or [channels], real value of one code.
         target: float64 [channels, depth], the source's weights in units of the scale.
         biases: bias tensors that must change with the scales: {(subgraph, tensor): int32 [channels]}.
+        level_biases: a bias for every level, in place of its one reader's (and of `biases`), in units of the scales.
     """
 
     sites: tuple[Site, ...]
@@ -71,11 +73,33 @@ class WeightPlan:
     scales: NDArray[np.float32]
     target: NDArray[np.float64]
     biases: dict[tuple[int, int], NDArray[np.int32]]
+    level_biases: LevelBiases | None = None
+
+    def __post_init__(self) -> None:
+        if self.level_biases is None:
+            return
+        readers = sum(len(site.operators) for site in self.sites)
+        if readers != 1:
+            raise ValueError(f"level biases of {self.name!r}: expected a weight with one reader, got {readers}")
+        shape = len(self.nesting.precisions), self.codes.shape[0]
+        if self.level_biases.deltas.shape != shape:
+            raise ValueError(f"level biases of {self.name!r}: expected {shape}, got {self.level_biases.deltas.shape}")
+        dtype = np.float32 if self.output_type is OutputType.FLOAT32 else np.int32
+        if self.level_biases.base.dtype != dtype:
+            raise ValueError(f"level biases of {self.name!r}: expected {dtype}, got {self.level_biases.base.dtype}")
 
     @property
     def name(self) -> str:
         """The weight tensor's name."""
         return self.sites[0].name
+
+    def option_block(self, offsets: Sequence[int] | None = None) -> OptionBlock:
+        """What the operator's options will say, with these offsets of its level buffers (all 0 while unknown)."""
+        bits, biases = self.nesting.level_bits, self.level_biases
+        steps = [0.0] * len(bits) if biases is None else biases.steps.tolist()
+        levels = tuple(map(LevelOptions, offsets or [0] * len(bits), bits, steps))
+        channels, depth = self.codes.shape
+        return OptionBlock(self.layout, self.output_type, channels, depth, levels, has_bias=biases is not None)
 
 
 @dataclass(frozen=True)
@@ -294,7 +318,7 @@ def _quieten(
         subgraph = model.subgraphs[site.subgraph]
         for position in site.operators:
             inputs = fb.indices(subgraph.operators[position].inputs)
-            index = inputs[_BIAS_SLOT] if len(inputs) > _BIAS_SLOT else -1
+            index = inputs[BIAS_SLOT] if len(inputs) > BIAS_SLOT else -1
             values = fb.constant(model, subgraph.tensors[index]) if index >= 0 else None
             if values is not None:
                 old_biases[site.subgraph, index] = values.astype(np.int64)

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from nq_tflite.bitpack import packed_bytes
 from nq_tflite.levels import Codes, signal_to_noise_db, value_at
 from nq_tflite.nested import NestedFile, NestedWeight, read_nested
 from nq_tflite.plan import Plan, Unnested, WeightPlan
@@ -22,6 +21,7 @@ class WeightRow:
 
     Attributes:
         level_bytes: bytes of each level in the file.
+        bias_bytes: those among them that are the level's bias deltas with their padding.
         snr_db: for each precision, signal-to-noise ratio of the weights, part-bit first; against the source's weights
             in a conversion, against the full-bit weights in `inspect` (whose last is then infinite).
     """
@@ -32,12 +32,55 @@ class WeightRow:
     nesting: str
     output_type: str
     level_bytes: tuple[int, ...]
+    bias_bytes: tuple[int, ...]
     snr_db: tuple[float, ...]
 
     @property
     def num_weights(self) -> int:
         """Weights without padding."""
         return int(np.prod(self.shape))
+
+
+@dataclass(frozen=True)
+class BitsAWeight:
+    """Bits that a nested weight takes in the levels, on average.
+
+    Attributes:
+        nesting: the nestings' own bits.
+        padding: of tensors to whole superblocks.
+        biases: deltas of the biases that levels own; the bias that every model has is not counted.
+    """
+
+    nesting: float
+    padding: float
+    biases: float
+
+    @classmethod
+    def of(cls, rows: tuple[WeightRow, ...]) -> BitsAWeight:
+        """Of these weights together."""
+        num_weights = sum(row.num_weights for row in rows)
+        own = sum(int(row.nesting.split("|")[0]) * row.num_weights for row in rows) / num_weights
+        biases = 8 * sum(sum(row.bias_bytes) for row in rows) / num_weights
+        return cls(own, 8 * sum(sum(row.level_bytes) for row in rows) / num_weights - own - biases, biases)
+
+    @property
+    def total(self) -> float:
+        """All of them."""
+        return self.nesting + self.padding + self.biases
+
+    def as_dict(self) -> dict[str, float]:
+        """For machines."""
+        return {
+            "bits_a_weight": self.total,
+            "padding_bits_a_weight": self.padding,
+            "bias_bits_a_weight": self.biases,
+        }
+
+    def __str__(self) -> str:
+        return (
+            f"{self.total:.3f} bits a weight: {self.nesting:g} of the nesting, "
+            f"{self.padding:.3f} of padding, {self.biases:.3f} of biases"
+        )
 
 
 @dataclass(frozen=True)
@@ -79,19 +122,14 @@ class InspectReport:
         return sum(row.num_weights for row in self.weights)
 
     @property
-    def bits_a_weight(self) -> float:
-        """Bits of all sections over the nested weights: padding, alignment and bias corrections included."""
-        return 8 * sum(self.section_bytes) / self.num_weights
-
-    @property
-    def ideal_bits_a_weight(self) -> float:
-        """The nestings' own bits, weighted by the tensors' sizes."""
-        return sum(int(row.nesting.split("|")[0]) * row.num_weights for row in self.weights) / self.num_weights
+    def bits_a_weight(self) -> BitsAWeight:
+        """What a nested weight takes."""
+        return BitsAWeight.of(self.weights)
 
     @property
     def overhead(self) -> float:
         """Bytes beyond n bits a weight, as a fraction of them."""
-        return self.bits_a_weight / self.ideal_bits_a_weight - 1
+        return self.bits_a_weight.total / self.bits_a_weight.nesting - 1
 
     @property
     def switching(self) -> Switching:
@@ -102,13 +140,12 @@ class InspectReport:
         """Everything, for machines."""
         derived = {
             "num_weights": self.num_weights,
-            "bits_a_weight": self.bits_a_weight,
             "overhead": self.overhead,
             "switch_bytes": self.switching.residual_bytes,
             "switch_ratio_to_separate_files": self.switching.ratio,
             "paper_switch_ratio": Switching.paper_ratio(self.precisions[-1], self.precisions[0]),
         }
-        return asdict(self) | derived
+        return asdict(self) | self.bits_a_weight.as_dict() | derived
 
 
 @dataclass(frozen=True)
@@ -127,9 +164,14 @@ class ConversionReport:
         """Weights in nested tensors."""
         return sum(row.num_weights for row in self.weights)
 
+    @property
+    def bits_a_weight(self) -> BitsAWeight:
+        """What a nested weight takes."""
+        return BitsAWeight.of(self.weights)
+
     def as_dict(self) -> dict[str, Any]:
         """Everything, for machines."""
-        return asdict(self) | {"num_weights": self.num_weights}
+        return asdict(self) | self.bits_a_weight.as_dict() | {"num_weights": self.num_weights}
 
 
 def inspect_file(path: str | os.PathLike[str]) -> InspectReport:
@@ -170,19 +212,21 @@ def _nested_row(weight: NestedWeight) -> WeightRow:
         nesting=str(weight.nesting),
         output_type=weight.block.output_type.name.lower(),
         level_bytes=tuple(weight.block.level_bytes(level) for level in range(len(weight.levels))),
+        bias_bytes=tuple(weight.block.delta_bytes(level) for level in range(len(weight.levels))),
         snr_db=_snr_db(codes, codes, weight.scales, weight.nesting),
     )
 
 
 def _planned_row(weight: WeightPlan) -> WeightRow:
-    channels, depth = weight.codes.shape
+    block = weight.option_block()
     return WeightRow(
         name=weight.name,
         operator=weight.operator,
         shape=weight.shape,
         nesting=str(weight.nesting),
         output_type=weight.output_type.name.lower(),
-        level_bytes=tuple(packed_bytes(weight.layout, channels, depth, bits) for bits in weight.nesting.level_bits),
+        level_bytes=tuple(block.level_bytes(level) for level in range(len(block.levels))),
+        bias_bytes=tuple(block.delta_bytes(level) for level in range(len(block.levels))),
         snr_db=_snr_db(weight.target, weight.codes, weight.scales, weight.nesting),
     )
 

@@ -231,7 +231,7 @@ def test_inspect(nested: Path) -> None:
     assert result.stderr == ""
     for text in (
         str(report.switching.residual_bytes),
-        f"{report.bits_a_weight:.3f} bits a weight",
+        f"{report.bits_a_weight.total:.3f} bits a weight: 8 of the nesting, ",
         "the paper's (l+1)/(n+h) is 30.8 %",
         "FULLY_CONNECTED",
         "DEPTHWISE_CONV_2D",

@@ -15,7 +15,7 @@ PACKAGE = Path(nq_tflite.__file__).parent
 LAYERS: list[set[str]] = [
     {"delegation", "errors", "version"},
     {"spec"},
-    {"levels"},
+    {"levels", "biases"},
     {"bitpack", "rounding"},
     {"bitview", "format"},
     {"flatbuffer"},

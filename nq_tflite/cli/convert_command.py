@@ -163,5 +163,6 @@ def _print_report(report: ConversionReport) -> None:
     print_lines(
         f"{report.num_weights} weights in {len(report.weights)} nested tensors ({megabytes(level_bytes)}, "
         f"{report.nesting}, {report.rounding}), {len(report.unnested)} left as they are",
+        f"{report.bits_a_weight}",
         f"{report.path}: {megabytes(report.file_bytes)} ({report.file_bytes} bytes)",
     )
