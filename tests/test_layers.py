@@ -16,7 +16,7 @@ LAYERS: list[set[str]] = [
     {"delegation", "errors", "version"},
     {"spec"},
     {"levels"},
-    {"bitpack", "rounding"},
+    {"bitpack", "rounding", "procedural"},
     {"bitview", "format"},
     {"flatbuffer"},
     {"plan", "nested"},
