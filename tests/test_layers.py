@@ -19,6 +19,8 @@ LAYERS: list[set[str]] = [
     {"bitpack", "rounding", "procedural"},
     {"bitview", "format"},
     {"flatbuffer"},
+    {"pairing"},
+    {"moments"},
     {"plan", "nested"},
     {"rewrite", "report"},
     {"calibration", "native", "runtimes"},
