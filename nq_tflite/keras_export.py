@@ -10,11 +10,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from nq_tflite.calibration import Sample
 from nq_tflite.errors import MissingPackageError, RepresentativeDataError, UnsupportedModelError
+from nq_tflite.moments import FoldedNorm, Moments
 
 _KERAS_SUFFIXES = {".keras", ".h5", ".hdf5"}
 _IO_TYPES = ("float32", "int8", "uint8")
+#: Layers that a converter folds a batch norm into, and which of their weights takes it.
+_FOLDING = {"Conv1D": 0, "Conv2D": 0, "DepthwiseConv2D": 0, "SeparableConv2D": 1, "Dense": 0}
 
 
 def is_keras_source(source: Any) -> bool:
@@ -57,6 +62,100 @@ def export(
     return _convert(converter, with_samples=samples is not None)
 
 
+def folded_norms(source: Any) -> list[FoldedNorm]:
+    """The batch norms of a Keras model, each as a converter folds it: what it knows of the training data.
+
+    A norm is found behind every Conv1D, Conv2D, DepthwiseConv2D, SeparableConv2D or Dense that it follows, through
+    any nesting of Functional and Sequential models; and once on its own, should the converter not fold it.
+
+    Args:
+        source: a Keras model, or a .keras or .h5 file. A SavedModel folder has no layers to look at and gives none,
+            as do models whose calls leave no graph (subclassed ones).
+
+    Raises:
+        MissingPackageError, UnsupportedModelError: as `export`.
+    """
+    if isinstance(source, str | os.PathLike):
+        path = Path(source)
+        source = None if path.is_dir() else _load_keras(_tensorflow(), path)
+    norms = []
+    calls = _submodel_calls(source)
+    for norm in _layers(source):
+        if not _is_a(norm, "BatchNormalization") or not norm.built:
+            continue
+        factors, moving_mean, moments = _norm_parameters(norm)
+        norms.append(FoldedNorm(factors[:, None], Moments(moving_mean * factors, moments.variance)))
+        for tensor in (each for node in norm._inbound_nodes for each in _flat(node.input_tensors)):
+            for layer in _producers(tensor, calls):
+                kernel = _folding_kernel(layer)
+                if kernel is not None and len(kernel) == len(factors):
+                    norms.append(FoldedNorm(kernel * factors[:, None], moments))
+    return norms
+
+
+def _is_a(layer: Any, *names: str) -> bool:
+    """By name, for Keras 2 has the same classes as Keras 3."""
+    return any(base.__name__ in names for base in type(layer).__mro__)
+
+
+def _layers(model: Any) -> Iterator[Any]:
+    """Every layer, those of nested models after the model that holds them."""
+    for layer in getattr(model, "layers", ()):
+        yield layer
+        yield from _layers(layer)
+
+
+def _flat(tensors: Any) -> list[Any]:
+    return [each for item in tensors for each in _flat(item)] if isinstance(tensors, list | tuple) else [tensors]
+
+
+def _submodel_calls(model: Any) -> dict[int, list[Any]]:
+    """For the input layer of each nested model (by id), the tensors that the model is called with."""
+    calls: dict[int, list[Any]] = {}
+    for layer in _layers(model):
+        if not _is_a(layer, "Functional", "Sequential"):
+            continue
+        entrances = [tensor._keras_history[0] for tensor in _flat(layer.inputs)]
+        for node in layer._inbound_nodes:
+            for entrance, tensor in zip(entrances, _flat(node.input_tensors), strict=False):
+                calls.setdefault(id(entrance), []).append(tensor)
+    return calls
+
+
+def _producers(tensor: Any, calls: dict[int, list[Any]]) -> Iterator[Any]:
+    """The layers that a symbolic tensor may come from, across the borders of nested models."""
+    if not hasattr(tensor, "_keras_history"):
+        return
+    layer, _, index = tensor._keras_history
+    if _is_a(layer, "Functional", "Sequential"):
+        yield from _producers(_flat(layer.outputs)[index], calls)
+    elif id(layer) in calls:
+        for outer in calls[id(layer)]:
+            yield from _producers(outer, calls)
+    else:
+        yield layer
+
+
+def _folding_kernel(layer: Any) -> Any:
+    """The weight [channels, depth] of a layer that a batch norm folds into, as TFLite orders it; None for others."""
+    names = [base.__name__ for base in type(layer).__mro__ if base.__name__ in _FOLDING]
+    if not names or getattr(layer.activation, "__name__", "linear") != "linear":
+        return None
+    kernel = np.asarray(layer.get_weights()[_FOLDING[names[0]]], np.float32)
+    # A depthwise kernel is [height, width, inputs, multiplier]; all others end in their outputs.
+    channels = kernel.shape[-1] * (kernel.shape[-2] if names[0] == "DepthwiseConv2D" else 1)
+    return np.ascontiguousarray(kernel.reshape(-1, channels).T)
+
+
+def _norm_parameters(norm: Any) -> tuple[Any, Any, Moments]:
+    """Of a batch norm: its factors float32 [channels], its moving mean, and the moments of its output."""
+    *scale_and_shift, mean, variance = (np.asarray(values, np.float64) for values in norm.get_weights())
+    gamma = scale_and_shift.pop(0) if norm.scale else np.ones_like(mean)
+    beta = scale_and_shift.pop(0) if norm.center else np.zeros_like(mean)
+    factors = gamma / np.sqrt(variance + norm.epsilon)
+    return factors.astype(np.float32), mean, Moments(beta, np.square(factors) * variance)
+
+
 def _tensorflow() -> Any:
     """Imports tensorflow, without what it says of the machine while it loads."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -78,17 +177,28 @@ def _converter(tf: Any, source: Any) -> Any:
     path = Path(source)
     if not path.exists():
         raise UnsupportedModelError(f"model {path}", expected="a file or SavedModel folder", got="nothing there")
+    if not path.is_dir():
+        return tf.lite.TFLiteConverter.from_keras_model(_load_keras(tf, path))
     try:
-        if path.is_dir():
-            return tf.lite.TFLiteConverter.from_saved_model(str(path))
-        return tf.lite.TFLiteConverter.from_keras_model(tf.keras.models.load_model(path, compile=False))
+        return tf.lite.TFLiteConverter.from_saved_model(str(path))
     except (OSError, ValueError, TypeError) as error:
-        raise UnsupportedModelError(
-            f"model {path}",
-            expected="a Keras model or SavedModel that loads",
-            got=str(error).splitlines()[0],
-            fix="Load it yourself (with its custom_objects) and pass the model.",
-        ) from error
+        raise _not_loading(path, error) from error
+
+
+def _load_keras(tf: Any, path: Path) -> Any:
+    try:
+        return tf.keras.models.load_model(path, compile=False)
+    except (OSError, ValueError, TypeError) as error:
+        raise _not_loading(path, error) from error
+
+
+def _not_loading(path: Path, error: Exception) -> UnsupportedModelError:
+    return UnsupportedModelError(
+        f"model {path}",
+        expected="a Keras model or SavedModel that loads",
+        got=str(error).splitlines()[0],
+        fix="Load it yourself (with its custom_objects) and pass the model.",
+    )
 
 
 def _convert(converter: Any, *, with_samples: bool) -> bytes:
