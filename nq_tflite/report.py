@@ -11,7 +11,8 @@ import numpy as np
 
 from nq_tflite.levels import Codes, signal_to_noise_db, value_at
 from nq_tflite.nested import NestedFile, NestedWeight, read_nested
-from nq_tflite.plan import Plan, Unnested, WeightPlan
+from nq_tflite.plan import Plan, WeightPlan
+from nq_tflite.sites import Unnested
 from nq_tflite.spec import Nesting
 
 

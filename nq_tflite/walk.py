@@ -42,7 +42,10 @@ class GraphWalk:
         self._next = 0
         self._replaced: dict[tuple[int, int], Array] = {}
         inputs = fb.indices(self._subgraph.inputs)
-        self._values: dict[int, list[Array]] = {tensor: [s[k] for s in samples] for k, tensor in enumerate(inputs)}
+        self._values: dict[int, list[Array]] = {
+            tensor: [stored_values(self._subgraph.tensors[tensor], sample[k]) for sample in samples]
+            for k, tensor in enumerate(inputs)
+        }
         self._last_reader = {tensor: uses[-1][0] for tensor, uses in fb.consumers(self._subgraph).items()}
         self._last_reader.update(dict.fromkeys(fb.indices(self._subgraph.outputs), len(self._subgraph.operators)))
 
@@ -125,7 +128,18 @@ class _Alone:
             placed[index] = len(tensors) - 1
             return placed[index]
 
-        inputs = [place(index, replaced.get((position, slot))) for slot, index in enumerate(fb.indices(operator.inputs))]
+        slots = [slot for at, slot in replaced if at == position]
+        given = fb.indices(operator.inputs)
+        given += [-1] * (max(slots, default=-1) + 1 - len(given))
+        inputs = []
+        for slot, index in enumerate(given):
+            values = replaced.get((position, slot))
+            if index < 0 and values is not None:
+                buffers.append(schema.BufferT(data=np.frombuffer(values.tobytes(), np.uint8)))
+                tensors.append(_bias_tensor(subgraph, given, values, len(buffers) - 1))
+                inputs.append(len(tensors) - 1)
+            else:
+                inputs.append(place(index, values))
         outputs = [place(index) for index in fb.indices(operator.outputs)]
         single = schema.OperatorT(
             opcodeIndex=0,
@@ -149,6 +163,21 @@ class _Alone:
         return [self._interpreter.get_tensor(index) for index in self._out]
 
 
+def _bias_tensor(subgraph: Any, inputs: Sequence[int], values: Array, buffer: int) -> Any:
+    """A bias where the operator has none."""
+    is_float = values.dtype == np.float32
+    tensor_type = schema.TensorType.FLOAT32 if is_float else schema.TensorType.INT32
+    tensor = schema.TensorT(shape=[len(values)], type=tensor_type, name="bias", buffer=buffer)
+    tensor.hasRank = True
+    if not is_float:
+        data, weight = (subgraph.tensors[index].quantization for index in inputs[:2])
+        scale = np.asarray(weight.scale, np.float32) * np.float32(data.scale[0])
+        tensor.quantization = schema.QuantizationParametersT(
+            scale=scale.tolist(), zeroPoint=[0] * len(scale), quantizedDimension=0
+        )
+    return tensor
+
+
 def _refused(name: str, why: str) -> UnsupportedModelError:
     return UnsupportedModelError(f"operator {name}", expected="one that runs by itself", got=why)
 
@@ -159,3 +188,14 @@ def real_values(tensor: Any, values: Array) -> NDArray[np.float32]:
         return values.astype(np.float32, copy=False)
     scale, zero_point = float(tensor.quantization.scale[0]), int(tensor.quantization.zeroPoint[0])
     return (values.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
+
+
+def stored_values(tensor: Any, values: Array) -> Array:
+    """Values as a tensor stores them: real ones quantized by its scale where it is quantized."""
+    dtype = {schema.TensorType.INT8: np.int8, schema.TensorType.UINT8: np.uint8}.get(tensor.type)
+    if dtype is None or values.dtype.kind != "f":
+        return values
+    scale, zero_point = float(tensor.quantization.scale[0]), int(tensor.quantization.zeroPoint[0])
+    limits = np.iinfo(dtype)
+    stored: Array = np.clip(np.rint(values / scale) + zero_point, limits.min, limits.max).astype(dtype)
+    return stored

@@ -24,7 +24,8 @@ from nq_tflite.format import (
     lay_out,
 )
 from nq_tflite.levels import split
-from nq_tflite.plan import BIAS_SLOT, Plan, Site, WeightPlan
+from nq_tflite.plan import Plan, WeightPlan
+from nq_tflite.sites import BIAS_SLOT, Site
 from nq_tflite.spec import Nesting
 
 #: Stands in a buffer's `offset` until the section's place in the file is known; any value above 1 keeps the field.

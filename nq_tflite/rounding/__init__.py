@@ -2,16 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from nq_tflite.errors import NestingError
+from nq_tflite.levels import Codes
+from nq_tflite.rounding.descent import descent
 from nq_tflite.rounding.nearest import nearest
 from nq_tflite.rounding.squant import squant
-from nq_tflite.rounding.task import RoundingMethod, RoundingTask
-
-METHODS: dict[str, RoundingMethod] = {"nearest": nearest, "squant": squant}
-DEFAULT = "squant"
+from nq_tflite.rounding.task import RoundingTask
 
 
-def rounding_method(name: str) -> RoundingMethod:
+@dataclass(frozen=True)
+class Method:
+    """A way to choose codes.
+
+    Attributes:
+        round: int8 codes [channels, depth], multiples of `task.step` within the task's bounds.
+        needs_means: whether its levels' biases are corrected, from the means of the layers' inputs.
+        needs_covariances: whether `round` looks at how the inputs vary together.
+    """
+
+    name: str
+    round: Callable[[RoundingTask], Codes]
+    needs_means: bool = False
+    needs_covariances: bool = False
+
+
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        Method("nearest", nearest),
+        Method("squant", squant, needs_means=True),
+        Method("descent", descent, needs_means=True, needs_covariances=True),
+    )
+}
+DEFAULT = "descent"
+#: For weights whose inputs cannot be looked at.
+FALLBACK = METHODS["squant"]
+
+
+def rounding_method(name: str) -> Method:
     """The method of that name.
 
     Raises:
@@ -24,4 +55,4 @@ def rounding_method(name: str) -> RoundingMethod:
     return METHODS[name]
 
 
-__all__ = ["DEFAULT", "METHODS", "RoundingMethod", "RoundingTask", "nearest", "rounding_method", "squant"]
+__all__ = ["DEFAULT", "FALLBACK", "METHODS", "Method", "RoundingTask", "descent", "nearest", "rounding_method", "squant"]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from nq_tflite.levels import Codes, cell_middles
 from nq_tflite.rounding.joint import joint_descent
-from nq_tflite.rounding.statistics import InputStatistics, Real
+from nq_tflite.rounding.statistics import Quadratic, Real
 from nq_tflite.rounding.task import RoundingTask
 
 Cells = NDArray[np.float64]
@@ -54,30 +54,31 @@ class Lattice:
 
 def descent(task: RoundingTask) -> Codes:
     """Chooses cells level by level, coarsest first, each by its own statistics, then the code inside the last cell."""
-    groups = len(task.statistics[0].hessian)
+    quadratics = [each.quadratic for each in task.statistics if each.quadratic is not None]
+    groups = len(quadratics[0].hessian)
     grouped = lambda a: np.ascontiguousarray(a).reshape(groups, -1, a.shape[-1])  # noqa: E731
     nearest = grouped(task.nearest().astype(np.float64))
     exact = grouped(task.target)
     low = grouped(np.broadcast_to(task.lowest.astype(np.float64), task.target.shape))
     high = np.full(nearest.shape, float(task.highest))
     levels = []
-    for level, (bits, statistics) in enumerate(zip(task.nesting.precisions, task.statistics, strict=True)):
+    for level, (bits, quadratic) in enumerate(zip(task.nesting.precisions, quadratics, strict=True)):
         width = 1 << (8 - bits)
         middle = cell_middles(task.target.shape[1], task.nesting, level).astype(np.float64)
         lattice = Lattice(width, middle, np.floor(low / width), np.floor(high / width))
-        target = grouped(statistics.target(task.target))
+        target = grouped(quadratic.target(task.target))
         if level == 0:
-            cells = _coarsest(statistics, target, lattice, nearest, exact + task.step / 2)
+            cells = _coarsest(quadratic, target, lattice, nearest, exact + task.step / 2)
         else:
-            cells = _descend(statistics, target, lattice, _gptq(statistics, target, lattice))
+            cells = _descend(quadratic, target, lattice, _gptq(quadratic, target, lattice))
         low, high = np.maximum(low, cells * width), np.minimum(high, cells * width + width - task.step)
-        levels.append((width, middle, target, statistics.hessian))
+        levels.append((width, middle, target, quadratic.hessian))
     if len(levels) > 2:
         low = joint_descent(low, nearest, (task.lowest.astype(np.float64), float(task.highest)), task.step, levels)
     return low.reshape(task.target.shape).astype(np.int8)
 
 
-def _coarsest(statistics: InputStatistics, target: Real, lattice: Lattice, nearest: Cells, exact: Real) -> Cells:
+def _coarsest(quadratic: Quadratic, target: Real, lattice: Lattice, nearest: Cells, exact: Real) -> Cells:
     """Cells near the plain code's: its own, or the other one of a border that is near."""
     home = np.floor(nearest / lattice.width)
     place = np.clip(exact / lattice.width - home, 0, 1)
@@ -85,8 +86,8 @@ def _coarsest(statistics: InputStatistics, target: Real, lattice: Lattice, neare
     from_border = np.minimum(place, 1 - place)
     other = np.where((from_border <= BORDER) & (other >= lattice.low) & (other <= lattice.high), other, home)
     low, high = np.minimum(home, other), np.maximum(home, other)
-    start = _gptq(statistics, target, Lattice(lattice.width, lattice.middle, low, high))
-    mean_curvature = np.trace(statistics.hessian, axis1=1, axis2=2)[:, None, None] / target.shape[2]
+    start = _gptq(quadratic, target, Lattice(lattice.width, lattice.middle, low, high))
+    mean_curvature = np.trace(quadratic.hessian, axis1=1, axis2=2)[:, None, None] / target.shape[2]
     penalty = (_PENALTY_AT_BORDER + from_border) * _PENALTY * lattice.width**2 * mean_curvature
 
     def choose(columns: slice, j: int, cells: Real, gradient: Real, curvature: Real) -> Real:
@@ -95,26 +96,26 @@ def _coarsest(statistics: InputStatistics, target: Real, lattice: Lattice, neare
         costs = [d * (curvature * d + 2 * gradient) for d in steps]
         return np.where(costs[1] + penalty[:, :, at] < costs[0], other[:, :, at], home[:, :, at])
 
-    return _sweep(statistics, target, lattice, start, choose)
+    return _sweep(quadratic, target, lattice, start, choose)
 
 
-def _descend(statistics: InputStatistics, target: Real, lattice: Lattice, start: Cells) -> Cells:
+def _descend(quadratic: Quadratic, target: Real, lattice: Lattice, start: Cells) -> Cells:
     def choose(columns: slice, j: int, cells: Real, gradient: Real, curvature: Real) -> Real:
         at = columns.start + j
         best = np.rint(cells - gradient / (curvature * lattice.width))
         return np.clip(best, lattice.low[:, :, at], lattice.high[:, :, at])
 
-    return _sweep(statistics, target, lattice, start, choose)
+    return _sweep(quadratic, target, lattice, start, choose)
 
 
 #: (columns of the block, column in it, cells, gradient, curvature) -> the cells to take.
 Choice = Callable[[slice, int, Real, Real, Real], Real]
 
 
-def _sweep(statistics: InputStatistics, target: Real, lattice: Lattice, start: Cells, choose: Choice) -> Cells:
+def _sweep(quadratic: Quadratic, target: Real, lattice: Lattice, start: Cells, choose: Choice) -> Cells:
     """Coordinate descent: column by column, each weight to what is best with all others as they are."""
     cells = start.copy()
-    hessian = statistics.hessian.astype(np.float32)
+    hessian = quadratic.hessian.astype(np.float32)
     gradient = (lattice.values(cells) - target).astype(np.float32) @ hessian
     depth = cells.shape[2]
     for _ in range(_SWEEPS * (3 if depth < _BLOCK else 1)):
@@ -139,10 +140,10 @@ def _sweep(statistics: InputStatistics, target: Real, lattice: Lattice, start: C
     return cells
 
 
-def _gptq(statistics: InputStatistics, target: Real, lattice: Lattice) -> Cells:
+def _gptq(quadratic: Quadratic, target: Real, lattice: Lattice) -> Cells:
     """Rounds column after column, those of the greatest curvature first, and spreads each error over the rest."""
-    order = np.argsort(-np.diagonal(statistics.hessian, axis1=1, axis2=2).mean(axis=0), kind="stable")
-    inverse = statistics.inverse[:, order][:, :, order]
+    order = np.argsort(-np.diagonal(quadratic.hessian, axis1=1, axis2=2).mean(axis=0), kind="stable")
+    inverse = quadratic.inverse[:, order][:, :, order]
     upper = np.linalg.cholesky(inverse).transpose(0, 2, 1)
     wanted, middle = target[:, :, order].copy(), lattice.middle[order]
     low, high = lattice.low[:, :, order], lattice.high[:, :, order]

@@ -37,18 +37,35 @@ class InputStatistics:
     constant and with means left to the bias, (v - t) H (v - t)' with H = cov(y, y) and t = w cov(x, y) H^-1.
 
     Attributes:
+        mean: [groups, depth], mean input of the float net.
+        drift: [groups, depth], by how much the rounded net's mean input is above that.
+        quadratic: of the output error; None where only means are known.
+    """
+
+    mean: Real
+    drift: Real
+    quadratic: Quadratic | None = None
+
+    def dot(self, values: Real, inputs: Real) -> Real:
+        """Each channel of `values` [channels, depth] times its group's row of `inputs` [groups, depth]: [channels]."""
+        grouped = values.reshape(len(inputs), -1, values.shape[1])
+        products: Real = np.einsum("gck,gk->gc", grouped, inputs).reshape(-1)
+        return products
+
+
+@dataclass(frozen=True)
+class Quadratic:
+    """H and what goes with it.
+
+    Attributes:
         hessian: [groups, depth, depth]: H with ridges.
         inverse: of it.
         shift: [groups, depth, depth] or None: what turns w into t from the right; None where t is w.
-        mean: [groups, depth], mean input of the float net.
-        drift: [groups, depth], by how much the rounded net's mean input is above that.
     """
 
     hessian: Real
     inverse: Real
     shift: Real | None
-    mean: Real
-    drift: Real
 
     def target(self, weights: Real) -> Real:
         """t of weights [channels, depth]: they make up for what is lost in earlier layers."""
@@ -58,29 +75,37 @@ class InputStatistics:
         return (weights.reshape(groups, -1, weights.shape[1]) @ self.shift).reshape(weights.shape)
 
 
-def input_statistics(exact: Rows, rounded: Rows | None, prior: Prior | None, taps: int) -> InputStatistics:
+def input_statistics(
+    exact: Rows, rounded: Rows, prior: Prior | None, taps: int, *, covariances: bool = True
+) -> InputStatistics:
     """Statistics of rows of inputs.
 
     Args:
         exact: [groups, rows, depth] of the float net.
-        rounded: of the rounded net at the same places; None if it is the float net.
+        rounded: of the rounded net at the same places; the same array where nothing has been rounded yet.
         prior: trusted as much as the samples in means, and for some of the variance.
         taps: spatial size of a kernel, for the prior of a depthwise layer.
+        covariances: whether they are wanted beside the means.
     """
     mean_exact = exact.mean(axis=1, dtype=np.float64)
-    centred = exact - mean_exact[:, None].astype(np.float32)
-    if rounded is None:
-        mean_rounded, varied = mean_exact, centred
-    else:
-        mean_rounded = rounded.mean(axis=1, dtype=np.float64)
-        varied = rounded - mean_rounded[:, None].astype(np.float32)
+    mean_rounded = mean_exact if rounded is exact else rounded.mean(axis=1, dtype=np.float64)
+    quadratic = _quadratic(exact, rounded, mean_exact, mean_rounded, prior, taps) if covariances else None
+    mean = mean_exact if prior is None else (mean_exact + prior.mean) / 2
+    return InputStatistics(mean, mean_rounded - mean_exact, quadratic)
+
+
+def _quadratic(
+    exact: Rows, rounded: Rows, mean_exact: Real, mean_rounded: Real, prior: Prior | None, taps: int
+) -> Quadratic:
+    varied = rounded - mean_rounded[:, None].astype(np.float32)
     covariance = _covariance(varied, varied)
     ridges = _ridges(covariance, mean_exact, prior, taps)
     hessian = covariance + ridges
     inverse = np.linalg.inv(hessian)
-    shift = None if rounded is None else (_covariance(centred, varied) + ridges) @ inverse
-    mean = mean_exact if prior is None else (mean_exact + prior.mean) / 2
-    return InputStatistics(hessian, inverse, shift, mean, mean_rounded - mean_exact)
+    if rounded is exact:
+        return Quadratic(hessian, inverse, None)
+    centred = exact - mean_exact[:, None].astype(np.float32)
+    return Quadratic(hessian, inverse, (_covariance(centred, varied) + ridges) @ inverse)
 
 
 def _covariance(a: Rows, b: Rows) -> Real:

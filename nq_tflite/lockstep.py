@@ -1,0 +1,174 @@
+"""The float net and, for each level, the net as rounded so far, walked side by side from one weight to the next."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nq_tflite import flatbuffer as fb
+from nq_tflite.errors import UnsupportedModelError
+from nq_tflite.layer_inputs import Layer, Rows, layer_of, sample_rows
+from nq_tflite.levels import signal_to_noise_db
+from nq_tflite.moments import Moments
+from nq_tflite.rounding.statistics import InputStatistics, Prior, input_statistics
+from nq_tflite.runtimes import Runtime
+from nq_tflite.sites import BIAS_SLOT, DATA_SLOT, WEIGHT_SLOT, Site
+from nq_tflite.walk import Array, GraphWalk, real_values
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The net before any rounding.
+
+    Attributes:
+        model: the schema's ModelT; the one to be rounded itself, where there is no other.
+        weights: (subgraph, tensor) of the rounded model's weights -> the same in `model`.
+        moments: of the main subgraph's tensors, by index, where batch norms tell them.
+    """
+
+    model: Any
+    weights: Mapping[tuple[int, int], tuple[int, int]]
+    moments: Mapping[int, Moments]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a level's outputs are like beside the float net's on the samples walked.
+
+    Attributes:
+        agreement: samples whose greatest output is the float net's; None if the output is no row of scores.
+        snr_db: power of the float net's outputs over that of the difference.
+    """
+
+    agreement: float | None
+    snr_db: float
+
+
+class Lockstep:
+    """Gives rounding the statistics of each layer's inputs, and hears what became of the layer.
+
+    Weights are asked for in the order of the graph; each is settled before the next.
+
+    Args:
+        model: the model to be rounded; it is left as it is.
+        reference: the same net before any rounding.
+        samples: an array for each input of `model`, for each sample.
+        num_levels: of the nesting.
+        runtime, num_threads: what walks.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        reference: Reference,
+        samples: Sequence[Sequence[Array]],
+        num_levels: int,
+        runtime: Runtime,
+        num_threads: int = 1,
+    ) -> None:
+        self._model, self._reference = model, reference
+        self._exact = GraphWalk(reference.model, samples, runtime, num_threads)
+        self._levels = [GraphWalk(model, samples, runtime, num_threads) for _ in range(num_levels)]
+        self.num_samples = len(samples)
+        #: Why there are no statistics from some operator on; "" as long as there are.
+        self.stopped = ""
+
+    def sources(self) -> dict[tuple[int, int], Array]:
+        """The float weights that the model's INT8 weights were rounded from, by (subgraph, tensor)."""
+        if self._reference.model is self._model:
+            return {}
+        found = {}
+        for site, (subgraph, tensor) in self._reference.weights.items():
+            values = fb.constant(self._reference.model, self._reference.model.subgraphs[subgraph].tensors[tensor])
+            if values is not None:
+                found[site] = values
+        return found
+
+    def observe(self, site: Site, *, covariances: bool) -> tuple[InputStatistics, ...]:
+        """Statistics of the weight's inputs for each level, part-bit first; none where they cannot be had.
+
+        Args:
+            covariances: whether they are wanted beside the means.
+        """
+        place = self._reference.weights.get((site.subgraph, site.tensor))
+        if self.stopped or place is None or site.subgraph != 0 or place[0] != 0 or len(site.operators) != 1:
+            return ()
+        [position] = site.operators
+        try:
+            exact_position = _only_reader(self._reference.model, place[1])
+            layer = layer_of(self._model, position)
+            seed = zlib.crc32(site.name.encode())
+            exact = self._rows(self._reference.model, self._exact, exact_position, layer, seed)
+            rounded = [self._rows(self._model, walk, position, layer, seed) for walk in self._levels]
+            if any(rows.shape != exact.shape for rows in rounded):
+                raise UnsupportedModelError(f"inputs of {site.name!r}", expected=str(exact.shape), got="another shape")
+        except UnsupportedModelError as error:
+            self.stopped = str(error)
+            return ()
+        prior = self._prior(exact_position, layer)
+        return tuple(
+            input_statistics(exact, rows, prior, layer.taps, covariances=covariances) for rows in rounded
+        )
+
+    def settle(self, site: Site, weights: Sequence[Array], biases: Sequence[Array] | None) -> None:
+        """Gives every level's net what a weight and its bias became there, each in the tensor's own type and shape."""
+        if site.subgraph != 0:
+            return
+        for level, walk in enumerate(self._levels):
+            for position in site.operators:
+                walk.replace(position, WEIGHT_SLOT, weights[level])
+                if biases is not None:
+                    walk.replace(position, BIAS_SLOT, biases[level])
+
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """Walks on to the end; none where that is not possible."""
+        if self.stopped:
+            return ()
+        try:
+            exact = np.concatenate(self._exact.outputs())
+            return tuple(_outcome(exact, np.concatenate(walk.outputs())) for walk in self._levels)
+        except (UnsupportedModelError, ValueError) as error:
+            self.stopped = str(error)
+            return ()
+
+    def _rows(self, model: Any, walk: GraphWalk, position: int, layer: Layer, seed: int) -> Rows:
+        subgraph = model.subgraphs[0]
+        tensor = fb.indices(subgraph.operators[position].inputs)[DATA_SLOT]
+        values = [real_values(subgraph.tensors[tensor], each) for each in walk.values(tensor, position)]
+        return sample_rows(layer, values, seed)
+
+    def _prior(self, position: int, layer: Layer) -> Prior | None:
+        tensor = fb.indices(self._reference.model.subgraphs[0].operators[position].inputs)[DATA_SLOT]
+        moments = self._reference.moments.get(tensor)
+        return None if moments is None else _by_group(moments, layer)
+
+
+def _by_group(moments: Moments, layer: Layer) -> Prior | None:
+    """Moments of a layer's input channels as [groups, depth]; None where they do not fit."""
+
+    def spread(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        by_group = np.broadcast_to(values.reshape(layer.groups, 1, -1), (layer.groups, layer.taps, width))
+        return by_group.reshape(layer.groups, layer.depth)
+
+    width = layer.depth // layer.taps
+    if len(moments.mean) != layer.groups * width:
+        return None
+    return Prior(spread(moments.mean), spread(moments.variance))
+
+
+def _only_reader(model: Any, tensor: int) -> int:
+    readers = [position for position, _ in fb.consumers(model.subgraphs[0])[tensor]]
+    if len(readers) != 1:
+        raise UnsupportedModelError("a weight of the float model", expected="one reader", got=str(len(readers)))
+    return readers[0]
+
+
+def _outcome(exact: Array, rounded: Array) -> Outcome:
+    scores = exact.ndim == 2 and exact.shape[1] > 1
+    agreement = float(np.mean(exact.argmax(axis=1) == rounded.argmax(axis=1))) if scores else None
+    return Outcome(agreement, signal_to_noise_db(exact, rounded))
