@@ -21,6 +21,7 @@ LAYERS: list[set[str]] = [
     {"flatbuffer"},
     {"pairing"},
     {"moments"},
+    {"procedural_inputs"},
     {"plan", "nested"},
     {"rewrite", "report"},
     {"calibration", "native", "runtimes"},
