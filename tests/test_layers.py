@@ -25,6 +25,7 @@ LAYERS: list[set[str]] = [
     {"plan", "nested"},
     {"rewrite", "report"},
     {"calibration", "native", "runtimes"},
+    {"activation_ranges"},
     {"keras_export", "extraction", "interpreter"},
     {"conversion"},
     {"__init__"},
