@@ -11,15 +11,17 @@ from typing import Any
 import numpy as np
 
 from nq_tflite import flatbuffer as fb
-from nq_tflite.calibration import RepresentativeData, sample_source
-from nq_tflite.errors import FormatError, UnsupportedModelError
+from nq_tflite.calibration import RepresentativeData
+from nq_tflite.errors import FormatError
 from nq_tflite.format import SECTION_ALIGNMENT, Section, SectionTable, align
-from nq_tflite.keras_export import export, is_keras_source
+from nq_tflite.lockstep import Lockstep
 from nq_tflite.plan import Plan, make_plan
-from nq_tflite.report import ConversionReport, conversion_report
+from nq_tflite.report import ConversionReport, Estimate, conversion_report
 from nq_tflite.rewrite import insert_unpack
 from nq_tflite.rewrite.insert_unpack import PackedSection, place_sections
-from nq_tflite.rounding import DEFAULT, rounding_method
+from nq_tflite.rounding import DEFAULT, EXACT, rounding_method
+from nq_tflite.runtimes import installed_runtimes, load_runtime
+from nq_tflite.source import Samples, Source, load_source
 from nq_tflite.spec import Nesting
 
 #: Called with a stage's name, the steps done and the steps in all (0 while unknown).
@@ -33,8 +35,10 @@ def convert(
     representative_data: RepresentativeData | None = None,
     *,
     rounding: str = DEFAULT,
+    exact: bool = False,
     input_type: str = "float32",
     output_type: str = "float32",
+    activation_ranges: str = "minmax",
     progress: Progress | None = None,
 ) -> ConversionReport:
     """Converts a model into one nested .tflite file.
@@ -44,11 +48,18 @@ def convert(
             bytes.
         path: the file to write; it appears whole or not at all.
         nesting: bit-widths, full-bit first: "8|5", or with levels between: "8|6|4".
-        representative_data: typical inputs, for a full-int8 graph: an array [samples, ...], an iterable of samples,
-            or tf.lite's function that returns one. Without it the graph keeps float32 activations. A .tflite source
-            has its activations quantized already, or not, and takes none.
-        rounding: "squant" (data-free adaptive rounding, NestQuant section 3.2) or "nearest".
+        representative_data: typical inputs: an array [samples, ...], an iterable of samples, or tf.lite's function
+            that returns one. A Keras source becomes a full-int8 graph with it, and keeps float32 activations without;
+            a .tflite source stays what it is. Rounding looks at the first 128 samples. Without any it looks at
+            procedural images or noise in the range that the model's batch norms tell.
+        rounding: "descent" (weights chosen by the error of the layer's outputs), "squant" (adaptive rounding, NestQuant
+            section 3.2) or "nearest".
+        exact: keep an INT8 source's codes bit for bit, or those of rounding to nearest: full-bit is then the source,
+            and part-bit what its upper bits and a corrected bias give.
         input_type, output_type: "float32", "int8" or "uint8" inputs and outputs of a full-int8 graph.
+        activation_ranges: of a full-int8 graph's activations, from the representative data: "minmax", all values seen;
+            "percentile", all but a ten-thousandth at each end; "mse", the least squared error; or "auto", the one of
+            these whose outputs are nearest to the float model's, which takes some seconds more.
         progress: called as the work goes on.
 
     Returns:
@@ -60,13 +71,49 @@ def convert(
     Example:
         >>> report = nq.convert(model, "model.tflite", nesting="8|5", representative_data=photos)  # doctest: +SKIP
     """
-    chosen, method = Nesting.parse(nesting), rounding_method(rounding)
+    chosen, method = Nesting.parse(nesting), rounding_method(EXACT if exact else rounding)
     notify = progress or (lambda stage, done, total: None)
-    file = _load(source, representative_data, input_type, output_type, notify)
-    plan = make_plan(file.model, chosen, method, lambda done, total: notify("rounding", done, total))
+    options = {"input_type": input_type, "output_type": output_type, "activation_ranges": activation_ranges}
+    loaded = load_source(source, representative_data, look=method.needs_means, notify=notify, **options)
+    lockstep = _lockstep(loaded, chosen)
+    plan = make_plan(
+        loaded.model, chosen, method, lockstep, exact=exact, progress=lambda done, total: notify("rounding", done, total)
+    )
+    estimate = None if lockstep is None or loaded.samples is None else _estimate(lockstep, loaded.samples, chosen)
     notify("writing", 0, 0)
-    size = write_nested(file.model, plan, chosen, path)
-    return conversion_report(Path(path), size, chosen, rounding, plan)
+    size = write_nested(loaded.model, plan, chosen, path)
+    notes = [note for note in (loaded.without, lockstep.stopped if lockstep else "") if note]
+    return conversion_report(Path(path), size, chosen, method.name, plan, estimate, notes)
+
+
+def _lockstep(source: Source, nesting: Nesting) -> Lockstep | None:
+    if source.samples is None:
+        return None
+    # The schema's object API has loaded one of these two, and tflite-runtime bears neither beside it.
+    name = "ai-edge-litert" if "ai-edge-litert" in installed_runtimes() else "tensorflow"
+    return Lockstep(
+        source.model,
+        source.reference,
+        source.samples.arrays,
+        len(nesting.precisions),
+        load_runtime(name),
+        num_threads=os.cpu_count() or 1,
+        held_out=source.samples.held_out,
+    )
+
+
+def _estimate(lockstep: Lockstep, samples: Samples, nesting: Nesting) -> Estimate | None:
+    outcomes = lockstep.outcomes()
+    if not outcomes:
+        return None
+    return Estimate(
+        inputs=samples.description,
+        num_inputs=samples.held_out or len(samples.arrays),
+        held_out=samples.held_out > 0,
+        precisions=nesting.precisions,
+        agreement=None if outcomes[0].agreement is None else tuple(each.agreement or 0.0 for each in outcomes),
+        snr_db=tuple(each.snr_db for each in outcomes),
+    )
 
 
 def write_nested(model: Any, plan: Plan, nesting: Nesting, path: str | os.PathLike[str]) -> int:
@@ -83,29 +130,6 @@ def write_nested(model: Any, plan: Plan, nesting: Nesting, path: str | os.PathLi
     """
     sections, table_buffer = insert_unpack(model, plan, nesting)
     return fb.write_whole(path, _assemble(model, sections, table_buffer, nesting))
-
-
-def _load(
-    source: Any, data: RepresentativeData | None, input_type: str, output_type: str, notify: Progress
-) -> fb.ModelFile:
-    if is_keras_source(source):
-        samples = None if data is None else sample_source(data)
-        notify("converting with tensorflow", 0, 0)
-        return fb.read_model(export(source, samples, input_type, output_type))
-    if not isinstance(source, str | os.PathLike | bytes):
-        raise UnsupportedModelError(
-            "source",
-            expected="a Keras model, or the path of a .keras, .h5 or .tflite file or SavedModel folder",
-            got=type(source).__name__,
-        )
-    if data is not None:
-        raise UnsupportedModelError(
-            "representative_data",
-            expected="none with a .tflite source, whose activations are quantized already or stay float",
-            got="some",
-            fix="Leave it out, or convert from the Keras model.",
-        )
-    return fb.read_model(source)
 
 
 def _assemble(

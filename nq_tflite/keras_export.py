@@ -12,8 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from nq_tflite import flatbuffer as fb
+from nq_tflite.activation_ranges import AUTO, METHODS, check_name, measure, outputs, set_ranges
 from nq_tflite.calibration import Sample
 from nq_tflite.errors import MissingPackageError, RepresentativeDataError, UnsupportedModelError
+from nq_tflite.levels import signal_to_noise_db
 from nq_tflite.moments import FoldedNorm, Moments
 
 _KERAS_SUFFIXES = {".keras", ".h5", ".hdf5"}
@@ -35,6 +38,7 @@ def export(
     samples: Callable[[], Iterator[Sample]] | None,
     input_type: str = "float32",
     output_type: str = "float32",
+    activation_ranges: str = "minmax",
 ) -> bytes:
     """Converts with tensorflow's own converter.
 
@@ -42,12 +46,15 @@ def export(
         source: a Keras model, a .keras or .h5 file, or a SavedModel folder.
         samples: representative data for a full-int8 model; None for a float model.
         input_type, output_type: of the full-int8 model's inputs and outputs: "float32", "int8" or "uint8".
+        activation_ranges: of the full-int8 model: one of `activation_ranges.METHODS`, or "auto" for the one of them
+            whose outputs are nearest to the float model's on the samples.
 
     Raises:
         MissingPackageError: tensorflow is not installed.
         UnsupportedModelError: the source does not load, or the converter refuses it.
         RepresentativeDataError: the samples do not fit the model's inputs.
     """
+    check_name(activation_ranges)
     tf = _tensorflow()
     converter = _converter(tf, source)
     for name in (input_type, output_type):
@@ -59,7 +66,49 @@ def export(
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = tf.dtypes.as_dtype(input_type)
         converter.inference_output_type = tf.dtypes.as_dtype(output_type)
-    return _convert(converter, with_samples=samples is not None)
+    if samples is None or activation_ranges == "minmax":
+        return _convert(converter, with_samples=samples is not None)
+    converter._experimental_calibrate_only = True
+    calibrated = _convert(converter, with_samples=True)
+    with _quiet():
+        return _quantized(tf, calibrated, samples, activation_ranges, (input_type, output_type))
+
+
+def _quantized(
+    tf: Any, calibrated: bytes, samples: Callable[[], Iterator[Sample]], name: str, io_types: tuple[str, str]
+) -> bytes:
+    """A calibrated float model in int8, with other activation ranges than calibration's own.
+
+    tensorflow's quantizer runs by itself on the calibrated model, as `TFLiteConverter` would run it.
+    """
+    quantize = importlib.import_module("tensorflow.lite.python.convert").mlir_quantize
+    resolver = tf.lite.experimental.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    every_tensor = {"experimental_op_resolver_type": resolver, "experimental_preserve_all_tensors": True}
+    reference = _interpreter(tf, calibrated, **every_tensor)
+    source = fb.read_model(calibrated).model
+    histograms = measure(source, reference, samples())
+
+    def with_ranges(method: str, input_type: str, output_type: str) -> bytes:
+        model = fb.read_model(calibrated).model
+        set_ranges(model, histograms, METHODS[method])
+        types = {"input_data_type": input_type, "output_data_type": output_type}
+        return bytes(quantize(fb.pack_model(model), **{key: tf.dtypes.as_dtype(each) for key, each in types.items()}))
+
+    if name == AUTO:
+        wanted = outputs(source, reference, samples())
+        scores = {}
+        for each in METHODS:
+            content = with_ranges(each, "float32", "float32")
+            got = outputs(fb.read_model(content).model, _interpreter(tf, content), samples())
+            scores[each] = signal_to_noise_db(wanted, got)
+        name = max(scores, key=lambda each: scores[each])
+    return with_ranges(name, *io_types)
+
+
+def _interpreter(tf: Any, content: bytes, **options: Any) -> Any:
+    interpreter = tf.lite.Interpreter(model_content=content, num_threads=os.cpu_count(), **options)
+    interpreter.allocate_tensors()
+    return interpreter
 
 
 def folded_norms(source: Any) -> list[FoldedNorm]:

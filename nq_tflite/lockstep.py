@@ -60,6 +60,7 @@ class Lockstep:
         samples: an array for each input of `model`, for each sample.
         num_levels: of the nesting.
         runtime, num_threads: what walks.
+        held_out: so many of the last samples are left out of the statistics; outcomes are theirs alone.
     """
 
     def __init__(
@@ -70,11 +71,12 @@ class Lockstep:
         num_levels: int,
         runtime: Runtime,
         num_threads: int = 1,
+        held_out: int = 0,
     ) -> None:
         self._model, self._reference = model, reference
         self._exact = GraphWalk(reference.model, samples, runtime, num_threads)
         self._levels = [GraphWalk(model, samples, runtime, num_threads) for _ in range(num_levels)]
-        self.num_samples = len(samples)
+        self._fitted, self._judged = len(samples) - held_out, len(samples) - held_out if held_out else 0
         #: Why there are no statistics from some operator on; "" as long as there are.
         self.stopped = ""
 
@@ -130,8 +132,8 @@ class Lockstep:
         if self.stopped:
             return ()
         try:
-            exact = np.concatenate(self._exact.outputs())
-            return tuple(_outcome(exact, np.concatenate(walk.outputs())) for walk in self._levels)
+            exact, *levels = (np.concatenate(walk.outputs()[self._judged :]) for walk in (self._exact, *self._levels))
+            return tuple(_outcome(exact, each) for each in levels)
         except (UnsupportedModelError, ValueError) as error:
             self.stopped = str(error)
             return ()
@@ -139,7 +141,7 @@ class Lockstep:
     def _rows(self, model: Any, walk: GraphWalk, position: int, layer: Layer, seed: int) -> Rows:
         subgraph = model.subgraphs[0]
         tensor = fb.indices(subgraph.operators[position].inputs)[DATA_SLOT]
-        values = [real_values(subgraph.tensors[tensor], each) for each in walk.values(tensor, position)]
+        values = [real_values(subgraph.tensors[tensor], each) for each in walk.values(tensor, position)[: self._fitted]]
         return sample_rows(layer, values, seed)
 
     def _prior(self, position: int, layer: Layer) -> Prior | None:

@@ -82,7 +82,7 @@ def _paint(rng: np.random.Generator, images: Float32) -> None:
     slopes = rng.normal(0, 1.5, (count * _LEAVES, 2)) * rng.uniform(0, 1, (count * _LEAVES, 1)) ** 2
     roughness = 0.7 * rng.uniform(0, 1, count * _LEAVES) ** 2
     all_noise = rng.uniform(size=count) < _NOISE_SHARE
-    focus = rng.uniform(0.3, 1, count)
+    focus = rng.uniform(0, 0.6, count)
     contrast, brightness = rng.uniform(0.12, 0.32, count), rng.normal(0.45, 0.1, count)
     leaf = _leaf_map(rng, count, *images.shape[1:3]) + _LEAVES * np.arange(count, dtype=np.int32)[:, None, None]
     for index, image in enumerate(images):

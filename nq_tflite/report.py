@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -149,9 +150,40 @@ class InspectReport:
         return asdict(self) | self.bits_a_weight.as_dict() | derived
 
 
+#: Less agreement than this is worth a warning.
+LEAST_AGREEMENT = 0.8
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How near each precision's outputs are to those of the source before any rounding.
+
+    Attributes:
+        inputs: what the outputs are of.
+        num_inputs: how many.
+        held_out: whether rounding had not seen them; where it had, the estimate is too good.
+        precisions: part-bit first.
+        agreement: for each precision the inputs whose greatest output is the source's, as a fraction; None where the
+            output is no row of scores.
+        snr_db: for each precision the power of the source's outputs over that of the difference.
+    """
+
+    inputs: str
+    num_inputs: int
+    held_out: bool
+    precisions: tuple[int, ...]
+    agreement: tuple[float, ...] | None
+    snr_db: tuple[float, ...]
+
+
 @dataclass(frozen=True)
 class ConversionReport:
-    """What `convert` did: the nested weights with their error against the source, and the others with the reason."""
+    """What `convert` did: the nested weights with their error against the source, and the others with the reason.
+
+    Attributes:
+        estimate: of the accuracy; None where no inputs could be had or run.
+        notes: what could not be done, and why.
+    """
 
     path: str
     file_bytes: int
@@ -159,6 +191,14 @@ class ConversionReport:
     rounding: str
     weights: tuple[WeightRow, ...]
     unnested: tuple[Unnested, ...]
+    estimate: Estimate | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether a precision agrees with the source on fewer inputs than `LEAST_AGREEMENT`."""
+        agreement = None if self.estimate is None else self.estimate.agreement
+        return agreement is not None and min(agreement) < LEAST_AGREEMENT
 
     @property
     def num_weights(self) -> int:
@@ -198,10 +238,18 @@ def find_weight(nested: NestedFile, name: str) -> NestedWeight | None:
     return close[0] if len(close) == 1 else None
 
 
-def conversion_report(path: Path, size: int, nesting: Nesting, rounding: str, plan: Plan) -> ConversionReport:
+def conversion_report(
+    path: Path,
+    size: int,
+    nesting: Nesting,
+    rounding: str,
+    plan: Plan,
+    estimate: Estimate | None = None,
+    notes: Sequence[str] = (),
+) -> ConversionReport:
     """The report of a finished conversion."""
     rows = tuple(_planned_row(weight) for weight in plan.weights)
-    return ConversionReport(str(path), size, str(nesting), rounding, rows, plan.unnested)
+    return ConversionReport(str(path), size, str(nesting), rounding, rows, plan.unnested, estimate, tuple(notes))
 
 
 def _nested_row(weight: NestedWeight) -> WeightRow:

@@ -101,7 +101,8 @@ class _Alone:
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise _refused(name, str(error).splitlines()[0] if str(error) else type(error).__name__) from error
-        self._in = [details["index"] for details in self._interpreter.get_input_details()]
+        details = self._interpreter.get_input_details()
+        self._in, self._shapes = [each["index"] for each in details], [tuple(each["shape"]) for each in details]
         self._out = [details["index"] for details in self._interpreter.get_output_details()]
 
     def _single(
@@ -157,6 +158,12 @@ class _Alone:
         return fb.pack_model(schema.ModelT(version=3, operatorCodes=[code], subgraphs=[graph], buffers=buffers))
 
     def run(self, values: Sequence[Array]) -> list[Array]:
+        shapes = [value.shape for value in values]
+        if shapes != self._shapes:
+            for index, value in zip(self._in, values, strict=True):
+                self._interpreter.resize_tensor_input(index, value.shape)
+            self._interpreter.allocate_tensors()
+            self._shapes = shapes
         for index, value in zip(self._in, values, strict=True):
             self._interpreter.set_tensor(index, value)
         self._interpreter.invoke()

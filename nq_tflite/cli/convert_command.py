@@ -54,6 +54,13 @@ A .npy file holds samples [samples, ...]; a .npz file holds one such array for e
 @click.option("--rounding", type=click.Choice(sorted(METHODS)), default=DEFAULT, show_default=True)
 @click.option("--input-type", type=_IO_TYPES, default="float32", show_default=True, help="Of an INT8 graph.")
 @click.option("--output-type", type=_IO_TYPES, default="float32", show_default=True, help="Of an INT8 graph.")
+@click.option(
+    "--activation-ranges",
+    type=click.Choice(["minmax", "percentile", "mse", "auto"]),
+    default="minmax",
+    show_default=True,
+    help="Of an INT8 graph; auto tries the others.",
+)
 @json_option
 def convert(
     source: Path,
@@ -65,6 +72,7 @@ def convert(
     rounding: str,
     input_type: str,
     output_type: str,
+    activation_ranges: str,
     as_json: bool,
 ) -> None:
     """Convert SOURCE (.keras, .h5, SavedModel folder or .tflite) into one nested OUTPUT.tflite."""
@@ -81,6 +89,7 @@ def convert(
             rounding=rounding,
             input_type=input_type,
             output_type=output_type,
+            activation_ranges=activation_ranges,
             progress=progress,
         )
     if as_json:

@@ -33,11 +33,14 @@ METHODS: dict[str, Method] = {
     method.name: method
     for method in (
         Method("nearest", nearest),
+        Method("exact", nearest, needs_means=True),
         Method("squant", squant, needs_means=True),
         Method("descent", descent, needs_means=True, needs_covariances=True),
     )
 }
 DEFAULT = "descent"
+#: Keeps the codes of the source, and corrects the biases of the levels below full-bit.
+EXACT = "exact"
 #: For weights whose inputs cannot be looked at.
 FALLBACK = METHODS["squant"]
 
@@ -55,4 +58,4 @@ def rounding_method(name: str) -> Method:
     return METHODS[name]
 
 
-__all__ = ["DEFAULT", "FALLBACK", "METHODS", "Method", "RoundingTask", "descent", "nearest", "rounding_method", "squant"]
+__all__ = ["DEFAULT", "EXACT", "FALLBACK", "METHODS", "Method", "RoundingTask", "descent", "nearest", "rounding_method", "squant"]
