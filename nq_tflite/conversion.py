@@ -77,7 +77,12 @@ def convert(
     loaded = load_source(source, representative_data, look=method.needs_means, notify=notify, **options)
     lockstep = _lockstep(loaded, chosen)
     plan = make_plan(
-        loaded.model, chosen, method, lockstep, exact=exact, progress=lambda done, total: notify("rounding", done, total)
+        loaded.model,
+        chosen,
+        method,
+        lockstep,
+        exact=exact,
+        progress=lambda done, total: notify("rounding", done, total),
     )
     estimate = None if lockstep is None or loaded.samples is None else _estimate(lockstep, loaded.samples, chosen)
     notify("writing", 0, 0)

@@ -60,7 +60,9 @@ class Layer:
     @property
     def depthwise(self) -> bool:
         """Whether every group reads one input alone."""
-        return self.window is not None and self.depth == self.window.kernel[0] * self.window.kernel[1] and self.groups > 1
+        return (
+            self.window is not None and self.depth == self.window.kernel[0] * self.window.kernel[1] and self.groups > 1
+        )
 
     @property
     def taps(self) -> int:
@@ -100,7 +102,7 @@ def sample_rows(layer: Layer, inputs: Sequence[Rows], seed: int) -> Rows:
     random = np.random.default_rng(seed)
     if layer.window is None:
         flat = np.concatenate([values.reshape(-1, layer.depth) for values in inputs])
-        return flat[_choose(random, len(flat), MOST_ROWS)][None]
+        return np.asarray(flat[_choose(random, len(flat), MOST_ROWS)][None])
     (out_h, out_w), _ = layer.window.places(*inputs[0].shape[1:3])
     a_map = inputs[0].shape[0] * out_h * out_w
     most = MOST_DEPTHWISE_ROWS if layer.depthwise else MOST_ROWS
@@ -132,7 +134,7 @@ def _windows(window: Window, values: Rows, places: NDArray[np.int64]) -> Rows:
     inside = (at_y >= 0) & (at_y < height) & (at_x >= 0) & (at_x < width)
     rows = values[batch[:, None, None], at_y.clip(0, height - 1), at_x.clip(0, width - 1)]
     rows[~inside] = 0.0
-    return rows.reshape(len(places), -1, values.shape[3])
+    return np.asarray(rows.reshape(len(places), -1, values.shape[3]))
 
 
 def _by_group(rows: Rows, groups: int) -> Rows:

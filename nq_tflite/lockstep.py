@@ -113,9 +113,7 @@ class Lockstep:
             self.stopped = str(error)
             return ()
         prior = self._prior(exact_position, layer)
-        return tuple(
-            input_statistics(exact, rows, prior, layer.taps, covariances=covariances) for rows in rounded
-        )
+        return tuple(input_statistics(exact, rows, prior, layer.taps, covariances=covariances) for rows in rounded)
 
     def settle(self, site: Site, weights: Sequence[Array], biases: Sequence[Array] | None) -> None:
         """Gives every level's net what a weight and its bias became there, each in the tensor's own type and shape."""

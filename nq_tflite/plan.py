@@ -185,11 +185,9 @@ def _correct_biases(
 
 
 def _settle(plan: WeightPlan, lockstep: Lockstep) -> None:
+    is_float = plan.output_type is OutputType.FLOAT32
     values = [value_at(plan.codes, plan.nesting, level) for level in range(len(plan.nesting.precisions))]
-    if plan.output_type is OutputType.FLOAT32:
-        weights = [np.asarray(each * plan.scales[:, None], np.float32) for each in values]
-    else:
-        weights = list(values)
+    weights: list[NDArray[Any]] = [each * plan.scales[:, None] if is_float else each for each in values]
     biases = None
     if plan.level_biases is not None:
         biases = [plan.level_biases.at(level, plan.scales) for level in range(len(values))]

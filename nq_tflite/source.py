@@ -1,4 +1,4 @@
-"""What a conversion starts from: the graph to nest, the same net before any rounding, and inputs to look at both with."""
+"""What a conversion starts from: the graph to nest, the same net before any rounding, and inputs to run both on."""
 
 from __future__ import annotations
 

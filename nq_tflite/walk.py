@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nq_tflite import flatbuffer as fb
-from nq_tflite.errors import RepresentativeDataError, UnsupportedModelError
+from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.flatbuffer import schema
 from nq_tflite.runtimes import Runtime
 
@@ -63,7 +63,9 @@ class GraphWalk:
     def outputs(self) -> list[Array]:
         """The first output of the main subgraph for all samples, with their batches joined: [samples, ...]."""
         output = fb.indices(self._subgraph.outputs)[0]
-        return [real_values(self._subgraph.tensors[output], v) for v in self.values(output, len(self._subgraph.operators))]
+        return [
+            real_values(self._subgraph.tensors[output], v) for v in self.values(output, len(self._subgraph.operators))
+        ]
 
     def replace(self, position: int, slot: int, values: Array) -> None:
         """Gives an operator that has not run yet another constant input, or one in place of an absent bias."""

@@ -58,4 +58,15 @@ def rounding_method(name: str) -> Method:
     return METHODS[name]
 
 
-__all__ = ["DEFAULT", "EXACT", "FALLBACK", "METHODS", "Method", "RoundingTask", "descent", "nearest", "rounding_method", "squant"]
+__all__ = [
+    "DEFAULT",
+    "EXACT",
+    "FALLBACK",
+    "METHODS",
+    "Method",
+    "RoundingTask",
+    "descent",
+    "nearest",
+    "rounding_method",
+    "squant",
+]

@@ -10,6 +10,7 @@ is least, D_h(w) being the value that the upper h bits of w stand for.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,7 @@ _BLOCK = 64
 def joint_descent(
     codes: Real,
     plain: Real,
-    bounds: tuple[Real, Real],
+    bounds: tuple[NDArray[np.int16], int],
     step: int,
     levels: Sequence[tuple[int, Real, Real, Real]],
 ) -> Real:
@@ -99,7 +100,7 @@ class _Level:
         middle, at = self._middle[j], j - self._columns.start
         change = (self._values(candidates, middle) - self._values(now, middle)[:, :, None]).astype(np.float32)
         curvature = self._within[:, at, at, None, None]
-        return self._weight * change * (curvature * change + 2 * self._block[:, :, at, None])
+        return np.asarray(self._weight * change * (curvature * change + 2 * self._block[:, :, at, None]))
 
     def move(self, best: Real, now: Real, j: int) -> None:
         middle, at = self._middle[j], j - self._columns.start
@@ -110,5 +111,5 @@ class _Level:
     def leave(self) -> None:
         self._gradient += self._steps @ self._hessian[:, self._columns]
 
-    def _values(self, codes: Real, middle: NDArray[np.float64] | np.float64) -> Real:
-        return np.floor(codes / self._width) * self._width + middle
+    def _values(self, codes: Real, middle: Real | np.floating[Any]) -> Real:
+        return np.asarray(np.floor(codes / self._width) * self._width + middle)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Rows = NDArray[np.float32]
-Real = NDArray[np.float64]
+Real = NDArray[np.floating[Any]]
 
 #: Ridges that keep a covariance from few samples invertible, and its directions without evidence from being free.
 _RIDGE = 0.01
@@ -109,27 +110,26 @@ def _quadratic(
 
 
 def _covariance(a: Rows, b: Rows) -> Real:
-    return (a.transpose(0, 2, 1) @ b).astype(np.float64) / a.shape[1]
+    return np.asarray((a.transpose(0, 2, 1) @ b).astype(np.float64) / a.shape[1])
 
 
 def _ridges(covariance: Real, mean: Real, prior: Prior | None, taps: int) -> Real:
     depth = covariance.shape[-1]
     level = np.trace(covariance, axis1=1, axis2=2) / depth
     level = np.maximum(level, 1e-3 * level.mean() + 1e-9)
-    ridges = _RIDGE * level[:, None, None] * np.eye(depth)
+    ridges: Real = _RIDGE * level[:, None, None] * np.eye(depth)
     if prior is None:
         return ridges
     doubt = (mean - prior.mean) / 2
-    return ridges + _PRIOR * _prior_covariance(prior, taps) + doubt[:, :, None] * doubt[:, None, :]
+    ridges += _PRIOR * _prior_covariance(prior, taps) + doubt[:, :, None] * doubt[:, None, :]
+    return ridges
 
 
 def _prior_covariance(prior: Prior, taps: int) -> Real:
-    groups, depth = prior.variance.shape
-    if depth != taps or taps == 1:
-        return prior.variance[:, :, None] * np.eye(depth)
-    side = int(round(taps**0.5))
-    if side * side != taps:
-        return prior.variance[:, :, None] * np.eye(depth)
+    """Inputs vary on their own; the taps of a square kernel on one input vary together, the more the nearer."""
+    depth, side = prior.variance.shape[1], round(taps**0.5)
+    if depth != taps or taps == 1 or side * side != taps:
+        return np.asarray(prior.variance[:, :, None] * np.eye(depth))
     y, x = np.divmod(np.arange(taps), side)
     distance = np.hypot(y[:, None] - y, x[:, None] - x)
-    return prior.variance[:, :1, None] * _TAP_CORRELATION**distance
+    return np.asarray(prior.variance[:, :1, None] * _TAP_CORRELATION**distance)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nq_tflite.levels import Codes, lowest_codes
+from nq_tflite.levels import lowest_codes
 from nq_tflite.rounding.statistics import InputStatistics
 from nq_tflite.spec import Nesting
 
