@@ -2,6 +2,11 @@
 #include <cstdlib>
 #include <cstring>
 
+#if defined(__aarch64__) || defined(__arm__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
+
 #include "kernels/addition.h"
 #include "kernels/cpu.h"
 #include "kernels/depthwise.h"
@@ -28,6 +33,7 @@ namespace nq {
 #define NQ_QUANTIZE_KERNEL(kernel) extern const QuantizeKernel kernel;
 #include "kernels/quantize_kernels.h"
 #undef NQ_QUANTIZE_KERNEL
+
 #define NQ_ADDITION_KERNEL(kernel) extern const AdditionKernel kernel;
 #include "kernels/addition_kernels.h"
 #undef NQ_ADDITION_KERNEL
@@ -45,6 +51,13 @@ bool has_avx512vnni() {
   return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
 }
+#endif
+
+#if defined(__aarch64__)
+bool has_neon() { return true; }
+bool has_neondotprod() { return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0; }
+#elif defined(__arm__)
+bool has_neon() { return (getauxval(AT_HWCAP) & HWCAP_NEON) != 0; }
 #endif
 
 namespace {
