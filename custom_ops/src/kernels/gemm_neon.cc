@@ -1,11 +1,14 @@
-// Without dot products: 8 weights, 2 channels by 4 of the depth as they lie, times 4 activations twice over are products
-// of 16 bits, which are added to an accumulator in pairs. Summing two products in 16 bits first would save a quarter of
-// the instructions, but -128 * -128 twice overflows there, and the CPUs that run this are bound by multiplications.
+// Without dot products: 8 weights, 2 channels by 4 of the depth as they lie, times 4 activations twice over are
+// products of 16 bits, which are added to an accumulator in pairs. Summing two products in 16 bits first would save a
+// quarter of the instructions, but -128 * -128 twice overflows there, and the CPUs that run this are bound by
+// multiplications.
 //
-// A tile is up to 6 rows by 8 channels; 32-bit Arm, with half the registers, has room for 2.
+// A tile is up to 4 rows by 8 channels, in 16 accumulators, with 16 activations of each row; 32-bit Arm, with half the
+// registers, has room for 2 rows.
 #if defined(__ARM_NEON)
-#include "kernels/cpu.h"
 #include "kernels/gemm_neon.h"
+
+#include "kernels/cpu.h"
 
 namespace nq {
 
@@ -21,31 +24,63 @@ struct PairSums {
   int32x4_t of[kNumRows][kVectors];
 };
 
-inline int8x8_t half(int8x16_t weights, int which) { return which == 0 ? vget_low_s8(weights) : vget_high_s8(weights); }
+// Four activations in every lane.
+template <int kLane>
+inline int8x16_t broadcast(int8x16_t activations) {
+  const int32x4_t fours = vreinterpretq_s32_s8(activations);
+#if defined(__aarch64__)
+  return vreinterpretq_s8_s32(vdupq_laneq_s32(fours, kLane));
+#else
+  return vreinterpretq_s8_s32(vdupq_lane_s32(kLane < 2 ? vget_low_s32(fours) : vget_high_s32(fours), kLane % 2));
+#endif
+}
 
-inline int8x8_t broadcast(const int8_t* activations) {
-  int32_t four;
-  std::memcpy(&four, activations, sizeof(four));
-  return vreinterpret_s8_s32(vdup_n_s32(four));
+inline int16x8_t multiply_high(int8x16_t a, int8x16_t b) {
+#if defined(__aarch64__)
+  return vmull_high_s8(a, b);
+#else
+  return vmull_s8(vget_high_s8(a), vget_high_s8(b));
+#endif
+}
+
+inline void add_products(int16x8_t products, int32x4_t* sums) {
+  int32x4_t added = vpadalq_s16(*sums, products);
+  // GCC would put all products before the sums and then lack registers for either.
+  asm volatile("" : "+w"(added));
+  *sums = added;
+}
+
+template <int kLane, int kNumRows>
+[[gnu::always_inline]] inline void multiply_block(const int8_t* codes, const int8x16_t (&activations)[kNumRows],
+                                                  PairSums<kNumRows>* sums) {
+  const int8x16_t weights[] = {vld1q_s8(codes), vld1q_s8(codes + 16)};
+#pragma GCC unroll 4
+  for (int r = 0; r < kNumRows; ++r) {
+    const int8x16_t activation = broadcast<kLane>(activations[r]);
+#pragma GCC unroll 2
+    for (int v = 0; v < 2; ++v) {
+      add_products(vmull_s8(vget_low_s8(weights[v]), vget_low_s8(activation)), &sums->of[r][2 * v]);
+      add_products(multiply_high(weights[v], activation), &sums->of[r][2 * v + 1]);
+    }
+  }
 }
 
 template <int kNumRows>
 [[gnu::always_inline]] inline void multiply_piece(const int8_t* codes, const int8_t* const* piece, uint32_t num_pieces,
                                                   uint32_t piece_depth, PairSums<kNumRows>* sums) {
-  const int8_t* rows[kNumRows];
-#pragma GCC unroll 6
-  for (uint32_t r = 0; r < kNumRows; ++r) rows[r] = piece[r * num_pieces];
-  for (uint32_t at = 0; at < piece_depth; at += kDepthPerBlock, codes += kLineBytes) {
-    const int8x16_t weights[] = {vld1q_s8(codes), vld1q_s8(codes + 16)};
-#pragma GCC unroll 6
-    for (int r = 0; r < kNumRows; ++r) {
-      const int8x8_t activation = broadcast(rows[r] + at);
-#pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) {
-        const int16x8_t products = vmull_s8(half(weights[v / 2], v % 2), activation);
-        sums->of[r][v] = vpadalq_s16(sums->of[r][v], products);
-      }
-    }
+  int8x16_t activations[kNumRows];
+  const uint32_t whole = piece_depth / kStep * kStep;
+  const RowPointers<kNumRows> rows(piece, num_pieces);
+  for (uint32_t at = 0; at < whole; at += kStep, codes += kStep * kMatrixChannels) {
+    rows.load(at, activations);
+    multiply_block<0>(codes, activations, sums);
+    multiply_block<1>(codes + kLineBytes, activations, sums);
+    multiply_block<2>(codes + 2 * kLineBytes, activations, sums);
+    multiply_block<3>(codes + 3 * kLineBytes, activations, sums);
+  }
+  for (uint32_t at = whole; at < piece_depth; at += kDepthPerBlock, codes += kLineBytes) {
+    rows.load_four(at, activations);
+    multiply_block<0>(codes, activations, sums);
   }
 }
 
@@ -59,18 +94,17 @@ inline int32x4_t add_pairs(int32x4_t a, int32x4_t b) {
 
 struct Products {
 #if defined(__aarch64__)
-  static constexpr int kRows = 6, kPairs = 1;
+  static constexpr int kRows = 4;
 #else
-  static constexpr int kRows = 2, kPairs = 1;
+  static constexpr int kRows = 2;
 #endif
 
   template <int kNumRows>
-  [[gnu::always_inline]] static inline Sums<kNumRows, kPairs> multiply(const GemmTile& tile, uint32_t channel) {
+  [[gnu::always_inline]] static inline Sums<kNumRows> multiply(const GemmTile& tile, uint32_t channel) {
     const GemmRows& rows = tile.rows;
-    const int8_t* codes = tile.codes + channel / kMatrixChannels * tile.block_stride +
-                          channel % kMatrixChannels * kDepthPerBlock;
+    const int8_t* codes = codes_of(tile, channel);
     PairSums<kNumRows> pairs;
-#pragma GCC unroll 6
+#pragma GCC unroll 4
     for (int r = 0; r < kNumRows; ++r) {
 #pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v) pairs.of[r][v] = vdupq_n_s32(0);
@@ -79,11 +113,11 @@ struct Products {
       multiply_piece(codes, rows.pieces + k, rows.num_pieces, rows.piece_depth, &pairs);
     }
     const EightSums bias = load_sums(tile.bias + channel);
-    Sums<kNumRows, kPairs> sums;
-#pragma GCC unroll 6
+    Sums<kNumRows> sums;
+#pragma GCC unroll 4
     for (int r = 0; r < kNumRows; ++r) {
-      sums.of[r][0] = {vaddq_s32(bias.first, add_pairs(pairs.of[r][0], pairs.of[r][1])),
-                       vaddq_s32(bias.second, add_pairs(pairs.of[r][2], pairs.of[r][3]))};
+      sums.of[r] = {vaddq_s32(bias.first, add_pairs(pairs.of[r][0], pairs.of[r][1])),
+                    vaddq_s32(bias.second, add_pairs(pairs.of[r][2], pairs.of[r][3]))};
     }
     return sums;
   }
@@ -91,8 +125,8 @@ struct Products {
 
 }  // namespace
 
-const GemmKernel gemm_neon = {"neon",    has_neon,           Products::kRows,      sizeof(int8_t), nullptr,   true, 0,
-                              unpack_neon, multiply<Products>, accumulate<Products>, requantize,     dequantize};
+const GemmKernel gemm_neon = {"neon", has_neon,    Products::kRows,    sizeof(int8_t),       nullptr,    true,
+                              0,      unpack_neon, multiply<Products>, accumulate<Products>, requantize, dequantize};
 
 }  // namespace nq
 #endif
