@@ -105,7 +105,7 @@ void check_pixels(const DepthwiseKernel& kernel, const NaiveLayer& layer, int le
       layer.folded_bias(layer.weight_at(level), layer.input_zero_point + kernel.sum_offset, true);
   const std::vector<int8_t> got =
       run<nq::Requantization, int8_t>(kernel, layer, level, input, num_pixels, step, layer.requantization(), bias);
-  CHECK_EQ(0, std::memcmp(got.data(), expected.data(), got.size()));
+  CHECK_OUTPUTS(std::string("depthwise ") + kernel.isa, expected, got);
 }
 
 void check_layer(const NaiveLayer& layer, Codes kind, std::mt19937* random) {
