@@ -18,8 +18,8 @@ using nq_test::NaiveLayer;
 constexpr uint32_t kChannels[] = {1, 7, 15, 16, 17, 31, 33, 64, 65, 127, 200};
 constexpr uint32_t kDepths[] = {1, 2, 3, 4, 5, 7, 8, 9, 25, 27};
 constexpr int kPixels[] = {1, 2, 13};
-constexpr int kMostPixels = 13, kMostRun = 3;
-constexpr size_t kInputPixels = 5;
+constexpr int kMostPixels = 13, kMostRun = 6;
+constexpr size_t kInputPixels = 8;
 constexpr int8_t kUntouched = 0x5A;
 
 std::vector<const DepthwiseKernel*> supported_kernels() {

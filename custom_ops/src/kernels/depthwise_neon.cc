@@ -4,7 +4,6 @@
 #if defined(__ARM_NEON)
 #include "kernels/cpu.h"
 #include "kernels/depthwise.h"
-#include "kernels/depthwise_pixels.h"
 #include "kernels/requantize_neon.h"
 
 namespace nq {
@@ -15,6 +14,7 @@ extern const DepthwiseKernel depthwise_neon;
 namespace {
 
 constexpr uint32_t kChannels = 16;  // multiplied together
+constexpr int kPixels = 4;          // of a run, which share taps and weights
 
 struct SixteenSums {
   EightSums low, high;
@@ -39,59 +39,93 @@ inline EightSums add_products(const EightSums& sums, int16x8_t products) {
   return {vaddw_s16(sums.first, vget_low_s16(products)), vaddw_s16(sums.second, vget_high_s16(products))};
 }
 
-template <typename Load>
-[[gnu::always_inline]] inline SixteenSums multiply_pixel(const int8_t* const* taps, uint32_t depth, size_t channel,
-                                                         const int8_t* codes, const int32_t* bias,
-                                                         const Load& load_tap) {
-  SixteenSums sums = {load_sums(bias), load_sums(bias + 8)};
+// 16 channels of some pixels, of which offsets[i] from a tap is the i-th one's first channel.
+template <int kNumPixels, typename Load>
+[[gnu::always_inline]] inline void multiply_channels(const DepthwiseTile& tile, const int8_t* const* taps,
+                                                     const size_t (&offsets)[kNumPixels], uint32_t c,
+                                                     const int32_t* bias, const Load& load_tap,
+                                                     SixteenSums (&sums)[kNumPixels]) {
+  const int8_t* codes = tile.codes + c;
+#pragma GCC unroll 4
+  for (int i = 0; i < kNumPixels; ++i) sums[i] = {load_sums(bias + c), load_sums(bias + c + 8)};
   uint32_t t = 0;
-  for (; t + 2 <= depth; t += 2, codes += 2 * kLineBytes) {
-    const int8x16_t first = load_tap(taps[t] + channel), second = vmvnq_s8(load_tap(taps[t + 1] + channel));
+  for (; t + 2 <= tile.depth; t += 2, codes += 2 * kLineBytes) {
     const int8x16_t of_first = vld1q_s8(codes), of_second = vld1q_s8(codes + kLineBytes);
-    const int16x8_t low = vmull_s8(vget_low_s8(first), vget_low_s8(of_first));
-    const int16x8_t high = vmull_s8(vget_high_s8(first), vget_high_s8(of_first));
-    sums.low = add_products(sums.low, vmlsl_s8(low, vget_low_s8(second), vget_low_s8(of_second)));
-    sums.high = add_products(sums.high, vmlsl_s8(high, vget_high_s8(second), vget_high_s8(of_second)));
+    const int8_t *first_tap = taps[t], *second_tap = taps[t + 1];
+#pragma GCC unroll 4
+    for (int i = 0; i < kNumPixels; ++i) {
+      const int8x16_t first = load_tap(first_tap + offsets[i]), second = vmvnq_s8(load_tap(second_tap + offsets[i]));
+      const int16x8_t low = vmull_s8(vget_low_s8(first), vget_low_s8(of_first));
+      const int16x8_t high = vmull_s8(vget_high_s8(first), vget_high_s8(of_first));
+      sums[i].low = add_products(sums[i].low, vmlsl_s8(low, vget_low_s8(second), vget_low_s8(of_second)));
+      sums[i].high = add_products(sums[i].high, vmlsl_s8(high, vget_high_s8(second), vget_high_s8(of_second)));
+    }
   }
-  if (t < depth) {
-    const int8x16_t last = load_tap(taps[t] + channel), of_last = vld1q_s8(codes);
-    sums.low = add_products(sums.low, vmull_s8(vget_low_s8(last), vget_low_s8(of_last)));
-    sums.high = add_products(sums.high, vmull_s8(vget_high_s8(last), vget_high_s8(of_last)));
+  if (t == tile.depth) return;
+  const int8x16_t of_last = vld1q_s8(codes);
+#pragma GCC unroll 4
+  for (int i = 0; i < kNumPixels; ++i) {
+    const int8x16_t last = load_tap(taps[t] + offsets[i]);
+    sums[i].low = add_products(sums[i].low, vmull_s8(vget_low_s8(last), vget_low_s8(of_last)));
+    sums[i].high = add_products(sums[i].high, vmull_s8(vget_high_s8(last), vget_high_s8(of_last)));
   }
-  return sums;
 }
 
-// Calls finish(sums of 8 channels, pixel, first channel, how many of them there are).
+// Calls finish(sums of 8 channels, pixel of these, first channel, how many of them there are).
+template <int kNumPixels, typename Finish>
+[[gnu::always_inline]] inline void multiply_pixels(const DepthwiseTile& tile, const int8_t* const* taps, size_t offset,
+                                                   const int32_t* bias, const Finish& finish) {
+  size_t offsets[kNumPixels];
+  for (size_t i = 0; i < kNumPixels; ++i) offsets[i] = offset + tile.first_channel + i * tile.pixels.step;
+  for (uint32_t c = 0; c < tile.num_channels; c += kChannels) {
+    const uint32_t count = tile.num_channels - c;
+    SixteenSums sums[kNumPixels];
+    if (count >= kChannels) {
+      multiply_channels(tile, taps, offsets, c, bias, vld1q_s8, sums);
+    } else {
+      multiply_channels(
+          tile, taps, offsets, c, bias, [=](const int8_t* bytes) { return load_first(bytes, count); }, sums);
+    }
+#pragma GCC unroll 4
+    for (size_t i = 0; i < kNumPixels; ++i) {
+      finish(sums[i].low, i, c, count);
+      if (count > 8) finish(sums[i].high, i, c + 8, count - 8);
+      offsets[i] += kChannels;
+    }
+  }
+}
+
+// As above, every pixel.
 template <typename Finish>
-[[gnu::always_inline]] inline void multiply_pixels(const DepthwiseTile& tile, const Finish& finish) {
+[[gnu::always_inline]] inline void multiply_all(const DepthwiseTile& tile, const Finish& finish) {
   auto* bias = reinterpret_cast<int32_t*>(tile.scratch);
   correct_bias(tile, bias);
-  for_each_pixel(tile, [&](const int8_t* const* taps, size_t offset, size_t pixel) {
-    for (uint32_t c = 0; c < tile.num_channels; c += kChannels) {
-      const uint32_t count = tile.num_channels - c;
-      const size_t channel = offset + tile.first_channel + c;
-      SixteenSums sums;
-      if (count >= kChannels) {
-        sums = multiply_pixel(taps, tile.depth, channel, tile.codes + c, bias + c, vld1q_s8);
-      } else {
-        sums = multiply_pixel(taps, tile.depth, channel, tile.codes + c, bias + c,
-                              [count](const int8_t* bytes) { return load_first(bytes, count); });
-      }
-      finish(sums.low, pixel, c, count);
-      if (count > 8) finish(sums.high, pixel, c + 8, count - 8);
+  size_t pixel = 0;
+  const auto finish_pixel = [&](const EightSums& sums, size_t i, uint32_t c, uint32_t count) {
+    finish(sums, pixel + i, c, count);
+  };
+  for (int r = 0; r < tile.pixels.num_runs; ++r) {
+    const TapRun& run = tile.pixels.runs[r];
+    size_t offset = 0;
+    int left = run.num_pixels;
+    for (; left >= kPixels; left -= kPixels, pixel += kPixels, offset += kPixels * tile.pixels.step) {
+      multiply_pixels<kPixels>(tile, run.taps, offset, bias, finish_pixel);
     }
-  });
+    for (; left > 0; --left, ++pixel, offset += tile.pixels.step) {
+      multiply_pixels<1>(tile, run.taps, offset, bias, finish_pixel);
+    }
+  }
 }
 
 void multiply(const DepthwiseTile& tile, const Requantization& requantization, int8_t* out, size_t out_stride) {
   const Requantizer requantizer = make_requantizer(requantization);
-  multiply_pixels(tile, [&](const EightSums& sums, size_t pixel, uint32_t c, uint32_t count) {
+  multiply_all(tile, [&](const EightSums& sums, size_t pixel, uint32_t c, uint32_t count) {
     store_channels(requantizer, sums, requantization.multiplier + c, count, out + pixel * out_stride + c);
   });
 }
 
 void multiply_float(const DepthwiseTile& tile, const Dequantization& dequantization, float* out, size_t out_stride) {
-  multiply_pixels(tile, [&](const EightSums& sums, size_t pixel, uint32_t c, uint32_t count) {
+  multiply_all(tile, [&](const EightSums& sums, size_t pixel, uint32_t c, uint32_t count) {
     Dequantizer(dequantization.from_row(pixel), c).store(sums, count, out + pixel * out_stride + c);
   });
 }

@@ -3,7 +3,6 @@
 #include <cstring>
 
 #if defined(__aarch64__) || defined(__arm__)
-#include <asm/hwcap.h>
 #include <sys/auxv.h>
 #endif
 
@@ -55,9 +54,16 @@ bool has_avx512vnni() {
 
 #if defined(__aarch64__)
 bool has_neon() { return true; }
-bool has_neondotprod() { return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0; }
+
+bool has_neondotprod() {
+  constexpr unsigned long kDotProducts = 1ul << 20;  // HWCAP_ASIMDDP, which headers older than Linux 4.15 lack
+  return (getauxval(AT_HWCAP) & kDotProducts) != 0;
+}
 #elif defined(__arm__)
-bool has_neon() { return (getauxval(AT_HWCAP) & HWCAP_NEON) != 0; }
+bool has_neon() {
+  constexpr unsigned long kNeon = 1ul << 12;  // HWCAP_NEON
+  return (getauxval(AT_HWCAP) & kNeon) != 0;
+}
 #endif
 
 namespace {
