@@ -71,62 +71,70 @@ template <int kNumPixels, typename Load>
   }
 }
 
-// Calls finish(sums of 8 channels, pixel of these, first channel, how many of them there are).
+// `finish` is as for multiply_all; the pixels follow `pixel`.
 template <int kNumPixels, typename Finish>
 [[gnu::always_inline]] inline void multiply_pixels(const DepthwiseTile& tile, const int8_t* const* taps, size_t offset,
-                                                   const int32_t* bias, const Finish& finish) {
+                                                   const int32_t* bias, size_t pixel, const Finish& finish) {
   size_t offsets[kNumPixels];
   for (size_t i = 0; i < kNumPixels; ++i) offsets[i] = offset + tile.first_channel + i * tile.pixels.step;
-  for (uint32_t c = 0; c < tile.num_channels; c += kChannels) {
-    const uint32_t count = tile.num_channels - c;
-    SixteenSums sums[kNumPixels];
-    if (count >= kChannels) {
-      multiply_channels(tile, taps, offsets, c, bias, vld1q_s8, sums);
-    } else {
-      multiply_channels(
-          tile, taps, offsets, c, bias, [=](const int8_t* bytes) { return load_first(bytes, count); }, sums);
-    }
+  SixteenSums sums[kNumPixels];
+  const auto finish_channels = [&](uint32_t c, uint32_t count) {
+    const auto low = finish(c);
 #pragma GCC unroll 4
-    for (size_t i = 0; i < kNumPixels; ++i) {
-      finish(sums[i].low, i, c, count);
-      if (count > 8) finish(sums[i].high, i, c + 8, count - 8);
-      offsets[i] += kChannels;
-    }
+    for (size_t i = 0; i < kNumPixels; ++i) low(sums[i].low, pixel + i, count);
+    if (count <= 8) return;
+    const auto high = finish(c + 8);
+#pragma GCC unroll 4
+    for (size_t i = 0; i < kNumPixels; ++i) high(sums[i].high, pixel + i, count - 8);
+  };
+  uint32_t c = 0;
+  for (; c + kChannels <= tile.num_channels; c += kChannels) {
+    multiply_channels(tile, taps, offsets, c, bias, vld1q_s8, sums);
+    finish_channels(c, kChannels);
+    for (size_t& each : offsets) each += kChannels;
+  }
+  if (const uint32_t count = tile.num_channels - c; count > 0) {
+    multiply_channels(
+        tile, taps, offsets, c, bias, [=](const int8_t* bytes) { return load_first(bytes, count); }, sums);
+    finish_channels(c, count);
   }
 }
 
-// As above, every pixel.
+// Calls finish(first channel), and what that returns, for the 8 channels from there: (sums, pixel, how many of them to
+// store). For all pixels.
 template <typename Finish>
 [[gnu::always_inline]] inline void multiply_all(const DepthwiseTile& tile, const Finish& finish) {
   auto* bias = reinterpret_cast<int32_t*>(tile.scratch);
   correct_bias(tile, bias);
   size_t pixel = 0;
-  const auto finish_pixel = [&](const EightSums& sums, size_t i, uint32_t c, uint32_t count) {
-    finish(sums, pixel + i, c, count);
-  };
   for (int r = 0; r < tile.pixels.num_runs; ++r) {
     const TapRun& run = tile.pixels.runs[r];
     size_t offset = 0;
     int left = run.num_pixels;
     for (; left >= kPixels; left -= kPixels, pixel += kPixels, offset += kPixels * tile.pixels.step) {
-      multiply_pixels<kPixels>(tile, run.taps, offset, bias, finish_pixel);
+      multiply_pixels<kPixels>(tile, run.taps, offset, bias, pixel, finish);
     }
     for (; left > 0; --left, ++pixel, offset += tile.pixels.step) {
-      multiply_pixels<1>(tile, run.taps, offset, bias, finish_pixel);
+      multiply_pixels<1>(tile, run.taps, offset, bias, pixel, finish);
     }
   }
 }
 
 void multiply(const DepthwiseTile& tile, const Requantization& requantization, int8_t* out, size_t out_stride) {
   const Requantizer requantizer = make_requantizer(requantization);
-  multiply_all(tile, [&](const EightSums& sums, size_t pixel, uint32_t c, uint32_t count) {
-    store_channels(requantizer, sums, requantization.multiplier + c, count, out + pixel * out_stride + c);
+  multiply_all(tile, [&](uint32_t c) {
+    const EightMultipliers multipliers = load_multipliers(requantization.multiplier + c);
+    return [=, &requantizer](const EightSums& sums, size_t pixel, uint32_t count) {
+      store_channels(requantizer, sums, multipliers, count, out + pixel * out_stride + c);
+    };
   });
 }
 
 void multiply_float(const DepthwiseTile& tile, const Dequantization& dequantization, float* out, size_t out_stride) {
-  multiply_all(tile, [&](const EightSums& sums, size_t pixel, uint32_t c, uint32_t count) {
-    Dequantizer(dequantization.from_row(pixel), c).store(sums, count, out + pixel * out_stride + c);
+  multiply_all(tile, [&](uint32_t c) {
+    return [=, &dequantization](const EightSums& sums, size_t pixel, uint32_t count) {
+      Dequantizer(dequantization.from_row(pixel), c).store(sums, count, out + pixel * out_stride + c);
+    };
   });
 }
 

@@ -56,10 +56,10 @@ void multiply_rows(const GemmTile& tile, const Requantization& requantization, i
   const Requantizer requantizer = make_requantizer(requantization);
   for (uint32_t c = 0; c < num_channels; c += kChannels) {
     const Sums<kNumRows> sums = Multiplier::template multiply<kNumRows>(tile, c);
+    const EightMultipliers multipliers = load_multipliers(requantization.multiplier + c);
 #pragma GCC unroll 8
     for (int r = 0; r < kNumRows; ++r) {
-      store_channels(requantizer, sums.of[r], requantization.multiplier + c, num_channels - c,
-                     out + r * out_stride + c);
+      store_channels(requantizer, sums.of[r], multipliers, num_channels - c, out + r * out_stride + c);
     }
   }
 }
@@ -97,7 +97,8 @@ void accumulate(const GemmTile& tile, int32_t* sums) {
 inline void requantize(const int32_t* sums, const Requantization& requantization, int8_t* out, uint32_t num_channels) {
   const Requantizer requantizer = make_requantizer(requantization);
   for (uint32_t c = 0; c < num_channels; c += kChannels) {
-    store_channels(requantizer, load_sums(sums + c), requantization.multiplier + c, num_channels - c, out + c);
+    const EightMultipliers multipliers = load_multipliers(requantization.multiplier + c);
+    store_channels(requantizer, load_sums(sums + c), multipliers, num_channels - c, out + c);
   }
 }
 

@@ -53,11 +53,19 @@ inline void store_sums(const EightSums& sums, int32_t* out) {
   vst1q_s32(out + 4, sums.second);
 }
 
+struct EightMultipliers {
+  float32x4_t first, second;
+};
+
+inline EightMultipliers load_multipliers(const float* multiplier) {
+  return {vld1q_f32(multiplier), vld1q_f32(multiplier + 4)};
+}
+
 // Requantizes 8 channels and stores the first `count` of them.
-inline void store_channels(const Requantizer& requantizer, const EightSums& sums, const float* multiplier,
+inline void store_channels(const Requantizer& requantizer, const EightSums& sums, const EightMultipliers& multipliers,
                            uint32_t count, int8_t* out) {
-  const int8x8_t codes = requantizer.codes_of(vmulq_f32(vcvtq_f32_s32(sums.first), vld1q_f32(multiplier)),
-                                              vmulq_f32(vcvtq_f32_s32(sums.second), vld1q_f32(multiplier + 4)));
+  const int8x8_t codes = requantizer.codes_of(vmulq_f32(vcvtq_f32_s32(sums.first), multipliers.first),
+                                              vmulq_f32(vcvtq_f32_s32(sums.second), multipliers.second));
   if (count >= 8) {
     vst1_s8(out, codes);
   } else {
