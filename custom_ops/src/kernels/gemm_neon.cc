@@ -1,7 +1,7 @@
 // Without dot products: 8 weights, 2 channels by 4 of the depth as they lie, times 4 activations twice over are
-// products of 16 bits, which are added to an accumulator in pairs. Summing two products in 16 bits first would save a
-// quarter of the instructions, but -128 * -128 twice overflows there, and the CPUs that run this are bound by
-// multiplications.
+// products of 16 bits, which are added to an accumulator in pairs. Summing two products in 16 bits first would take a
+// quarter fewer instructions, but -128 * -128 twice overflows there, and a Cortex-A72, which multiplies in one of two
+// vector pipes and adds pairs in the other, would multiply no faster.
 //
 // A tile is up to 4 rows by 8 channels, in 16 accumulators, with 16 activations of each row; 32-bit Arm, with half the
 // registers, has room for 2 rows.
