@@ -129,6 +129,7 @@ def compare(
     if not wanted:
         raise NestingError("nestings", expected="at least one", got="none")
     read_photo_folder(photos, labels)  # before any model is loaded
+    pixel_preprocessing(preprocess, 1, 1, crop_fraction=crop_fraction)
     given = None if calibration is None else read_photo_folder(calibration)
     name = os.fspath(source) if isinstance(source, str | os.PathLike) else getattr(source, "name", "model")
     if activations == "int8":
