@@ -190,7 +190,5 @@ def _places(sites: tuple[Site, ...], slot: int) -> list[tuple[int, int]]:
 
 def _bits_a_weight(plan: Plan) -> float:
     blocks = [weight.option_block() for weight in plan.weights]
-    size = sum(
-        block.level_bytes(level) + block.delta_bytes(level) for block in blocks for level in range(len(block.levels))
-    )
+    size = sum(block.level_bytes(level) for block in blocks for level in range(len(block.levels)))
     return 8 * size / sum(weight.codes.size for weight in plan.weights)

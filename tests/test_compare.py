@@ -104,7 +104,8 @@ def test_whole_files_score_as_files_do(
 
     by_method = {row.method: row for row in whole_files.rows}
     for method, rounding in (("nearest", "nearest"), ("descent-calibrated", "descent")):
-        convert(mixed_model, tmp_path / "nested.tflite", "8|5", given, rounding=rounding)
+        report = convert(mixed_model, tmp_path / "nested.tflite", "8|5", given, rounding=rounding)
+        assert by_method[method].bits_a_weight == pytest.approx(report.bits_a_weight.total)
         wanted = scores(tmp_path / "nested.tflite")
         assert by_method[method].scores == wanted.scores
         assert whole_files.reference_top1 == wanted.reference_top1
