@@ -15,8 +15,8 @@ from nq_tflite.flatbuffer import schema
 Rows = NDArray[np.float32]
 
 #: Rows sampled from all images; more cost time and change little.
-MOST_ROWS = 16000
-MOST_DEPTHWISE_ROWS = 2500
+MOST_ROWS = 8192
+MOST_DEPTHWISE_ROWS = 1600
 _SAME = 0
 
 
