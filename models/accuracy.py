@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,18 +84,17 @@ def accuracy(
                 progress(f"{name}: {stage}", done, total)
 
             show("obtaining weights", 0, 0)
-            compared.append(
-                compare(
-                    _build(name),
-                    *folders[:2],
-                    calibration=folders[2],
-                    nestings=nestings,
-                    methods=methods,
-                    activations=activations,
-                    preprocess=name,
-                    progress=show,
-                )
+            result = compare(
+                _build(name),
+                *folders[:2],
+                calibration=folders[2],
+                nestings=nestings,
+                methods=methods,
+                activations=activations,
+                preprocess=name,
+                progress=show,
             )
+            compared.append(replace(result, source=name))
     if as_json:
         print_json({"models": [each.as_dict() for each in compared]})
     else:

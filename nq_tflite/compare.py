@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from nq_tflite import flatbuffer as fb
 from nq_tflite.calibration import sample_source
-from nq_tflite.contenders import Contender, Replacements, contenders, round_with
+from nq_tflite.contenders import CONTENDERS, Contender, Replacements, contenders, round_with
 from nq_tflite.conversion import walking_runtime
 from nq_tflite.errors import NestingError, PhotosError, UnsupportedModelError
 from nq_tflite.evaluate import Classifier, Progress, Score, score
@@ -116,7 +116,7 @@ def compare(
         progress: called as the work goes on.
 
     Returns:
-        Scores against the float model. Without calibration photos no row is calibrated.
+        Scores against the float model. Of all methods, those that want calibration photos are left out without any.
 
     Raises:
         NestingError, PhotosError, UnsupportedModelError, WeightsError, FormatError, MissingPackageError.
@@ -132,8 +132,11 @@ def compare(
     pixel_preprocessing(preprocess, 1, 1, crop_fraction=crop_fraction)
     given = None if calibration is None else read_photo_folder(calibration)
     name = os.fspath(source) if isinstance(source, str | os.PathLike) else getattr(source, "name", "model")
-    if activations == "int8":
-        _check_int8(name, source, given)
+    _check_calibration(given, activations, methods)
+    if activations == "int8" and not is_keras_source(source):
+        raise UnsupportedModelError(
+            name, expected="a Keras model, for int8 activations", got="a .tflite", fix="Compare with float activations."
+        )
     notify = progress or (lambda stage, done, total: None)
     free = load_source(source, None, look=True, notify=notify)
     _check_float(name, free.model)
@@ -162,13 +165,11 @@ def compare(
         )
 
 
-def _check_int8(name: str, source: Any, given: PhotoFolder | None) -> None:
-    if not is_keras_source(source):
-        raise UnsupportedModelError(
-            name, expected="a Keras model, for int8 activations", got="a .tflite", fix="Compare with float activations."
-        )
-    if given is None:
-        raise PhotosError("calibration photos", expected="a folder, for the ranges of int8 activations", got="none")
+def _check_calibration(given: PhotoFolder | None, activations: Activations, methods: Sequence[str]) -> None:
+    wanting = [name for name in methods if CONTENDERS[name].calibrated]
+    if given is None and (activations == "int8" or wanting):
+        what = "the ranges of int8 activations" if activations == "int8" else wanting[0]
+        raise PhotosError("calibration photos", expected=f"a folder, for {what}", got="none")
 
 
 def _check_float(name: str, model: Any) -> None:

@@ -123,11 +123,10 @@ def test_a_float_tflite_without_calibration(float_tflite: bytes, photos: Path, t
     result = compare(
         tmp_path / "float.tflite",
         photos,
-        methods=["nearest", "descent-calibrated", "minmax"],
         progress=lambda *step: steps.append(step),
         **PIXELS,
     )
-    assert [row.method for row in result.rows] == ["nearest", "minmax"]
+    assert [row.method for row in result.rows] == [name for name, each in CONTENDERS.items() if not each.calibrated]
     assert result.source == str(tmp_path / "float.tflite")
     assert ("8|5, minmax: 5 bits", 20, 20) in steps
 
@@ -200,6 +199,8 @@ def test_refusals(mixed_model: Any, int8_tflite: bytes, float_tflite: bytes, pho
         compare(mixed_model, photos, calibration=tmp_path / "missing")
     with pytest.raises(PhotosError, match="one of imagenet"):
         compare(mixed_model, photos, preprocess="caffe")
+    with pytest.raises(PhotosError, match="a folder, for descent-calibrated, got none"):
+        compare(mixed_model, photos, methods=["nearest", "descent-calibrated"])
     with pytest.raises(PhotosError, match="ranges of int8 activations"):
         compare(mixed_model, photos, activations="int8")
     with pytest.raises(UnsupportedModelError, match="a Keras model, for int8"):

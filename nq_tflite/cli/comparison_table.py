@@ -26,6 +26,7 @@ def print_comparison(result: MethodComparison) -> None:
         f"agreement and SNR are with the float model{own}; ± is one standard error of {result.num_photos} "
         "independent photos",
         "bits a weight: of all levels together; ours with padding and level biases, others by their own arithmetic",
+        "weights too small to nest stay as they are, whatever the method: the wider part-bit, the more of them",
         *sorted(notes),
     )
 

@@ -32,7 +32,7 @@ def minmax_bits(nesting: Nesting) -> int:
 def symmetric(weights: Real, num_bits: int) -> LevelCodes:
     """A weight [channels, depth] at one bit-width.
 
-    >>> symmetric(np.array([[0.5, -1.0]]), 4).codes
+    >>> symmetric(np.array([[3.5, -7.0]]), 4).codes
     array([[ 4, -7]], dtype=int8)
     """
     largest = (1 << (num_bits - 1)) - 1
