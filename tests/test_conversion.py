@@ -221,7 +221,7 @@ def test_representative_data_that_cannot_be_used(
     refused(RepresentativeDataError, "got none", tmp_path, mixed_model, "8|5", list)
     refused(RepresentativeDataError, "finite", tmp_path, mixed_model, "8|5", samples * np.nan)
     refused(RepresentativeDataError, "fit the model", tmp_path, mixed_model, "8|5", np.zeros((2, 9, 9, 1), np.float32))
-    refused(UnsupportedModelError, "quantized already", tmp_path, int8_tflite, "8|5", samples)
+    refused(RepresentativeDataError, "fix|got", tmp_path, int8_tflite, "8|5", np.zeros((2, 9, 9, 1), np.float32))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
