@@ -55,7 +55,7 @@ def convert(
         rounding: "descent" (weights chosen by the error of the layer's outputs), "squant" (adaptive rounding, NestQuant
             section 3.2) or "nearest".
         exact: keep an INT8 source's codes bit for bit, or those of rounding to nearest: full-bit is then the source,
-            and part-bit what its upper bits and a corrected bias give.
+            and part-bit what its upper bits and a corrected bias give. `rounding` does not count then.
         input_type, output_type: "float32", "int8" or "uint8" inputs and outputs of a full-int8 graph.
         activation_ranges: of a full-int8 graph's activations, from the representative data: "minmax", all values seen;
             "percentile", all but a ten-thousandth at each end; "mse", the least squared error; or "auto", the one of
@@ -71,11 +71,12 @@ def convert(
     Example:
         >>> report = nq.convert(model, "model.tflite", nesting="8|5", representative_data=photos)  # doctest: +SKIP
     """
-    chosen, method = Nesting.parse(nesting), rounding_method(EXACT if exact else rounding)
+    chosen, method = Nesting.parse(nesting), EXACT if exact else rounding_method(rounding)
     notify = progress or (lambda stage, done, total: None)
     options = {"input_type": input_type, "output_type": output_type, "activation_ranges": activation_ranges}
     loaded = load_source(source, representative_data, look=method.needs_means, notify=notify, **options)
     lockstep = _lockstep(loaded, chosen)
+    notify("rounding", 0, 0)
     plan = make_plan(
         loaded.model,
         chosen,
@@ -84,6 +85,7 @@ def convert(
         exact=exact,
         progress=lambda done, total: notify("rounding", done, total),
     )
+    notify("estimating", 0, 0)
     estimate = None if lockstep is None or loaded.samples is None else _estimate(lockstep, loaded.samples, chosen)
     notify("writing", 0, 0)
     size = write_nested(loaded.model, plan, chosen, path)

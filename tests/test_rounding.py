@@ -12,7 +12,7 @@ from nq_tflite.errors import NestingError
 from nq_tflite.levels import Codes, lowest_codes, value_at
 from nq_tflite.rounding import METHODS, Method, RoundingTask, nearest, rounding_method, squant
 from nq_tflite.rounding.squant import BORDER
-from nq_tflite.rounding.statistics import InputStatistics, input_statistics
+from nq_tflite.rounding.statistics import CentredRows, InputStatistics, input_statistics
 from nq_tflite.spec import Nesting
 
 
@@ -21,7 +21,8 @@ def statistics_of(rng: np.random.Generator, nesting: Nesting, groups: int, depth
     mixing = rng.normal(0, 1, (depth, depth))
     exact = (rng.normal(0.5, 1, (groups, 50, depth)) @ mixing).astype(np.float32)
     rounded = [exact + rng.normal(0, 2.0**-bits, exact.shape).astype(np.float32) for bits in nesting.precisions]
-    return tuple(input_statistics(exact, each, None, 1) for each in rounded)
+    centred = CentredRows.of(exact)
+    return tuple(input_statistics(centred, CentredRows.of(each), None, 1) for each in rounded)
 
 
 @st.composite
