@@ -20,8 +20,10 @@ from nq_tflite.moments import FoldedNorm, tensor_moments
 from nq_tflite.pairing import layer_weights, pair_weights
 from nq_tflite.procedural_inputs import procedural_inputs
 
-#: Samples that statistics are taken of, and further ones that only the estimate of the result is taken of.
+#: Samples that statistics are taken of, and those that only the estimate of the result is taken of.
 MOST_SAMPLES, MOST_HELD_OUT = 128, 32
+#: One sample in so many is held out, where there are samples enough to spare some.
+_HELD_OUT_STEP, _ENOUGH = 5, 40
 _PROCEDURAL, _PROCEDURAL_HELD_OUT = 96, 32
 
 
@@ -128,8 +130,11 @@ def _given(model: Any, samples: list[Sample]) -> Samples:
         for index, value in zip(inputs, values, strict=True):
             _check_shape(subgraph.tensors[index], value, number)
         arrays += [[value[k : k + 1] for value in values] for k in range(len(values[0]))]
-    held_out = min(max(len(arrays) - MOST_SAMPLES, 0), MOST_HELD_OUT)
-    return Samples(arrays[: MOST_SAMPLES + held_out], held_out, f"{len(samples)} samples of the representative data")
+    if len(arrays) < _ENOUGH:
+        return Samples(arrays, 0, "representative data")
+    held_out = arrays[::_HELD_OUT_STEP][:MOST_HELD_OUT]
+    fitted = [each for number, each in enumerate(arrays) if number % _HELD_OUT_STEP][:MOST_SAMPLES]
+    return Samples([*fitted, *held_out], len(held_out), "representative data")
 
 
 def _names(model: Any) -> list[str]:
