@@ -20,7 +20,7 @@ from nq_tflite.report import ConversionReport, Estimate, conversion_report
 from nq_tflite.rewrite import insert_unpack
 from nq_tflite.rewrite.insert_unpack import PackedSection, place_sections
 from nq_tflite.rounding import DEFAULT, EXACT, rounding_method
-from nq_tflite.runtimes import installed_runtimes, load_runtime
+from nq_tflite.runtimes import Runtime, installed_runtimes, load_runtime
 from nq_tflite.source import Samples, Source, load_source
 from nq_tflite.spec import Nesting
 
@@ -75,7 +75,7 @@ def convert(
     notify = progress or (lambda stage, done, total: None)
     options = {"input_type": input_type, "output_type": output_type, "activation_ranges": activation_ranges}
     loaded = load_source(source, representative_data, look=method.needs_means, notify=notify, **options)
-    lockstep = _lockstep(loaded, chosen)
+    lockstep = start_lockstep(loaded, chosen)
     notify("rounding", 0, 0)
     plan = make_plan(
         loaded.model,
@@ -93,20 +93,26 @@ def convert(
     return conversion_report(Path(path), size, chosen, method.name, plan, estimate, notes)
 
 
-def _lockstep(source: Source, nesting: Nesting) -> Lockstep | None:
+def start_lockstep(source: Source, nesting: Nesting) -> Lockstep | None:
+    """The walk that rounding asks for statistics; None without samples."""
     if source.samples is None:
         return None
-    # The schema's object API has loaded one of these two, and tflite-runtime bears neither beside it.
-    name = "ai-edge-litert" if "ai-edge-litert" in installed_runtimes() else "tensorflow"
     return Lockstep(
         source.model,
         source.reference,
         source.samples.arrays,
         len(nesting.precisions),
-        load_runtime(name),
+        walking_runtime(),
         num_threads=os.cpu_count() or 1,
         held_out=source.samples.held_out,
     )
+
+
+def walking_runtime() -> Runtime:
+    """The stock runtime that graphs are walked with."""
+    # The schema's object API has loaded one of these two, and tflite-runtime bears neither beside it.
+    name = "ai-edge-litert" if "ai-edge-litert" in installed_runtimes() else "tensorflow"
+    return load_runtime(name)
 
 
 def _estimate(lockstep: Lockstep, samples: Samples, nesting: Nesting) -> Estimate | None:

@@ -35,6 +35,17 @@ class Reference:
     weights: Mapping[tuple[int, int], tuple[int, int]]
     moments: Mapping[int, Moments]
 
+    def sources(self, rounded: Any) -> dict[tuple[int, int], Array]:
+        """The float weights that a model's INT8 weights were rounded from, by (subgraph, tensor) of that model."""
+        if self.model is rounded:
+            return {}
+        found = {}
+        for site, (subgraph, tensor) in self.weights.items():
+            values = fb.constant(self.model, self.model.subgraphs[subgraph].tensors[tensor])
+            if values is not None:
+                found[site] = values
+        return found
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -82,14 +93,7 @@ class Lockstep:
 
     def sources(self) -> dict[tuple[int, int], Array]:
         """The float weights that the model's INT8 weights were rounded from, by (subgraph, tensor)."""
-        if self._reference.model is self._model:
-            return {}
-        found = {}
-        for site, (subgraph, tensor) in self._reference.weights.items():
-            values = fb.constant(self._reference.model, self._reference.model.subgraphs[subgraph].tensors[tensor])
-            if values is not None:
-                found[site] = values
-        return found
+        return self._reference.sources(self._model)
 
     def observe(self, site: Site, *, covariances: bool) -> tuple[InputStatistics, ...]:
         """Statistics of the weight's inputs for each level, part-bit first; none where they cannot be had.

@@ -68,6 +68,14 @@ class WeightPlan:
         """The weight tensor's name."""
         return self.sites[0].name
 
+    def constants(self, level: int) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        """The weight with levels 0 to `level` in use, in its tensor's type and shape, and its corrected bias if any."""
+        values: NDArray[Any] = value_at(self.codes, self.nesting, level)
+        if self.output_type is OutputType.FLOAT32:
+            values = values * self.scales[:, None]
+        bias = None if self.level_biases is None else self.level_biases.at(level, self.scales)
+        return as_weight(values, self.layout, self.shape), bias
+
     def option_block(self, offsets: Sequence[int] | None = None) -> OptionBlock:
         """What the operator's options will say, with these offsets of its level buffers (all 0 while unknown)."""
         bits, biases = self.nesting.level_bits, self.level_biases
@@ -185,11 +193,6 @@ def _correct_biases(
 
 
 def _settle(plan: WeightPlan, lockstep: Lockstep) -> None:
-    is_float = plan.output_type is OutputType.FLOAT32
-    values = [value_at(plan.codes, plan.nesting, level) for level in range(len(plan.nesting.precisions))]
-    weights: list[NDArray[Any]] = [each * plan.scales[:, None] if is_float else each for each in values]
-    biases = None
-    if plan.level_biases is not None:
-        biases = [plan.level_biases.at(level, plan.scales) for level in range(len(values))]
+    weights, biases = zip(*(plan.constants(level) for level in range(len(plan.nesting.precisions))), strict=True)
     for site in plan.sites:
-        lockstep.settle(site, [as_weight(each, plan.layout, plan.shape) for each in weights], biases)
+        lockstep.settle(site, weights, None if plan.level_biases is None else biases)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -96,7 +96,7 @@ def load_source(
     if not look:
         return Source(model, reference, None)
     if samples is not None:
-        return Source(model, reference, _given(model, list(islice(samples(), MOST_SAMPLES + MOST_HELD_OUT))))
+        return Source(model, reference, given_samples(model, samples))
     notify("making inputs", 0, 0)
     try:
         made = procedural_inputs(model, folded, _PROCEDURAL + _PROCEDURAL_HELD_OUT)
@@ -113,8 +113,13 @@ def _pairs(original: Any, model: Any) -> dict[tuple[int, int], tuple[int, int]]:
     return pair_weights(original, model)
 
 
-def _given(model: Any, samples: list[Sample]) -> Samples:
-    """The user's samples, each input with a batch of 1."""
+def given_samples(model: Any, source: Callable[[], Iterator[Sample]]) -> Samples:
+    """The first of the user's samples, each input with a batch of 1.
+
+    Raises:
+        RepresentativeDataError: they do not fit the model's inputs.
+    """
+    samples = list(islice(source(), MOST_SAMPLES + MOST_HELD_OUT))
     subgraph = model.subgraphs[0]
     inputs = fb.indices(subgraph.inputs)
     names = _names(model)

@@ -385,6 +385,52 @@ def test_evaluate(nested: Path, stock: Path, photos: Path) -> None:
     assert data["num_photos"] == 3
 
 
+def test_evaluate_compare(keras_file: Path, photos: Path) -> None:
+    methods = [word for name in ("minmax", "nearest", "descent-calibrated") for word in ("--method", name)]
+    nestings = ("--nesting", "8|6", "--nesting", "8|4")
+    common = ("evaluate", keras_file, "--compare", "--photos", photos, "--preprocess", "0..1", "--threads", 1)
+    done = run(*common, *nestings, *methods, "--calibration", photos)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("┏") == 1
+    for text in ("weights alone, 3 photos", "min-max, separate files", "descent, calibrated", "12.00", "8|6", "4 bits"):
+        assert text in done.stdout
+    assert "8|4, descent-calibrated: rounding" in done.stderr
+    done = run(*common, *methods, "--calibration", photos, "--activations", "int8", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert [(row["nesting"], row["method"]) for row in found["rows"]] == [
+        ("8|5", name) for name in ("minmax", "nearest", "descent-calibrated")
+    ]
+    assert (found["activations"], found["num_photos"], found["stock"]["bits"]) == ("int8", 3, None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("--nesting", "8|4"), "--nesting needs --compare"),
+        (("--method", "nearest"), "--method needs --compare"),
+        (("--calibration", "b"), "--calibration needs --compare"),
+        (("--activations", "int8"), "--activations needs --compare"),
+        (("--compare", "--reference", "c"), "--reference does not go with --compare"),
+        (("--compare", "--runtime", "tflite-runtime"), "--runtime does not go with --compare"),
+        (("--compare", "--activations", "int16"), "--activations"),
+    ],
+)
+def test_options_of_the_other_evaluation(arguments: tuple[str, ...], text: str) -> None:
+    result = invoke("evaluate", "a", "--photos", "b", *arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert text in result.stderr
+
+
+def test_evaluate_compare_refuses(keras_file: Path, stock: Path, photos: Path, tmp_path: Path) -> None:
+    compare = ("evaluate", keras_file, "--compare", "--photos")
+    check_error(invoke(*compare, tmp_path / "missing"), "nothing there")
+    check_error(invoke(*compare, photos, "--nesting", "4|8"), "nesting")
+    check_error(invoke(*compare, photos, "--method", "gptq"), "expected names of minmax")
+    check_error(invoke(*compare, photos, "--activations", "int8"), "calibration photos")
+    check_error(invoke("evaluate", stock, "--compare", "--photos", photos), "a float .tflite or a Keras model")
+
+
 def test_evaluate_refuses(nested: Path, photos: Path, tmp_path: Path) -> None:
     check_error(run("evaluate", nested, "--photos", tmp_path / "missing"), "photos", "nothing there")
     check_error(run("evaluate", tmp_path / "missing.tflite", "--photos", photos), "missing.tflite")

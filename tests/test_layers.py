@@ -31,8 +31,8 @@ LAYERS: list[set[str]] = [
     {"conversion"},
     {"__init__"},
     {"photo_folder", "preprocessing", "memory"},
-    {"evaluate", "benchmark"},
-    {"demo"},
+    {"evaluate", "benchmark", "contenders"},
+    {"compare", "demo"},
     {"cli"},
     {"__main__"},
 ]
