@@ -142,7 +142,7 @@ def _limits(tensor: Any) -> tuple[float, float] | None:
 
 
 def _feed(model: Any, interpreter: Any, sample: Sample) -> None:
-    """Runs one sample, which calibration took: arrays in the order of the inputs, or by name in the signature."""
+    """Runs one sample that calibration took: arrays in the order of the inputs, or by the signature's names."""
     slots = fb.indices(model.subgraphs[0].inputs)
     if isinstance(sample, dict):
         named = {fb.text(entry.name): entry.tensorIndex for s in model.signatureDefs or [] for entry in s.inputs}

@@ -15,8 +15,8 @@ from nq_tflite.flatbuffer import schema
 Rows = NDArray[np.float32]
 
 #: Rows sampled from all images; more cost time and change little.
-MOST_ROWS = 16000
-MOST_DEPTHWISE_ROWS = 2500
+MOST_ROWS = 8192
+MOST_DEPTHWISE_ROWS = 1600
 _SAME = 0
 
 
@@ -140,5 +140,7 @@ def _windows(window: Window, values: Rows, places: NDArray[np.int64]) -> Rows:
 def _by_group(rows: Rows, groups: int) -> Rows:
     """[rows, taps, inputs] -> [groups, rows, taps * inputs of a group]."""
     count, taps, inputs = rows.shape
+    if groups == 1:
+        return rows.reshape(1, count, -1)
     split = rows.reshape(count, taps, groups, inputs // groups).transpose(2, 0, 1, 3)
     return np.ascontiguousarray(split).reshape(groups, count, -1)

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from nq_tflite import flatbuffer as fb
 from nq_tflite.errors import UnsupportedModelError
-from nq_tflite.layer_inputs import Layer, Rows, layer_of, sample_rows
+from nq_tflite.layer_inputs import Layer, layer_of, sample_rows
 from nq_tflite.levels import signal_to_noise_db
 from nq_tflite.moments import Moments
-from nq_tflite.rounding.statistics import InputStatistics, Prior, input_statistics
+from nq_tflite.rounding.statistics import CentredRows, InputStatistics, Prior, input_statistics
 from nq_tflite.runtimes import Runtime
 from nq_tflite.sites import BIAS_SLOT, DATA_SLOT, WEIGHT_SLOT, Site
 from nq_tflite.walk import Array, GraphWalk, real_values
@@ -107,13 +107,15 @@ class Lockstep:
             seed = zlib.crc32(site.name.encode())
             exact = self._rows(self._reference.model, self._exact, exact_position, layer, seed)
             rounded = [self._rows(self._model, walk, position, layer, seed) for walk in self._levels]
-            if any(rows.shape != exact.shape for rows in rounded):
-                raise UnsupportedModelError(f"inputs of {site.name!r}", expected=str(exact.shape), got="another shape")
+            if any(each.rows.shape != exact.rows.shape for each in rounded):
+                raise UnsupportedModelError(
+                    f"inputs of {site.name!r}", expected=str(exact.rows.shape), got="another shape"
+                )
         except UnsupportedModelError as error:
             self.stopped = str(error)
             return ()
         prior = self._prior(exact_position, layer)
-        return tuple(input_statistics(exact, rows, prior, layer.taps, covariances=covariances) for rows in rounded)
+        return tuple(input_statistics(exact, each, prior, layer.taps, covariances=covariances) for each in rounded)
 
     def settle(self, site: Site, weights: Sequence[Array], biases: Sequence[Array] | None) -> None:
         """Gives every level's net what a weight and its bias became there, each in the tensor's own type and shape."""
@@ -136,11 +138,11 @@ class Lockstep:
             self.stopped = str(error)
             return ()
 
-    def _rows(self, model: Any, walk: GraphWalk, position: int, layer: Layer, seed: int) -> Rows:
+    def _rows(self, model: Any, walk: GraphWalk, position: int, layer: Layer, seed: int) -> CentredRows:
         subgraph = model.subgraphs[0]
         tensor = fb.indices(subgraph.operators[position].inputs)[DATA_SLOT]
         values = [real_values(subgraph.tensors[tensor], each) for each in walk.values(tensor, position)[: self._fitted]]
-        return sample_rows(layer, values, seed)
+        return CentredRows.of(sample_rows(layer, values, seed))
 
     def _prior(self, position: int, layer: Layer) -> Prior | None:
         tensor = fb.indices(self._reference.model.subgraphs[0].operators[position].inputs)[DATA_SLOT]

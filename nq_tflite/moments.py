@@ -59,7 +59,8 @@ def tensor_moments(
         inputs: moments of the subgraph's inputs, where known.
 
     Returns:
-        By tensor index. Behind operators that are not understood there are none, until the next known weight.
+        By tensor index. A layer without a norm passes on what its weights make of the moments of its input; behind
+        operators that are not understood there are none, until the next norm.
 
     Example:
         >>> tensor_moments(read_model("model.tflite").model, folded_norms(keras_model))  # doctest: +SKIP
@@ -77,29 +78,32 @@ def tensor_moments(
 def predicted_mean(model: Any, weight: LayerWeight, data: Moments) -> Float64:
     """W . mean + b: what a layer's output should be on average, if its input has those moments; float64 [channels].
 
-    Where the layer's own batch norm says otherwise, the moments of its input are off by as much.
+    Where the layer's own batch norm says otherwise, the moments of its input are off by as much. Padding does not
+    count.
 
     Raises:
         UnsupportedModelError: the input's channels do not fit the weight.
     """
     subgraph = model.subgraphs[weight.subgraph]
-    operator = subgraph.operators[weight.operator]
-    channels, depth = weight.matrix.shape
-    mean, kernel = data.mean, weight.matrix.astype(np.float64)
-    if weight.kind == schema.BuiltinOperator.DEPTHWISE_CONV_2D and channels % len(mean) == 0:
-        total = kernel.sum(axis=1) * np.repeat(mean, channels // len(mean))
-    else:
-        width = fb.shape(subgraph.tensors[weight.tensor])[-1]
-        if len(mean) % width or channels % (len(mean) // width) or depth % width:
-            raise UnsupportedModelError(
-                "moments of a layer's input", expected=f"a multiple of {width} channels", got=str(len(mean))
-            )
-        groups = len(mean) // width
-        taps_summed = kernel.reshape(groups, channels // groups, -1, width).sum(axis=2)
-        total = np.einsum("gck,gk->gc", taps_summed, mean.reshape(groups, width)).ravel()
-    slots = fb.indices(operator.inputs)
+    slots = fb.indices(subgraph.operators[weight.operator].inputs)
     bias = real_constant(model, subgraph.tensors[slots[2]]) if len(slots) > 2 and slots[2] >= 0 else None
+    total = _weighted(model, weight, weight.matrix.astype(np.float64), data.mean)
     return np.asarray(total if bias is None else total + bias)
+
+
+def _weighted(model: Any, weight: LayerWeight, matrix: Float64, data: Float64) -> Float64:
+    """The sum over [channels, depth] of a weight's matrix times the value of the input channel of each."""
+    channels, depth = matrix.shape
+    if weight.kind == schema.BuiltinOperator.DEPTHWISE_CONV_2D and channels % len(data) == 0:
+        return np.asarray(matrix.sum(axis=1) * np.repeat(data, channels // len(data)))
+    width = fb.shape(model.subgraphs[weight.subgraph].tensors[weight.tensor])[-1]
+    if len(data) % width or channels % (len(data) // width) or depth % width:
+        raise UnsupportedModelError(
+            "moments of a layer's input", expected=f"a multiple of {width} channels", got=str(len(data))
+        )
+    groups = len(data) // width
+    taps_summed = matrix.reshape(groups, channels // groups, -1, width).sum(axis=2)
+    return np.asarray(np.einsum("gck,gk->gc", taps_summed, data.reshape(groups, width)).ravel())
 
 
 # ---- variables ------------------------------------------------------------------------------------------------------
@@ -225,8 +229,7 @@ class _Graph:
         """The variable of an operator's first output, None if it cannot be told."""
         code = fb.builtin_code(self._model, operator)
         if position in self._weights:
-            known = self._norm_of(self._weights[position].is_of, self._weights[position].matrix.shape)
-            return None if known is None else self._activated(operator, _normal(known))
+            return self._layer(operator, self._weights[position])
         if code in _BINARY:
             return self._binary(operator, _BINARY[code], code)
         data = self.variables.get(next(iter(fb.indices(operator.inputs)), -1))
@@ -241,6 +244,17 @@ class _Graph:
         if code in _RESHAPES:
             return self._reshaped(operator, data)
         return self._other(operator, code, data)
+
+    def _layer(self, operator: Any, weight: LayerWeight) -> _Variable | None:
+        """By the layer's norm; without one its mean follows from that of its input, as far as that is known."""
+        known = self._norm_of(weight.is_of, weight.matrix.shape)
+        data = self.variables.get(fb.indices(operator.inputs)[0])
+        if known is None and data is not None:
+            given = data.moments()
+            squares = np.square(weight.matrix.astype(np.float64))
+            mean = predicted_mean(self._model, weight, given)
+            known = Moments(mean, _weighted(self._model, weight, squares, given.variance))
+        return None if known is None else self._activated(operator, _normal(known))
 
     def _other(self, operator: Any, code: int, data: _Variable) -> _Variable | None:
         options = operator.builtinOptions

@@ -61,56 +61,66 @@ class Quadratic:
     Attributes:
         hessian: [groups, depth, depth]: H with ridges.
         inverse: of it.
-        shift: [groups, depth, depth] or None: what turns w into t from the right; None where t is w.
+        shift: [groups, depth, depth], what turns w into t from the right.
     """
 
     hessian: Real
     inverse: Real
-    shift: Real | None
+    shift: Real
 
     def target(self, weights: Real) -> Real:
         """t of weights [channels, depth]: they make up for what is lost in earlier layers."""
-        if self.shift is None:
-            return weights
         groups = len(self.hessian)
         return (weights.reshape(groups, -1, weights.shape[1]) @ self.shift).reshape(weights.shape)
 
 
+@dataclass(frozen=True)
+class CentredRows:
+    """Rows of a layer's inputs, and their mean.
+
+    Attributes:
+        mean: [groups, depth]
+        rows: float32 [groups, rows, depth], without it.
+    """
+
+    mean: Real
+    rows: Rows
+
+    @classmethod
+    def of(cls, rows: Rows) -> CentredRows:
+        """Takes the mean off `rows`, in place."""
+        mean = rows.mean(axis=1, dtype=np.float64)
+        rows -= mean[:, None].astype(np.float32)
+        return cls(mean, rows)
+
+    def covariance(self, other: CentredRows) -> Real:
+        """[groups, depth, depth]"""
+        return np.asarray((self.rows.transpose(0, 2, 1) @ other.rows).astype(np.float64) / self.rows.shape[1])
+
+
 def input_statistics(
-    exact: Rows, rounded: Rows, prior: Prior | None, taps: int, *, covariances: bool = True
+    exact: CentredRows, rounded: CentredRows, prior: Prior | None, taps: int, *, covariances: bool = True
 ) -> InputStatistics:
     """Statistics of rows of inputs.
 
     Args:
-        exact: [groups, rows, depth] of the float net.
-        rounded: of the rounded net at the same places; the same array where nothing has been rounded yet.
+        exact: of the float net.
+        rounded: of the rounded net at the same places.
         prior: trusted as much as the samples in means, and for some of the variance.
         taps: spatial size of a kernel, for the prior of a depthwise layer.
         covariances: whether they are wanted beside the means.
     """
-    mean_exact = exact.mean(axis=1, dtype=np.float64)
-    mean_rounded = mean_exact if rounded is exact else rounded.mean(axis=1, dtype=np.float64)
-    quadratic = _quadratic(exact, rounded, mean_exact, mean_rounded, prior, taps) if covariances else None
-    mean = mean_exact if prior is None else (mean_exact + prior.mean) / 2
-    return InputStatistics(mean, mean_rounded - mean_exact, quadratic)
+    mean = exact.mean if prior is None else (exact.mean + prior.mean) / 2
+    quadratic = _quadratic(exact, rounded, prior, taps) if covariances else None
+    return InputStatistics(mean, rounded.mean - exact.mean, quadratic)
 
 
-def _quadratic(
-    exact: Rows, rounded: Rows, mean_exact: Real, mean_rounded: Real, prior: Prior | None, taps: int
-) -> Quadratic:
-    varied = rounded - mean_rounded[:, None].astype(np.float32)
-    covariance = _covariance(varied, varied)
-    ridges = _ridges(covariance, mean_exact, prior, taps)
+def _quadratic(exact: CentredRows, rounded: CentredRows, prior: Prior | None, taps: int) -> Quadratic:
+    covariance = rounded.covariance(rounded)
+    ridges = _ridges(covariance, exact.mean, prior, taps)
     hessian = covariance + ridges
     inverse = np.linalg.inv(hessian)
-    if rounded is exact:
-        return Quadratic(hessian, inverse, None)
-    centred = exact - mean_exact[:, None].astype(np.float32)
-    return Quadratic(hessian, inverse, (_covariance(centred, varied) + ridges) @ inverse)
-
-
-def _covariance(a: Rows, b: Rows) -> Real:
-    return np.asarray((a.transpose(0, 2, 1) @ b).astype(np.float64) / a.shape[1])
+    return Quadratic(hessian, inverse, (exact.covariance(rounded) + ridges) @ inverse)
 
 
 def _ridges(covariance: Real, mean: Real, prior: Prior | None, taps: int) -> Real:
