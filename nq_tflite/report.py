@@ -165,6 +165,7 @@ class Estimate:
         precisions: part-bit first.
         agreement: for each precision the inputs whose greatest output is the source's, as a fraction; None where the
             output is no row of scores.
+        expected_agreement: the same as `lockstep.expected_agreement` tells it, with less chance in it.
         snr_db: for each precision the power of the source's outputs over that of the difference.
     """
 
@@ -173,6 +174,7 @@ class Estimate:
     held_out: bool
     precisions: tuple[int, ...]
     agreement: tuple[float, ...] | None
+    expected_agreement: tuple[float, ...] | None
     snr_db: tuple[float, ...]
 
 
@@ -183,7 +185,7 @@ class Candidate:
     Attributes:
         nesting: of the whole model.
         mixed: whether layers have part-bits of their own.
-        agreement, snr_db: of part-bit, as `Estimate` has them.
+        agreement, snr_db: of part-bit, as `Estimate` has them: the agreement is the expected one.
         full_agreement, full_snr_db: of full-bit.
         part_bytes, full_bytes: of the nested weights' levels in the file.
     """

@@ -57,9 +57,9 @@ class Wish:
         estimate = trial.estimate
         if self.min_agreement is None or estimate is None:
             return self.min_agreement is None
-        if estimate.agreement is None:
+        if estimate.expected_agreement is None:
             return estimate.snr_db[0] >= MIN_SNR_DB
-        return estimate.agreement[0] >= self.min_agreement
+        return estimate.expected_agreement[0] >= self.min_agreement
 
     def affords(self, part_bytes: int, full_bytes: int) -> bool:
         """Whether the budget allows it."""
@@ -237,7 +237,7 @@ class _Searcher:
 
 def _candidate(trial: Trial) -> Candidate:
     estimate, (part, residual) = _estimate(trial), trial.level_bytes
-    agreement = estimate.agreement or (None, None)
+    agreement = estimate.expected_agreement or (None, None)
     return Candidate(
         nesting=str(trial.nesting),
         mixed=bool(trial.own),
@@ -271,5 +271,5 @@ def _part_bytes(trial: Trial) -> int:
 
 def _nearness(trial: Trial) -> tuple[float, int]:
     """By agreement, and by bytes where it is the same."""
-    agreement = _estimate(trial).agreement
+    agreement = _estimate(trial).expected_agreement
     return _snr_db(trial) if agreement is None else agreement[0], -_part_bytes(trial)

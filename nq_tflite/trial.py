@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from nq_tflite.lockstep import Lockstep
@@ -81,6 +81,12 @@ def _estimate(lockstep: Lockstep, samples: Samples, nesting: Nesting) -> Estimat
         num_inputs=samples.held_out or len(samples.arrays),
         held_out=samples.held_out > 0,
         precisions=nesting.precisions,
-        agreement=None if outcomes[0].agreement is None else tuple(each.agreement or 0.0 for each in outcomes),
+        agreement=_known([each.agreement for each in outcomes]),
+        expected_agreement=_known([each.expected_agreement for each in outcomes]),
         snr_db=tuple(each.snr_db for each in outcomes),
     )
+
+
+def _known(rates: Sequence[float | None]) -> tuple[float, ...] | None:
+    known = tuple(rate for rate in rates if rate is not None)
+    return known if len(known) == len(rates) else None

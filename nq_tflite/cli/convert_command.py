@@ -45,7 +45,9 @@ A .npy file holds samples [samples, ...]; a .npz file holds one such array for e
 @click.command(epilog=_EPILOG)
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("output", type=click.Path(path_type=Path))
-@click.option("--nesting", default="8|5", show_default=True, help="Bit-widths, full-bit first: '8|5' or '8|6|4'; or 'auto'.")
+@click.option(
+    "--nesting", default="8|5", show_default=True, help="Bit-widths, full-bit first: '8|5' or '8|6|4'; or 'auto'."
+)
 @click.option("--min-agreement", type=float, help="With auto: part-bit agrees with SOURCE on this fraction, or 0.95.")
 @click.option("--budget", type=float, help="With auto: part-bit bytes are at most this fraction of full-bit's.")
 @click.option(
