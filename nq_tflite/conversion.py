@@ -19,7 +19,7 @@ from nq_tflite.report import ConversionReport, conversion_report
 from nq_tflite.rewrite import insert_unpack
 from nq_tflite.rewrite.insert_unpack import PackedSection, place_sections
 from nq_tflite.rounding import DEFAULT, EXACT, rounding_method
-from nq_tflite.search import AUTO, Wish, search_nesting
+from nq_tflite.search import AUTO, MIN_AGREEMENT, Wish, search_nesting
 from nq_tflite.source import load_source
 from nq_tflite.spec import Nesting
 from nq_tflite.trial import try_nesting
@@ -65,10 +65,11 @@ def convert(
         activation_ranges: of a full-int8 graph's activations, from the representative data: "minmax", all values seen;
             "percentile", all but a ten-thousandth at each end; "mse", the least squared error; or "auto", the one of
             these whose outputs are nearest to the float model's, which takes some seconds more.
-        min_agreement: of "auto": on so many inputs, as a fraction, part-bit's greatest output shall be the source's.
-            0.95 if neither this nor `budget` is given. It is measured on a quarter of the representative data that
-            rounding does not see meanwhile, or on procedural inputs. Where no nesting has it, the nearest is taken, and
-            the report says so. Where the output is no row of scores, 16 dB of signal-to-noise ratio stand for it.
+        min_agreement: of "auto": part-bit's greatest output shall be the source's on so many inputs, as a fraction of
+            those where full-bit's is. 0.95 if neither this nor `budget` is given. It is measured on a quarter of the
+            representative data, which rounding does not see meanwhile, or on procedural inputs. Where no nesting has
+            it, the nearest is taken, and the report says so. Where the output is no row of scores, a signal-to-noise
+            ratio of 16 dB, or 1 dB below full-bit's, stands for it.
         budget: of "auto": part-bit bytes in the file are at most this fraction of full-bit's. Layers may then have
             part-bits of their own, more for those that the outputs depend on more. Without `min_agreement` it is the
             best nesting that the budget allows; with it an error where they cannot be had together.
@@ -107,7 +108,7 @@ def _wanted(
     nesting: str | Nesting | Iterable[int], min_agreement: float | None, budget: float | None
 ) -> Nesting | Wish:
     if isinstance(nesting, str) and nesting == AUTO:
-        return Wish(min_agreement, budget)
+        return Wish(MIN_AGREEMENT if min_agreement is None and budget is None else min_agreement, budget)
     if min_agreement is not None or budget is not None:
         raise NestingError(
             "min_agreement and budget",

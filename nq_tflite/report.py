@@ -204,6 +204,13 @@ class Candidate:
         """Part-bit bytes over full-bit bytes."""
         return self.part_bytes / self.full_bytes
 
+    @property
+    def kept(self) -> float | None:
+        """Part-bit's agreement over full-bit's; None where the output is no row of scores."""
+        if self.agreement is None or self.full_agreement is None:
+            return None
+        return self.agreement / self.full_agreement if self.full_agreement > 0 else 0.0
+
 
 @dataclass(frozen=True)
 class Search:

@@ -22,8 +22,8 @@ from nq_tflite.trial import Trial, try_nesting
 
 AUTO = "auto"
 MIN_AGREEMENT = 0.95
-#: What stands for any agreement where the output is no row of scores.
-MIN_SNR_DB = 16.0
+#: What stands for any agreement where the output is no row of scores: so much, or so little below full-bit.
+MIN_SNR_DB, NEAR_DB = 16.0, 1.0
 #: Every so many of the user's samples is held out of rounding.
 _EVERY = 4
 
@@ -33,8 +33,8 @@ class Wish:
     """What a search looks for.
 
     Attributes:
-        min_agreement: part-bit and source agree on so many inputs, as a fraction. With a budget and without this, the
-            best that the budget allows is looked for; with neither, MIN_AGREEMENT.
+        min_agreement: part-bit agrees with the source on so many inputs, as a fraction of those that full-bit does:
+            INT8 activations and hard inputs cost both. Without this the best that the budget allows is looked for.
         budget: part-bit bytes over full-bit bytes of the nested weights, at most.
 
     Raises:
@@ -49,17 +49,14 @@ class Wish:
             raise NestingError("min_agreement", expected="a fraction above 0, at most 1", got=repr(self.min_agreement))
         if self.budget is not None and not 0 < self.budget < 1:
             raise NestingError("budget", expected="a fraction between 0 and 1", got=repr(self.budget))
-        if self.min_agreement is None and self.budget is None:
-            object.__setattr__(self, "min_agreement", MIN_AGREEMENT)
 
-    def accepts(self, trial: Trial) -> bool:
+    def accepts(self, candidate: Candidate) -> bool:
         """Whether part-bit agrees enough."""
-        estimate = trial.estimate
-        if self.min_agreement is None or estimate is None:
-            return self.min_agreement is None
-        if estimate.expected_agreement is None:
-            return estimate.snr_db[0] >= MIN_SNR_DB
-        return estimate.expected_agreement[0] >= self.min_agreement
+        if self.min_agreement is None:
+            return True
+        if candidate.kept is None:
+            return candidate.snr_db >= min(MIN_SNR_DB, candidate.full_snr_db - NEAR_DB)
+        return candidate.kept >= self.min_agreement
 
     def affords(self, part_bytes: int, full_bytes: int) -> bool:
         """Whether the budget allows it."""
@@ -89,7 +86,7 @@ def search_nesting(
     best, reason, met = search.run()
     if not met and wish.budget is not None:
         raise NestingError(
-            f"a budget of {wish.budget:g} and an agreement of {wish.min_agreement:g}",
+            f"a budget of {wish.budget:g} and {wish.min_agreement:g} of full-bit's agreement",
             expected="a nesting with both",
             got=search.curve(),
             fix="Allow more bytes, ask for less agreement, or leave one of the two out.",
@@ -145,7 +142,7 @@ class _Searcher:
             best = max(self.trials, key=_snr_db)
             kind = "part-bits of each layer's own" if best is mixed else "the same part-bits for all layers"
             return best, f"the best with {self._asked()}: {kind}", True
-        if mixed is not None and wish.accepts(mixed):
+        if mixed is not None and wish.accepts(_candidate(mixed)):
             return mixed, f"part-bits of each layer's own are the first with {self._asked()}", True
         best = max(self.trials, key=_nearness)
         return best, f"none has {self._asked()}; this one comes nearest", False
@@ -166,13 +163,13 @@ class _Searcher:
         points = (_candidate(trial) for trial in sorted(self.trials, key=_part_bytes))
         return ", ".join(
             f"{each.nesting}{' mixed' if each.mixed else ''}: {each.fraction:.3f} of the bytes, "
-            + (f"{each.snr_db:.1f} dB" if each.agreement is None else f"agreement {each.agreement:.3f}")
+            + (f"{each.snr_db:.1f} dB" if each.kept is None else f"{each.kept:.3f} of the agreement")
             for each in points
         )
 
     def _try(self, nesting: Nesting, own: Mapping[Place, Nesting] | None = None) -> Trial:
         trial = self.attempt(nesting, own or {}, self._source)
-        _estimate(trial)
+        _candidate(trial)  # raises where nothing was measured
         self.trials.append(trial)
         return trial
 
@@ -182,7 +179,7 @@ class _Searcher:
         while low < high:
             middle = (low + high - 1) // 2
             trial = self._try(Nesting((MAX_FULL_BITS, part_bits[middle])))
-            if self._wish.accepts(trial):
+            if self._wish.accepts(_candidate(trial)):
                 found, high = trial, middle
             else:
                 low = middle + 1
@@ -229,8 +226,8 @@ class _Searcher:
     def _asked(self) -> str:
         agreement, budget = self._wish.min_agreement, self._wish.budget
         parts = [
-            "" if agreement is None else f"an agreement of {agreement:g}",
-            "" if budget is None else f"at most {budget:g} of full-bit's bytes",
+            "" if agreement is None else f"{agreement:g} of full-bit's agreement",
+            "" if budget is None else f"at most {budget:g} of its bytes",
         ]
         return " and ".join(filter(None, parts))
 
@@ -271,5 +268,5 @@ def _part_bytes(trial: Trial) -> int:
 
 def _nearness(trial: Trial) -> tuple[float, int]:
     """By agreement, and by bytes where it is the same."""
-    agreement = _estimate(trial).expected_agreement
-    return _snr_db(trial) if agreement is None else agreement[0], -_part_bytes(trial)
+    candidate = _candidate(trial)
+    return candidate.snr_db if candidate.kept is None else candidate.kept, -candidate.part_bytes

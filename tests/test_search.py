@@ -101,10 +101,10 @@ def test_the_fewest_part_bits_that_agree(classifier: bytes, images: np.ndarray, 
     assert search.held_out
     assert search.num_inputs == len(images) // 4
     chosen = search.candidates[search.chosen]
-    assert chosen.agreement is not None
-    assert chosen.agreement >= 0.9
+    assert chosen.kept is not None
+    assert chosen.kept >= 0.9
     assert report.nesting == chosen.nesting
-    assert all((each.agreement or 0) < 0.9 for each in search.candidates[: search.chosen])
+    assert all((each.kept or 0) < 0.9 for each in search.candidates[: search.chosen])
     assert [each.part_bytes for each in search.candidates] == sorted(each.part_bytes for each in search.candidates)
     nq.convert(classifier, tmp_path / "named.tflite", report.nesting, images)
     assert (tmp_path / "auto.tflite").read_bytes() == (tmp_path / "named.tflite").read_bytes()
@@ -116,16 +116,16 @@ def test_too_much_agreement_takes_the_nearest_and_says_so(
     report = nq.convert(classifier, tmp_path / "auto.tflite", "auto", images, min_agreement=1.0, rounding="nearest")
     assert report.search is not None
     assert not report.search.met
-    best = max(each.agreement or 0 for each in report.search.candidates)
-    assert report.search.candidates[report.search.chosen].agreement == best < 1
-    assert "none has an agreement of 1" in report.notes[-1]
+    best = max(each.kept or 0 for each in report.search.candidates)
+    assert report.search.candidates[report.search.chosen].kept == best < 1
+    assert "none has 1 of full-bit's agreement" in report.notes[-1]
 
 
 def test_what_cannot_be_had_is_refused(classifier: bytes, images: np.ndarray, tmp_path: Path) -> None:
     path = tmp_path / "auto.tflite"
     with pytest.raises(NestingError, match=r"budget: expected at least 0\.2"):
         nq.convert(classifier, path, "auto", images, budget=0.2)
-    with pytest.raises(NestingError, match=r"both, got 8\|2: 0\.2\d\d of the bytes, agreement .* mixed: 0\.3"):
+    with pytest.raises(NestingError, match=r"both, got 8\|2: 0\.2\d\d of the bytes, .* of the agreement.* mixed: 0\.3"):
         nq.convert(classifier, path, "auto", images, budget=0.39, min_agreement=1.0)
     for wrong in ({"budget": 0.0}, {"budget": 1.0}, {"min_agreement": 0.0}, {"min_agreement": 1.1}):
         with pytest.raises(NestingError, match="expected a fraction"):
@@ -162,7 +162,7 @@ def test_the_command_prints_the_curve(classifier: bytes, images: np.ndarray, tmp
     asked = ["--budget", "0.56", "--min-agreement", "0.5"]
     result = CliRunner().invoke(nq_tflite, [*command, *asked])
     assert result.exit_code == 0, result.stderr
-    for text in ("search, on 12 inputs", "8|2", "chosen: 8|", "an agreement of 0.5 and at most 0.56"):
+    for text in ("search, on 12 inputs", "8|2", "chosen: 8|", "0.5 of full-bit's agreement and at most 0.56"):
         assert text in result.stdout
     result = CliRunner().invoke(nq_tflite, [*command, *asked, "--json"])
     search = json.loads(result.stdout)["search"]

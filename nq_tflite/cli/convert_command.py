@@ -48,7 +48,7 @@ A .npy file holds samples [samples, ...]; a .npz file holds one such array for e
 @click.option(
     "--nesting", default="8|5", show_default=True, help="Bit-widths, full-bit first: '8|5' or '8|6|4'; or 'auto'."
 )
-@click.option("--min-agreement", type=float, help="With auto: part-bit agrees with SOURCE on this fraction, or 0.95.")
+@click.option("--min-agreement", type=float, help="With auto: part-bit keeps this much of full-bit's agreement; 0.95.")
 @click.option("--budget", type=float, help="With auto: part-bit bytes are at most this fraction of full-bit's.")
 @click.option(
     "--representative",
