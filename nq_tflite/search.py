@@ -177,7 +177,9 @@ class _Searcher:
         """The first acceptable one of ascending part-bits."""
         found, low, high = None, 0, len(part_bits)
         while low < high:
-            middle = (low + high - 1) // 2
+            middle = (
+                (low + high) // 2 if found else (low + high - 1) // 2
+            )  # accuracy falls steeply: one less is the end
             trial = self._try(Nesting((MAX_FULL_BITS, part_bits[middle])))
             if self._wish.accepts(_candidate(trial)):
                 found, high = trial, middle

@@ -15,13 +15,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import nq_tflite as nq
+from nq_tflite import flatbuffer as fb
 from nq_tflite.cli import nq_tflite
 from nq_tflite.errors import NestingError, UnsupportedModelError
 from nq_tflite.levels import value_at
 from nq_tflite.lockstep import expected_agreement
 from nq_tflite.nested import read_nested
-from nq_tflite.sensitivity import LEAST_BITS, Sensitivity, spend_bits
+from nq_tflite.plan import make_plan
+from nq_tflite.rounding import METHODS
+from nq_tflite.sensitivity import LEAST_BITS, PROBE, Sensitivity, measure_sensitivities, spend_bits
+from nq_tflite.source import load_source
 from nq_tflite.spec import Nesting
+from nq_tflite.trial import walking_runtime
+from nq_tflite.walk import GraphWalk
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +152,25 @@ def test_without_inputs_nothing_can_be_chosen(
     )
     with pytest.raises(UnsupportedModelError, match="got nothing to look at"):
         nq.convert(classifier, tmp_path / "auto.tflite", "auto")
+
+
+def test_layers_are_measured_one_at_a_time(classifier: bytes, images: np.ndarray) -> None:
+    """The noise of each weight is that of a model in which nothing else is rounded."""
+    source = load_source(classifier, images, look=True, notify=lambda *_: None)
+    before = fb.pack_model(source.model)
+    found = measure_sensitivities(source, METHODS["nearest"])
+    assert fb.pack_model(source.model) == before
+    samples = [[image[None]] for image in images[:24]]
+    wanted = np.concatenate(GraphWalk(source.model, samples, walking_runtime()).outputs())
+    for weight in make_plan(source.model, PROBE, METHODS["nearest"]).weights:
+        model, [site] = fb.read_model(classifier).model, weight.sites
+        values = (value_at(weight.codes, PROBE, 0) * weight.scales[:, None]).astype(np.float32)
+        buffer = model.subgraphs[0].tensors[site.tensor].buffer
+        model.buffers[buffer].data = np.frombuffer(values.tobytes(), np.uint8)
+        error = np.concatenate(GraphWalk(model, samples, walking_runtime()).outputs()) - wanted
+        noise = np.square(error).sum() / np.square(wanted).sum()
+        assert found[site.subgraph, site.tensor].noise == pytest.approx(noise, rel=1e-3)
+    assert len(found) == 3
 
 
 def test_few_part_bits_are_warned_of(classifier: bytes, tmp_path: Path) -> None:
