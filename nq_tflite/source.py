@@ -135,11 +135,12 @@ def given_samples(model: Any, source: Callable[[], Iterator[Sample]]) -> Samples
         for index, value in zip(inputs, values, strict=True):
             _check_shape(subgraph.tensors[index], value, number)
         arrays += [[value[k : k + 1] for value in values] for k in range(len(values[0]))]
+    description = f"{len(arrays)} samples of the representative data"
     if len(arrays) < _ENOUGH:
-        return Samples(arrays, 0, "representative data")
+        return Samples(arrays, 0, description)
     held_out = arrays[::_HELD_OUT_STEP][:MOST_HELD_OUT]
     fitted = [each for number, each in enumerate(arrays) if number % _HELD_OUT_STEP][:MOST_SAMPLES]
-    return Samples([*fitted, *held_out], len(held_out), "representative data")
+    return Samples([*fitted, *held_out], len(held_out), description)
 
 
 def _names(model: Any) -> list[str]:

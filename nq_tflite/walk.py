@@ -7,6 +7,7 @@ becomes a model of its own under the stock runtime, so that any operator TFLite 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,13 @@ class GraphWalk:
         return [
             real_values(self._subgraph.tensors[output], v) for v in self.values(output, len(self._subgraph.operators))
         ]
+
+    def fork(self, num_samples: int) -> GraphWalk:
+        """Another walk of the first samples, that stands where this one does and goes its own way from there."""
+        other = copy(self)
+        other._values = {tensor: values[:num_samples] for tensor, values in self._values.items()}
+        other._replaced = dict(self._replaced)
+        return other
 
     def replace(self, position: int, slot: int, values: Array) -> None:
         """Gives an operator that has not run yet another constant input, or one in place of an absent bias."""

@@ -202,7 +202,7 @@ def test_convert_estimates_what_it_wrote(stock: Path, samples: np.ndarray, tmp_p
     np.save(tmp_path / "samples.npy", np.concatenate([samples] * 6))
     result = invoke("convert", stock, tmp_path / "out.tflite", "--representative", tmp_path / "samples.npy", "--exact")
     assert result.exit_code == 0
-    assert "\nestimated on 144 samples of the representative data, 16 that rounding has not seen\n" in result.stdout
+    assert "\nestimated on 144 samples of the representative data, 29 that rounding has not seen\n" in result.stdout
     assert "8 bits (full)" in result.stdout
     assert ", exact)" in result.stdout
     assert result.stderr.split() == ["rounding", "estimating", "writing"]

@@ -31,7 +31,7 @@ from nq_tflite.spec import Nesting
 
 if TYPE_CHECKING:
     from nq_tflite.calibration import RepresentativeData
-    from nq_tflite.report import ConversionReport
+    from nq_tflite.report import ConversionReport, Search
 
 _IO_TYPES = click.Choice(["float32", "int8", "uint8"])
 _EPILOG = """\b
@@ -39,6 +39,7 @@ Examples:
   nq-tflite convert model.keras model.tflite --nesting '8|5' --representative samples.npy
   nq-tflite convert saved_model/ model.tflite --representative photos/ --preprocess imagenet --size 224
   nq-tflite convert int8.tflite nested.tflite --nesting '8|6|4' --json
+  nq-tflite convert model.keras model.tflite --nesting auto --budget 0.5 --representative photos/
 
 A .npy file holds samples [samples, ...]; a .npz file holds one such array for each input, under the input's name."""
 
@@ -46,7 +47,11 @@ A .npy file holds samples [samples, ...]; a .npz file holds one such array for e
 @click.command(epilog=_EPILOG)
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("output", type=click.Path(path_type=Path))
-@click.option("--nesting", default="8|5", show_default=True, help="Bit-widths, full-bit first: '8|5' or '8|6|4'.")
+@click.option(
+    "--nesting", default="8|5", show_default=True, help="Bit-widths, full-bit first: '8|5' or '8|6|4'; or 'auto'."
+)
+@click.option("--min-agreement", type=float, help="With auto: part-bit keeps this much of full-bit's agreement; 0.95.")
+@click.option("--budget", type=float, help="With auto: part-bit bytes are at most this fraction of full-bit's.")
 @click.option(
     "--representative",
     type=click.Path(path_type=Path),
@@ -76,6 +81,8 @@ def convert(
     source: Path,
     output: Path,
     nesting: str,
+    min_agreement: float | None,
+    budget: float | None,
     representative: Path | None,
     preprocess: str,
     size: int,
@@ -96,18 +103,22 @@ def convert(
         report = convert_model(
             str(source),
             output,
-            Nesting.parse(nesting),
+            nesting,
             data,
             rounding=rounding,
             exact=exact,
             input_type=input_type,
             output_type=output_type,
             activation_ranges=activation_ranges,
+            min_agreement=min_agreement,
+            budget=budget,
             progress=progress,
         )
     if as_json:
         print_json(report.as_dict())
     else:
+        if report.search is not None:
+            _print_search(report.search)
         _print_weights(report)
         _print_estimate(report)
         _print_totals(report)
@@ -158,6 +169,26 @@ def _named_samples(path: Path, arrays: dict[str, NDArray[Any]]) -> list[dict[str
         )
     count = len(next(iter(arrays.values())))
     return [{name: array[index : index + 1] for name, array in arrays.items()} for index in range(count)]
+
+
+def _print_search(search: Search) -> None:
+    rows = [
+        [
+            each.nesting + (" (layers their own)" if each.mixed else ""),
+            str(each.part_bytes),
+            percent(each.fraction),
+            percent(each.agreement),
+            decibels(each.snr_db),
+            percent(each.full_agreement),
+            decibels(each.full_snr_db),
+            "chosen" if index == search.chosen else "",
+        ]
+        for index, each in enumerate(search.candidates)
+    ]
+    part, full = ("part-bit bytes", "of full-bit's", "agreement", "SNR, dB"), ("full-bit agreement", "SNR, dB")
+    seen = "" if search.held_out else ", which rounding has seen: too good"
+    print_table(f"search, on {search.num_inputs} inputs{seen}", ("nesting", *part, *full, ""), rows)
+    print_lines(f"chosen: {search.candidates[search.chosen].nesting}, {search.reason}")
 
 
 def _print_weights(report: ConversionReport) -> None:
