@@ -24,7 +24,7 @@ struct Matrix {
   }
 
   GemmTile tile() const {
-    return {codes, size_t{kCodesDepth} * kMatrixChannels, kBlocks, {rows, 1, kDepth, kRows}, bias};
+    return {codes, size_t{kCodesDepth} * kMatrixChannels, kBlocks, {rows, 1, kDepth, kRows}, bias, {codes, 0}};
   }
 
   alignas(kLineBytes) int8_t codes[kBlocks * kCodesDepth * kMatrixChannels];
