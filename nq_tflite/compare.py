@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from nq_tflite import flatbuffer as fb
 from nq_tflite.calibration import sample_source
 from nq_tflite.contenders import CONTENDERS, Contender, Replacements, contenders, round_with
-from nq_tflite.conversion import walking_runtime
 from nq_tflite.errors import NestingError, PhotosError, UnsupportedModelError
 from nq_tflite.evaluate import Classifier, Progress, Score, score
 from nq_tflite.flatbuffer import schema
@@ -27,6 +26,7 @@ from nq_tflite.preprocessing import PixelPreprocessing, pixel_preprocessing
 from nq_tflite.sites import find_sites
 from nq_tflite.source import Source, given_samples, load_source
 from nq_tflite.spec import Nesting
+from nq_tflite.trial import walking_runtime
 from nq_tflite.walk import GraphWalk
 
 Logits = NDArray[np.float64]

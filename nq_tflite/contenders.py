@@ -10,16 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nq_tflite import flatbuffer as fb
-from nq_tflite.conversion import start_lockstep, write_nested
+from nq_tflite.conversion import write_nested
 from nq_tflite.draft import Draft, draft_weight
 from nq_tflite.errors import NestingError, UnsupportedModelError
 from nq_tflite.plan import Plan, make_plan
 from nq_tflite.rewrite import replace_weights
-from nq_tflite.rounding import EXACT, rounding_method
+from nq_tflite.rounding import EXACT, METHODS, Method
 from nq_tflite.rounding.baselines import MINMAX, SQUANT_NESTING, Baseline
 from nq_tflite.sites import BIAS_SLOT, WEIGHT_SLOT, Site, as_weight, find_sites
 from nq_tflite.source import Source
 from nq_tflite.spec import Nesting
+from nq_tflite.trial import start_lockstep
 from nq_tflite.walk import Array
 
 #: Constants to give operators of the main subgraph, by (operator, input slot).
@@ -39,7 +40,7 @@ class Contender:
 
     name: str
     title: str
-    method: str | Baseline
+    method: Method | Baseline
     calibrated: bool = False
 
 
@@ -48,11 +49,11 @@ CONTENDERS = {
     for contender in (
         Contender("minmax", "min-max, separate files", MINMAX),
         Contender("squant-nesting", "SQuant nesting (paper)", SQUANT_NESTING),
-        Contender("nearest", "nearest", "nearest"),
+        Contender("nearest", "nearest", METHODS["nearest"]),
         Contender("exact", "exact", EXACT),
-        Contender("squant", "squant", "squant"),
-        Contender("descent", "descent, no data", "descent"),
-        Contender("descent-calibrated", "descent, calibrated", "descent", calibrated=True),
+        Contender("squant", "squant", METHODS["squant"]),
+        Contender("descent", "descent, no data", METHODS["descent"]),
+        Contender("descent-calibrated", "descent, calibrated", METHODS["descent"], calibrated=True),
     )
 }
 
@@ -114,12 +115,12 @@ class _Nested(Rounded):
     """Levels of one nested file."""
 
     def __init__(
-        self, name: str, source: Source, nesting: Nesting, progress: Callable[[int, int], None] | None
+        self, method: Method, source: Source, nesting: Nesting, progress: Callable[[int, int], None] | None
     ) -> None:
-        begin, method = time.perf_counter(), rounding_method(name)
+        begin = time.perf_counter()
         lockstep = start_lockstep(source, nesting) if method.needs_means else None
         self._model, self._nesting = source.model, nesting
-        self._plan = make_plan(source.model, nesting, method, lockstep, exact=name == EXACT, progress=progress)
+        self._plan = make_plan(source.model, nesting, method, lockstep, exact=method is EXACT, progress=progress)
         self.seconds = time.perf_counter() - begin
         self.bits_a_weight = _bits_a_weight(self._plan)
         if method.needs_means:

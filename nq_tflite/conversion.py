@@ -12,20 +12,22 @@ import numpy as np
 
 from nq_tflite import flatbuffer as fb
 from nq_tflite.calibration import RepresentativeData
-from nq_tflite.errors import FormatError
+from nq_tflite.errors import FormatError, NestingError
 from nq_tflite.format import SECTION_ALIGNMENT, Section, SectionTable, align
-from nq_tflite.lockstep import Lockstep
-from nq_tflite.plan import Plan, make_plan
-from nq_tflite.report import ConversionReport, Estimate, conversion_report
+from nq_tflite.plan import Plan
+from nq_tflite.report import ConversionReport, conversion_report
 from nq_tflite.rewrite import insert_unpack
 from nq_tflite.rewrite.insert_unpack import PackedSection, place_sections
 from nq_tflite.rounding import DEFAULT, EXACT, rounding_method
-from nq_tflite.runtimes import Runtime, installed_runtimes, load_runtime
-from nq_tflite.source import Samples, Source, load_source
+from nq_tflite.search import AUTO, MIN_AGREEMENT, Wish, search_nesting
+from nq_tflite.source import load_source
 from nq_tflite.spec import Nesting
+from nq_tflite.trial import try_nesting
 
 #: Called with a stage's name, the steps done and the steps in all (0 while unknown).
 Progress = Callable[[str, int, int], None]
+#: Part-bits that are worth a warning.
+POOR_BITS = 3
 
 
 def convert(
@@ -39,6 +41,8 @@ def convert(
     input_type: str = "float32",
     output_type: str = "float32",
     activation_ranges: str = "minmax",
+    min_agreement: float | None = None,
+    budget: float | None = None,
     progress: Progress | None = None,
 ) -> ConversionReport:
     """Converts a model into one nested .tflite file.
@@ -47,7 +51,8 @@ def convert(
         source: a Keras model, a .keras or .h5 file, a SavedModel folder, a .tflite file (full-int8 or float) or its
             bytes.
         path: the file to write; it appears whole or not at all.
-        nesting: bit-widths, full-bit first: "8|5", or with levels between: "8|6|4".
+        nesting: bit-widths, full-bit first: "8|5", or with levels between: "8|6|4". Or "auto": INT8 nesting as few
+            bits as `min_agreement` and `budget` allow, found by trying; the report's `search` has the curve.
         representative_data: typical inputs: an array [samples, ...], an iterable of samples, or tf.lite's function
             that returns one. A Keras source becomes a full-int8 graph with it, and keeps float32 activations without;
             a .tflite source stays what it is. Rounding looks at the first 128 samples. Without any it looks at
@@ -55,11 +60,19 @@ def convert(
         rounding: "descent" (weights chosen by the error of the layer's outputs), "squant" (adaptive rounding, NestQuant
             section 3.2) or "nearest".
         exact: keep an INT8 source's codes bit for bit, or those of rounding to nearest: full-bit is then the source,
-            and part-bit what its upper bits and a corrected bias give.
+            and part-bit what its upper bits and a corrected bias give. `rounding` does not count then.
         input_type, output_type: "float32", "int8" or "uint8" inputs and outputs of a full-int8 graph.
         activation_ranges: of a full-int8 graph's activations, from the representative data: "minmax", all values seen;
             "percentile", all but a ten-thousandth at each end; "mse", the least squared error; or "auto", the one of
             these whose outputs are nearest to the float model's, which takes some seconds more.
+        min_agreement: of "auto": part-bit's greatest output shall be the source's on so many inputs, as a fraction of
+            those where full-bit's is. 0.95 if neither this nor `budget` is given. It is measured on a quarter of the
+            representative data, which rounding does not see meanwhile, or on procedural inputs. Where no nesting has
+            it, the nearest is taken, and the report says so. Where the output is no row of scores, a signal-to-noise
+            ratio of 16 dB, or 1 dB below full-bit's, stands for it.
+        budget: of "auto": part-bit bytes in the file are at most this fraction of full-bit's. Layers may then have
+            part-bits of their own, more for those that the outputs depend on more. Without `min_agreement` it is the
+            best nesting that the budget allows; with it an error where they cannot be had together.
         progress: called as the work goes on.
 
     Returns:
@@ -71,59 +84,47 @@ def convert(
     Example:
         >>> report = nq.convert(model, "model.tflite", nesting="8|5", representative_data=photos)  # doctest: +SKIP
     """
-    chosen, method = Nesting.parse(nesting), rounding_method(EXACT if exact else rounding)
+    method = EXACT if exact else rounding_method(rounding)
     notify = progress or (lambda stage, done, total: None)
+    wanted = _wanted(nesting, min_agreement, budget)
+    look = method.needs_means or isinstance(wanted, Wish)
     options = {"input_type": input_type, "output_type": output_type, "activation_ranges": activation_ranges}
-    loaded = load_source(source, representative_data, look=method.needs_means, notify=notify, **options)
-    lockstep = start_lockstep(loaded, chosen)
-    plan = make_plan(
-        loaded.model,
-        chosen,
-        method,
-        lockstep,
-        exact=exact,
-        progress=lambda done, total: notify("rounding", done, total),
-    )
-    estimate = None if lockstep is None or loaded.samples is None else _estimate(lockstep, loaded.samples, chosen)
+    loaded = load_source(source, representative_data, look=look, notify=notify, **options)
+    if isinstance(wanted, Wish):
+        trial, search = search_nesting(loaded, method, wanted, exact=exact, notify=notify)
+    else:
+        search = None
+        trial = try_nesting(
+            loaded, wanted, method, exact=exact, progress=lambda done, total: notify("rounding", done, total)
+        )
     notify("writing", 0, 0)
-    size = write_nested(loaded.model, plan, chosen, path)
-    notes = [note for note in (loaded.without, lockstep.stopped if lockstep else "") if note]
-    return conversion_report(Path(path), size, chosen, method.name, plan, estimate, notes)
+    size = write_nested(loaded.model, trial.plan, trial.nesting, path)
+    warnings = (_few_bits(trial.nesting), "" if search is None or search.met else search.reason)
+    notes = [note for note in (trial.stopped, *warnings) if note]
+    return conversion_report(Path(path), size, trial.nesting, method.name, trial.plan, trial.estimate, notes, search)
 
 
-def start_lockstep(source: Source, nesting: Nesting) -> Lockstep | None:
-    """The walk that rounding asks for statistics; None without samples."""
-    if source.samples is None:
-        return None
-    return Lockstep(
-        source.model,
-        source.reference,
-        source.samples.arrays,
-        len(nesting.precisions),
-        walking_runtime(),
-        num_threads=os.cpu_count() or 1,
-        held_out=source.samples.held_out,
-    )
+def _wanted(
+    nesting: str | Nesting | Iterable[int], min_agreement: float | None, budget: float | None
+) -> Nesting | Wish:
+    if isinstance(nesting, str) and nesting == AUTO:
+        return Wish(MIN_AGREEMENT if min_agreement is None and budget is None else min_agreement, budget)
+    if min_agreement is not None or budget is not None:
+        raise NestingError(
+            "min_agreement and budget",
+            expected=f"nesting {AUTO!r}, which looks for them",
+            got=f"nesting {str(nesting)!r}",
+            fix="Leave them out, or ask for the nesting 'auto'.",
+        )
+    return Nesting.parse(nesting)
 
 
-def walking_runtime() -> Runtime:
-    """The stock runtime that graphs are walked with."""
-    # The schema's object API has loaded one of these two, and tflite-runtime bears neither beside it.
-    name = "ai-edge-litert" if "ai-edge-litert" in installed_runtimes() else "tensorflow"
-    return load_runtime(name)
-
-
-def _estimate(lockstep: Lockstep, samples: Samples, nesting: Nesting) -> Estimate | None:
-    outcomes = lockstep.outcomes()
-    if not outcomes:
-        return None
-    return Estimate(
-        inputs=samples.description,
-        num_inputs=samples.held_out or len(samples.arrays),
-        held_out=samples.held_out > 0,
-        precisions=nesting.precisions,
-        agreement=None if outcomes[0].agreement is None else tuple(each.agreement or 0.0 for each in outcomes),
-        snr_db=tuple(each.snr_db for each in outcomes),
+def _few_bits(nesting: Nesting) -> str:
+    if nesting.part_bits > POOR_BITS:
+        return ""
+    return (
+        f"part-bit of {nesting} has {nesting.part_bits} bits: accuracy is poor at {POOR_BITS} and below, whatever the "
+        "rounding, and the levels above pay for it; evaluate before you ship"
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,6 +99,7 @@ def make_plan(
     method: Method,
     lockstep: Lockstep | None = None,
     *,
+    own: Mapping[tuple[int, int], Nesting] | None = None,
     exact: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Plan:
@@ -106,7 +107,8 @@ def make_plan(
 
     Args:
         model: the schema's ModelT: full-int8 or float.
-        nesting: levels for every weight.
+        nesting: levels of the whole model.
+        own: (subgraph, tensor) of weights with a nesting of their own -> that, with as many levels.
         method: how to choose the codes.
         lockstep: the source of statistics, for methods that use some; weights without any fall back to SQuant.
         exact: keep the codes of rounding to nearest, which are an INT8 source's own, and full-bit's bias.
@@ -120,9 +122,10 @@ def make_plan(
     sources = {} if lockstep is None or exact else lockstep.sources()
     weights = []
     for done, group in enumerate(groups):
-        draft = draft_weight(model, group, nesting, sources)
+        levels = (own or {}).get((group[0].subgraph, group[0].tensor), nesting)
+        draft = draft_weight(model, group, levels, sources)
         if isinstance(draft, Draft):
-            weights.append(_round(draft, nesting, method, lockstep, exact=exact))
+            weights.append(_round(draft, levels, method, lockstep, exact=exact))
         else:
             left.append(unnested(model, group[0], draft))
         if progress:

@@ -165,6 +165,7 @@ class Estimate:
         precisions: part-bit first.
         agreement: for each precision the inputs whose greatest output is the source's, as a fraction; None where the
             output is no row of scores.
+        expected_agreement: the same as `lockstep.expected_agreement` tells it, with less chance in it.
         snr_db: for each precision the power of the source's outputs over that of the difference.
     """
 
@@ -173,7 +174,70 @@ class Estimate:
     held_out: bool
     precisions: tuple[int, ...]
     agreement: tuple[float, ...] | None
+    expected_agreement: tuple[float, ...] | None
     snr_db: tuple[float, ...]
+
+    def __str__(self) -> str:
+        seen = f"{self.num_inputs} that rounding has not seen" if self.held_out else "all seen by rounding, so too good"
+        return f"{self.inputs}, {seen}"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A nesting that a search has tried, as it would stand in the file.
+
+    Attributes:
+        nesting: of the whole model.
+        mixed: whether layers have part-bits of their own.
+        agreement, snr_db: of part-bit, as `Estimate` has them: the agreement is the expected one.
+        full_agreement, full_snr_db: of full-bit.
+        part_bytes, full_bytes: of the nested weights' levels in the file.
+    """
+
+    nesting: str
+    mixed: bool
+    agreement: float | None
+    snr_db: float
+    full_agreement: float | None
+    full_snr_db: float
+    part_bytes: int
+    full_bytes: int
+
+    @property
+    def fraction(self) -> float:
+        """Part-bit bytes over full-bit bytes."""
+        return self.part_bytes / self.full_bytes
+
+    @property
+    def kept(self) -> float | None:
+        """Part-bit's agreement over full-bit's; None where the output is no row of scores."""
+        if self.agreement is None or self.full_agreement is None:
+            return None
+        return self.agreement / self.full_agreement if self.full_agreement > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class Search:
+    """How `nesting="auto"` came to its nesting.
+
+    Attributes:
+        min_agreement, budget: what was asked for; None where nothing was.
+        inputs, num_inputs, held_out: what the candidates were measured on, as in `Estimate`.
+        candidates: the curve, fewest part-bit bytes first.
+        chosen: index of the one that became the file.
+        reason: why that one.
+        met: whether it is all that was asked for.
+    """
+
+    min_agreement: float | None
+    budget: float | None
+    inputs: str
+    num_inputs: int
+    held_out: bool
+    candidates: tuple[Candidate, ...]
+    chosen: int
+    reason: str
+    met: bool
 
 
 @dataclass(frozen=True)
@@ -183,6 +247,7 @@ class ConversionReport:
     Attributes:
         estimate: of the accuracy; None where no inputs could be had or run.
         notes: what could not be done, and why.
+        search: how the nesting was chosen; None where it was given.
     """
 
     path: str
@@ -193,6 +258,7 @@ class ConversionReport:
     unnested: tuple[Unnested, ...]
     estimate: Estimate | None = None
     notes: tuple[str, ...] = ()
+    search: Search | None = None
 
     @property
     def doubtful(self) -> bool:
@@ -212,7 +278,9 @@ class ConversionReport:
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, for machines."""
-        return asdict(self) | self.bits_a_weight.as_dict() | {"num_weights": self.num_weights}
+        return (
+            asdict(self) | self.bits_a_weight.as_dict() | {"num_weights": self.num_weights, "doubtful": self.doubtful}
+        )
 
 
 def inspect_file(path: str | os.PathLike[str]) -> InspectReport:
@@ -246,10 +314,13 @@ def conversion_report(
     plan: Plan,
     estimate: Estimate | None = None,
     notes: Sequence[str] = (),
+    search: Search | None = None,
 ) -> ConversionReport:
     """The report of a finished conversion."""
     rows = tuple(_planned_row(weight) for weight in plan.weights)
-    return ConversionReport(str(path), size, str(nesting), rounding, rows, plan.unnested, estimate, tuple(notes))
+    return ConversionReport(
+        str(path), size, str(nesting), rounding, rows, plan.unnested, estimate, tuple(notes), search
+    )
 
 
 def _nested_row(weight: NestedWeight) -> WeightRow:

@@ -20,8 +20,10 @@ from nq_tflite.moments import FoldedNorm, tensor_moments
 from nq_tflite.pairing import layer_weights, pair_weights
 from nq_tflite.procedural_inputs import procedural_inputs
 
-#: Samples that statistics are taken of, and further ones that only the estimate of the result is taken of.
+#: Samples that statistics are taken of, and those that only the estimate of the result is taken of.
 MOST_SAMPLES, MOST_HELD_OUT = 128, 32
+#: One sample in so many is held out, where there are samples enough to spare some.
+_HELD_OUT_STEP, _ENOUGH = 5, 40
 _PROCEDURAL, _PROCEDURAL_HELD_OUT = 96, 32
 
 
@@ -95,6 +97,7 @@ def load_source(
         return Source(model, reference, None)
     if samples is not None:
         return Source(model, reference, given_samples(model, samples))
+    notify("making inputs", 0, 0)
     try:
         made = procedural_inputs(model, folded, _PROCEDURAL + _PROCEDURAL_HELD_OUT)
     except UnsupportedModelError as error:
@@ -122,18 +125,22 @@ def given_samples(model: Any, source: Callable[[], Iterator[Sample]]) -> Samples
     names = _names(model)
     arrays = []
     for number, sample in enumerate(samples):
-        values = [sample[name] for name in names] if isinstance(sample, dict) else sample
+        values = [sample[name] for name in names if name in sample] if isinstance(sample, dict) else sample
         if len(values) != len(inputs):
             raise RepresentativeDataError(
                 f"sample {number} of the representative data",
-                expected=f"{len(inputs)} arrays, one for each input",
-                got=str(len(values)),
+                expected=f"{len(inputs)} arrays, one for each of the inputs {', '.join(names)}",
+                got=f"those of {', '.join(sample) or 'none'}" if isinstance(sample, dict) else str(len(values)),
             )
         for index, value in zip(inputs, values, strict=True):
             _check_shape(subgraph.tensors[index], value, number)
         arrays += [[value[k : k + 1] for value in values] for k in range(len(values[0]))]
-    held_out = min(max(len(arrays) - MOST_SAMPLES, 0), MOST_HELD_OUT)
-    return Samples(arrays[: MOST_SAMPLES + held_out], held_out, f"{len(samples)} samples of the representative data")
+    description = f"{len(arrays)} samples of the representative data"
+    if len(arrays) < _ENOUGH:
+        return Samples(arrays, 0, description)
+    held_out = arrays[::_HELD_OUT_STEP][:MOST_HELD_OUT]
+    fitted = [each for number, each in enumerate(arrays) if number % _HELD_OUT_STEP][:MOST_SAMPLES]
+    return Samples([*fitted, *held_out], len(held_out), description)
 
 
 def _names(model: Any) -> list[str]:

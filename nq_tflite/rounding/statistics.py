@@ -14,6 +14,9 @@ Real = NDArray[np.floating[Any]]
 #: Ridges that keep a covariance from few samples invertible, and its directions without evidence from being free.
 _RIDGE = 0.01
 _PRIOR = 0.1
+#: How much of the regression of the float net's inputs on the rounded net's is believed: all of it fits the samples
+#: too well, the more so through the noise of INT8 activations.
+_BELIEF = 0.5
 #: Correlation of neighbouring taps, where the prior knows variances only.
 _TAP_CORRELATION = 0.6
 
@@ -35,7 +38,8 @@ class InputStatistics:
     """A layer's inputs in the float net, and in the net rounded up to that layer.
 
     The error of a channel's output, summed over inputs x of the float net and y of the rounded one, is, up to a
-    constant and with means left to the bias, (v - t) H (v - t)' with H = cov(y, y) and t = w cov(x, y) H^-1.
+    constant and with means left to the bias, (v - t) H (v - t)' with H = cov(y, y) and t = w cov(x, y) H^-1. With few
+    samples t is taken half way there from w.
 
     Attributes:
         mean: [groups, depth], mean input of the float net.
@@ -120,7 +124,8 @@ def _quadratic(exact: CentredRows, rounded: CentredRows, prior: Prior | None, ta
     ridges = _ridges(covariance, exact.mean, prior, taps)
     hessian = covariance + ridges
     inverse = np.linalg.inv(hessian)
-    return Quadratic(hessian, inverse, (exact.covariance(rounded) + ridges) @ inverse)
+    regression = (exact.covariance(rounded) + ridges) @ inverse
+    return Quadratic(hessian, inverse, _BELIEF * regression + (1 - _BELIEF) * np.eye(regression.shape[-1]))
 
 
 def _ridges(covariance: Real, mean: Real, prior: Prior | None, taps: int) -> Real:
