@@ -60,7 +60,7 @@ def convert(
         rounding: "descent" (weights chosen by the error of the layer's outputs), "squant" (adaptive rounding, NestQuant
             section 3.2) or "nearest".
         exact: keep an INT8 source's codes bit for bit, or those of rounding to nearest: full-bit is then the source,
-            and part-bit what its upper bits and a corrected bias give.
+            and part-bit what its upper bits and a corrected bias give. `rounding` does not count then.
         input_type, output_type: "float32", "int8" or "uint8" inputs and outputs of a full-int8 graph.
         activation_ranges: of a full-int8 graph's activations, from the representative data: "minmax", all values seen;
             "percentile", all but a ten-thousandth at each end; "mse", the least squared error; or "auto", the one of
@@ -84,7 +84,7 @@ def convert(
     Example:
         >>> report = nq.convert(model, "model.tflite", nesting="8|5", representative_data=photos)  # doctest: +SKIP
     """
-    method = rounding_method(EXACT if exact else rounding)
+    method = EXACT if exact else rounding_method(rounding)
     notify = progress or (lambda stage, done, total: None)
     wanted = _wanted(nesting, min_agreement, budget)
     look = method.needs_means or isinstance(wanted, Wish)
@@ -93,10 +93,7 @@ def convert(
     if isinstance(wanted, Wish):
         trial, search = search_nesting(loaded, method, wanted, exact=exact, notify=notify)
     else:
-        search = None
-        trial = try_nesting(
-            loaded, wanted, method, exact=exact, progress=lambda done, total: notify("rounding", done, total)
-        )
+        trial, search = try_nesting(loaded, wanted, method, exact=exact, notify=notify), None
     notify("writing", 0, 0)
     size = write_nested(loaded.model, trial.plan, trial.nesting, path)
     warnings = (_few_bits(trial.nesting), "" if search is None or search.met else search.reason)

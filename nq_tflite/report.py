@@ -177,6 +177,10 @@ class Estimate:
     expected_agreement: tuple[float, ...] | None
     snr_db: tuple[float, ...]
 
+    def __str__(self) -> str:
+        seen = f"{self.num_inputs} that rounding has not seen" if self.held_out else "all seen by rounding, so too good"
+        return f"{self.inputs}, {seen}"
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -274,7 +278,9 @@ class ConversionReport:
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, for machines."""
-        return asdict(self) | self.bits_a_weight.as_dict() | {"num_weights": self.num_weights}
+        return (
+            asdict(self) | self.bits_a_weight.as_dict() | {"num_weights": self.num_weights, "doubtful": self.doubtful}
+        )
 
 
 def inspect_file(path: str | os.PathLike[str]) -> InspectReport:

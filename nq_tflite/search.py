@@ -155,7 +155,7 @@ class _Searcher:
             self._method,
             own=own,
             exact=self._exact,
-            progress=lambda done, total: self._notify(f"rounding {nesting}", done, total),
+            notify=lambda stage, done, total: self._notify(f"{stage} {nesting}", done, total),
         )
 
     def curve(self) -> str:

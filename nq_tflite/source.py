@@ -95,6 +95,7 @@ def load_source(
         return Source(model, reference, None)
     if samples is not None:
         return Source(model, reference, _given(model, list(islice(samples(), MOST_SAMPLES + MOST_HELD_OUT))))
+    notify("making inputs", 0, 0)
     try:
         made = procedural_inputs(model, folded, _PROCEDURAL + _PROCEDURAL_HELD_OUT)
     except UnsupportedModelError as error:
@@ -117,12 +118,12 @@ def _given(model: Any, samples: list[Sample]) -> Samples:
     names = _names(model)
     arrays = []
     for number, sample in enumerate(samples):
-        values = [sample[name] for name in names] if isinstance(sample, dict) else sample
+        values = [sample[name] for name in names if name in sample] if isinstance(sample, dict) else sample
         if len(values) != len(inputs):
             raise RepresentativeDataError(
                 f"sample {number} of the representative data",
-                expected=f"{len(inputs)} arrays, one for each input",
-                got=str(len(values)),
+                expected=f"{len(inputs)} arrays, one for each of the inputs {', '.join(names)}",
+                got=f"those of {', '.join(sample) or 'none'}" if isinstance(sample, dict) else str(len(values)),
             )
         for index, value in zip(inputs, values, strict=True):
             _check_shape(subgraph.tensors[index], value, number)

@@ -104,15 +104,16 @@ class _Alone:
         name = fb.operator_name(model, operator)
         if fb.builtin_code(model, operator) in _NOT_ALONE:
             raise _refused(name, "it calls subgraphs or keeps state")
+        self._name = name
         self.inputs: list[int] = []
         packed = self._single(model, subgraph, operator, position, replaced)
         try:
             self._interpreter = runtime.interpreter(model_content=packed, num_threads=num_threads)
-            self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise _refused(name, str(error).splitlines()[0] if str(error) else type(error).__name__) from error
-        details = self._interpreter.get_input_details()
-        self._in, self._shapes = [each["index"] for each in details], [tuple(each["shape"]) for each in details]
+            raise _refused(name, _first_line(error)) from error
+        self._in = [details["index"] for details in self._interpreter.get_input_details()]
+        # The file's shapes may be placeholders that the operator would refuse; only those of values are true.
+        self._shapes: list[tuple[int, ...]] | None = None
         self._out = [details["index"] for details in self._interpreter.get_output_details()]
 
     def _single(
@@ -168,6 +169,12 @@ class _Alone:
         return fb.pack_model(schema.ModelT(version=3, operatorCodes=[code], subgraphs=[graph], buffers=buffers))
 
     def run(self, values: Sequence[Array]) -> list[Array]:
+        try:
+            return self._run(values)
+        except (ValueError, RuntimeError) as error:
+            raise _refused(self._name, _first_line(error)) from error
+
+    def _run(self, values: Sequence[Array]) -> list[Array]:
         shapes = [value.shape for value in values]
         if shapes != self._shapes:
             for index, value in zip(self._in, values, strict=True):
@@ -199,9 +206,13 @@ def _refused(name: str, why: str) -> UnsupportedModelError:
     return UnsupportedModelError(f"operator {name}", expected="one that runs by itself", got=why)
 
 
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def real_values(tensor: Any, values: Array) -> NDArray[np.float32]:
     """Real values of what a tensor holds, by its scale and zero point where it is quantized."""
-    if values.dtype.kind == "f":
+    if values.dtype.kind == "f" or not _is_quantized(tensor):
         return values.astype(np.float32, copy=False)
     scale, zero_point = float(tensor.quantization.scale[0]), int(tensor.quantization.zeroPoint[0])
     return (values.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
@@ -209,10 +220,16 @@ def real_values(tensor: Any, values: Array) -> NDArray[np.float32]:
 
 def stored_values(tensor: Any, values: Array) -> Array:
     """Values as a tensor stores them: real ones quantized by its scale where it is quantized."""
+    if tensor.type == schema.TensorType.FLOAT32:
+        return values.astype(np.float32, copy=False)
     dtype = {schema.TensorType.INT8: np.int8, schema.TensorType.UINT8: np.uint8}.get(tensor.type)
-    if dtype is None or values.dtype.kind != "f":
+    if dtype is None or values.dtype.kind != "f" or not _is_quantized(tensor):
         return values
     scale, zero_point = float(tensor.quantization.scale[0]), int(tensor.quantization.zeroPoint[0])
     limits = np.iinfo(dtype)
     stored: Array = np.clip(np.rint(values / scale) + zero_point, limits.min, limits.max).astype(dtype)
     return stored
+
+
+def _is_quantized(tensor: Any) -> bool:
+    return tensor.quantization is not None and tensor.quantization.scale is not None

@@ -19,7 +19,7 @@ from nq_tflite.cli import nq_tflite
 from nq_tflite.delegation import Delegation
 from nq_tflite.native import LIBRARY_VARIABLE
 from nq_tflite.nested import read_nested
-from nq_tflite.report import inspect_file
+from nq_tflite.report import LEAST_AGREEMENT, inspect_file
 from nq_tflite.runtimes import installed_runtimes
 
 COMMANDS = ("benchmark", "convert", "demo", "evaluate", "extract", "inspect")
@@ -193,7 +193,47 @@ def test_convert_keras_with_representative_data(
     assert report["nesting"] == "8|5"
     assert report["file_bytes"] == output.stat().st_size
     assert {weight["output_type"] for weight in report["weights"]} == {"int8"}
-    assert all(weight["snr_db"][0] < weight["snr_db"][1] for weight in report["weights"])
+    assert report["rounding"] == "descent"
+    assert len(report["estimate"]["agreement"]) == 2
+    assert not report["estimate"]["held_out"]
+
+
+def test_convert_estimates_what_it_wrote(stock: Path, samples: np.ndarray, tmp_path: Path) -> None:
+    np.save(tmp_path / "samples.npy", np.concatenate([samples] * 6))
+    result = invoke("convert", stock, tmp_path / "out.tflite", "--representative", tmp_path / "samples.npy", "--exact")
+    assert result.exit_code == 0
+    assert "\nestimated on 144 samples of the representative data, 16 that rounding has not seen\n" in result.stdout
+    assert "8 bits (full)" in result.stdout
+    assert ", exact)" in result.stdout
+    assert result.stderr.split() == ["rounding", "estimating", "writing"]
+    np.save(tmp_path / "samples.npy", samples)
+    result = invoke("convert", stock, tmp_path / "out.tflite", "--representative", tmp_path / "samples.npy")
+    assert "\nestimated on 24 samples of the representative data, all seen by rounding, so too good\n" in result.stdout
+
+
+def test_convert_warns_of_a_poor_precision(stock: Path, tmp_path: Path) -> None:
+    arguments = ("convert", stock, tmp_path / "out.tflite", "--nesting", "3|2", "--rounding", "squant")
+    result = invoke(*arguments, "--json")
+    report = json.loads(result.stdout)
+    assert report["doubtful"]
+    assert min(report["estimate"]["agreement"]) < LEAST_AGREEMENT
+    assert "\nwarning: a precision agrees with the source on less than 80.0 % of the inputs" in result.stderr
+    assert "warning" not in invoke("convert", stock, tmp_path / "out.tflite", "--rounding", "nearest").stderr
+
+
+def test_convert_says_why_nothing_is_estimated(tmp_path: Path) -> None:
+    import keras
+
+    from nq_tflite.keras_export import export
+
+    tokens = keras.Input((12,), dtype="int32")
+    x = keras.layers.Dense(96)(keras.layers.Embedding(50, 64)(tokens))
+    (tmp_path / "tokens.tflite").write_bytes(export(keras.Model(tokens, x), None))
+    result = invoke("convert", tmp_path / "tokens.tflite", tmp_path / "out.tflite")
+    assert result.exit_code == 0
+    assert "estimated" not in result.stdout
+    assert "\nnote: " in result.stdout
+    assert "Give representative data." in result.stdout
 
 
 def test_convert_refuses(stock: Path, keras_file: Path, photos: Path, samples: np.ndarray, tmp_path: Path) -> None:
@@ -203,7 +243,10 @@ def test_convert_refuses(stock: Path, keras_file: Path, photos: Path, samples: n
     (tmp_path / "noise.npy").write_bytes(b"noise")
     (tmp_path / "empty").mkdir()
     check_error(invoke("convert", stock, output, "--nesting", "4|8"), "nesting", "4|8")
-    check_error(invoke("convert", stock, output, "--representative", tmp_path / "samples.npy"), "none with a .tflite")
+    np.save(tmp_path / "small.npy", samples[:2, :9])
+    check_error(
+        invoke("convert", stock, output, "--representative", tmp_path / "small.npy"), "16, 16, 3", "[1, 9, 16, 3]"
+    )
     check_error(invoke("convert", tmp_path / "missing.tflite", output), "missing.tflite")
     check_error(invoke("convert", tmp_path / "missing.keras", output), "missing.keras")
     check_error(invoke("convert", stock, tmp_path / "no" / "out.tflite"), "a writable folder")

@@ -58,7 +58,7 @@ def branches(images: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Pa
         layers.Dense(90, bias_initializer="normal")(wide),
     ]
     path = tmp_path_factory.mktemp("branches") / "float_8_5.tflite"
-    report = nq.convert(export(keras.Model(image, outputs), None), path, "8|5")
+    report = nq.convert(export(keras.Model(image, outputs), None), path, "8|5", rounding="nearest")
     assert (len(report.weights), len(report.unnested)) == (10, 0)
     return path
 

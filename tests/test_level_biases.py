@@ -21,7 +21,7 @@ from nq_tflite.format import OutputType
 from nq_tflite.nested import read_nested
 from nq_tflite.plan import Plan, WeightPlan, make_plan
 from nq_tflite.report import inspect_file
-from nq_tflite.rounding import nearest
+from nq_tflite.rounding import METHODS
 from nq_tflite.runtimes import installed_runtimes
 from nq_tflite.spec import Nesting
 
@@ -74,7 +74,7 @@ def random_biases(model: Any, weight: WeightPlan, rng: np.random.Generator, leve
 
 def biased_plan(model: Any) -> Plan:
     """Weights with deltas at some levels, with a new last bias alone, and one without; convolutions and dense ones."""
-    rng, plan = np.random.default_rng(11), make_plan(model, NESTING, nearest)
+    rng, plan = np.random.default_rng(11), make_plan(model, NESTING, METHODS["nearest"])
     choices: list[list[int] | None] = [[0, 1], [1], [0], None, []]
     weights = []
     for index, weight in enumerate(plan.weights):
@@ -257,7 +257,7 @@ def test_all_zero_channels_keep_their_bias(
     values = np.array(fb.constant(model, tensor))
     values[::2] = 0
     model.buffers[tensor.buffer].data = np.frombuffer(values.tobytes(), np.uint8)
-    plan = make_plan(model, NESTING, nearest)
+    plan = make_plan(model, NESTING, METHODS["nearest"])
     rng = np.random.default_rng(3)
     weights = [
         replace(w, level_biases=random_biases(model, w, rng, [0, 1])) if w.shape == shape else w for w in plan.weights

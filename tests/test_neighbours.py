@@ -215,7 +215,7 @@ def test_neighbours_are_those_of_litert_bit_for_bit(
     branches = Branches(seed)
     family(branches)
     outputs = {"trunk": branches.trunk} | branches.outputs
-    nq.convert(branches.graph.build(list(outputs.values())), tmp_path / "nested.tflite", "8|5")
+    nq.convert(branches.graph.build(list(outputs.values())), tmp_path / "nested.tflite", "8|5", rounding="nearest")
     nq.extract(tmp_path / "nested.tflite", tmp_path / "stock.tflite", "full")
     assert litert(jobs.is_one_partition, tmp_path / "nested.tflite")
     for batch in (1, 3):
@@ -240,7 +240,7 @@ def test_what_stays_with_the_runtime_is_right_too(litert: Any, images: np.ndarra
     b.add("MUL", [b.trunk, b.other], scale=1e-5, options=schema.MulOptionsT())
     moved = b.as_trunk("TRANSPOSE", [b.trunk, b.vector(0, 2, 1, 3)], (1, 7, 9, 61))
     b.add("LOGISTIC", [moved], (1, 7, 9, 61), scale=1 / 256, zero_point=-128)
-    nq.convert(b.graph.build(list(b.outputs.values())), tmp_path / "nested.tflite", "8|5")
+    nq.convert(b.graph.build(list(b.outputs.values())), tmp_path / "nested.tflite", "8|5", rounding="nearest")
     nq.extract(tmp_path / "nested.tflite", tmp_path / "stock.tflite", "full")
     assert not litert(jobs.is_one_partition, tmp_path / "nested.tflite")
     wanted = litert(jobs.all_outputs, tmp_path / "stock.tflite", images)
@@ -273,7 +273,7 @@ def modern(images: np.ndarray) -> bytes:
 
 @pytest.mark.parametrize("precision", ["full", "part"])
 def test_keras_graphs(precision: str, litert: Any, modern: bytes, images: np.ndarray, tmp_path: Path) -> None:
-    nq.convert(modern, tmp_path / "nested.tflite", "8|5")
+    nq.convert(modern, tmp_path / "nested.tflite", "8|5", rounding="nearest")
     nq.extract(tmp_path / "nested.tflite", tmp_path / "stock.tflite", precision)
     assert litert(jobs.is_one_partition, tmp_path / "nested.tflite")
     for batch in (1, 3):

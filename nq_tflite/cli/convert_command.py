@@ -16,12 +16,14 @@ from nq_tflite.cli.console import (
     json_option,
     megabytes,
     percent,
+    precision_name,
     print_json,
     print_lines,
     print_table,
     progress_bar,
     shape_text,
     short_name,
+    warn,
 )
 from nq_tflite.errors import RepresentativeDataError
 from nq_tflite.rounding import DEFAULT, METHODS
@@ -53,11 +55,18 @@ A .npy file holds samples [samples, ...]; a .npz file holds one such array for e
 @click.option(
     "--representative",
     type=click.Path(path_type=Path),
-    help="Typical inputs, for an INT8 graph: .npy, .npz, photos.",
+    help="Typical inputs: .npy, .npz, photos. A Keras SOURCE becomes INT8 with them; rounding looks at the first 128.",
 )
 @click.option("--preprocess", default="imagenet", show_default=True, help="Pixel range of photos, as in evaluate.")
 @click.option("--size", type=click.IntRange(1), default=224, show_default=True, help="Side of the photos' input.")
-@click.option("--rounding", type=click.Choice(sorted(METHODS)), default=DEFAULT, show_default=True)
+@click.option(
+    "--rounding",
+    type=click.Choice(list(METHODS)),
+    default=DEFAULT,
+    show_default=True,
+    help="; ".join(f"{each.name}: {each.description}" for each in METHODS.values()) + ".",
+)
+@click.option("--exact", is_flag=True, help="Keep an INT8 SOURCE's codes bit for bit, whatever --rounding says.")
 @click.option("--input-type", type=_IO_TYPES, default="float32", show_default=True, help="Of an INT8 graph.")
 @click.option("--output-type", type=_IO_TYPES, default="float32", show_default=True, help="Of an INT8 graph.")
 @click.option(
@@ -78,6 +87,7 @@ def convert(
     preprocess: str,
     size: int,
     rounding: str,
+    exact: bool,
     input_type: str,
     output_type: str,
     activation_ranges: str,
@@ -85,6 +95,7 @@ def convert(
 ) -> None:
     """Convert SOURCE (.keras, .h5, SavedModel folder or .tflite) into one nested OUTPUT.tflite."""
     from nq_tflite.conversion import convert as convert_model
+    from nq_tflite.report import LEAST_AGREEMENT
 
     data = None if representative is None else _representative(representative, preprocess, size)
     # Keras and the converter print; stdout is for the report alone.
@@ -95,6 +106,7 @@ def convert(
             nesting,
             data,
             rounding=rounding,
+            exact=exact,
             input_type=input_type,
             output_type=output_type,
             activation_ranges=activation_ranges,
@@ -105,7 +117,18 @@ def convert(
     if as_json:
         print_json(report.as_dict())
     else:
-        _print_report(report)
+        if report.search is not None:
+            _print_search(report.search)
+        _print_weights(report)
+        _print_estimate(report)
+        _print_totals(report)
+    if report.search is not None and not report.search.met:
+        warn(report.search.reason)
+    if report.doubtful:
+        warn(
+            f"a precision agrees with the source on less than {percent(LEAST_AGREEMENT)} of the inputs: evaluate it "
+            "before you ship it, choose more bits for it, or convert with --representative"
+        )
 
 
 def _representative(path: Path, preprocess: str, size: int) -> RepresentativeData:
@@ -170,9 +193,7 @@ def _print_search(search: Search) -> None:
     print_lines(f"chosen: {search.candidates[search.chosen].nesting}, {search.reason}")
 
 
-def _print_report(report: ConversionReport) -> None:
-    if report.search is not None:
-        _print_search(report.search)
+def _print_weights(report: ConversionReport) -> None:
     precisions = Nesting.parse(report.nesting).precisions
     rows = [
         [
@@ -200,6 +221,22 @@ def _print_report(report: ConversionReport) -> None:
             for each in report.unnested
         ]
         print_table("left as they are", ("weight", "operator", "shape", "bytes", "reason"), others, left=5)
+
+
+def _print_estimate(report: ConversionReport) -> None:
+    """What the precisions' outputs are like, or why that is not known."""
+    estimate = report.estimate
+    if estimate is not None:
+        agreements = estimate.agreement or [None] * len(estimate.precisions)
+        rows = [
+            [precision_name(bits, estimate.precisions), percent(agreement), decibels(snr)]
+            for bits, agreement, snr in zip(estimate.precisions, agreements, estimate.snr_db, strict=True)
+        ]
+        print_table(f"estimated on {estimate}", ("precision", "agreement with the source", "output SNR, dB"), rows)
+    print_lines(*(f"note: {note}" for note in report.notes))
+
+
+def _print_totals(report: ConversionReport) -> None:
     level_bytes = sum(sum(weight.level_bytes) for weight in report.weights)
     print_lines(
         f"{report.num_weights} weights in {len(report.weights)} nested tensors ({megabytes(level_bytes)}, "

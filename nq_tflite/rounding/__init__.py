@@ -18,12 +18,14 @@ class Method:
     """A way to choose codes.
 
     Attributes:
+        description: for people to choose by.
         round: int8 codes [channels, depth], multiples of `task.step` within the task's bounds.
         needs_means: whether its levels' biases are corrected, from the means of the layers' inputs.
         needs_covariances: whether `round` looks at how the inputs vary together.
     """
 
     name: str
+    description: str
     round: Callable[[RoundingTask], Codes]
     needs_means: bool = False
     needs_covariances: bool = False
@@ -32,15 +34,14 @@ class Method:
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
-        Method("nearest", nearest),
-        Method("exact", nearest, needs_means=True),
-        Method("squant", squant, needs_means=True),
-        Method("descent", descent, needs_means=True, needs_covariances=True),
+        Method("descent", "by the error of each layer's outputs", descent, needs_means=True, needs_covariances=True),
+        Method("squant", "adaptive, by the weights alone, after SQuant", squant, needs_means=True),
+        Method("nearest", "to the nearest code, without corrected biases", nearest),
     )
 }
 DEFAULT = "descent"
 #: Keeps the codes of the source, and corrects the biases of the levels below full-bit.
-EXACT = "exact"
+EXACT = Method("exact", "the source's codes, with corrected biases", nearest, needs_means=True)
 #: For weights whose inputs cannot be looked at.
 FALLBACK = METHODS["squant"]
 
