@@ -93,10 +93,7 @@ def convert(
     if isinstance(wanted, Wish):
         trial, search = search_nesting(loaded, method, wanted, exact=exact, notify=notify)
     else:
-        search = None
-        trial = try_nesting(
-            loaded, wanted, method, exact=exact, progress=lambda done, total: notify("rounding", done, total)
-        )
+        trial, search = try_nesting(loaded, wanted, method, exact=exact, notify=notify), None
     notify("writing", 0, 0)
     size = write_nested(loaded.model, trial.plan, trial.nesting, path)
     warnings = (_few_bits(trial.nesting), "" if search is None or search.met else search.reason)

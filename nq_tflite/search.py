@@ -26,6 +26,8 @@ MIN_AGREEMENT = 0.95
 MIN_SNR_DB, NEAR_DB = 16.0, 1.0
 #: Every so many of the user's samples is held out of rounding.
 _EVERY = 4
+#: A layer may have so many part-bits more than the nesting says: what is measured of one layer is no surer than that.
+_ABOVE = 2
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,7 @@ class _Searcher:
             self._method,
             own=own,
             exact=self._exact,
-            progress=lambda done, total: self._notify(f"rounding {nesting}", done, total),
+            notify=lambda stage, done, total: self._notify(f"{stage} {nesting}", done, total),
         )
 
     def curve(self) -> str:
@@ -203,8 +205,11 @@ class _Searcher:
     def _mixed(self, budget: float) -> Trial | None:
         """As many bits as the budget allows, each layer with its own; None if it allows too few."""
         self._notify("measuring layers", 0, 0)
-        sensitivities = measure_sensitivities(self._source, self._method)
         nominal = Nesting((MAX_FULL_BITS, min(max(round(budget * MAX_FULL_BITS), MIN_PART_BITS), MAX_FULL_BITS - 1)))
+        sensitivities = {
+            place: replace(each, most_bits=min(each.most_bits, nominal.part_bits + _ABOVE))
+            for place, each in measure_sensitivities(self._source, self._method).items()
+        }
         most_bytes = int(budget * MAX_FULL_BITS * sum(each.bit_bytes for each in sensitivities.values()))
         while sensitivities:
             bits = spend_bits(sensitivities, most_bytes)

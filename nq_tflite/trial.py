@@ -47,13 +47,28 @@ def try_nesting(
     *,
     own: Mapping[tuple[int, int], Nesting] | None = None,
     exact: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    notify: Callable[[str, int, int], None],
 ) -> Trial:
-    """Rounds a source; arguments and errors as `plan.make_plan`."""
+    """Rounds a source and runs the result.
+
+    Args:
+        source, nesting, method, own, exact: as `plan.make_plan`, whose errors it raises.
+        notify: called with a stage's name, the steps done and the steps in all.
+    """
+    notify("rounding", 0, 0)
     lockstep = start_lockstep(source, nesting)
-    plan = make_plan(source.model, nesting, method, lockstep, own=own, exact=exact, progress=progress)
+    plan = make_plan(
+        source.model,
+        nesting,
+        method,
+        lockstep,
+        own=own,
+        exact=exact,
+        progress=lambda done, total: notify("rounding", done, total),
+    )
     if lockstep is None or source.samples is None:
         return Trial(nesting, own or {}, plan, None, source.without)
+    notify("estimating", 0, 0)
     return Trial(nesting, own or {}, plan, _estimate(lockstep, source.samples, nesting), lockstep.stopped)
 
 

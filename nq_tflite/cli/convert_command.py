@@ -122,6 +122,8 @@ def convert(
         _print_weights(report)
         _print_estimate(report)
         _print_totals(report)
+    if report.search is not None and not report.search.met:
+        warn(report.search.reason)
     if report.doubtful:
         warn(
             f"a precision agrees with the source on less than {percent(LEAST_AGREEMENT)} of the inputs: evaluate it "
