@@ -14,11 +14,9 @@ from nq_tflite import layer_inputs
 from nq_tflite.bitpack import Layout
 from nq_tflite.flatbuffer import schema
 from nq_tflite.layer_inputs import MOST_DEPTHWISE_ROWS, Layer, Window, layer_of, sample_rows
-from nq_tflite.runtimes import installed_runtimes, load_runtime
 from nq_tflite.sites import as_matrix
+from nq_tflite.trial import walking_runtime
 from nq_tflite.walk import GraphWalk
-
-RUNTIME = load_runtime("ai-edge-litert" if "ai-edge-litert" in installed_runtimes() else "tensorflow")
 
 
 def window(draw: st.DrawFn, kind: Any) -> Any:
@@ -69,7 +67,7 @@ def test_rows_times_the_weight_are_the_outputs(drawn: tuple[bytes, np.ndarray, l
     model = fb.read_model(content).model
     layer = layer_of(model, 0)
     rows = sample_rows(layer, samples, seed=1)
-    outputs = GraphWalk(model, [[sample] for sample in samples], RUNTIME).outputs()
+    outputs = GraphWalk(model, [[sample] for sample in samples], walking_runtime()).outputs()
     weights = matrix.reshape(layer.groups, -1, layer.depth)
     got = np.einsum("grk,gck->rgc", rows, weights).reshape(-1, len(matrix))
     wanted = np.concatenate([output.reshape(-1, len(matrix)) for output in outputs])

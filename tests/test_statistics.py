@@ -58,11 +58,12 @@ def test_weights_are_their_own_target_where_nothing_is_rounded(seed: int) -> Non
 
 @given(seed=seeds)
 def test_quadratic_is_the_output_error_up_to_a_constant(seed: int) -> None:
-    """Without ridges, for any values v of the weights w: mean square of (w x - v y), each without its mean."""
+    """Without ridges, and with all of the regression: mean square of (w x - v y), for any v, each without its mean."""
     exact, rng = inputs(seed, groups=1, rows=200), np.random.default_rng(seed + 1)
     rounded = exact + rng.normal(0, 0.2, exact.shape).astype(np.float32)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(statistics, "_RIDGE", 1e-9)
+        patch.setattr(statistics, "_BELIEF", 1.0)
         quadratic = statistics_of(exact, rounded).quadratic
     assert quadratic is not None
     weights = rng.normal(size=(3, 9))
