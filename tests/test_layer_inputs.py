@@ -48,13 +48,9 @@ def layers(draw: st.DrawFn) -> tuple[bytes, np.ndarray, list[np.ndarray]]:
         shape = (shape[0], inputs) if draw(st.booleans()) else (shape[0], 4, inputs)
         options, weight = schema.FullyConnectedOptionsT(keepNumDims=True), (5, inputs)
     values = rng.normal(size=weight).astype(np.float32)
-    tensors = [graph.input(shape), graph.constant(values), graph.constant(np.zeros(max(weight[0], weight[-1]), "f4"))]
-    if kind == "CONV_2D":
-        tensors[2] = graph.constant(np.zeros(weight[0], np.float32))
-    elif kind == "FULLY_CONNECTED":
-        tensors[2] = -1
-    else:
-        tensors[2] = graph.constant(np.zeros(weight[3], np.float32))
+    channels = weight[3] if layout is Layout.DEPTHWISE else weight[0]
+    bias = -1 if kind == "FULLY_CONNECTED" else graph.constant(np.zeros(channels, np.float32))
+    tensors = [graph.input(shape), graph.constant(values), bias]
     y = graph.add(kind, tensors, shape, dtype=np.float32, version=3, options=options)
     samples = [rng.normal(size=shape).astype(np.float32) for _ in range(draw(st.integers(1, 3)))]
     return graph.build([y]), as_matrix(values, layout), samples
