@@ -14,11 +14,9 @@ from nq_tflite import layer_inputs
 from nq_tflite.bitpack import Layout
 from nq_tflite.flatbuffer import schema
 from nq_tflite.layer_inputs import MOST_DEPTHWISE_ROWS, Layer, Window, layer_of, sample_rows
-from nq_tflite.runtimes import installed_runtimes, load_runtime
 from nq_tflite.sites import as_matrix
+from nq_tflite.trial import walking_runtime
 from nq_tflite.walk import GraphWalk
-
-RUNTIME = load_runtime("ai-edge-litert" if "ai-edge-litert" in installed_runtimes() else "tensorflow")
 
 
 def window(draw: st.DrawFn, kind: Any) -> Any:
@@ -50,13 +48,9 @@ def layers(draw: st.DrawFn) -> tuple[bytes, np.ndarray, list[np.ndarray]]:
         shape = (shape[0], inputs) if draw(st.booleans()) else (shape[0], 4, inputs)
         options, weight = schema.FullyConnectedOptionsT(keepNumDims=True), (5, inputs)
     values = rng.normal(size=weight).astype(np.float32)
-    tensors = [graph.input(shape), graph.constant(values), graph.constant(np.zeros(max(weight[0], weight[-1]), "f4"))]
-    if kind == "CONV_2D":
-        tensors[2] = graph.constant(np.zeros(weight[0], np.float32))
-    elif kind == "FULLY_CONNECTED":
-        tensors[2] = -1
-    else:
-        tensors[2] = graph.constant(np.zeros(weight[3], np.float32))
+    channels = weight[3] if layout is Layout.DEPTHWISE else weight[0]
+    bias = -1 if kind == "FULLY_CONNECTED" else graph.constant(np.zeros(channels, np.float32))
+    tensors = [graph.input(shape), graph.constant(values), bias]
     y = graph.add(kind, tensors, shape, dtype=np.float32, version=3, options=options)
     samples = [rng.normal(size=shape).astype(np.float32) for _ in range(draw(st.integers(1, 3)))]
     return graph.build([y]), as_matrix(values, layout), samples
@@ -69,7 +63,7 @@ def test_rows_times_the_weight_are_the_outputs(drawn: tuple[bytes, np.ndarray, l
     model = fb.read_model(content).model
     layer = layer_of(model, 0)
     rows = sample_rows(layer, samples, seed=1)
-    outputs = GraphWalk(model, [[sample] for sample in samples], RUNTIME).outputs()
+    outputs = GraphWalk(model, [[sample] for sample in samples], walking_runtime()).outputs()
     weights = matrix.reshape(layer.groups, -1, layer.depth)
     got = np.einsum("grk,gck->rgc", rows, weights).reshape(-1, len(matrix))
     wanted = np.concatenate([output.reshape(-1, len(matrix)) for output in outputs])

@@ -14,16 +14,17 @@ from nq_tflite.lockstep import Lockstep, Reference
 from nq_tflite.pairing import pair_weights
 from nq_tflite.plan import make_plan
 from nq_tflite.rounding import METHODS
-from nq_tflite.runtimes import Runtime, installed_runtimes, load_runtime
+from nq_tflite.runtimes import Runtime
 from nq_tflite.sites import Site, find_sites
 from nq_tflite.spec import Nesting
+from nq_tflite.trial import walking_runtime
 
 NESTING = Nesting.parse("8|4")
 
 
 @pytest.fixture(scope="module")
 def runtime() -> Runtime:
-    return load_runtime("ai-edge-litert" if "ai-edge-litert" in installed_runtimes() else "tensorflow")
+    return walking_runtime()
 
 
 def itself(model: Any) -> Reference:
@@ -77,7 +78,7 @@ def test_what_became_of_a_layer_changes_the_next_ones_inputs(
     assert part.quadratic is None
     np.testing.assert_array_equal(full.drift, 0)
     inside = (part.mean + part.drift).reshape(-1, weight.shape[0])
-    np.testing.assert_allclose(inside[4], 4, rtol=1e-5)  # the middle tap: none of its rows are padding
+    np.testing.assert_allclose(inside[4], 2, rtol=1e-5)  # half of 4; the middle tap: none of its rows are padding
     assert lockstep.outcomes()[0].snr_db < lockstep.outcomes()[1].snr_db == float("inf")
 
 
@@ -109,7 +110,8 @@ def test_held_out_samples_serve_outcomes_alone(float_model: Any, runtime: Runtim
     assert weight is not None
     for each in (both, judged):
         each.settle(site, [weight * 0.9], None)
-    assert both.outcomes()[0] == judged.outcomes()[0]
+    [among], [alone] = both.outcomes(), judged.outcomes()
+    assert (among.agreement, among.snr_db) == (alone.agreement, alone.snr_db)
 
 
 def test_an_operator_that_cannot_be_walked_ends_the_statistics(runtime: Runtime) -> None:

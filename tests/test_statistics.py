@@ -58,7 +58,7 @@ def test_weights_are_their_own_target_where_nothing_is_rounded(seed: int) -> Non
 
 @given(seed=seeds)
 def test_quadratic_is_the_output_error_up_to_a_constant(seed: int) -> None:
-    """Without ridges and wholly believed, for any values v of the weights w: mean square of (w x - v y), each without its mean."""
+    """Without ridges, and with all of the regression: mean square of (w x - v y), for any v, each without its mean."""
     exact, rng = inputs(seed, groups=1, rows=200), np.random.default_rng(seed + 1)
     rounded = exact + rng.normal(0, 0.2, exact.shape).astype(np.float32)
     with pytest.MonkeyPatch.context() as patch:
@@ -79,7 +79,7 @@ def test_means_and_drift() -> None:
     exact = inputs(3)
     found = statistics_of(exact, exact + np.float32(0.25))
     np.testing.assert_allclose(found.mean, exact.mean(axis=1), rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(found.drift, 0.25, rtol=1e-5)
+    np.testing.assert_allclose(found.drift, 0.125, rtol=1e-5)
     prior = Prior(np.full((2, 9), 7.0), np.ones((2, 9)))
     informed = statistics_of(exact, exact, prior)
     np.testing.assert_allclose(informed.mean, (exact.mean(axis=1) + 7) / 2, rtol=1e-5)

@@ -11,13 +11,14 @@ from graphs import Graph
 from nq_tflite import flatbuffer as fb
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.flatbuffer import schema
-from nq_tflite.runtimes import Runtime, installed_runtimes, load_runtime
+from nq_tflite.runtimes import Runtime
+from nq_tflite.trial import walking_runtime
 from nq_tflite.walk import GraphWalk, stored_values
 
 
 @pytest.fixture(scope="module")
 def runtime() -> Runtime:
-    return load_runtime("ai-edge-litert" if "ai-edge-litert" in installed_runtimes() else "tensorflow")
+    return walking_runtime()
 
 
 def run_whole(runtime: Runtime, content: bytes, sample: np.ndarray) -> np.ndarray:

@@ -14,8 +14,8 @@ Real = NDArray[np.floating[Any]]
 #: Ridges that keep a covariance from few samples invertible, and its directions without evidence from being free.
 _RIDGE = 0.01
 _PRIOR = 0.1
-#: How much of the regression of the float net's inputs on the rounded net's is believed: all of it fits the samples
-#: too well, the more so through the noise of INT8 activations.
+#: How much is believed of the regression of the float net's inputs on the rounded net's, and of the drift of their
+#: means: all of it fits the samples too well, the more so through the noise of INT8 activations.
 _BELIEF = 0.5
 #: Correlation of neighbouring taps, where the prior knows variances only.
 _TAP_CORRELATION = 0.6
@@ -43,7 +43,8 @@ class InputStatistics:
 
     Attributes:
         mean: [groups, depth], mean input of the float net.
-        drift: [groups, depth], by how much the rounded net's mean input is above that.
+        drift: [groups, depth], by how much the rounded net's mean input is taken to be above that: half of what the
+            samples say.
         quadratic: of the output error; None where only means are known.
     """
 
@@ -116,7 +117,7 @@ def input_statistics(
     """
     mean = exact.mean if prior is None else (exact.mean + prior.mean) / 2
     quadratic = _quadratic(exact, rounded, prior, taps) if covariances else None
-    return InputStatistics(mean, rounded.mean - exact.mean, quadratic)
+    return InputStatistics(mean, _BELIEF * (rounded.mean - exact.mean), quadratic)
 
 
 def _quadratic(exact: CentredRows, rounded: CentredRows, prior: Prior | None, taps: int) -> Quadratic:
