@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 NATIVE := $(shell find custom_ops -name '*.cc' -o -name '*.h' -o -name CMakeLists.txt)
 
-.PHONY: demo test lint native sanitize clean
+.PHONY: demo test lint native sanitize wheels clean
 .DEFAULT_GOAL := test
 
 # What a stamp's install needs to be redone for; the Python sources are linked, not copied.
@@ -50,5 +50,24 @@ sanitize: $(VENV)/dev.stamp
 	  $(BIN)/ctest --test-dir build/$$kind --output-on-failure || exit 1; \
 	done
 
+# Platform tag and zig's target; the glibc of 2014 is 2.17.
+WHEELS := x86_64:x86_64-linux-gnu.2.17 aarch64:aarch64-linux-gnu.2.17 armv7l:arm-linux-gnueabihf.2.17
+
+## Builds an sdist, and from it a wheel for each platform, into dist/, and checks them.
+wheels: | $(BIN)/python
+	$(BIN)/pip install --quiet 'build>=1.2' 'setuptools>=77' wheel cmake ninja ziglang==0.17.1 auditwheel
+	rm -rf dist
+	$(BIN)/python -m build --quiet --sdist --no-isolation --outdir dist
+	for wheel in $(WHEELS); do \
+	  CMAKE_TOOLCHAIN_FILE=$(CURDIR)/custom_ops/cmake/zig.cmake NQ_ZIG_PYTHON=$(CURDIR)/$(BIN)/python \
+	  NQ_ZIG_TARGET=$${wheel#*:} PATH=$(CURDIR)/$(BIN):$$PATH \
+	  $(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist \
+	    --config-settings=--build-option=--plat-name=manylinux2014_$${wheel%%:*} dist/*.tar.gz || exit 1; \
+	done
+	for wheel in dist/*.whl; do \
+	  $(BIN)/auditwheel show $$wheel | tr '\n' ' ' | grep -q 'tag: "manylinux_2_17_' || exit 1; \
+	done
+	$(BIN)/python tests/distributions.py dist
+
 clean:
-	rm -rf build $(VENV) *.egg-info nq_tflite/libnq_tflite.so
+	rm -rf build dist $(VENV) *.egg-info nq_tflite/libnq_tflite.so
