@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 NATIVE := $(shell find custom_ops -name '*.cc' -o -name '*.h' -o -name CMakeLists.txt)
 
-.PHONY: demo test lint native sanitize wheels clean
+.PHONY: demo test lint native sanitize wheels test-arm clean
 .DEFAULT_GOAL := test
 
 # What a stamp's install needs to be redone for; the Python sources are linked, not copied.
@@ -68,6 +68,14 @@ wheels: | $(BIN)/python
 	  $(BIN)/auditwheel show $$wheel | tr '\n' ' ' | grep -q 'tag: "manylinux_2_17_' || exit 1; \
 	done
 	$(BIN)/python tests/distributions.py dist
+
+## Runs the tests' jobs in an emulated 64-bit Python with the wheel of `make wheels`, on a Raspberry Pi 4's CPU and on a
+## Raspberry Pi 5's. Needs apt install qemu-user; downloads 45 MB, once.
+test-arm: $(VENV)/dev.stamp
+	$(BIN)/python tests/arm64.py dist/*aarch64.whl
+	for cpu in cortex-a72 cortex-a76; do \
+	  echo "on $$cpu:"; $(BIN)/python -m pytest --quiet --cpu $$cpu -m 'not slow' || exit 1; \
+	done
 
 clean:
 	rm -rf build dist $(VENV) *.egg-info nq_tflite/libnq_tflite.so

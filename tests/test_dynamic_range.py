@@ -107,12 +107,12 @@ def test_every_branch_is_near_the_exact_one(worker_of: Any, branches: Path, imag
             assert BRANCH_SNR_DB <= snr_db(wanted, got) < np.inf
 
 
-def test_runtimes_isas_and_thread_counts_agree(worker_of: Any, branches: Path, images: np.ndarray) -> None:
+def test_runtimes_isas_and_thread_counts_agree(
+    runtimes: tuple[str, ...], worker_of: Any, branches: Path, images: np.ndarray
+) -> None:
     for precision in ("full", "part"):
-        wanted = worker_of(installed_runtimes()[0])(
-            jobs.all_outputs, branches, images, precision=precision, isa="scalar"
-        )
-        for runtime in installed_runtimes():
+        wanted = worker_of(runtimes[0])(jobs.all_outputs, branches, images, precision=precision, isa="scalar")
+        for runtime in runtimes:
             for isa, threads in [("", 1), ("", 2), ("", 3), ("sse2", 2), ("avx2", 1), ("avx2", 2)]:
                 got = worker_of(runtime)(
                     jobs.all_outputs, branches, images, precision=precision, isa=isa, threads=threads
