@@ -187,12 +187,10 @@ FAMILIES = [arithmetic, squeeze_and_excite, pooling, tables, conversions, floats
 
 
 @pytest.fixture(scope="session")
-def images(cpu: str | None) -> np.ndarray:
+def images() -> np.ndarray:
     """float32 [3, 9, 7, 61], beyond both ends of the codes, and what is no number."""
     images = np.random.default_rng(3).normal(0, 1.2, (3, *IMAGE[1:])).astype(np.float32)
     images[0, 0, 0, :4] = [np.inf, -np.inf, np.nan, 1e30]
-    if cpu is not None:
-        images[0, 0, 0, 2] = 0  # XNNPACK's code of NaN is another on Arm; this library's is that of x86 everywhere
     return images
 
 
@@ -201,6 +199,15 @@ def litert(worker_of: Any) -> Any:
     if "ai-edge-litert" not in installed_runtimes():
         pytest.skip("ai-edge-litert is not installed, and only its XNNPACK takes int8 on x86")
     return worker_of("ai-edge-litert")
+
+
+@pytest.fixture(scope="session")
+def stock_litert(litert: Any, native_worker_of: Any) -> Any:
+    """On this machine even where jobs run on an emulated Arm CPU, and this library's results too must be those of x86.
+
+    LiteRT's own are others there where the input is NaN, and by one, now and then, in SOFTMAX.
+    """
+    return native_worker_of("ai-edge-litert")
 
 
 def assert_same(got: list[np.ndarray], wanted: list[np.ndarray], names: list[str]) -> None:
@@ -215,6 +222,7 @@ def test_neighbours_are_those_of_litert_bit_for_bit(
     family: Callable[[Branches], None],
     seed: int,
     litert: Any,
+    stock_litert: Any,
     runtimes: tuple[str, ...],
     worker_of: Any,
     images: np.ndarray,
@@ -227,7 +235,7 @@ def test_neighbours_are_those_of_litert_bit_for_bit(
     nq.extract(tmp_path / "nested.tflite", tmp_path / "stock.tflite", "full")
     assert litert(jobs.is_one_partition, tmp_path / "nested.tflite")
     for batch in (1, 3):
-        wanted = litert(jobs.all_outputs, tmp_path / "stock.tflite", images[:batch])
+        wanted = stock_litert(jobs.all_outputs, tmp_path / "stock.tflite", images[:batch])
         assert batch == 1 or len(np.unique(wanted[0])) == 256
         for threads in (1, 2):
             got = litert(
@@ -239,7 +247,9 @@ def test_neighbours_are_those_of_litert_bit_for_bit(
         assert_same(got, wanted, list(outputs))
 
 
-def test_what_stays_with_the_runtime_is_right_too(litert: Any, images: np.ndarray, tmp_path: Path) -> None:
+def test_what_stays_with_the_runtime_is_right_too(
+    litert: Any, stock_litert: Any, images: np.ndarray, tmp_path: Path
+) -> None:
     b = Branches(5)
     options = schema.ReducerOptionsT(keepDims=True)
     channel_mean = b.add("MEAN", [b.trunk, b.vector(3)], (1, 9, 7, 1), scale=0.02, options=options)
@@ -251,7 +261,7 @@ def test_what_stays_with_the_runtime_is_right_too(litert: Any, images: np.ndarra
     nq.convert(b.graph.build(list(b.outputs.values())), tmp_path / "nested.tflite", "8|5")
     nq.extract(tmp_path / "nested.tflite", tmp_path / "stock.tflite", "full")
     assert not litert(jobs.is_one_partition, tmp_path / "nested.tflite")
-    wanted = litert(jobs.all_outputs, tmp_path / "stock.tflite", images)
+    wanted = stock_litert(jobs.all_outputs, tmp_path / "stock.tflite", images)
     got = litert(jobs.all_outputs, tmp_path / "nested.tflite", images, precision="full", threads=2)
     assert_same(got, wanted, list(b.outputs))
 
@@ -280,12 +290,14 @@ def modern(images: np.ndarray) -> bytes:
 
 
 @pytest.mark.parametrize("precision", ["full", "part"])
-def test_keras_graphs(precision: str, litert: Any, modern: bytes, images: np.ndarray, tmp_path: Path) -> None:
+def test_keras_graphs(
+    precision: str, litert: Any, stock_litert: Any, modern: bytes, images: np.ndarray, tmp_path: Path
+) -> None:
     nq.convert(modern, tmp_path / "nested.tflite", "8|5")
     nq.extract(tmp_path / "nested.tflite", tmp_path / "stock.tflite", precision)
     assert litert(jobs.is_one_partition, tmp_path / "nested.tflite")
     for batch in (1, 3):
-        wanted = litert(jobs.all_outputs, tmp_path / "stock.tflite", images[:batch])
+        wanted = stock_litert(jobs.all_outputs, tmp_path / "stock.tflite", images[:batch])
         got = litert(jobs.all_outputs, tmp_path / "nested.tflite", images[:batch], precision=precision, threads=2)
         assert_same(got, wanted, [str(a.shape) for a in wanted])
         assert min(len(np.unique(a)) for a in wanted) > 8, [len(np.unique(a)) for a in wanted]
