@@ -36,7 +36,7 @@ def executed(cpu: str, path: str, precision: str, invocations: int) -> int:
     """Instructions of a whole process."""
     counts = arm64.BUILD / "counts.txt"
     plugin = ["-plugin", str(arm64.BUILD / "libqemu_count.so"), "-d", "plugin", "-D", str(counts)]
-    arguments = ["-c", PROGRAM, path, precision, str(invocations)]
+    arguments = ["-P", "-c", PROGRAM, path, precision, str(invocations)]
     fixed_hashes = ["-E", "PYTHONHASHSEED=0"]
     subprocess.run(arm64.command(cpu, arguments, [*fixed_hashes, *plugin]), check=True, stderr=subprocess.DEVNULL)
     return int(counts.read_text().split()[0])
