@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 NATIVE := $(shell find custom_ops -name '*.cc' -o -name '*.h' -o -name CMakeLists.txt)
 
-.PHONY: demo test lint native sanitize wheels test-arm count-arm-nets clean
+.PHONY: demo test lint native native-arm no-native-arm count-arm sanitize wheels test-arm count-arm-nets clean
 .DEFAULT_GOAL := test
 
 # What a stamp's install needs to be redone for; the Python sources are linked, not copied.
@@ -26,8 +26,12 @@ $(VENV)/dev.stamp: $(INSTALL) | $(BIN)/python
 demo: $(VENV)/demo.stamp
 	$(BIN)/nq-tflite demo
 
-## Runs the tests. CI also runs the slow ones, the linters and the sanitizers.
-test: $(VENV)/dev.stamp $(if $(CI),lint sanitize) native
+# What native-arm needs and this system lacks.
+ARM_MISSING = $(strip $(foreach tool,aarch64-linux-gnu-g++ arm-linux-gnueabihf-g++ qemu-aarch64 qemu-arm,\
+                $(if $(shell command -v $(tool)),,$(tool))))
+
+## Runs the tests. CI also runs the slow ones, the linters, the sanitizers, and native tests for Arm where it can.
+test: $(VENV)/dev.stamp $(if $(CI),lint sanitize $(if $(ARM_MISSING),no-)native-arm) native
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(if $(CI),,-m 'not slow and not network')
 
 lint: $(VENV)/dev.stamp
@@ -41,6 +45,35 @@ native: $(VENV)/dev.stamp
 	$(BIN)/cmake -S custom_ops -B build/native -G Ninja -DNQ_BUILD_TESTS=ON -DNQ_WERROR=ON
 	$(BIN)/cmake --build build/native -j 2
 	$(BIN)/ctest --test-dir build/native --output-on-failure
+	@grep -h ' outputs compared' build/native/Testing/Temporary/LastTest.log
+
+# $(1): target, $(2): CPUs.
+define run_native_arm
+$(BIN)/cmake -S custom_ops -B build/$(1) -G Ninja -DNQ_BUILD_TESTS=ON -DNQ_WERROR=ON \
+  -DCMAKE_TOOLCHAIN_FILE=toolchains/$(1).cmake
+$(BIN)/cmake --build build/$(1) -j 2
+for cpu in $(2); do \
+  QEMU_CPU=$$cpu $(BIN)/ctest --test-dir build/$(1) --output-on-failure -j 2 -LE paging || exit 1; \
+  echo "on $$cpu:"; grep -h ' outputs compared' build/$(1)/Testing/Temporary/LastTest.log; \
+done
+endef
+
+## Builds the native tests for Arm and runs them in emulation: 64 bits without and with dot products, and 32 bits. Needs
+## apt install g++-aarch64-linux-gnu g++-arm-linux-gnueabihf qemu-user; tests of paging, which qemu lacks, are left out.
+native-arm: $(VENV)/dev.stamp
+	$(call run_native_arm,aarch64-linux-gnu,cortex-a72 cortex-a76)
+	$(call run_native_arm,arm-linux-gnueabihf,cortex-a15)
+
+no-native-arm:
+	@echo "NOT RUN: native tests for Arm, for want of $(ARM_MISSING) (make native-arm says which packages have them)"
+
+## Counts the instructions that Arm kernels execute in emulation; needs what native-arm needs.
+count-arm: $(VENV)/dev.stamp
+	$(BIN)/cmake -S custom_ops -B build/count-arm -G Ninja -DNQ_BUILD_BENCHMARK=ON \
+	  -DCMAKE_TOOLCHAIN_FILE=toolchains/aarch64-linux-gnu.cmake
+	$(BIN)/cmake --build build/count-arm -j 2 --target gemm_bench
+	$(CXX) -shared -fPIC -O2 -o build/count-arm/libqemu_count.so custom_ops/bench/qemu_count.cc
+	$(BIN)/python custom_ops/bench/count_arm.py build/count-arm
 
 ## The same under AddressSanitizer with UBSan, and ThreadSanitizer.
 sanitize: $(VENV)/dev.stamp

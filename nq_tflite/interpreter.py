@@ -54,8 +54,8 @@ class Interpreter:
         runtime: "ai-edge-litert", "tflite-runtime" or "tensorflow"; the first one installed if not given.
         fuse: True computes convolutions and dense layers on the packed weights, with this library's own kernels; False
             unpacks every weight for the runtime's kernels; None fuses where the CPU has a vector instruction set that
-            the kernels use (AVX2 or AVX-512 VNNI). Fused layers of a float model run at dynamic range, which is what
-            LiteRT does by default too: every image (every row of a dense layer) is quantized to int8 at run time.
+            the kernels use (AVX2, AVX-512 VNNI, NEON). Fused layers of a float model run at dynamic range, which is
+            what LiteRT does by default too: every image (every row of a dense layer) is quantized to int8 at run time.
             With False they keep float arithmetic, exactly that of the extracted model.
         num_threads, experimental_delegates and every other keyword: handed to the runtime's own Interpreter.
 

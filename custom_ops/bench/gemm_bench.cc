@@ -1,13 +1,16 @@
 // How fast each kernel multiplies packed weights: GMAC/s, best of several rounds, one thread.
 //
 //   gemm_bench [panel rows; default 96]
+//   gemm_bench run matrix|depthwise ISA DEPTH CHANNELS ROWS TIMES
 //
-// Shapes are layers of ResNet50 and MobileNetV2; rows go to the kernel in panels, as the nodes pass them.
+// Shapes are layers of ResNet50 and MobileNetV2; rows go to the kernel in panels, as the nodes pass them. The second
+// form runs one shape at full-bit and measures nothing: for tools that count.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <random>
 #include <vector>
 
@@ -22,6 +25,7 @@ using nq::Requantization;
 constexpr double kSeconds = 0.03;  // of each round
 constexpr int kRounds = 5;
 constexpr int kPartBits = 5;
+constexpr int kPanel = 96;  // rows
 
 struct Shape {
   uint32_t depth, channels;
@@ -49,10 +53,21 @@ double gigamacs(const Shape& shape, void (*run)(void*), void* context) {
   return best;
 }
 
-template <typename Work>
-double gigamacs(const Shape& shape, Work work) {
-  return gigamacs(shape, [](void* context) { (*static_cast<Work*>(context))(); }, &work);
-}
+struct Speed {
+  template <typename Work>
+  double operator()(const Shape& shape, Work work) const {
+    return gigamacs(shape, [](void* context) { (*static_cast<Work*>(context))(); }, &work);
+  }
+};
+
+struct Times {
+  template <typename Work>
+  double operator()(const Shape&, Work work) const {
+    for (int i = 0; i < times; ++i) work();
+    return 0;
+  }
+  int times;
+};
 
 struct Layer {
   Layer(nq::Layout layout, const Shape& shape) {
@@ -90,7 +105,8 @@ uint8_t* align_scratch(std::vector<uint8_t>* bytes, size_t size) {
   return bytes->data() + (64 - reinterpret_cast<uintptr_t>(bytes->data()) % 64) % 64;
 }
 
-double run_matrix(const nq::GemmKernel& kernel, const Shape& shape, int level, int panel) {
+template <typename Measure>
+double run_matrix(const nq::GemmKernel& kernel, const Shape& shape, int level, int panel, const Measure& measure) {
   Layer layer(nq::Layout::kMatrix, shape);
   layer.weight.level = level;
   const auto num_rows = static_cast<size_t>(shape.rows);
@@ -101,7 +117,7 @@ double run_matrix(const nq::GemmKernel& kernel, const Shape& shape, int level, i
   for (size_t row = 0; row < num_rows; ++row) pieces.push_back(rows.data() + row * stride);
   std::vector<uint8_t> bytes;
   uint8_t* scratch = align_scratch(&bytes, nq::gemm_scratch_bytes(shape.depth));
-  return gigamacs(shape, [&] {
+  return measure(shape, [&] {
     for (int row = 0; row < shape.rows; row += panel) {
       const auto first = static_cast<size_t>(row);
       const nq::GemmRows panel_rows = {pieces.data() + first, 1, depth, std::min(panel, shape.rows - row)};
@@ -111,7 +127,8 @@ double run_matrix(const nq::GemmKernel& kernel, const Shape& shape, int level, i
   });
 }
 
-double run_depthwise(const nq::DepthwiseKernel& kernel, const Shape& shape, int level) {
+template <typename Measure>
+double run_depthwise(const nq::DepthwiseKernel& kernel, const Shape& shape, int level, const Measure& measure) {
   Layer layer(nq::Layout::kDepthwise, shape);
   layer.weight.level = level;
   const auto side = static_cast<size_t>(std::lround(std::sqrt(shape.rows)));
@@ -130,8 +147,8 @@ double run_depthwise(const nq::DepthwiseKernel& kernel, const Shape& shape, int 
   for (size_t row = 0; row < side; ++row) runs.push_back({taps.data() + row * shape.depth, static_cast<int>(side)});
   const nq::DepthwisePixels pixels = {runs.data(), static_cast<int>(side), shape.channels, window, shape.channels};
   const nq::DepthwiseTask task = {layer.weight, pixels, 0, shape.channels, layer.bias.data(), scratch};
-  return gigamacs(shape,
-                  [&] { nq::run_depthwise(kernel, task, layer.requantization(), layer.out.data(), shape.channels); });
+  return measure(shape,
+                 [&] { nq::run_depthwise(kernel, task, layer.requantization(), layer.out.data(), shape.channels); });
 }
 
 template <typename Kernel, size_t kCount, typename Run>
@@ -149,18 +166,42 @@ void print_table(const char* title, nq::KernelList<Kernel> kernels, const Shape 
   std::printf("\n");
 }
 
+// Returns an exit status.
+int run_times(char** argv) {
+  const char* isa = argv[1];
+  const Shape shape = {static_cast<uint32_t>(std::atoi(argv[2])), static_cast<uint32_t>(std::atoi(argv[3])),
+                       std::atoi(argv[4])};
+  const Times times = {std::atoi(argv[5])};
+  const nq::GemmKernel* gemm = nullptr;
+  const nq::DepthwiseKernel* depthwise = nullptr;
+  nq::Status status = nq::select_gemm_kernel(isa, &gemm);
+  if (status.ok()) status = nq::select_depthwise_kernel(isa, &depthwise);
+  if (!status.ok() || shape.depth == 0 || shape.channels == 0 || shape.rows < 1 || times.times < 1) {
+    std::fprintf(stderr, "expected an ISA of this CPU and positive numbers; %s\n", status.message().c_str());
+    return 2;
+  }
+  if (std::strcmp(argv[0], "depthwise") == 0) {
+    run_depthwise(*depthwise, shape, 1, times);
+  } else {
+    run_matrix(*gemm, shape, 1, kPanel, times);
+  }
+  return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  const int panel = argc > 1 ? std::atoi(argv[1]) : 96;
+  if (argc == 8 && std::strcmp(argv[1], "run") == 0) return run_times(argv + 2);
+  const int panel = argc > 1 ? std::atoi(argv[1]) : kPanel;
   if (panel < 1 || panel > 4096) {
     std::fprintf(stderr, "expected a number of rows from 1 to 4096, got '%s'\n", argv[1]);
     return 2;
   }
   std::printf("8|%d, GMAC/s, panels of %d rows\n", kPartBits, panel);
   print_table("matrix", nq::gemm_kernels(), kMatrixShapes, [&](const auto& kernel, const Shape& shape, int level) {
-    return run_matrix(kernel, shape, level, panel);
+    return run_matrix(kernel, shape, level, panel, Speed());
   });
-  print_table("depthwise", nq::depthwise_kernels(), kDepthwiseShapes,
-              [](const auto& kernel, const Shape& shape, int level) { return run_depthwise(kernel, shape, level); });
+  print_table(
+      "depthwise", nq::depthwise_kernels(), kDepthwiseShapes,
+      [](const auto& kernel, const Shape& shape, int level) { return run_depthwise(kernel, shape, level, Speed()); });
 }

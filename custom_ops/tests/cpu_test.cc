@@ -6,6 +6,7 @@
 
 namespace {
 
+#if defined(__x86_64__) || defined(__i386__)
 // The first processor's flags, between spaces.
 std::string flags_of_the_system() {
   std::ifstream file("/proc/cpuinfo");
@@ -24,13 +25,11 @@ bool all_of(const std::string& flags, const std::vector<std::string>& names) {
 
 TEST(features_are_those_that_the_system_tells_of) {
   const std::string flags = flags_of_the_system();
-#if defined(__x86_64__) || defined(__i386__)
   CHECK_EQ(all_of(flags, {"avx2"}), nq::has_avx2());
   CHECK_EQ(all_of(flags, {"avx2", "avx512f", "avx512bw", "avx512vl", "avx512_vnni"}), nq::has_avx512vnni());
-#else
-  CHECK(!all_of(flags, {"avx2"}));
-#endif
-  CHECK(nq::always());
 }
+#endif
+
+TEST(some_kernels_run_everywhere) { CHECK(nq::always()); }
 
 }  // namespace

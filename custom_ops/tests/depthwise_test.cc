@@ -18,8 +18,8 @@ using nq_test::NaiveLayer;
 constexpr uint32_t kChannels[] = {1, 7, 15, 16, 17, 31, 33, 64, 65, 127, 200};
 constexpr uint32_t kDepths[] = {1, 2, 3, 4, 5, 7, 8, 9, 25, 27};
 constexpr int kPixels[] = {1, 2, 13};
-constexpr int kMostPixels = 13, kMostRun = 3;
-constexpr size_t kInputPixels = 5;
+constexpr int kMostPixels = 13, kMostRun = 6;
+constexpr size_t kInputPixels = 8;
 constexpr int8_t kUntouched = 0x5A;
 
 std::vector<const DepthwiseKernel*> supported_kernels() {
@@ -105,7 +105,7 @@ void check_pixels(const DepthwiseKernel& kernel, const NaiveLayer& layer, int le
       layer.folded_bias(layer.weight_at(level), layer.input_zero_point + kernel.sum_offset, true);
   const std::vector<int8_t> got =
       run<nq::Requantization, int8_t>(kernel, layer, level, input, num_pixels, step, layer.requantization(), bias);
-  CHECK_EQ(0, std::memcmp(got.data(), expected.data(), got.size()));
+  CHECK_OUTPUTS(std::string("depthwise ") + kernel.isa, expected, got);
 }
 
 void check_layer(const NaiveLayer& layer, Codes kind, std::mt19937* random) {

@@ -142,7 +142,7 @@ void check_rows(const GemmKernel& kernel, const NaiveLayer& layer, int level, co
       layer.folded_bias(layer.weight_at(level), layer.input_zero_point + kernel.sum_offset, true);
   const std::vector<int8_t> got =
       run<nq::Requantization, int8_t>(kernel, layer, level, rows, step, layer.requantization(), bias);
-  CHECK_EQ(0, std::memcmp(got.data(), expected.data(), got.size()));
+  CHECK_OUTPUTS(std::string("gemm ") + kernel.isa, expected, got);
 }
 
 void check_layer(const NaiveLayer& layer, Codes kind, std::mt19937* random) {

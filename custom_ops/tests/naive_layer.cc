@@ -27,7 +27,7 @@ float any_multiplier(uint32_t c, uint32_t depth, std::mt19937* random) {
 }  // namespace
 
 std::vector<std::vector<int>> all_nestings() {
-  std::vector<std::vector<int>> nestings = {{4, 2, 2}};
+  std::vector<std::vector<int>> nestings = {{4, 2, 2}, {2, 1, 1, 1, 1, 1, 1}};
   for (int full_bits = nq::kMinFullBits; full_bits <= nq::kMaxFullBits; ++full_bits) {
     for (int part_bits = nq::kMinBaseBits; part_bits < full_bits; ++part_bits) {
       nestings.push_back({part_bits, full_bits - part_bits});

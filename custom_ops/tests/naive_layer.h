@@ -13,7 +13,7 @@
 
 namespace nq_test {
 
-// Every n|h, and 8|6|4.
+// Every n|h, and of more levels 8|6|4 and 8|7|6|5|4|3|2.
 std::vector<std::vector<int>> all_nestings();
 
 enum class Codes { kRandom, kExtreme };  // the lowest code of a bit-width is among both

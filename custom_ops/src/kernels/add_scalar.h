@@ -1,8 +1,10 @@
+// Textual for kernel files: internal linkage, as in unpack_words.h.
 #pragma once
 
 #include "kernels/addition.h"
 
 namespace nq {
+namespace {
 
 // The specification.
 inline int8_t add_scalar(const AdditionTerms& terms, int8_t a, int8_t b) {
@@ -11,4 +13,5 @@ inline int8_t add_scalar(const AdditionTerms& terms, int8_t a, int8_t b) {
   return code < terms.low ? terms.low : code > terms.high ? terms.high : static_cast<int8_t>(code);
 }
 
+}  // namespace
 }  // namespace nq

@@ -4,3 +4,6 @@ NQ_ADDITION_KERNEL(addition_scalar)
 NQ_ADDITION_KERNEL(addition_avx2)
 NQ_ADDITION_KERNEL(addition_avx512vnni)
 #endif
+#if defined(NQ_NEON)
+NQ_ADDITION_KERNEL(addition_neon)
+#endif

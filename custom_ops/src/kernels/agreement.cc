@@ -23,8 +23,8 @@ struct Matrix {
     std::fill(std::begin(multiplier), std::end(multiplier), 1e-3f);
   }
 
-  GemmTile tile() const {
-    return {codes, size_t{kCodesDepth} * kMatrixChannels, kBlocks, {rows, 1, kDepth, kRows}, bias};
+  GemmTile tile(int first_row, int num_rows) const {
+    return {codes, size_t{kCodesDepth} * kMatrixChannels, kBlocks, {rows + first_row, 1, kDepth, num_rows}, bias};
   }
 
   alignas(kLineBytes) int8_t codes[kBlocks * kCodesDepth * kMatrixChannels];
@@ -38,7 +38,10 @@ struct Product {
   Product(const GemmKernel& kernel, const Matrix& matrix) {
     const Requantization requantization = {matrix.multiplier, 3, -128, 127};
     if (kernel.begin != nullptr) kernel.begin();
-    kernel.multiply(matrix.tile(), requantization, out, kChannels, kChannels);
+    for (int row = 0; row < kRows; row += kernel.rows) {
+      const GemmTile tile = matrix.tile(row, std::min(kernel.rows, kRows - row));
+      kernel.multiply(tile, requantization, out + static_cast<size_t>(row) * kChannels, kChannels, kChannels);
+    }
     if (kernel.end != nullptr) kernel.end();
   }
 

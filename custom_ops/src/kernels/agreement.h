@@ -4,7 +4,7 @@
 
 namespace nq {
 
-// Whether a matrix kernel multiplies one small matrix as the scalar kernel does. For kernels that take 21 rows of int8
+// Whether a matrix kernel multiplies one small matrix as the scalar kernel does. For kernels that take rows of int8
 // as they are: nothing prepared, no sum_offset.
 bool agrees_with_scalar(const GemmKernel& kernel);
 

@@ -9,5 +9,11 @@ bool has_avx2();
 bool has_avx512vnni();
 bool has_amx();  // asks the operating system for permission, and tries the kernel
 #endif
+#if defined(__aarch64__) || defined(__arm__)
+bool has_neon();
+#endif
+#if defined(__aarch64__)
+bool has_neondotprod();
+#endif
 
 }  // namespace nq

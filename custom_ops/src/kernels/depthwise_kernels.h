@@ -4,3 +4,6 @@ NQ_DEPTHWISE_KERNEL(depthwise_scalar)
 NQ_DEPTHWISE_KERNEL(depthwise_avx2)
 NQ_DEPTHWISE_KERNEL(depthwise_avx512vnni)
 #endif
+#if defined(NQ_NEON)
+NQ_DEPTHWISE_KERNEL(depthwise_neon)
+#endif

@@ -2,6 +2,10 @@
 #include <cstdlib>
 #include <cstring>
 
+#if defined(__aarch64__) || defined(__arm__)
+#include <sys/auxv.h>
+#endif
+
 #include "kernels/addition.h"
 #include "kernels/cpu.h"
 #include "kernels/depthwise.h"
@@ -28,6 +32,7 @@ namespace nq {
 #define NQ_QUANTIZE_KERNEL(kernel) extern const QuantizeKernel kernel;
 #include "kernels/quantize_kernels.h"
 #undef NQ_QUANTIZE_KERNEL
+
 #define NQ_ADDITION_KERNEL(kernel) extern const AdditionKernel kernel;
 #include "kernels/addition_kernels.h"
 #undef NQ_ADDITION_KERNEL
@@ -37,6 +42,20 @@ namespace nq {
 #undef NQ_ELEMENTWISE_KERNEL
 
 bool always() { return true; }
+
+#if defined(__aarch64__)
+bool has_neon() { return true; }
+
+bool has_neondotprod() {
+  constexpr unsigned long kDotProducts = 1ul << 20;  // HWCAP_ASIMDDP, which headers older than Linux 4.15 lack
+  return (getauxval(AT_HWCAP) & kDotProducts) != 0;
+}
+#elif defined(__arm__)
+bool has_neon() {
+  constexpr unsigned long kNeon = 1ul << 12;  // HWCAP_NEON
+  return (getauxval(AT_HWCAP) & kNeon) != 0;
+}
+#endif
 
 namespace {
 

@@ -4,3 +4,6 @@ NQ_ELEMENTWISE_KERNEL(elementwise_base)
 NQ_ELEMENTWISE_KERNEL(elementwise_avx2)
 NQ_ELEMENTWISE_KERNEL(elementwise_avx512vnni)
 #endif
+#if defined(__aarch64__)
+NQ_ELEMENTWISE_KERNEL(elementwise_neon)
+#endif

@@ -7,3 +7,9 @@ NQ_GEMM_KERNEL(gemm_avx512vnni)
 #if defined(NQ_AMX)
 NQ_GEMM_KERNEL(gemm_amx)
 #endif
+#if defined(NQ_NEON)
+NQ_GEMM_KERNEL(gemm_neon)
+#endif
+#if defined(NQ_NEONDOTPROD)
+NQ_GEMM_KERNEL(gemm_neondotprod)
+#endif

@@ -1,10 +1,12 @@
 // Textual: NQ_ISA(name, supported): every name that the environment variable NQ_ISA takes, slowest first. One name
 // selects the kernels of every kind: of each, the fastest one at or below it.
+//
+// A name is the newest extension that the kernels need, in lower case and without punctuation, after the vectors it
+// works on where it does not name them itself: avx2, avx512vnni, neondotprod. Kernels take it into theirs: gemm_neon is
+// the kernel of kind "gemm" for "neon", alone in gemm_neon.cc, and that file alone is compiled for it.
 NQ_ISA("scalar", always)
 #if defined(__SSE2__)
 NQ_ISA("sse2", always)
-#elif defined(__ARM_NEON)
-NQ_ISA("neon", always)
 #else
 NQ_ISA("generic", always)
 #endif
@@ -14,4 +16,10 @@ NQ_ISA("avx512vnni", has_avx512vnni)
 #endif
 #if defined(NQ_AMX)
 NQ_ISA("amx", has_amx)
+#endif
+#if defined(NQ_NEON)
+NQ_ISA("neon", has_neon)
+#endif
+#if defined(NQ_NEONDOTPROD)
+NQ_ISA("neondotprod", has_neondotprod)
 #endif

@@ -75,7 +75,7 @@ void quantize(const float* in, size_t count, float inverse_scale, int32_t zero_p
 
 }  // namespace
 
-const QuantizeKernel quantize_neon = {"neon", always, find_range, quantize};
+const QuantizeKernel quantize_neon = {"neon", has_neon, find_range, quantize};
 
 }  // namespace nq
 #endif

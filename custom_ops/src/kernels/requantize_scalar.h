@@ -1,3 +1,4 @@
+// Textual for kernel files: internal linkage, as in unpack_words.h.
 #pragma once
 
 #include <cmath>
@@ -5,6 +6,7 @@
 #include "kernels/requantization.h"
 
 namespace nq {
+namespace {
 
 // The specification. The clamp comes first, so that no value is too large for the conversion.
 inline int8_t requantize_scalar(int32_t sum, const Requantization& requantization, uint32_t channel) {
@@ -26,4 +28,5 @@ inline float dequantize_scalar(int32_t sum, const Dequantization& dequantization
   return raised > dequantization.high ? dequantization.high : raised;
 }
 
+}  // namespace
 }  // namespace nq
