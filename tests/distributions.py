@@ -23,6 +23,9 @@ MAX_INSTALLED_BYTES = 5_000_000
 #: Of glibc, or the dynamic linker under the name of an architecture; libstdc++ too in a wheel built by GCC.
 SYSTEM_LIBRARIES = re.compile(r"lib(c|m|dl|pthread|gcc_s|stdc\+\+)\.so\.\d|ld-linux[\w-]*\.so\.\d")
 
+#: The last ISA that a library has kernels for: where a compiler refuses a flag, they are left out without a word.
+LAST_ISA = {"x86_64": "avx512vnni", "aarch64": "neondotprod", "armv7l": "neon"}
+
 #: The binary interface. Removing or changing one of these, or a struct of nq.h, needs a new major version.
 EXPORTS = {
     "nq_format_version",
@@ -90,6 +93,8 @@ def check_wheel(path: Path) -> str:
         assert required == ["numpy>=1.24"]
         library = Path(wheel.extract(LIBRARY, folder))
         check_library(library)
+        [architecture] = (each for each in LAST_ISA if tag.endswith(each))
+        assert f"\0{LAST_ISA[architecture]}\0".encode() in library.read_bytes()
         isa = f", chooses {check_dispatch(library)} here" if tag.endswith(platform.machine()) else ""
     return f"{path.name}: {path.stat().st_size} bytes, {size} installed, {len(names)} files{isa}"
 

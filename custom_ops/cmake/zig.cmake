@@ -7,3 +7,5 @@ string(REGEX MATCH "^[^-]+" CMAKE_SYSTEM_PROCESSOR "$ENV{NQ_ZIG_TARGET}")
 set(CMAKE_CXX_COMPILER "$ENV{NQ_ZIG_PYTHON}" -m ziglang c++ -target $ENV{NQ_ZIG_TARGET})
 # libc++ comes along, with symbols that nobody needs.
 set(CMAKE_SHARED_LINKER_FLAGS_INIT -s)
+# It names CPUs where others name architectures, and fails on those.
+set(NQ_NEONDOTPROD_OPTIONS -mcpu=generic+dotprod)
