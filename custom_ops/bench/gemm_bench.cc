@@ -91,7 +91,7 @@ struct Layer {
     out.resize(size_t{shape.channels} * static_cast<size_t>(shape.rows));
   }
 
-  Requantization requantization() const { return {multiplier.data(), 3, -128, 127}; }
+  Requantization requantization() const { return {multiplier.data(), 3, -128, 127, true}; }
 
   PackedWeight weight;
   std::vector<uint8_t> levels[2];

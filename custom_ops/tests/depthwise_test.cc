@@ -160,6 +160,7 @@ TEST(sums_and_products_beyond_the_output_saturate) {
   std::mt19937 random(4);
   NaiveLayer layer(Layout::kDepthwise, 65, 1, {6, 2}, Codes::kRandom, &random);
   layer.input_zero_point = 0;
+  layer.shrinks = false;
   for (uint32_t c = 0; c < 65; ++c) {
     layer.bias[c] = c % 2 == 0 ? 2147400000 : -2147400000;
     layer.multiplier[c] = c % 3 == 0 ? 3e38f : c % 3 == 1 ? 1.0f : 1e-7f;

@@ -293,6 +293,7 @@ TEST(ties_and_clamps) {
   std::mt19937 random(5);
   NaiveLayer layer(Layout::kMatrix, 64, 1, {4, 4}, Codes::kRandom, &random);
   layer.input_zero_point = 0;
+  layer.shrinks = false;
   for (uint32_t c = 0; c < 64; ++c) {
     layer.bias[c] = static_cast<int32_t>(c) - 32;
     layer.multiplier[c] = c % 2 == 0 ? 0.5f : 1.5f;
@@ -314,6 +315,7 @@ TEST(sums_and_products_beyond_the_output_saturate) {
   std::mt19937 random(6);
   NaiveLayer layer(Layout::kMatrix, 33, 1, {6, 2}, Codes::kRandom, &random);
   layer.input_zero_point = 0;
+  layer.shrinks = false;
   for (uint32_t c = 0; c < 33; ++c) {
     layer.bias[c] = c % 2 == 0 ? 2147400000 : -2147400000;
     layer.multiplier[c] = c % 3 == 0 ? 3e38f : c % 3 == 1 ? 1.0f : 1e-7f;

@@ -45,6 +45,7 @@ NaiveLayer::NaiveLayer(nq::Layout layout, uint32_t channels, uint32_t depth, con
     bias.push_back(static_cast<int32_t>((*random)() % 4001) - 2000);
     multiplier[c] = any_multiplier(c, depth, random);
   }
+  shrinks = (*random)() % 4 != 0;
 }
 
 nq::PackedWeight NaiveLayer::weight_at(int level) const {

@@ -28,7 +28,7 @@ struct NaiveLayer {
   // What the kernels take, from the library's sums of weights: (bias or 0) - offset * sum of weights.
   Guarded<int32_t> folded_bias(const nq::PackedWeight& weight, int32_t offset, bool with_bias) const;
   static Guarded<int32_t> weight_sums(const nq::PackedWeight& weight);
-  nq::Requantization requantization() const { return {multiplier.data(), zero_point, low, high}; }
+  nq::Requantization requantization() const { return {multiplier.data(), zero_point, low, high, shrinks}; }
 
   // The output for activations that `activation(i)` gives.
   template <typename Activation>
@@ -48,6 +48,7 @@ struct NaiveLayer {
   Guarded<float> multiplier;
   int32_t input_zero_point = -5, zero_point = 3;
   int8_t low = -128, high = 127;
+  bool shrinks;  // whether the requantization says that its multipliers, all below 1, are so
 };
 
 // A small one, with every kind of window.

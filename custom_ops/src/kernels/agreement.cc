@@ -24,7 +24,8 @@ struct Matrix {
   }
 
   GemmTile tile(int first_row, int num_rows) const {
-    return {codes, size_t{kCodesDepth} * kMatrixChannels, kBlocks, {rows + first_row, 1, kDepth, num_rows}, bias};
+    const GemmRows tile_rows = {rows + first_row, 1, kDepth, num_rows};
+    return {codes, size_t{kCodesDepth} * kMatrixChannels, kBlocks, tile_rows, bias, {codes, 0}};
   }
 
   alignas(kLineBytes) int8_t codes[kBlocks * kCodesDepth * kMatrixChannels];

@@ -77,12 +77,13 @@ void interleave_weights(const DepthwiseTile& tile, int8_t* weights) {
   return sums;
 }
 
+template <bool kShrinks>
 [[gnu::always_inline]] inline __m512i requantize_pixel(const Requantizer& requantizer, const Four& sums,
                                                        const float* multiplier) {
   __m512i scaled[kVectors];
 #pragma GCC unroll 4
   for (int v = 0; v < kVectors; ++v) {
-    scaled[v] = scale_sums(requantizer, sums.of[v], _mm512_loadu_ps(multiplier + v * kLaneChannels));
+    scaled[v] = scale_sums<kShrinks>(requantizer, sums.of[v], _mm512_loadu_ps(multiplier + v * kLaneChannels));
   }
   return pack_codes(requantizer, scaled[0], scaled[1], scaled[2], scaled[3]);
 }
@@ -92,6 +93,7 @@ __mmask64 stored_channels(const DepthwiseTile& tile) {
 }
 
 // What finishes the pixels of a tile, to int8.
+template <bool kShrinks>
 struct StoreCodes {
   Requantizer requantizer;
   const float* multiplier;
@@ -100,7 +102,7 @@ struct StoreCodes {
   size_t out_stride;
 
   [[gnu::always_inline]] void operator()(const Four& sums, size_t pixel) const {
-    _mm512_mask_storeu_epi8(out + pixel * out_stride, mask, requantize_pixel(requantizer, sums, multiplier));
+    _mm512_mask_storeu_epi8(out + pixel * out_stride, mask, requantize_pixel<kShrinks>(requantizer, sums, multiplier));
   }
 };
 
@@ -271,7 +273,12 @@ void multiply(const DepthwiseTile& tile, const Requantization& requantization, i
   alignas(64) float multiplier[kDepthwiseChannels];
   mix_channels(requantization.multiplier, multiplier);
   const Requantizer requantizer = make_requantizer(requantization);
-  multiply_tile(tile, StoreCodes{requantizer, multiplier, stored_channels(tile), out, out_stride});
+  const __mmask64 mask = stored_channels(tile);
+  if (requantization.shrinks) {
+    multiply_tile(tile, StoreCodes<true>{requantizer, multiplier, mask, out, out_stride});
+  } else {
+    multiply_tile(tile, StoreCodes<false>{requantizer, multiplier, mask, out, out_stride});
+  }
 }
 
 void multiply_float(const DepthwiseTile& tile, const Dequantization& dequantization, float* out, size_t out_stride) {

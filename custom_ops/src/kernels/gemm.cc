@@ -9,8 +9,9 @@
 namespace nq {
 namespace {
 
-constexpr uint32_t kRowSuperblocks = 8;  // unpacked at a time for a single row: 16 KB of a tile's codes stay in L1
-constexpr int kMostRows = 32;            // of any kernel's tile
+constexpr uint32_t kRowSuperblocks = 8;    // unpacked at a time for a single row: 16 KB of a tile's codes stay in L1
+constexpr uint32_t kInterleavedBatch = 4;  // of one block, before the next one's codes between them
+constexpr int kMostRows = 32;              // of any kernel's tile
 
 uint32_t depth_blocks(uint32_t depth) { return (depth + kMatrixDepth - 1) / kMatrixDepth; }
 
@@ -18,40 +19,67 @@ uint32_t depth_blocks(uint32_t depth) { return (depth + kMatrixDepth - 1) / kMat
 // every few rows, so that unpacking does not wait for memory.
 class Lookahead {
  public:
-  // Superblocks `first` to first + count; none if count is 0.
-  Lookahead(const PackedWeight& weight, uint64_t first, uint64_t count, int num_shares) : num_shares_(num_shares) {
+  // Superblocks `first` to first + count; `nothing` if count is 0.
+  Lookahead(const PackedWeight& weight, uint64_t first, uint64_t count, int num_shares, const GemmAhead& nothing)
+      : nothing_(nothing) {
     if (count == 0) return;
     levels_ = packed_levels(weight, first);
     count_ = count;
+    size_t lines = 0;
+    for (int k = 0; k < levels_.num_levels; ++k) lines += lines_of(k);
+    // A share ends where its level does.
+    share_ = lines / static_cast<size_t>(std::max(num_shares - levels_.num_levels + 1, 1)) + 1;
   }
 
-  void fetch(int share) const {
-    for (int k = 0; k < levels_.num_levels; ++k) {
-      const uint64_t lines = count_ * static_cast<uint64_t>(levels_.bits[k]);
-      const uint64_t begin = lines * share / num_shares_, end = lines * (share + 1) / num_shares_;
-      for (uint64_t line = begin; line < end; ++line) __builtin_prefetch(levels_.data[k] + line * kLineBytes, 0, 2);
-    }
+  // For a tile of so many steps of 4 in depth.
+  GemmAhead next(size_t num_steps) {
+    if (level_ == levels_.num_levels) return nothing_;
+    const uint8_t* bytes = levels_.data[level_] + line_ * kLineBytes;
+    size_t lines = std::min(share_, lines_of(level_) - line_);
+    line_ += lines;
+    if (line_ == lines_of(level_)) ++level_, line_ = 0;
+    for (; lines > num_steps; --lines, bytes += kLineBytes) __builtin_prefetch(bytes, 0, 2);
+    return {bytes, (lines * kLineBytes + num_steps - 1) / num_steps};
   }
 
  private:
+  size_t lines_of(int level) const { return count_ * static_cast<size_t>(levels_.bits[level]); }
+
+  GemmAhead nothing_;
   PackedLevels levels_;
-  uint64_t count_ = 0;
-  int num_shares_;
+  size_t count_ = 0, share_ = 0;
+  int level_ = 0;
+  size_t line_ = 0;
 };
+
+// Superblocks first to first + count of each of a tile's blocks of channels, the first of which is first_block.
+void unpack_tile(const GemmKernel& kernel, const PackedWeight& weight, const CellMiddle& middle, uint32_t first_block,
+                 uint32_t first, uint32_t count, GemmTile* tile, int8_t* codes) {
+  const uint64_t total = depth_blocks(weight.block.depth);
+  const bool interleaved = kernel.unpack_interleaved != nullptr;
+  const UnpackFn unpack = interleaved ? kernel.unpack_interleaved : kernel.unpack;
+  const size_t superblock_bytes = interleaved ? kBlocksPerSuperblock * kInterleavedStride : kSuperblockWeights;
+  const uint32_t batch = interleaved ? kInterleavedBatch : count;
+  tile->codes = codes;
+  tile->block_stride = interleaved ? kLineBytes : size_t{count} * kSuperblockWeights;
+  for (uint32_t done = 0; done < count; done += batch) {
+    const uint32_t now = std::min(batch, count - done);
+    for (int b = 0; b < tile->num_blocks; ++b) {
+      const PackedLevels levels =
+          packed_levels(weight, (first_block + static_cast<uint64_t>(b)) * total + first + done);
+      unpack(levels, middle, now, codes + b * tile->block_stride + done * superblock_bytes);
+    }
+  }
+}
 
 // One row, whose codes are used once: they go through the L1 cache a piece of the depth at a time.
 void accumulate_row(const GemmKernel& kernel, const GemmTask& task, const CellMiddle& middle, uint32_t first_block,
                     GemmTile tile, int32_t* sums) {
-  auto* codes = reinterpret_cast<int8_t*>(task.scratch);
   const int8_t* row = task.rows.pieces[0];
   const uint32_t total = depth_blocks(task.weight.block.depth);
   for (uint32_t first = 0; first < total; first += kRowSuperblocks) {
     const uint32_t count = std::min(kRowSuperblocks, total - first);
-    tile.block_stride = size_t{count} * kSuperblockWeights;
-    for (int b = 0; b < tile.num_blocks; ++b) {
-      const uint64_t superblock = uint64_t{first_block + b} * total + first;
-      kernel.unpack(packed_levels(task.weight, superblock), middle, count, codes + b * tile.block_stride);
-    }
+    unpack_tile(kernel, task.weight, middle, first_block, first, count, &tile, reinterpret_cast<int8_t*>(task.scratch));
     const uint32_t done = first * kMatrixDepth;
     const int8_t* piece = row + size_t{done} * kernel.activation_bytes;
     tile.rows = {&piece, 1, std::min<uint32_t>(count * kMatrixDepth, task.rows.piece_depth - done), 1};
@@ -85,10 +113,11 @@ void finish_rows(const GemmKernel& kernel, const GemmTile& tile, int first_row, 
 }
 
 template <typename Finish, typename Out>
-void run_tile(const GemmKernel& kernel, const GemmTask& task, GemmTile tile, const Lookahead& next,
-              const Finish& finish, Out* out, size_t out_stride, uint32_t num_channels) {
+void run_tile(const GemmKernel& kernel, const GemmTask& task, GemmTile tile, Lookahead next, const Finish& finish,
+              Out* out, size_t out_stride, uint32_t num_channels) {
+  const size_t num_steps = size_t{task.rows.piece_depth} * task.rows.num_pieces / kDepthPerBlock;
   for (int row = 0; row < task.rows.num_rows; row += kernel.rows) {
-    next.fetch(row / kernel.rows);
+    tile.ahead = next.next(num_steps);
     tile.rows.num_rows = std::min(kernel.rows, task.rows.num_rows - row);
     finish_rows(kernel, tile, row, finish, out, out_stride, num_channels);
     tile.rows.pieces += static_cast<size_t>(kernel.rows) * tile.rows.num_pieces;
@@ -107,16 +136,16 @@ void run_tiles(const GemmKernel& kernel, const GemmTask& task, const Finish& fin
     if (channel >= weight.channels) return;
     const auto blocks = static_cast<int>(std::min<uint32_t>(kTileBlocks, end - block));
     const uint32_t channels = std::min<uint32_t>(blocks * kMatrixChannels, weight.channels - channel);
-    const GemmTile tile = {codes, size_t{total} * kSuperblockWeights, blocks, task.rows, task.bias + channel};
+    GemmTile tile = {codes, 0, blocks, task.rows, task.bias + channel, {codes, 0}};
     if (task.rows.num_rows == 1 && task.rows.num_pieces == 1) {
       alignas(kLineBytes) int32_t sums[kTileChannels];
       accumulate_row(kernel, task, middle, block, tile, sums);
       finish_row(kernel, sums, finish.from_channel(channel), out + channel, channels);
     } else {
-      kernel.unpack(packed_levels(task.weight, uint64_t{block} * total), middle, size_t{total} * blocks, codes);
+      unpack_tile(kernel, task.weight, middle, block, 0, total, &tile, codes);
       const uint32_t ahead = std::min<uint32_t>(end - block - static_cast<uint32_t>(blocks), kTileBlocks);
       const Lookahead next(task.weight, uint64_t{block + kTileBlocks} * total, uint64_t{ahead} * total,
-                           (task.rows.num_rows + kernel.rows - 1) / kernel.rows);
+                           (task.rows.num_rows + kernel.rows - 1) / kernel.rows, tile.ahead);
       run_tile(kernel, task, tile, next, finish.from_channel(channel), out + channel, out_stride, channels);
     }
   }

@@ -28,13 +28,21 @@ struct GemmRows {
   int num_rows;
 };
 
+// Packed bytes that are wanted soon: a kernel may fetch `step` of them into the L2 cache for every 4 of the depth. Some
+// mapped memory even where step is 0, for a look into the page tables takes longer than a multiplication.
+struct GemmAhead {
+  const void* bytes;
+  size_t step;
+};
+
 // What a kernel multiplies at a time: some rows by up to 64 channels.
 struct GemmTile {
-  const int8_t* codes;  // of the first block of channels: 64 bytes for every 4 of the depth
+  const int8_t* codes;  // of the first block of channels: 64 bytes for every 4 of the depth, unless interleaved
   size_t block_stride;  // from a block of channels to the next
   int num_blocks;       // 1 to kTileBlocks
   GemmRows rows;        // num_rows is 1 to the kernel's rows
   const int32_t* bias;  // of the tile's first channel
+  GemmAhead ahead;
 };
 
 struct GemmKernel {
@@ -66,6 +74,10 @@ struct GemmKernel {
   // As accumulate, then dequantize, without a trip of the sums through memory; null where that pays nothing.
   void (*multiply_float)(const GemmTile& tile, const Dequantization& dequantization, float* out, size_t out_stride,
                          uint32_t num_channels) = nullptr;
+
+  // Where not null, a tile's codes come from here instead, interleaved: for every 4 of the depth, 64 bytes of each of
+  // kTileBlocks blocks. One stream of codes, where four would compete for the same sets of the L1 cache.
+  UnpackFn unpack_interleaved = nullptr;
 };
 
 // Channels 16 * first_block to 16 * (first_block + num_blocks) of the output of some rows, those beyond the weight's

@@ -9,6 +9,8 @@
 namespace nq {
 
 void unpack_avx512vnni(const PackedLevels& levels, const CellMiddle& middle, size_t num_superblocks, int8_t* codes);
+void unpack_interleaved_avx512vnni(const PackedLevels& levels, const CellMiddle& middle, size_t num_superblocks,
+                                   int8_t* codes);
 extern const GemmKernel gemm_avx512vnni;
 
 namespace {
@@ -27,30 +29,14 @@ struct Sums {
   __m512i of[kNumRows][kBlocks];
 };
 
-template <int kNumRows, int kBlocks>
-[[gnu::always_inline]] inline void multiply_piece(const int8_t* codes, size_t block_stride, const int8_t* const* piece,
-                                                  uint32_t num_pieces, uint32_t piece_depth,
-                                                  Sums<kNumRows, kBlocks>* sums) {
-  const int8_t* rows[kNumRows];
-#pragma GCC unroll 6
-  for (uint32_t r = 0; r < kNumRows; ++r) rows[r] = piece[r * num_pieces];
-#pragma GCC unroll 2
-  for (uint32_t at = 0; at < piece_depth; at += kDepthPerBlock, codes += kLineBytes) {
-    __m512i weights[kBlocks];
-#pragma GCC unroll 4
-    for (int b = 0; b < kBlocks; ++b) weights[b] = _mm512_loadu_si512(codes + b * block_stride);
-#pragma GCC unroll 6
-    for (int r = 0; r < kNumRows; ++r) {
-      const __m512i activation = broadcast(rows[r] + at);
-#pragma GCC unroll 4
-      for (int b = 0; b < kBlocks; ++b) sums->of[r][b] = _mm512_dpbusd_epi32(sums->of[r][b], activation, weights[b]);
-    }
-  }
+// Not the intrinsic: GCC 12 would copy accumulators around it, and lack registers for them.
+[[gnu::always_inline]] inline __m512i add_products(__m512i sums, __m512i activation, __m512i weights) {
+  asm("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(activation), "v"(weights));
+  return sums;
 }
 
 template <int kNumRows, int kBlocks>
 [[gnu::always_inline]] inline Sums<kNumRows, kBlocks> multiply_tile(const GemmTile& tile) {
-  const GemmRows& rows = tile.rows;
   Sums<kNumRows, kBlocks> sums;
 #pragma GCC unroll 4
   for (int b = 0; b < kBlocks; ++b) {
@@ -58,10 +44,26 @@ template <int kNumRows, int kBlocks>
 #pragma GCC unroll 6
     for (int r = 0; r < kNumRows; ++r) sums.of[r][b] = bias;
   }
-  const size_t piece_codes = size_t{rows.piece_depth} * kMatrixChannels;
-  for (uint32_t k = 0; k < rows.num_pieces; ++k) {
-    multiply_piece(tile.codes + k * piece_codes, tile.block_stride, rows.pieces + k, rows.num_pieces, rows.piece_depth,
-                   &sums);
+  const int8_t* codes = tile.codes;
+  const auto* ahead = static_cast<const uint8_t*>(tile.ahead.bytes);
+  for (uint32_t k = 0; k < tile.rows.num_pieces; ++k) {
+    const int8_t* rows[kNumRows];
+#pragma GCC unroll 6
+    for (uint32_t r = 0; r < kNumRows; ++r) rows[r] = tile.rows.pieces[r * tile.rows.num_pieces + k];
+    for (uint32_t at = 0; at < tile.rows.piece_depth; at += kDepthPerBlock) {
+      __builtin_prefetch(ahead, 0, 2);
+      __m512i weights[kBlocks];
+#pragma GCC unroll 4
+      for (int b = 0; b < kBlocks; ++b) weights[b] = _mm512_loadu_si512(codes + b * kLineBytes);
+#pragma GCC unroll 6
+      for (int r = 0; r < kNumRows; ++r) {
+        const __m512i activation = broadcast(rows[r] + at);
+#pragma GCC unroll 4
+        for (int b = 0; b < kBlocks; ++b) sums.of[r][b] = add_products(sums.of[r][b], activation, weights[b]);
+      }
+      codes += kInterleavedStride;
+      ahead += tile.ahead.step;
+    }
   }
   return sums;
 }
@@ -70,7 +72,7 @@ template <int kNumRows, int kBlocks>
 void multiply_and_store(const GemmTile& tile, const Requantization& requantization, int8_t* out, size_t out_stride,
                         uint32_t num_channels) {
   const Sums<kNumRows, kBlocks> sums = multiply_tile<kNumRows, kBlocks>(tile);
-  const RowRequantizer<kBlocks> requantizer(requantization, num_channels);
+  const RowRequantizer<kBlocks, true> requantizer(requantization, num_channels);
 #pragma GCC unroll 6
   for (int r = 0; r < kNumRows; ++r) requantizer.store(sums.of[r], out + r * out_stride);
 }
@@ -82,11 +84,6 @@ using StoreFn = void (*)(const GemmTile& tile, const Requantization& requantizat
 constexpr StoreFn kStore[kRows][kTileBlocks] = {NQ_BLOCKS(1), NQ_BLOCKS(2), NQ_BLOCKS(3),
                                                 NQ_BLOCKS(4), NQ_BLOCKS(5), NQ_BLOCKS(6)};
 #undef NQ_BLOCKS
-
-void multiply(const GemmTile& tile, const Requantization& requantization, int8_t* out, size_t out_stride,
-              uint32_t num_channels) {
-  kStore[tile.rows.num_rows - 1][tile.num_blocks - 1](tile, requantization, out, out_stride, num_channels);
-}
 
 template <int kNumRows, int kBlocks>
 void multiply_and_dequantize(const GemmTile& tile, const Dequantization& dequantization, float* out, size_t out_stride,
@@ -141,11 +138,34 @@ void accumulate(const GemmTile& tile, int32_t* sums) {
   kAccumulate[tile.rows.num_rows - 1][tile.num_blocks - 1](tile, sums);
 }
 
+void multiply(const GemmTile& tile, const Requantization& requantization, int8_t* out, size_t out_stride,
+              uint32_t num_channels) {
+  if (requantization.shrinks) {
+    return kStore[tile.rows.num_rows - 1][tile.num_blocks - 1](tile, requantization, out, out_stride, num_channels);
+  }
+  alignas(kLineBytes) int32_t sums[kRows * kTileChannels];
+  accumulate(tile, sums);
+  requantize_rows(sums, tile.rows.num_rows, requantization, out, out_stride, num_channels);
+}
+
 }  // namespace
 
-const GemmKernel gemm_avx512vnni = {
-    "avx512vnni", has_avx512vnni, kRows,          sizeof(int8_t),  nullptr, true,    128,           unpack_avx512vnni,
-    multiply,     accumulate,     requantize_row, dequantize_rows, nullptr, nullptr, multiply_float};
+const GemmKernel gemm_avx512vnni = {"avx512vnni",
+                                    has_avx512vnni,
+                                    kRows,
+                                    sizeof(int8_t),
+                                    nullptr,
+                                    true,
+                                    128,
+                                    unpack_avx512vnni,
+                                    multiply,
+                                    accumulate,
+                                    requantize_row,
+                                    dequantize_rows,
+                                    nullptr,
+                                    nullptr,
+                                    multiply_float,
+                                    unpack_interleaved_avx512vnni};
 
 }  // namespace nq
 #endif

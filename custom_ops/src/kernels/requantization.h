@@ -12,8 +12,9 @@ struct Requantization {
   const float* multiplier;  // padded to a multiple of 64 channels
   int32_t zero_point;
   int8_t low, high;
+  bool shrinks = false;  // no multiplier is 1 or more, so that a scaled sum stays within int32
 
-  Requantization from_channel(uint32_t channel) const { return {multiplier + channel, zero_point, low, high}; }
+  Requantization from_channel(uint32_t channel) const { return {multiplier + channel, zero_point, low, high, shrinks}; }
   Requantization from_row(size_t) const { return *this; }
 };
 

@@ -10,18 +10,22 @@ namespace {
 
 struct Requantizer {
   __m512 high;
-  __m512i zero_point, low;  // int16, int8
+  __m512i zero_point, low, last;  // int16, int8, int8: the last is `high` again
 };
 
 inline Requantizer make_requantizer(const Requantization& requantization) {
   const int32_t zero_point = requantization.zero_point;
   return {_mm512_set1_ps(static_cast<float>(requantization.high - zero_point)),
-          _mm512_set1_epi16(static_cast<int16_t>(zero_point)), _mm512_set1_epi8(requantization.low)};
+          _mm512_set1_epi16(static_cast<int16_t>(zero_point)), _mm512_set1_epi8(requantization.low),
+          _mm512_set1_epi8(requantization.high)};
 }
 
-// Not below: a conversion that overflows to the least int32 saturates to `low` in the packs.
+// What shrinks needs no clamp before it is packed; otherwise above, but not below: a conversion that overflows to the
+// least int32 saturates to `low` in the packs.
+template <bool kShrinks>
 inline __m512i scale_sums(const Requantizer& requantizer, __m512i sums, __m512 multiplier) {
-  const __m512 scaled = _mm512_min_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sums), multiplier), requantizer.high);
+  __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sums), multiplier);
+  if constexpr (!kShrinks) scaled = _mm512_min_ps(scaled, requantizer.high);
   return _mm512_cvt_roundps_epi32(scaled, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
 
@@ -29,7 +33,7 @@ inline __m512i scale_sums(const Requantizer& requantizer, __m512i sums, __m512 m
 inline __m512i pack_codes(const Requantizer& requantizer, __m512i a, __m512i b, __m512i c, __m512i d) {
   const __m512i ab = _mm512_adds_epi16(_mm512_packs_epi32(a, b), requantizer.zero_point);
   const __m512i cd = _mm512_adds_epi16(_mm512_packs_epi32(c, d), requantizer.zero_point);
-  return _mm512_max_epi8(_mm512_packs_epi16(ab, cd), requantizer.low);
+  return _mm512_min_epi8(_mm512_max_epi8(_mm512_packs_epi16(ab, cd), requantizer.low), requantizer.last);
 }
 
 // Of 16 channels in one row.

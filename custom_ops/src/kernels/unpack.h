@@ -29,6 +29,9 @@ struct CellMiddle {
 // Writes num_superblocks * kSuperblockWeights codes in packed order: eight blocks of 64 a superblock.
 using UnpackFn = void (*)(const PackedLevels& levels, const CellMiddle& middle, size_t num_superblocks, int8_t* codes);
 
+// Where four blocks of 16 channels are interleaved: from one block of codes to the next of the same channels.
+inline constexpr size_t kInterleavedStride = 4 * kLineBytes;
+
 struct UnpackKernel {
   const char* isa;
   bool (*supported)();  // by the CPU that runs this

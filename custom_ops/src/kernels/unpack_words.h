@@ -1,6 +1,7 @@
 // Unpacking over vectors of 64-bit words, compiled once for each ISA: the including file defines NQ_UNPACK_FUNCTION and
-// NQ_VECTOR_BYTES, and CMake gives it its flags. Textual, without an include guard. The vectors are the compilers' own
-// (GCC and Clang), which every target has: loops over words are vectorized by some versions and not by others.
+// NQ_VECTOR_BYTES, perhaps NQ_UNPACK_INTERLEAVED_FUNCTION, and CMake gives it its flags. Textual, without an include
+// guard. The vectors are the compilers' own (GCC and Clang), which every target has: loops over words are vectorized by
+// some versions and not by others.
 //
 // Everything here has internal linkage, and no library template is used: a function with external linkage compiled with
 // ISA flags could be the copy that the linker keeps for callers on every CPU.
@@ -30,11 +31,11 @@ inline void merge_field(const uint8_t* plane, int position, Vector* codes) {
 
 // ORs one block's bits of a level into its codes, `position` being the lowest of them in a code. The first level finds
 // no codes yet, but the middle of the cell.
-template <int kBits, bool kFirst, int kBlock>
+template <size_t kStride, int kBits, bool kFirst, int kBlock>
 inline void merge_block(const uint8_t* superblock, int position, const CellMiddle& middle, int8_t* codes) {
   for (int column = 0; column < kLineBytes; column += NQ_VECTOR_BYTES) {
     const uint8_t* plane = superblock + column;
-    int8_t* out = codes + kBlock * kLineBytes + column;
+    int8_t* out = codes + kBlock * kStride + column;
     Vector merged = Vector{} + middle.block[kBlock];
     if constexpr (!kFirst) load_vector(out, &merged);
     if constexpr ((kBits & 4) != 0) merge_field<4, kBlock>(plane, position + (kBits & 3), &merged);
@@ -45,46 +46,47 @@ inline void merge_block(const uint8_t* superblock, int position, const CellMiddl
   }
 }
 
-template <int kBits, bool kFirst>
+template <size_t kStride, int kBits, bool kFirst>
 inline void merge_superblock(const uint8_t* superblock, int position, const CellMiddle& middle, int8_t* codes) {
-  merge_block<kBits, kFirst, 0>(superblock, position, middle, codes);
-  merge_block<kBits, kFirst, 1>(superblock, position, middle, codes);
-  merge_block<kBits, kFirst, 2>(superblock, position, middle, codes);
-  merge_block<kBits, kFirst, 3>(superblock, position, middle, codes);
-  merge_block<kBits, kFirst, 4>(superblock, position, middle, codes);
-  merge_block<kBits, kFirst, 5>(superblock, position, middle, codes);
-  merge_block<kBits, kFirst, 6>(superblock, position, middle, codes);
-  merge_block<kBits, kFirst, 7>(superblock, position, middle, codes);
+  merge_block<kStride, kBits, kFirst, 0>(superblock, position, middle, codes);
+  merge_block<kStride, kBits, kFirst, 1>(superblock, position, middle, codes);
+  merge_block<kStride, kBits, kFirst, 2>(superblock, position, middle, codes);
+  merge_block<kStride, kBits, kFirst, 3>(superblock, position, middle, codes);
+  merge_block<kStride, kBits, kFirst, 4>(superblock, position, middle, codes);
+  merge_block<kStride, kBits, kFirst, 5>(superblock, position, middle, codes);
+  merge_block<kStride, kBits, kFirst, 6>(superblock, position, middle, codes);
+  merge_block<kStride, kBits, kFirst, 7>(superblock, position, middle, codes);
 }
 
-template <bool kFirst>
+template <size_t kStride, bool kFirst>
 inline void merge_level(const uint8_t* superblock, int bits, int position, const CellMiddle& middle, int8_t* codes) {
   switch (bits) {
     case 1:
-      return merge_superblock<1, kFirst>(superblock, position, middle, codes);
+      return merge_superblock<kStride, 1, kFirst>(superblock, position, middle, codes);
     case 2:
-      return merge_superblock<2, kFirst>(superblock, position, middle, codes);
+      return merge_superblock<kStride, 2, kFirst>(superblock, position, middle, codes);
     case 3:
-      return merge_superblock<3, kFirst>(superblock, position, middle, codes);
+      return merge_superblock<kStride, 3, kFirst>(superblock, position, middle, codes);
     case 4:
-      return merge_superblock<4, kFirst>(superblock, position, middle, codes);
+      return merge_superblock<kStride, 4, kFirst>(superblock, position, middle, codes);
     case 5:
-      return merge_superblock<5, kFirst>(superblock, position, middle, codes);
+      return merge_superblock<kStride, 5, kFirst>(superblock, position, middle, codes);
     case 6:
-      return merge_superblock<6, kFirst>(superblock, position, middle, codes);
+      return merge_superblock<kStride, 6, kFirst>(superblock, position, middle, codes);
     default:
-      return merge_superblock<7, kFirst>(superblock, position, middle, codes);
+      return merge_superblock<kStride, 7, kFirst>(superblock, position, middle, codes);
   }
 }
 
+template <size_t kStride>
 inline void unpack_superblock(const PackedLevels& levels, const CellMiddle& middle, size_t superblock, int8_t* codes) {
   int position = 8;
   for (int k = 0; k < levels.num_levels; ++k) {
     const int bits = levels.bits[k];
     const uint8_t* data = levels.data[k] + superblock * bits * kLineBytes;
     position -= bits;
-    k == 0 ? merge_level<true>(data, bits, position, middle, codes)
-           : merge_level<false>(data, bits, position, middle, codes);
+    k == 0 ? merge_level<kStride, true>(data, bits, position, middle, codes)
+           : merge_level<kStride, false>(data, bits, position, middle, codes);
   }
 }
 
@@ -114,51 +116,51 @@ inline Vector level_bits(const uint8_t* superblock) {
   return bits;
 }
 
-template <int kBits, int kBlock>
+template <size_t kStride, int kBits, int kBlock>
 inline void write_part_block(const uint8_t* __restrict superblock, const CellMiddle& middle, int8_t* __restrict codes) {
   for (int column = 0; column < kLineBytes; column += NQ_VECTOR_BYTES) {
     const Vector bits = level_bits<kBits, kBlock, 8 - kBits>(superblock + column) | middle.block[kBlock];
-    store_vector(bits, codes + kBlock * kLineBytes + column);
+    store_vector(bits, codes + kBlock * kStride + column);
   }
 }
 
-template <int kBits, int kBlock>
+template <size_t kStride, int kBits, int kBlock>
 inline void write_full_block(const uint8_t* __restrict base, const uint8_t* __restrict residual,
                              int8_t* __restrict codes) {
   for (int column = 0; column < kLineBytes; column += NQ_VECTOR_BYTES) {
     const Vector bits =
         level_bits<kBits, kBlock, 8 - kBits>(base + column) | level_bits<8 - kBits, kBlock, 0>(residual + column);
-    store_vector(bits, codes + kBlock * kLineBytes + column);
+    store_vector(bits, codes + kBlock * kStride + column);
   }
 }
 
-template <int kBits>
+template <size_t kStride, int kBits>
 void unpack_part(const PackedLevels& levels, const CellMiddle& middle, size_t num_superblocks, int8_t* codes) {
   const uint8_t* base = levels.data[0];
-  for (; num_superblocks > 0; --num_superblocks, base += kBits * kLineBytes, codes += kSuperblockWeights) {
-    write_part_block<kBits, 0>(base, middle, codes);
-    write_part_block<kBits, 1>(base, middle, codes);
-    write_part_block<kBits, 2>(base, middle, codes);
-    write_part_block<kBits, 3>(base, middle, codes);
-    write_part_block<kBits, 4>(base, middle, codes);
-    write_part_block<kBits, 5>(base, middle, codes);
-    write_part_block<kBits, 6>(base, middle, codes);
-    write_part_block<kBits, 7>(base, middle, codes);
+  for (; num_superblocks > 0; --num_superblocks, base += kBits * kLineBytes, codes += kBlocksPerSuperblock * kStride) {
+    write_part_block<kStride, kBits, 0>(base, middle, codes);
+    write_part_block<kStride, kBits, 1>(base, middle, codes);
+    write_part_block<kStride, kBits, 2>(base, middle, codes);
+    write_part_block<kStride, kBits, 3>(base, middle, codes);
+    write_part_block<kStride, kBits, 4>(base, middle, codes);
+    write_part_block<kStride, kBits, 5>(base, middle, codes);
+    write_part_block<kStride, kBits, 6>(base, middle, codes);
+    write_part_block<kStride, kBits, 7>(base, middle, codes);
   }
 }
 
-template <int kBits>
+template <size_t kStride, int kBits>
 void unpack_full(const PackedLevels& levels, size_t num_superblocks, int8_t* codes) {
   const uint8_t *base = levels.data[0], *residual = levels.data[1];
-  for (; num_superblocks > 0; --num_superblocks, codes += kSuperblockWeights) {
-    write_full_block<kBits, 0>(base, residual, codes);
-    write_full_block<kBits, 1>(base, residual, codes);
-    write_full_block<kBits, 2>(base, residual, codes);
-    write_full_block<kBits, 3>(base, residual, codes);
-    write_full_block<kBits, 4>(base, residual, codes);
-    write_full_block<kBits, 5>(base, residual, codes);
-    write_full_block<kBits, 6>(base, residual, codes);
-    write_full_block<kBits, 7>(base, residual, codes);
+  for (; num_superblocks > 0; --num_superblocks, codes += kBlocksPerSuperblock * kStride) {
+    write_full_block<kStride, kBits, 0>(base, residual, codes);
+    write_full_block<kStride, kBits, 1>(base, residual, codes);
+    write_full_block<kStride, kBits, 2>(base, residual, codes);
+    write_full_block<kStride, kBits, 3>(base, residual, codes);
+    write_full_block<kStride, kBits, 4>(base, residual, codes);
+    write_full_block<kStride, kBits, 5>(base, residual, codes);
+    write_full_block<kStride, kBits, 6>(base, residual, codes);
+    write_full_block<kStride, kBits, 7>(base, residual, codes);
     base += kBits * kLineBytes;
     residual += (8 - kBits) * kLineBytes;
   }
@@ -167,22 +169,39 @@ void unpack_full(const PackedLevels& levels, size_t num_superblocks, int8_t* cod
 using UnpackPart = void (*)(const PackedLevels& levels, const CellMiddle& middle, size_t num_superblocks,
                             int8_t* codes);
 using UnpackFull = void (*)(const PackedLevels& levels, size_t num_superblocks, int8_t* codes);
-constexpr UnpackPart kUnpackPart[] = {unpack_part<1>, unpack_part<2>, unpack_part<3>, unpack_part<4>,
-                                      unpack_part<5>, unpack_part<6>, unpack_part<7>};
-constexpr UnpackFull kUnpackFull[] = {unpack_full<1>, unpack_full<2>, unpack_full<3>, unpack_full<4>,
-                                      unpack_full<5>, unpack_full<6>, unpack_full<7>};
+template <size_t kStride>
+constexpr UnpackPart kUnpackPart[] = {unpack_part<kStride, 1>, unpack_part<kStride, 2>, unpack_part<kStride, 3>,
+                                      unpack_part<kStride, 4>, unpack_part<kStride, 5>, unpack_part<kStride, 6>,
+                                      unpack_part<kStride, 7>};
+template <size_t kStride>
+constexpr UnpackFull kUnpackFull[] = {unpack_full<kStride, 1>, unpack_full<kStride, 2>, unpack_full<kStride, 3>,
+                                      unpack_full<kStride, 4>, unpack_full<kStride, 5>, unpack_full<kStride, 6>,
+                                      unpack_full<kStride, 7>};
+
+// kStride: from one block of codes to the next.
+template <size_t kStride>
+void unpack(const PackedLevels& levels, const CellMiddle& middle, size_t num_superblocks, int8_t* codes) {
+  const int base = levels.bits[0] - 1;
+  if (levels.num_levels == 1) return kUnpackPart<kStride>[base](levels, middle, num_superblocks, codes);
+  if (levels.num_levels == 2 && levels.bits[0] + levels.bits[1] == 8) {  // full-bit: there is no middle
+    return kUnpackFull<kStride>[base](levels, num_superblocks, codes);
+  }
+  for (size_t superblock = 0; superblock < num_superblocks; ++superblock) {
+    unpack_superblock<kStride>(levels, middle, superblock, codes + superblock * kBlocksPerSuperblock * kStride);
+  }
+}
 
 }  // namespace
 
 void NQ_UNPACK_FUNCTION(const PackedLevels& levels, const CellMiddle& middle, size_t num_superblocks, int8_t* codes) {
-  const int base = levels.bits[0] - 1;
-  if (levels.num_levels == 1) return kUnpackPart[base](levels, middle, num_superblocks, codes);
-  if (levels.num_levels == 2 && levels.bits[0] + levels.bits[1] == 8) {  // full-bit: there is no middle
-    return kUnpackFull[base](levels, num_superblocks, codes);
-  }
-  for (size_t superblock = 0; superblock < num_superblocks; ++superblock) {
-    unpack_superblock(levels, middle, superblock, codes + superblock * kSuperblockWeights);
-  }
+  unpack<kLineBytes>(levels, middle, num_superblocks, codes);
 }
+
+#if defined(NQ_UNPACK_INTERLEAVED_FUNCTION)
+void NQ_UNPACK_INTERLEAVED_FUNCTION(const PackedLevels& levels, const CellMiddle& middle, size_t num_superblocks,
+                                    int8_t* codes) {
+  unpack<kInterleavedStride>(levels, middle, num_superblocks, codes);
+}
+#endif
 
 }  // namespace nq

@@ -125,11 +125,16 @@ void Convolution::point_at_pieces(const int8_t** pieces, const int8_t* input, Ra
   for (int64_t pixel = pixels.begin; pixel < pixels.end;) {
     const int64_t length = std::min(taps_.run_length(place), pixels.end - pixel);
     taps_.point(input, padding_.data(), place, pieces);
-    const int8_t** next = pieces + num_taps;
-    for (int64_t i = 1; i < length; ++i) {
-      for (size_t t = 0; t < num_taps; ++t) *next++ = pieces[t] + static_cast<size_t>(i) * step;
+    if (num_taps == 1) {
+      const int8_t* first = *pieces;
+      for (int64_t i = 0; i < length; ++i) *pieces++ = first + static_cast<size_t>(i) * step;
+    } else {
+      const int8_t** next = pieces + num_taps;
+      for (int64_t i = 1; i < length; ++i) {
+        for (size_t t = 0; t < num_taps; ++t) *next++ = pieces[t] + static_cast<size_t>(i) * step;
+      }
+      pieces = next;
     }
-    pieces = next;
     pixel += length;
     advance(geometry_, &place, length);
   }
@@ -142,9 +147,12 @@ void Convolution::copy_rows(const Panel& panel, const int8_t* input, Range pixel
   for (int64_t pixel = pixels.begin; pixel < pixels.end;) {
     const int64_t length = std::min(taps_.run_length(place), pixels.end - pixel);
     const int8_t* window = inside_window(input, place);
+    if (window == nullptr) {
+      for (int64_t i = 0; i < length; ++i) copy_row(input, {place.batch, place.y, place.x + i}, row + i * row_bytes());
+    } else {
+      copy_inside_rows(input, window, length, row);
+    }
     for (int64_t i = 0; i < length; ++i, row += row_bytes_) {
-      window == nullptr ? copy_row(input, {place.batch, place.y, place.x + i}, row)
-                        : copy_inside_row(input, window + static_cast<size_t>(i) * taps_.step(), row);
       fill_row(row);
       *piece++ = row;
     }
@@ -161,27 +169,36 @@ const int8_t* Convolution::inside_window(const int8_t* input, const Place& place
   return input + ((place.batch * g.in_h + top) * g.in_w + left) * g.in_c;
 }
 
-void Convolution::copy_inside_row(const int8_t* input, const int8_t* window, int8_t* row) const {
+// Rows of windows that follow each other.
+void Convolution::copy_inside_rows(const int8_t* input, const int8_t* window, int64_t count, int8_t* row) const {
   const Geometry& g = geometry_;
   const int64_t width = int64_t{g.window.kernel_w} * g.in_c, step = int64_t{g.window.dilation_h} * g.in_w * g.in_c;
+  const auto next = static_cast<int64_t>(taps_.step());
   const int8_t* end = input + int64_t{g.batches} * g.in_h * g.in_w * g.in_c;
-  const bool in_excess =
-      kernel_.prepare == nullptr && width <= kShort && end - window >= (g.window.kernel_h - 1) * step + kShort;
-  for (int32_t ky = 0; ky < g.window.kernel_h; ++ky, window += step, row += width * kernel_.activation_bytes) {
-    if (in_excess) {
-      std::memcpy(row, window, kShort);  // what is too much is overwritten, or lies behind the row
-    } else {
-      copy(window, width, row);
+  const int64_t span = (count - 1) * next + (g.window.kernel_h - 1) * step + kShort;
+  if (kernel_.prepare == nullptr && width <= kShort && end - window >= span) {
+    for (int64_t i = 0; i < count; ++i, window += next, row += row_bytes()) {
+      for (int32_t ky = 0; ky < g.window.kernel_h; ++ky) {
+        std::memcpy(row + ky * width, window + ky * step, kShort);  // too much is overwritten, or lies behind the row
+      }
+    }
+    return;
+  }
+  for (int64_t i = 0; i < count; ++i, window += next, row += row_bytes()) {
+    for (int32_t ky = 0; ky < g.window.kernel_h; ++ky) {
+      copy(window + ky * step, width, row + ky * width * kernel_.activation_bytes);
     }
   }
 }
 
+// There is room for more behind every row, so that no number of bytes has to be asked for.
 void Convolution::fill_row(int8_t* row) const {
-  const auto depth = uint64_t{block_.depth};
+  if (block_.depth % kDepthPerBlock == 0) return;
   int8_t filler[kDepthPerBlock];
   std::memset(filler, -kernel_.sum_offset, sizeof(filler));
-  const auto count = static_cast<int64_t>(align(depth, kDepthPerBlock) - depth);
-  copy(filler, std::min<int64_t>(count, kDepthPerBlock), row + depth * kernel_.activation_bytes);
+  int8_t* end = row + size_t{block_.depth} * kernel_.activation_bytes;
+  if (kernel_.prepare != nullptr) return kernel_.prepare(filler, kDepthPerBlock, end);
+  std::memcpy(end, filler, sizeof(filler));
 }
 
 // The window's taps one after the other, as the filter has them.

@@ -10,6 +10,7 @@ QuantizedLayer::QuantizedLayer(const NestedWeight& weight, const LayerQuantizati
   for (uint32_t c = 0; c < weight_.block.channels; ++c) {
     const float scale = scales[scales.size() == 1 ? 0 : c];
     multipliers_[c] = quantization_.input_scale * scale / quantization_.output_scale;  // in XNNPACK's order
+    shrinks_ = shrinks_ && multipliers_[c] < 1;
   }
 }
 
@@ -40,7 +41,7 @@ std::vector<int32_t> QuantizedLayer::fold(int level, int32_t sum_offset) const {
 }
 
 Requantization QuantizedLayer::requantization() const {
-  return {multipliers_.data(), quantization_.output_zero_point, quantization_.low, quantization_.high};
+  return {multipliers_.data(), quantization_.output_zero_point, quantization_.low, quantization_.high, shrinks_};
 }
 
 }  // namespace nq

@@ -38,6 +38,7 @@ class QuantizedLayer {
   LayerQuantization quantization_;
   const int32_t* bias_;
   std::vector<float> multipliers_;
+  bool shrinks_ = true;
   std::array<std::vector<int32_t>, kMaxLevels> folded_;
 };
 
