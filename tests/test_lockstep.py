@@ -77,8 +77,8 @@ def test_what_became_of_a_layer_changes_the_next_ones_inputs(
     part, full = lockstep.observe(second, covariances=False)
     assert part.quadratic is None
     np.testing.assert_array_equal(full.drift, 0)
-    inside = (part.mean + part.drift).reshape(-1, weight.shape[0])
-    np.testing.assert_allclose(inside[4], 2, rtol=1e-5)  # half of 4; the middle tap: none of its rows are padding
+    inside = (part.mean + 2 * part.drift).reshape(-1, weight.shape[0])
+    np.testing.assert_allclose(inside[4], 4, rtol=1e-5)  # the middle tap: none of its rows are padding
     assert lockstep.outcomes()[0].snr_db < lockstep.outcomes()[1].snr_db == float("inf")
 
 
