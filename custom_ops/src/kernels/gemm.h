@@ -81,10 +81,6 @@ struct GemmKernel {
   void (*begin)() = nullptr;
   void (*end)() = nullptr;
 
-  // As accumulate, then dequantize, without a trip of the sums through memory; null where that pays nothing.
-  void (*multiply_float)(const GemmTile& tile, const Dequantization& dequantization, float* out, size_t out_stride,
-                         uint32_t num_channels) = nullptr;
-
   // Where not null, a tile's codes come from here instead, interleaved: for every 4 of the depth, 64 bytes of each of
   // kTileBlocks blocks. One stream of codes, where four would compete for the same sets of the L1 cache.
   UnpackFn unpack_interleaved = nullptr;

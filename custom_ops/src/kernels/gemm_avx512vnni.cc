@@ -101,39 +101,6 @@ constexpr StoreFn kStore[kRows][kTileBlocks] = {NQ_BLOCKS(1), NQ_BLOCKS(2), NQ_B
 #undef NQ_BLOCKS
 
 template <int kNumRows, int kBlocks>
-void multiply_and_dequantize(const GemmTile& tile, const Dequantization& dequantization, float* out, size_t out_stride,
-                             uint32_t num_channels) {
-  const Sums<kNumRows, kBlocks> sums = multiply_tile<kNumRows, kBlocks>(tile);
-#pragma GCC unroll 4
-  for (uint32_t b = 0; b < kBlocks; ++b) {
-    const uint32_t channel = b * kMatrixChannels;
-    const auto mask = static_cast<__mmask16>(first_lanes(num_channels - channel));
-    Dequantizer dequantizer = make_dequantizer(dequantization, channel);
-#pragma GCC unroll 6
-    for (size_t r = 0; r < kNumRows; ++r) {
-      if (r > 0 && dequantization.row_step > 0) {
-        dequantizer = make_dequantizer(dequantization.from_row(r), channel);
-      }
-      _mm512_mask_storeu_ps(out + r * out_stride + channel, mask, dequantize_sums(dequantizer, sums.of[r][b]));
-    }
-  }
-}
-
-using FloatFn = void (*)(const GemmTile& tile, const Dequantization& dequantization, float* out, size_t out_stride,
-                         uint32_t num_channels);
-#define NQ_BLOCKS(rows)                                                                                  \
-  {multiply_and_dequantize<rows, 1>, multiply_and_dequantize<rows, 2>, multiply_and_dequantize<rows, 3>, \
-   multiply_and_dequantize<rows, 4>}
-constexpr FloatFn kDequantize[kRows][kTileBlocks] = {NQ_BLOCKS(1), NQ_BLOCKS(2), NQ_BLOCKS(3),
-                                                     NQ_BLOCKS(4), NQ_BLOCKS(5), NQ_BLOCKS(6)};
-#undef NQ_BLOCKS
-
-void multiply_float(const GemmTile& tile, const Dequantization& dequantization, float* out, size_t out_stride,
-                    uint32_t num_channels) {
-  kDequantize[tile.rows.num_rows - 1][tile.num_blocks - 1](tile, dequantization, out, out_stride, num_channels);
-}
-
-template <int kNumRows, int kBlocks>
 [[gnu::always_inline]] inline void store_sums(const Sums<kNumRows, kBlocks>& sums, int32_t* out) {
 #pragma GCC unroll 6
   for (int r = 0; r < kNumRows; ++r) {
@@ -263,7 +230,6 @@ const GemmKernel gemm_avx512vnni = {"avx512vnni",
                                     dequantize_rows,
                                     nullptr,
                                     nullptr,
-                                    multiply_float,
                                     unpack_interleaved_avx512vnni,
                                     find_unpacking};
 
