@@ -106,20 +106,52 @@ void finish_rows(const GemmKernel& kernel, const GemmTile& tile, int, const Requ
 void finish_rows(const GemmKernel& kernel, const GemmTile& tile, int first_row, const Dequantization& dequantization,
                  float* out, size_t out_stride, uint32_t num_channels) {
   const Dequantization of_rows = dequantization.from_row(static_cast<size_t>(first_row));
-  if (kernel.multiply_float != nullptr) return kernel.multiply_float(tile, of_rows, out, out_stride, num_channels);
   alignas(kLineBytes) int32_t sums[kMostRows * kTileChannels];
   kernel.accumulate(tile, sums);
   kernel.dequantize(sums, tile.rows.num_rows, of_rows, out, out_stride, num_channels);
 }
 
+void finish_sums(const GemmKernel& kernel, const int32_t* sums, const Requantization& requantization, int8_t* out,
+                 size_t out_stride, uint32_t num_channels) {
+  for (int row = 0; row < kernel.rows; ++row, sums += kTileChannels, out += out_stride) {
+    kernel.requantize(sums, requantization, out, num_channels);
+  }
+}
+
+void finish_sums(const GemmKernel& kernel, const int32_t* sums, const Dequantization& dequantization, float* out,
+                 size_t out_stride, uint32_t num_channels) {
+  kernel.dequantize(sums, kernel.rows, dequantization, out, out_stride, num_channels);
+}
+
+// The kernel's function that unpacks while it multiplies; null where it has none for this tile.
+UnpackingFn find_unpacking(const GemmKernel& kernel, const GemmTile& tile, const PackedLevels& levels) {
+  if (kernel.find_unpacking == nullptr || tile.num_blocks < kTileBlocks || tile.rows.num_rows < kernel.rows ||
+      tile.rows.piece_depth % kMatrixDepth != 0) {
+    return nullptr;
+  }
+  return kernel.find_unpacking(levels);
+}
+
 template <typename Finish, typename Out>
-void run_tile(const GemmKernel& kernel, const GemmTask& task, GemmTile tile, Lookahead next, const Finish& finish,
-              Out* out, size_t out_stride, uint32_t num_channels) {
+void run_tile(const GemmKernel& kernel, const GemmTask& task, const CellMiddle& middle, uint32_t first_block,
+              GemmTile tile, Lookahead next, const Finish& finish, Out* out, size_t out_stride, uint32_t num_channels) {
+  const uint32_t total = depth_blocks(task.weight.block.depth);
   const size_t num_steps = size_t{task.rows.piece_depth} * task.rows.num_pieces / kDepthPerBlock;
+  const PackedTile packed = {packed_levels(task.weight, uint64_t{first_block} * total), total, middle};
+  auto* codes = reinterpret_cast<int8_t*>(task.scratch);
+  UnpackingFn unpacking = find_unpacking(kernel, tile, packed.levels);
+  if (unpacking == nullptr) unpack_tile(kernel, task.weight, middle, first_block, 0, total, &tile, codes);
   for (int row = 0; row < task.rows.num_rows; row += kernel.rows) {
     tile.ahead = next.next(num_steps);
     tile.rows.num_rows = std::min(kernel.rows, task.rows.num_rows - row);
-    finish_rows(kernel, tile, row, finish, out, out_stride, num_channels);
+    if (unpacking != nullptr) {
+      alignas(kLineBytes) int32_t sums[kMostRows * kTileChannels];
+      unpacking(tile, packed, codes, sums);
+      finish_sums(kernel, sums, finish, out, out_stride, num_channels);
+      unpacking = nullptr;
+    } else {
+      finish_rows(kernel, tile, row, finish, out, out_stride, num_channels);
+    }
     tile.rows.pieces += static_cast<size_t>(kernel.rows) * tile.rows.num_pieces;
     out += static_cast<size_t>(kernel.rows) * out_stride;
   }
@@ -142,11 +174,11 @@ void run_tiles(const GemmKernel& kernel, const GemmTask& task, const Finish& fin
       accumulate_row(kernel, task, middle, block, tile, sums);
       finish_row(kernel, sums, finish.from_channel(channel), out + channel, channels);
     } else {
-      unpack_tile(kernel, task.weight, middle, block, 0, total, &tile, codes);
       const uint32_t ahead = std::min<uint32_t>(end - block - static_cast<uint32_t>(blocks), kTileBlocks);
       const Lookahead next(task.weight, uint64_t{block + kTileBlocks} * total, uint64_t{ahead} * total,
                            (task.rows.num_rows + kernel.rows - 1) / kernel.rows, tile.ahead);
-      run_tile(kernel, task, tile, next, finish.from_channel(channel), out + channel, out_stride, channels);
+      run_tile(kernel, task, middle, block, tile, next, finish.from_channel(channel), out + channel, out_stride,
+               channels);
     }
   }
 }

@@ -45,6 +45,16 @@ struct GemmTile {
   GemmAhead ahead;
 };
 
+// The codes of a tile of kTileBlocks blocks as they lie packed; each piece of a row is whole superblocks long.
+struct PackedTile {
+  PackedLevels levels;         // of the first block of channels
+  uint32_t block_superblocks;  // from a block of channels to the next
+  const CellMiddle& middle;
+};
+
+// As GemmKernel's accumulate, for as many rows as a tile has, and writes the codes that it unpacks on the way.
+using UnpackingFn = void (*)(const GemmTile& tile, const PackedTile& packed, int8_t* codes, int32_t* sums);
+
 struct GemmKernel {
   const char* isa;
   bool (*supported)();  // by the CPU that runs this
@@ -71,13 +81,13 @@ struct GemmKernel {
   void (*begin)() = nullptr;
   void (*end)() = nullptr;
 
-  // As accumulate, then dequantize, without a trip of the sums through memory; null where that pays nothing.
-  void (*multiply_float)(const GemmTile& tile, const Dequantization& dequantization, float* out, size_t out_stride,
-                         uint32_t num_channels) = nullptr;
-
   // Where not null, a tile's codes come from here instead, interleaved: for every 4 of the depth, 64 bytes of each of
   // kTileBlocks blocks. One stream of codes, where four would compete for the same sets of the L1 cache.
   UnpackFn unpack_interleaved = nullptr;
+
+  // Where not null, gives what unpacks those levels, interleaved, under a multiplication: loads, shifts and stores go
+  // where products leave room. Null for levels that it has nothing for.
+  UnpackingFn (*find_unpacking)(const PackedLevels& levels) = nullptr;
 };
 
 // Channels 16 * first_block to 16 * (first_block + num_blocks) of the output of some rows, those beyond the weight's

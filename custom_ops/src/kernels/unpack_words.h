@@ -1,23 +1,13 @@
 // Unpacking over vectors of 64-bit words, compiled once for each ISA: the including file defines NQ_UNPACK_FUNCTION and
 // NQ_VECTOR_BYTES, perhaps NQ_UNPACK_INTERLEAVED_FUNCTION, and CMake gives it its flags. Textual, without an include
-// guard. The vectors are the compilers' own (GCC and Clang), which every target has: loops over words are vectorized by
-// some versions and not by others.
+// guard.
 //
 // Everything here has internal linkage, and no library template is used: a function with external linkage compiled with
 // ISA flags could be the copy that the linker keeps for callers on every CPU.
-#include <cstring>
-
-#include "kernels/unpack.h"
+#include "kernels/unpack_fields.h"
 
 namespace nq {
 namespace {
-
-using Vector = uint64_t __attribute__((vector_size(NQ_VECTOR_BYTES)));
-
-constexpr uint64_t repeat_byte(unsigned byte) { return 0x0101010101010101u * uint64_t{byte}; }
-
-inline void load_vector(const void* bytes, Vector* vector) { std::memcpy(vector, bytes, sizeof(Vector)); }
-inline void store_vector(const Vector& vector, void* bytes) { std::memcpy(bytes, &vector, sizeof(Vector)); }
 
 // ORs one block's field of a plane into its codes; `plane` and `codes` are at the same column of their lines.
 template <int kWidth, int kBlock>
@@ -91,30 +81,6 @@ inline void unpack_superblock(const PackedLevels& levels, const CellMiddle& midd
 }
 
 // The common nestings, levels merged in registers: one level, or two of 8 bits together.
-
-template <int kWidth, int kBlock, int kPosition>
-inline Vector field(const uint8_t* plane) {
-  constexpr uint64_t kMask = repeat_byte(((1u << kWidth) - 1) << kPosition);
-  constexpr int kLine = kBlock * kWidth / 8, kShift = kBlock * kWidth % 8;
-  Vector line;
-  load_vector(plane + kLine * kLineBytes, &line);
-  if constexpr (kPosition >= kShift) {
-    return (line << (kPosition - kShift)) & kMask;
-  } else {
-    return (line >> (kShift - kPosition)) & kMask;
-  }
-}
-
-template <int kBits, int kBlock, int kPosition>
-inline Vector level_bits(const uint8_t* superblock) {
-  Vector bits = {};
-  if constexpr ((kBits & 4) != 0) bits |= field<4, kBlock, kPosition + (kBits & 3)>(superblock);
-  if constexpr ((kBits & 2) != 0) {
-    bits |= field<2, kBlock, kPosition + (kBits & 1)>(superblock + (kBits & 4) * kLineBytes);
-  }
-  if constexpr ((kBits & 1) != 0) bits |= field<1, kBlock, kPosition>(superblock + (kBits & 6) * kLineBytes);
-  return bits;
-}
 
 template <size_t kStride, int kBits, int kBlock>
 inline void write_part_block(const uint8_t* __restrict superblock, const CellMiddle& middle, int8_t* __restrict codes) {
