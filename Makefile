@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 NATIVE := $(shell find custom_ops -name '*.cc' -o -name '*.h' -o -name CMakeLists.txt)
 
-.PHONY: demo test lint native native-arm no-native-arm count-arm sanitize clean
+.PHONY: demo test lint native native-arm no-native-arm count-arm sanitize wheels test-arm count-arm-nets clean
 .DEFAULT_GOAL := test
 
 # What a stamp's install needs to be redone for; the Python sources are linked, not copied.
@@ -83,5 +83,38 @@ sanitize: $(VENV)/dev.stamp
 	  $(BIN)/ctest --test-dir build/$$kind --output-on-failure || exit 1; \
 	done
 
+# Platform tag and zig's target; the glibc of 2014 is 2.17.
+WHEELS := x86_64:x86_64-linux-gnu.2.17 aarch64:aarch64-linux-gnu.2.17 armv7l:arm-linux-gnueabihf.2.17
+
+## Builds an sdist, and from it a wheel for each platform, into dist/, and checks them.
+wheels: | $(BIN)/python
+	$(BIN)/pip install --quiet 'build>=1.2' 'setuptools>=77' wheel cmake ninja ziglang==0.17.1 auditwheel
+	rm -rf dist
+	$(BIN)/python -m build --quiet --sdist --no-isolation --outdir dist
+	for wheel in $(WHEELS); do \
+	  CMAKE_TOOLCHAIN_FILE=$(CURDIR)/custom_ops/cmake/zig.cmake NQ_ZIG_PYTHON=$(CURDIR)/$(BIN)/python \
+	  NQ_ZIG_TARGET=$${wheel#*:} PATH=$(CURDIR)/$(BIN):$$PATH \
+	  $(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist \
+	    --config-settings=--build-option=--plat-name=manylinux2014_$${wheel%%:*} dist/*.tar.gz || exit 1; \
+	done
+	for wheel in dist/*.whl; do \
+	  $(BIN)/auditwheel show $$wheel | tr '\n' ' ' | grep -q 'tag: "manylinux_2_17_' || exit 1; \
+	done
+	$(BIN)/python tests/distributions.py dist
+
+## Runs the tests' jobs in an emulated 64-bit Python with the wheel of `make wheels`, on a Raspberry Pi 4's CPU and on a
+## Raspberry Pi 5's. Needs apt install qemu-user; downloads 45 MB, once.
+test-arm: $(VENV)/dev.stamp
+	$(BIN)/python tests/arm64.py dist/*aarch64.whl
+	for cpu in cortex-a72 cortex-a76; do \
+	  echo "on $$cpu:"; $(BIN)/python -m pytest --quiet --cpu $$cpu -m 'not slow' || exit 1; \
+	done
+
+## Counts the instructions of one MobileNetV2 inference there, nested and stock. This is not a time.
+count-arm-nets: $(VENV)/dev.stamp
+	$(BIN)/python tests/arm64.py dist/*aarch64.whl
+	$(CXX) -shared -fPIC -O2 -o build/arm64/libqemu_count.so custom_ops/bench/qemu_count.cc
+	$(BIN)/python tests/count_nets.py
+
 clean:
-	rm -rf build $(VENV) *.egg-info nq_tflite/libnq_tflite.so
+	rm -rf build dist $(VENV) *.egg-info nq_tflite/libnq_tflite.so

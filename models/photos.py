@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -96,6 +97,25 @@ def demo_photos() -> tuple[DemoPhoto, ...]:
     return tuple(
         DemoPhoto(crop.name, crop.source, _open(crop.source).crop(crop.box), crop.accepted) for crop in _DEMO_CROPS
     )
+
+
+def write_demo_photos(folder: Path) -> None:
+    """Writes `demo_photos` as PNG files with their labels.csv, as `nq-tflite evaluate` reads them.
+
+    Args:
+      folder: an existing one.
+
+    Raises:
+      MissingPackageError, ModelSourceError: as `demo_photos`.
+
+    Example:
+      write_demo_photos(Path("photos"))
+    """
+    rows = ["file,imagenet_indices"]
+    for photo in demo_photos():
+        photo.image.save(folder / f"{photo.name}.png")
+        rows.append(f"{photo.name}.png,{' '.join(map(str, sorted(photo.accepted)))}")
+    (folder / "labels.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 
 def calibration_photos(count: int = 64, seed: int = 0) -> tuple[Image.Image, ...]:

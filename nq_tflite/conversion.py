@@ -11,19 +11,23 @@ from typing import Any
 import numpy as np
 
 from nq_tflite import flatbuffer as fb
-from nq_tflite.calibration import RepresentativeData, sample_source
-from nq_tflite.errors import FormatError, UnsupportedModelError
+from nq_tflite.calibration import RepresentativeData
+from nq_tflite.errors import FormatError, NestingError
 from nq_tflite.format import SECTION_ALIGNMENT, Section, SectionTable, align
-from nq_tflite.keras_export import export, is_keras_source
-from nq_tflite.plan import make_plan
+from nq_tflite.plan import Plan
 from nq_tflite.report import ConversionReport, conversion_report
 from nq_tflite.rewrite import insert_unpack
 from nq_tflite.rewrite.insert_unpack import PackedSection, place_sections
-from nq_tflite.rounding import DEFAULT, rounding_method
+from nq_tflite.rounding import DEFAULT, EXACT, rounding_method
+from nq_tflite.search import AUTO, MIN_AGREEMENT, Wish, search_nesting
+from nq_tflite.source import load_source
 from nq_tflite.spec import Nesting
+from nq_tflite.trial import try_nesting
 
 #: Called with a stage's name, the steps done and the steps in all (0 while unknown).
 Progress = Callable[[str, int, int], None]
+#: Part-bits that are worth a warning.
+POOR_BITS = 3
 
 
 def convert(
@@ -33,8 +37,12 @@ def convert(
     representative_data: RepresentativeData | None = None,
     *,
     rounding: str = DEFAULT,
+    exact: bool = False,
     input_type: str = "float32",
     output_type: str = "float32",
+    activation_ranges: str = "minmax",
+    min_agreement: float | None = None,
+    budget: float | None = None,
     progress: Progress | None = None,
 ) -> ConversionReport:
     """Converts a model into one nested .tflite file.
@@ -43,12 +51,28 @@ def convert(
         source: a Keras model, a .keras or .h5 file, a SavedModel folder, a .tflite file (full-int8 or float) or its
             bytes.
         path: the file to write; it appears whole or not at all.
-        nesting: bit-widths, full-bit first: "8|5", or with levels between: "8|6|4".
-        representative_data: typical inputs, for a full-int8 graph: an array [samples, ...], an iterable of samples,
-            or tf.lite's function that returns one. Without it the graph keeps float32 activations. A .tflite source
-            has its activations quantized already, or not, and takes none.
-        rounding: "squant" (data-free adaptive rounding, NestQuant section 3.2) or "nearest".
+        nesting: bit-widths, full-bit first: "8|5", or with levels between: "8|6|4". Or "auto": INT8 nesting as few
+            bits as `min_agreement` and `budget` allow, found by trying; the report's `search` has the curve.
+        representative_data: typical inputs: an array [samples, ...], an iterable of samples, or tf.lite's function
+            that returns one. A Keras source becomes a full-int8 graph with it, and keeps float32 activations without;
+            a .tflite source stays what it is. Rounding looks at the first 128 samples. Without any it looks at
+            procedural images or noise in the range that the model's batch norms tell.
+        rounding: "descent" (weights chosen by the error of the layer's outputs), "squant" (adaptive rounding, NestQuant
+            section 3.2) or "nearest".
+        exact: keep an INT8 source's codes bit for bit, or those of rounding to nearest: full-bit is then the source,
+            and part-bit what its upper bits and a corrected bias give. `rounding` does not count then.
         input_type, output_type: "float32", "int8" or "uint8" inputs and outputs of a full-int8 graph.
+        activation_ranges: of a full-int8 graph's activations, from the representative data: "minmax", all values seen;
+            "percentile", all but a ten-thousandth at each end; "mse", the least squared error; or "auto", the one of
+            these whose outputs are nearest to the float model's, which takes some seconds more.
+        min_agreement: of "auto": part-bit's greatest output shall be the source's on so many inputs, as a fraction of
+            those where full-bit's is. 0.95 if neither this nor `budget` is given. It is measured on a quarter of the
+            representative data, which rounding does not see meanwhile, or on procedural inputs. Where no nesting has
+            it, the nearest is taken, and the report says so. Where the output is no row of scores, a signal-to-noise
+            ratio of 16 dB, or 1 dB below full-bit's, stands for it.
+        budget: of "auto": part-bit bytes in the file are at most this fraction of full-bit's. Layers may then have
+            part-bits of their own, more for those that the outputs depend on more. Without `min_agreement` it is the
+            best nesting that the budget allows; with it an error where they cannot be had together.
         progress: called as the work goes on.
 
     Returns:
@@ -60,37 +84,61 @@ def convert(
     Example:
         >>> report = nq.convert(model, "model.tflite", nesting="8|5", representative_data=photos)  # doctest: +SKIP
     """
-    chosen, method = Nesting.parse(nesting), rounding_method(rounding)
+    method = EXACT if exact else rounding_method(rounding)
     notify = progress or (lambda stage, done, total: None)
-    file = _load(source, representative_data, input_type, output_type, notify)
-    plan = make_plan(file.model, chosen, method, lambda done, total: notify("rounding", done, total))
+    wanted = _wanted(nesting, min_agreement, budget)
+    look = method.needs_means or isinstance(wanted, Wish)
+    options = {"input_type": input_type, "output_type": output_type, "activation_ranges": activation_ranges}
+    loaded = load_source(source, representative_data, look=look, notify=notify, **options)
+    if isinstance(wanted, Wish):
+        trial, search = search_nesting(loaded, method, wanted, exact=exact, notify=notify)
+    else:
+        trial, search = try_nesting(loaded, wanted, method, exact=exact, notify=notify), None
     notify("writing", 0, 0)
-    sections, table_buffer = insert_unpack(file.model, plan, chosen)
-    size = fb.write_whole(path, _assemble(file.model, sections, table_buffer, chosen))
-    return conversion_report(Path(path), size, chosen, rounding, plan)
+    size = write_nested(loaded.model, trial.plan, trial.nesting, path)
+    warnings = (_few_bits(trial.nesting), "" if search is None or search.met else search.reason)
+    notes = [note for note in (trial.stopped, *warnings) if note]
+    return conversion_report(Path(path), size, trial.nesting, method.name, trial.plan, trial.estimate, notes, search)
 
 
-def _load(
-    source: Any, data: RepresentativeData | None, input_type: str, output_type: str, notify: Progress
-) -> fb.ModelFile:
-    if is_keras_source(source):
-        samples = None if data is None else sample_source(data)
-        notify("converting with tensorflow", 0, 0)
-        return fb.read_model(export(source, samples, input_type, output_type))
-    if not isinstance(source, str | os.PathLike | bytes):
-        raise UnsupportedModelError(
-            "source",
-            expected="a Keras model, or the path of a .keras, .h5 or .tflite file or SavedModel folder",
-            got=type(source).__name__,
+def _wanted(
+    nesting: str | Nesting | Iterable[int], min_agreement: float | None, budget: float | None
+) -> Nesting | Wish:
+    if isinstance(nesting, str) and nesting == AUTO:
+        return Wish(MIN_AGREEMENT if min_agreement is None and budget is None else min_agreement, budget)
+    if min_agreement is not None or budget is not None:
+        raise NestingError(
+            "min_agreement and budget",
+            expected=f"nesting {AUTO!r}, which looks for them",
+            got=f"nesting {str(nesting)!r}",
+            fix="Leave them out, or ask for the nesting 'auto'.",
         )
-    if data is not None:
-        raise UnsupportedModelError(
-            "representative_data",
-            expected="none with a .tflite source, whose activations are quantized already or stay float",
-            got="some",
-            fix="Leave it out, or convert from the Keras model.",
-        )
-    return fb.read_model(source)
+    return Nesting.parse(nesting)
+
+
+def _few_bits(nesting: Nesting) -> str:
+    if nesting.part_bits > POOR_BITS:
+        return ""
+    return (
+        f"part-bit of {nesting} has {nesting.part_bits} bits: accuracy is poor at {POOR_BITS} and below, whatever the "
+        "rounding, and the levels above pay for it; evaluate before you ship"
+    )
+
+
+def write_nested(model: Any, plan: Plan, nesting: Nesting, path: str | os.PathLike[str]) -> int:
+    """Writes a model with its weights as planned, and changes it on the way.
+
+    Args:
+        model: the schema's ModelT that the plan was made for.
+        plan: what becomes of its weights.
+        nesting: the levels of the whole file.
+        path: the file to write; it appears whole or not at all.
+
+    Returns:
+        Bytes written.
+    """
+    sections, table_buffer = insert_unpack(model, plan, nesting)
+    return fb.write_whole(path, _assemble(model, sections, table_buffer, nesting))
 
 
 def _assemble(

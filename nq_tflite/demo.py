@@ -139,7 +139,7 @@ def _build(job: Job) -> Job:
     """Writes the three models and the photos with their labels.csv; answers with the sizes."""
     try:
         from nq_tflite_models.mobilenet_v2 import MOBILENET_V2_PREPROCESSING, mobilenet_v2
-        from nq_tflite_models.photos import calibration_photos
+        from nq_tflite_models.photos import calibration_photos, write_demo_photos
     except ModuleNotFoundError as error:
         raise MissingPackageError(
             "the demo", expected=f"the package {error.name}", got="none", fix="Run: pip install 'nq-tflite[demo]'."
@@ -153,7 +153,7 @@ def _build(job: Job) -> Job:
     from nq_tflite.report import inspect_file
 
     folder = Path(job["workdir"])
-    _write_photos(folder / PHOTOS_FOLDER)
+    write_demo_photos(folder / PHOTOS_FOLDER)
     model = mobilenet_v2()
     photos = calibration_photos(NUM_CALIBRATION_PHOTOS)
     samples = np.stack([MOBILENET_V2_PREPROCESSING.apply(photo) for photo in photos])
@@ -163,16 +163,6 @@ def _build(job: Job) -> Job:
         "int8": write_whole(folder / INT8_FILE, [(0, export(model, sample_source(samples)))]),
         "part_weights": inspect_file(folder / NESTED_FILE).section_bytes[0],
     }
-
-
-def _write_photos(folder: Path) -> None:
-    from nq_tflite_models.photos import demo_photos
-
-    rows = ["file,imagenet_indices"]
-    for photo in demo_photos():
-        photo.image.save(folder / f"{photo.name}.png")
-        rows.append(f"{photo.name}.png,{' '.join(map(str, sorted(photo.accepted)))}")
-    (folder / "labels.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 
 def _classify(job: Job) -> Job:

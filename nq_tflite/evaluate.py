@@ -198,6 +198,7 @@ class Classifier:
         path: a nested model, or a stock one with `bits` None.
         bits: the precision; None for full-bit.
         runtime, num_threads: as nq.Interpreter.
+        name: what errors call it; the path if not given.
 
     Attributes:
         levels: the model's precisions, part-bit first; empty for a stock model.
@@ -210,9 +211,14 @@ class Classifier:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], bits: int | None, runtime: str | None = None, num_threads: int | None = None
+        self,
+        path: str | os.PathLike[str],
+        bits: int | None,
+        runtime: str | None = None,
+        num_threads: int | None = None,
+        name: str | None = None,
     ) -> None:
-        self.path = os.fspath(path)
+        self.path = name or os.fspath(path)
         self._interpreter = Interpreter(
             path, num_threads=num_threads, precision="full" if bits is None else bits, runtime=runtime
         )

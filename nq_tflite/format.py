@@ -60,7 +60,7 @@ def align(position: int, alignment: int) -> int:
 
 @dataclass(frozen=True)
 class LevelOptions:
-    """One level of one weight: where its buffer starts in its section, its bits, its bias step."""
+    """One level of one weight: where its buffer starts in its section, its bits, its bias step (0: no deltas)."""
 
     offset: int
     bits: int
@@ -86,6 +86,11 @@ class OptionBlock:
             raise _bad("bits of the levels", f"{MIN_PART_BITS}, then 1 or more, {MAX_FULL_BITS} at most in all", bits)
         if min(self.channels, self.depth) < 1 or self.channels * self.depth >= 1 << 31:
             raise _bad("channels x depth", "at least 1, below 2^31 in all", f"{self.channels} x {self.depth}")
+        steps = [level.bias_step for level in self.levels]
+        if not all(0 <= step < float("inf") for step in steps):
+            raise _bad("bias step", "a finite number, not negative", steps)
+        if any(steps) and not self.has_bias:
+            raise _bad("bias step", "0 without the BIAS flag", steps)
 
     @property
     def level_bits(self) -> tuple[int, ...]:
@@ -98,9 +103,16 @@ class OptionBlock:
         return sum(self.level_bits)
 
     def level_bytes(self, level: int) -> int:
-        """Bytes of a level's buffer: its superblocks, then its bias corrections (FORMAT.md section 4.5)."""
-        packed = packed_bytes(self.layout, self.channels, self.depth, self.levels[level].bits)
-        return packed + (align(self.channels, LINE_BYTES) if self.has_bias else 0)
+        """Bytes of a level's buffer: its superblocks, then its deltas, if it has any (FORMAT.md section 4.5)."""
+        return self.packed_bytes(level) + self.delta_bytes(level)
+
+    def packed_bytes(self, level: int) -> int:
+        """Bytes of a level's superblocks."""
+        return packed_bytes(self.layout, self.channels, self.depth, self.levels[level].bits)
+
+    def delta_bytes(self, level: int) -> int:
+        """Bytes of a level's bias deltas with their padding."""
+        return align(self.channels, LINE_BYTES) if self.levels[level].bias_step else 0
 
     def pack(self) -> bytes:
         """The block's bytes."""
@@ -143,8 +155,6 @@ class OptionBlock:
         block = cls(Layout(layout), OutputType(output_type), channels, depth, levels, bool(flags & FLAG_BIAS))
         if block.full_bits != full_bits:
             raise _bad("sum of the levels' bits", f"full_bits = {full_bits}", block.full_bits)
-        if not all(abs(level.bias_step) < float("inf") for level in levels):
-            raise _bad("bias step", "a finite number", [level.bias_step for level in levels])
         return block
 
 

@@ -10,11 +10,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from nq_tflite import flatbuffer as fb
+from nq_tflite.activation_ranges import AUTO, METHODS, check_name, measure, outputs, set_ranges
 from nq_tflite.calibration import Sample
 from nq_tflite.errors import MissingPackageError, RepresentativeDataError, UnsupportedModelError
+from nq_tflite.levels import signal_to_noise_db
+from nq_tflite.moments import FoldedNorm, Moments
 
 _KERAS_SUFFIXES = {".keras", ".h5", ".hdf5"}
 _IO_TYPES = ("float32", "int8", "uint8")
+#: Layers that a converter folds a batch norm into, and which of their weights takes it.
+_FOLDING = {"Conv1D": 0, "Conv2D": 0, "DepthwiseConv2D": 0, "SeparableConv2D": 1, "Dense": 0}
 
 
 def is_keras_source(source: Any) -> bool:
@@ -30,6 +38,7 @@ def export(
     samples: Callable[[], Iterator[Sample]] | None,
     input_type: str = "float32",
     output_type: str = "float32",
+    activation_ranges: str = "minmax",
 ) -> bytes:
     """Converts with tensorflow's own converter.
 
@@ -37,12 +46,15 @@ def export(
         source: a Keras model, a .keras or .h5 file, or a SavedModel folder.
         samples: representative data for a full-int8 model; None for a float model.
         input_type, output_type: of the full-int8 model's inputs and outputs: "float32", "int8" or "uint8".
+        activation_ranges: of the full-int8 model: one of `activation_ranges.METHODS`, or "auto" for the one of them
+            whose outputs are nearest to the float model's on the samples.
 
     Raises:
         MissingPackageError: tensorflow is not installed.
         UnsupportedModelError: the source does not load, or the converter refuses it.
         RepresentativeDataError: the samples do not fit the model's inputs.
     """
+    check_name(activation_ranges)
     tf = _tensorflow()
     converter = _converter(tf, source)
     for name in (input_type, output_type):
@@ -54,7 +66,143 @@ def export(
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = tf.dtypes.as_dtype(input_type)
         converter.inference_output_type = tf.dtypes.as_dtype(output_type)
-    return _convert(converter, with_samples=samples is not None)
+    if samples is None or activation_ranges == "minmax":
+        return _convert(converter, with_samples=samples is not None)
+    converter._experimental_calibrate_only = True
+    calibrated = _convert(converter, with_samples=True)
+    with _quiet():
+        return _quantized(tf, calibrated, samples, activation_ranges, (input_type, output_type))
+
+
+def _quantized(
+    tf: Any, calibrated: bytes, samples: Callable[[], Iterator[Sample]], name: str, io_types: tuple[str, str]
+) -> bytes:
+    """A calibrated float model in int8, with other activation ranges than calibration's own.
+
+    tensorflow's quantizer runs by itself on the calibrated model, as `TFLiteConverter` would run it.
+    """
+    quantize = importlib.import_module("tensorflow.lite.python.convert").mlir_quantize
+    resolver = tf.lite.experimental.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    every_tensor = {"experimental_op_resolver_type": resolver, "experimental_preserve_all_tensors": True}
+    reference = _interpreter(tf, calibrated, **every_tensor)
+    source = fb.read_model(calibrated).model
+    histograms = measure(source, reference, samples())
+
+    def with_ranges(method: str, input_type: str, output_type: str) -> bytes:
+        model = fb.read_model(calibrated).model
+        set_ranges(model, histograms, METHODS[method])
+        types = {"input_data_type": input_type, "output_data_type": output_type}
+        return bytes(quantize(fb.pack_model(model), **{key: tf.dtypes.as_dtype(each) for key, each in types.items()}))
+
+    if name == AUTO:
+        wanted = outputs(source, reference, samples())
+        scores = {}
+        for each in METHODS:
+            content = with_ranges(each, "float32", "float32")
+            got = outputs(fb.read_model(content).model, _interpreter(tf, content), samples())
+            scores[each] = signal_to_noise_db(wanted, got)
+        name = max(scores, key=lambda each: scores[each])
+    return with_ranges(name, *io_types)
+
+
+def _interpreter(tf: Any, content: bytes, **options: Any) -> Any:
+    interpreter = tf.lite.Interpreter(model_content=content, num_threads=os.cpu_count(), **options)
+    interpreter.allocate_tensors()
+    return interpreter
+
+
+def folded_norms(source: Any) -> list[FoldedNorm]:
+    """The batch norms of a Keras model, each as a converter folds it: what it knows of the training data.
+
+    A norm is found behind every Conv1D, Conv2D, DepthwiseConv2D, SeparableConv2D or Dense that it follows, through
+    any nesting of Functional and Sequential models; and once on its own, should the converter not fold it.
+
+    Args:
+        source: a Keras model, or a .keras or .h5 file. A SavedModel folder has no layers to look at and gives none,
+            as do models whose calls leave no graph (subclassed ones).
+
+    Raises:
+        MissingPackageError, UnsupportedModelError: as `export`.
+    """
+    if isinstance(source, str | os.PathLike):
+        path = Path(source)
+        source = None if path.is_dir() else _load_keras(_tensorflow(), path)
+    norms = []
+    calls = _submodel_calls(source)
+    for norm in _layers(source):
+        if not _is_a(norm, "BatchNormalization") or not norm.built:
+            continue
+        factors, moving_mean, moments = _norm_parameters(norm)
+        norms.append(FoldedNorm(factors[:, None], Moments(moving_mean * factors, moments.variance)))
+        for tensor in (each for node in norm._inbound_nodes for each in _flat(node.input_tensors)):
+            for layer in _producers(tensor, calls):
+                kernel = _folding_kernel(layer)
+                if kernel is not None and len(kernel) == len(factors):
+                    norms.append(FoldedNorm(kernel * factors[:, None], moments))
+    return norms
+
+
+def _is_a(layer: Any, *names: str) -> bool:
+    """By name, for Keras 2 has the same classes as Keras 3."""
+    return any(base.__name__ in names for base in type(layer).__mro__)
+
+
+def _layers(model: Any) -> Iterator[Any]:
+    """Every layer, those of nested models after the model that holds them."""
+    for layer in getattr(model, "layers", ()):
+        yield layer
+        yield from _layers(layer)
+
+
+def _flat(tensors: Any) -> list[Any]:
+    return [each for item in tensors for each in _flat(item)] if isinstance(tensors, list | tuple) else [tensors]
+
+
+def _submodel_calls(model: Any) -> dict[int, list[Any]]:
+    """For the input layer of each nested model (by id), the tensors that the model is called with."""
+    calls: dict[int, list[Any]] = {}
+    for layer in _layers(model):
+        if not _is_a(layer, "Functional", "Sequential"):
+            continue
+        entrances = [tensor._keras_history[0] for tensor in _flat(layer.inputs)]
+        for node in layer._inbound_nodes:
+            for entrance, tensor in zip(entrances, _flat(node.input_tensors), strict=False):
+                calls.setdefault(id(entrance), []).append(tensor)
+    return calls
+
+
+def _producers(tensor: Any, calls: dict[int, list[Any]]) -> Iterator[Any]:
+    """The layers that a symbolic tensor may come from, across the borders of nested models."""
+    if not hasattr(tensor, "_keras_history"):
+        return
+    layer, _, index = tensor._keras_history
+    if _is_a(layer, "Functional", "Sequential"):
+        yield from _producers(_flat(layer.outputs)[index], calls)
+    elif id(layer) in calls:
+        for outer in calls[id(layer)]:
+            yield from _producers(outer, calls)
+    else:
+        yield layer
+
+
+def _folding_kernel(layer: Any) -> Any:
+    """The weight [channels, depth] of a layer that a batch norm folds into, as TFLite orders it; None for others."""
+    names = [base.__name__ for base in type(layer).__mro__ if base.__name__ in _FOLDING]
+    if not names or getattr(layer.activation, "__name__", "linear") != "linear":
+        return None
+    kernel = np.asarray(layer.get_weights()[_FOLDING[names[0]]], np.float32)
+    # A depthwise kernel is [height, width, inputs, multiplier]; all others end in their outputs.
+    channels = kernel.shape[-1] * (kernel.shape[-2] if names[0] == "DepthwiseConv2D" else 1)
+    return np.ascontiguousarray(kernel.reshape(-1, channels).T)
+
+
+def _norm_parameters(norm: Any) -> tuple[Any, Any, Moments]:
+    """Of a batch norm: its factors float32 [channels], its moving mean, and the moments of its output."""
+    *scale_and_shift, mean, variance = (np.asarray(values, np.float64) for values in norm.get_weights())
+    gamma = scale_and_shift.pop(0) if norm.scale else np.ones_like(mean)
+    beta = scale_and_shift.pop(0) if norm.center else np.zeros_like(mean)
+    factors = gamma / np.sqrt(variance + norm.epsilon)
+    return factors.astype(np.float32), mean, Moments(beta, np.square(factors) * variance)
 
 
 def _tensorflow() -> Any:
@@ -78,17 +226,28 @@ def _converter(tf: Any, source: Any) -> Any:
     path = Path(source)
     if not path.exists():
         raise UnsupportedModelError(f"model {path}", expected="a file or SavedModel folder", got="nothing there")
+    if not path.is_dir():
+        return tf.lite.TFLiteConverter.from_keras_model(_load_keras(tf, path))
     try:
-        if path.is_dir():
-            return tf.lite.TFLiteConverter.from_saved_model(str(path))
-        return tf.lite.TFLiteConverter.from_keras_model(tf.keras.models.load_model(path, compile=False))
+        return tf.lite.TFLiteConverter.from_saved_model(str(path))
     except (OSError, ValueError, TypeError) as error:
-        raise UnsupportedModelError(
-            f"model {path}",
-            expected="a Keras model or SavedModel that loads",
-            got=str(error).splitlines()[0],
-            fix="Load it yourself (with its custom_objects) and pass the model.",
-        ) from error
+        raise _not_loading(path, error) from error
+
+
+def _load_keras(tf: Any, path: Path) -> Any:
+    try:
+        return tf.keras.models.load_model(path, compile=False)
+    except (OSError, ValueError, TypeError) as error:
+        raise _not_loading(path, error) from error
+
+
+def _not_loading(path: Path, error: Exception) -> UnsupportedModelError:
+    return UnsupportedModelError(
+        f"model {path}",
+        expected="a Keras model or SavedModel that loads",
+        got=str(error).splitlines()[0],
+        fix="Load it yourself (with its custom_objects) and pass the model.",
+    )
 
 
 def _convert(converter: Any, *, with_samples: bool) -> bytes:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nq_tflite import flatbuffer as fb
-from nq_tflite.bitpack import CHANNEL_AXIS, Layout, packed_bytes, unpack
+from nq_tflite.biases import correct
+from nq_tflite.bitpack import CHANNEL_AXIS, Layout, unpack
 from nq_tflite.errors import FormatError
 from nq_tflite.flatbuffer import ModelFile
 from nq_tflite.format import (
@@ -40,7 +41,7 @@ class NestedWeight:
         block: its option block.
         scales: float32 [1] or [channels].
         levels: packed bytes of each level, uint8.
-        base_bias: the bias before any correction, if the operator has one.
+        base_bias: the bias of the levels without deltas, if the operator gives one.
     """
 
     subgraph: int
@@ -64,9 +65,9 @@ class NestedWeight:
         """The full-bit codes: int8 [channels, depth]."""
         block = self.block
         fields = []
-        for packed, bits in zip(self.levels, block.level_bits, strict=True):
-            size = packed_bytes(block.layout, block.channels, block.depth, bits)
-            fields.append(unpack(packed[:size], block.layout, bits, block.channels, block.depth))
+        for level, (packed, bits) in enumerate(zip(self.levels, block.level_bits, strict=True)):
+            superblocks = packed[: block.packed_bytes(level)]
+            fields.append(unpack(superblocks, block.layout, bits, block.channels, block.depth))
         return merge(fields, self.nesting)
 
     def values(self, level: int) -> NDArray[Any]:
@@ -82,13 +83,11 @@ class NestedWeight:
         """The bias with levels 0 to `level` in use (FORMAT.md section 4.5)."""
         _require(self.base_bias is not None, f"bias of {self.name!r}", "an operator that gives one", "none")
         block, base = self.block, np.asarray(self.base_bias)
-        start = packed_bytes(block.layout, block.channels, block.depth, block.levels[level].bits)
-        delta = self.levels[level][start : start + block.channels].view(np.int8).astype(np.float32)
-        correction = delta * np.float32(block.levels[level].bias_step)
-        if block.output_type is OutputType.FLOAT32:
-            return np.asarray(base + correction * self.scales, np.float32)
-        total = base.astype(np.int64) + np.rint(correction).astype(np.int64)
-        return np.asarray(np.clip(total, -(1 << 31), (1 << 31) - 1), np.int32)
+        if not block.delta_bytes(level):
+            return base
+        start = block.packed_bytes(level)
+        delta = self.levels[level][start : start + block.channels].view(np.int8)
+        return correct(base, delta, np.float32(block.levels[level].bias_step), self.scales)
 
 
 @dataclass(frozen=True)
@@ -152,7 +151,7 @@ def _read_weight(file: ModelFile, table: SectionTable, table_buffer: int, index:
     )
     _require(len(outputs) == 1 + block.has_bias, "outputs", 1 + block.has_bias, len(outputs))
     tensors = [_tensor(subgraph, i) for i in inputs]
-    weight = _tensor(subgraph, outputs[0])
+    weight, *biases = [_tensor(subgraph, i) for i in outputs]
     name = fb.text(weight.name)
     _require(tensors[count].buffer == table_buffer, f"section table of {name!r}", table_buffer, tensors[count].buffer)
     _check_shape(block, fb.shape(weight), weight.type, name)
@@ -169,7 +168,7 @@ def _read_weight(file: ModelFile, table: SectionTable, table_buffer: int, index:
         block=block,
         scales=_scales(model, weight, tensors[count + 2] if is_float else None, block, name),
         levels=tuple(np.asarray(model.buffers[tensor.buffer].data, np.uint8) for tensor in tensors[:count]),
-        base_bias=_constant(model, tensors[-1], (block.channels,), f"bias of {name!r}") if block.has_bias else None,
+        base_bias=_base_bias(model, tensors[-1], biases[0], block, name) if biases else None,
     )
 
 
@@ -253,6 +252,16 @@ def _scales(model: Any, weight: Any, scale: Any | None, block: OptionBlock, name
         _require(quantization.quantizedDimension == axis, f"axis of {what}", axis, quantization.quantizedDimension)
     _require(bool(np.isfinite(values).all() and (values > 0).all()), what, "finite and positive", "others")
     return values
+
+
+def _base_bias(model: Any, given: Any, output: Any, block: OptionBlock, name: str) -> NDArray[Any]:
+    what = f"bias of {name!r}"
+    is_float = block.output_type is OutputType.FLOAT32
+    wanted = fb.schema.TensorType.FLOAT32 if is_float else fb.schema.TensorType.INT32, (block.channels,)
+    for tensor in (given, output):
+        found = tensor.type, fb.shape(tensor)
+        _require(found == wanted, f"type and shape of {what}", wanted, found)
+    return _constant(model, given, (block.channels,), what)
 
 
 def _constant(model: Any, tensor: Any, dims: tuple[int, ...], what: str) -> NDArray[Any]:

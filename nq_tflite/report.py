@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nq_tflite.bitpack import packed_bytes
 from nq_tflite.levels import Codes, signal_to_noise_db, value_at
 from nq_tflite.nested import NestedFile, NestedWeight, read_nested
-from nq_tflite.plan import Plan, Unnested, WeightPlan
+from nq_tflite.plan import Plan, WeightPlan
+from nq_tflite.sites import Unnested
 from nq_tflite.spec import Nesting
 
 
@@ -22,6 +23,7 @@ class WeightRow:
 
     Attributes:
         level_bytes: bytes of each level in the file.
+        bias_bytes: those among them that are the level's bias deltas with their padding.
         snr_db: for each precision, signal-to-noise ratio of the weights, part-bit first; against the source's weights
             in a conversion, against the full-bit weights in `inspect` (whose last is then infinite).
     """
@@ -32,12 +34,55 @@ class WeightRow:
     nesting: str
     output_type: str
     level_bytes: tuple[int, ...]
+    bias_bytes: tuple[int, ...]
     snr_db: tuple[float, ...]
 
     @property
     def num_weights(self) -> int:
         """Weights without padding."""
         return int(np.prod(self.shape))
+
+
+@dataclass(frozen=True)
+class BitsAWeight:
+    """Bits that a nested weight takes in the levels, on average.
+
+    Attributes:
+        nesting: the nestings' own bits.
+        padding: of tensors to whole superblocks.
+        biases: deltas of the biases that levels own; the bias that every model has is not counted.
+    """
+
+    nesting: float
+    padding: float
+    biases: float
+
+    @classmethod
+    def of(cls, rows: tuple[WeightRow, ...]) -> BitsAWeight:
+        """Of these weights together."""
+        num_weights = sum(row.num_weights for row in rows)
+        own = sum(int(row.nesting.split("|")[0]) * row.num_weights for row in rows) / num_weights
+        biases = 8 * sum(sum(row.bias_bytes) for row in rows) / num_weights
+        return cls(own, 8 * sum(sum(row.level_bytes) for row in rows) / num_weights - own - biases, biases)
+
+    @property
+    def total(self) -> float:
+        """All of them."""
+        return self.nesting + self.padding + self.biases
+
+    def as_dict(self) -> dict[str, float]:
+        """For machines."""
+        return {
+            "bits_a_weight": self.total,
+            "padding_bits_a_weight": self.padding,
+            "bias_bits_a_weight": self.biases,
+        }
+
+    def __str__(self) -> str:
+        return (
+            f"{self.total:.3f} bits a weight: {self.nesting:g} of the nesting, "
+            f"{self.padding:.3f} of padding, {self.biases:.3f} of biases"
+        )
 
 
 @dataclass(frozen=True)
@@ -79,19 +124,14 @@ class InspectReport:
         return sum(row.num_weights for row in self.weights)
 
     @property
-    def bits_a_weight(self) -> float:
-        """Bits of all sections over the nested weights: padding, alignment and bias corrections included."""
-        return 8 * sum(self.section_bytes) / self.num_weights
-
-    @property
-    def ideal_bits_a_weight(self) -> float:
-        """The nestings' own bits, weighted by the tensors' sizes."""
-        return sum(int(row.nesting.split("|")[0]) * row.num_weights for row in self.weights) / self.num_weights
+    def bits_a_weight(self) -> BitsAWeight:
+        """What a nested weight takes."""
+        return BitsAWeight.of(self.weights)
 
     @property
     def overhead(self) -> float:
         """Bytes beyond n bits a weight, as a fraction of them."""
-        return self.bits_a_weight / self.ideal_bits_a_weight - 1
+        return self.bits_a_weight.total / self.bits_a_weight.nesting - 1
 
     @property
     def switching(self) -> Switching:
@@ -102,18 +142,113 @@ class InspectReport:
         """Everything, for machines."""
         derived = {
             "num_weights": self.num_weights,
-            "bits_a_weight": self.bits_a_weight,
             "overhead": self.overhead,
             "switch_bytes": self.switching.residual_bytes,
             "switch_ratio_to_separate_files": self.switching.ratio,
             "paper_switch_ratio": Switching.paper_ratio(self.precisions[-1], self.precisions[0]),
         }
-        return asdict(self) | derived
+        return asdict(self) | self.bits_a_weight.as_dict() | derived
+
+
+#: Less agreement than this is worth a warning.
+LEAST_AGREEMENT = 0.8
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How near each precision's outputs are to those of the source before any rounding.
+
+    Attributes:
+        inputs: what the outputs are of.
+        num_inputs: how many.
+        held_out: whether rounding had not seen them; where it had, the estimate is too good.
+        precisions: part-bit first.
+        agreement: for each precision the inputs whose greatest output is the source's, as a fraction; None where the
+            output is no row of scores.
+        expected_agreement: the same as `lockstep.expected_agreement` tells it, with less chance in it.
+        snr_db: for each precision the power of the source's outputs over that of the difference.
+    """
+
+    inputs: str
+    num_inputs: int
+    held_out: bool
+    precisions: tuple[int, ...]
+    agreement: tuple[float, ...] | None
+    expected_agreement: tuple[float, ...] | None
+    snr_db: tuple[float, ...]
+
+    def __str__(self) -> str:
+        seen = f"{self.num_inputs} that rounding has not seen" if self.held_out else "all seen by rounding, so too good"
+        return f"{self.inputs}, {seen}"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A nesting that a search has tried, as it would stand in the file.
+
+    Attributes:
+        nesting: of the whole model.
+        mixed: whether layers have part-bits of their own.
+        agreement, snr_db: of part-bit, as `Estimate` has them: the agreement is the expected one.
+        full_agreement, full_snr_db: of full-bit.
+        part_bytes, full_bytes: of the nested weights' levels in the file.
+    """
+
+    nesting: str
+    mixed: bool
+    agreement: float | None
+    snr_db: float
+    full_agreement: float | None
+    full_snr_db: float
+    part_bytes: int
+    full_bytes: int
+
+    @property
+    def fraction(self) -> float:
+        """Part-bit bytes over full-bit bytes."""
+        return self.part_bytes / self.full_bytes
+
+    @property
+    def kept(self) -> float | None:
+        """Part-bit's agreement over full-bit's; None where the output is no row of scores."""
+        if self.agreement is None or self.full_agreement is None:
+            return None
+        return self.agreement / self.full_agreement if self.full_agreement > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class Search:
+    """How `nesting="auto"` came to its nesting.
+
+    Attributes:
+        min_agreement, budget: what was asked for; None where nothing was.
+        inputs, num_inputs, held_out: what the candidates were measured on, as in `Estimate`.
+        candidates: the curve, fewest part-bit bytes first.
+        chosen: index of the one that became the file.
+        reason: why that one.
+        met: whether it is all that was asked for.
+    """
+
+    min_agreement: float | None
+    budget: float | None
+    inputs: str
+    num_inputs: int
+    held_out: bool
+    candidates: tuple[Candidate, ...]
+    chosen: int
+    reason: str
+    met: bool
 
 
 @dataclass(frozen=True)
 class ConversionReport:
-    """What `convert` did: the nested weights with their error against the source, and the others with the reason."""
+    """What `convert` did: the nested weights with their error against the source, and the others with the reason.
+
+    Attributes:
+        estimate: of the accuracy; None where no inputs could be had or run.
+        notes: what could not be done, and why.
+        search: how the nesting was chosen; None where it was given.
+    """
 
     path: str
     file_bytes: int
@@ -121,15 +256,31 @@ class ConversionReport:
     rounding: str
     weights: tuple[WeightRow, ...]
     unnested: tuple[Unnested, ...]
+    estimate: Estimate | None = None
+    notes: tuple[str, ...] = ()
+    search: Search | None = None
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether a precision agrees with the source on fewer inputs than `LEAST_AGREEMENT`."""
+        agreement = None if self.estimate is None else self.estimate.agreement
+        return agreement is not None and min(agreement) < LEAST_AGREEMENT
 
     @property
     def num_weights(self) -> int:
         """Weights in nested tensors."""
         return sum(row.num_weights for row in self.weights)
 
+    @property
+    def bits_a_weight(self) -> BitsAWeight:
+        """What a nested weight takes."""
+        return BitsAWeight.of(self.weights)
+
     def as_dict(self) -> dict[str, Any]:
         """Everything, for machines."""
-        return asdict(self) | {"num_weights": self.num_weights}
+        return (
+            asdict(self) | self.bits_a_weight.as_dict() | {"num_weights": self.num_weights, "doubtful": self.doubtful}
+        )
 
 
 def inspect_file(path: str | os.PathLike[str]) -> InspectReport:
@@ -155,10 +306,21 @@ def find_weight(nested: NestedFile, name: str) -> NestedWeight | None:
     return close[0] if len(close) == 1 else None
 
 
-def conversion_report(path: Path, size: int, nesting: Nesting, rounding: str, plan: Plan) -> ConversionReport:
+def conversion_report(
+    path: Path,
+    size: int,
+    nesting: Nesting,
+    rounding: str,
+    plan: Plan,
+    estimate: Estimate | None = None,
+    notes: Sequence[str] = (),
+    search: Search | None = None,
+) -> ConversionReport:
     """The report of a finished conversion."""
     rows = tuple(_planned_row(weight) for weight in plan.weights)
-    return ConversionReport(str(path), size, str(nesting), rounding, rows, plan.unnested)
+    return ConversionReport(
+        str(path), size, str(nesting), rounding, rows, plan.unnested, estimate, tuple(notes), search
+    )
 
 
 def _nested_row(weight: NestedWeight) -> WeightRow:
@@ -170,19 +332,21 @@ def _nested_row(weight: NestedWeight) -> WeightRow:
         nesting=str(weight.nesting),
         output_type=weight.block.output_type.name.lower(),
         level_bytes=tuple(weight.block.level_bytes(level) for level in range(len(weight.levels))),
+        bias_bytes=tuple(weight.block.delta_bytes(level) for level in range(len(weight.levels))),
         snr_db=_snr_db(codes, codes, weight.scales, weight.nesting),
     )
 
 
 def _planned_row(weight: WeightPlan) -> WeightRow:
-    channels, depth = weight.codes.shape
+    block = weight.option_block()
     return WeightRow(
         name=weight.name,
         operator=weight.operator,
         shape=weight.shape,
         nesting=str(weight.nesting),
         output_type=weight.output_type.name.lower(),
-        level_bytes=tuple(packed_bytes(weight.layout, channels, depth, bits) for bits in weight.nesting.level_bits),
+        level_bytes=tuple(block.level_bytes(level) for level in range(len(block.levels))),
+        bias_bytes=tuple(block.delta_bytes(level) for level in range(len(block.levels))),
         snr_db=_snr_db(weight.target, weight.codes, weight.scales, weight.nesting),
     )
 

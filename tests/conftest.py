@@ -1,14 +1,18 @@
-"""Models converted once a session; everything is written below pytest's temporary folders."""
+"""Models converted once a session; everything is written below pytest's temporary folders.
+
+With `--cpu NAME` only the tests that run jobs are run, and their jobs on that emulated Arm CPU (arm64.py).
+"""
 
 from __future__ import annotations
 
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import arm64
 import numpy as np
 import pytest
 from hypothesis import settings
@@ -17,6 +21,21 @@ from nq_tflite.runtimes import installed_runtimes
 
 settings.register_profile("ci", derandomize=True, deadline=None)
 settings.load_profile("ci")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--cpu", choices=tuple(arm64.CPUS), help="run jobs on this emulated CPU; see tests/arm64.py")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("cpu") is None:
+        return
+    chosen, others = [], []
+    for item in items:
+        runs_jobs = isinstance(item, pytest.Function) and "worker_of" in item.fixturenames
+        (chosen if runs_jobs and hasattr(item.module, "jobs") else others).append(item)
+    config.hook.pytest_deselected(items=others)
+    items[:] = chosen
 
 
 @pytest.fixture(scope="session")
@@ -63,8 +82,20 @@ def nested_dir(tmp_path_factory: pytest.TempPathFactory, int8_tflite: bytes, flo
 
 
 @pytest.fixture(scope="session")
-def worker_of() -> Any:
-    """`worker_of(runtime)(job, *arguments)` runs a function of jobs.py in a process that has that one stock runtime.
+def cpu(request: pytest.FixtureRequest) -> str | None:
+    """The emulated CPU that jobs run on; None for this machine's."""
+    return request.config.getoption("cpu")
+
+
+@pytest.fixture(scope="session")
+def runtimes(cpu: str | None) -> tuple[str, ...]:
+    """Names of the stock runtimes that jobs can be run under."""
+    return arm64.RUNTIMES if cpu else installed_runtimes()
+
+
+@pytest.fixture(scope="session")
+def native_worker_of() -> Any:
+    """`native_worker_of(runtime)(job, *arguments)` runs a function of jobs.py in a process of that one stock runtime.
 
     tflite-runtime cannot share a process with the others (their extension types clash), so none of them does.
     """
@@ -78,9 +109,19 @@ def worker_of() -> Any:
         yield start
 
 
+@pytest.fixture(scope="session")
+def worker_of(cpu: str | None, native_worker_of: Any) -> Any:
+    """As `native_worker_of`, on the emulated CPU if there is one."""
+    if cpu is None:
+        yield native_worker_of
+        return
+    with ExitStack() as stack:
+        yield cache(lambda name: stack.enter_context(closing(arm64.EmulatedWorker(cpu, name))))
+
+
 @pytest.fixture(scope="session", params=["ai-edge-litert", "tflite-runtime", "tensorflow"])
-def worker(request: pytest.FixtureRequest, worker_of: Any) -> Any:
+def worker(request: pytest.FixtureRequest, runtimes: tuple[str, ...], worker_of: Any) -> Any:
     """`worker(job, *arguments)` under each stock runtime in turn."""
-    if request.param not in installed_runtimes():
+    if request.param not in runtimes:
         pytest.skip(f"{request.param} is not installed")
     return worker_of(request.param)

@@ -234,6 +234,22 @@ def tensor_after_weight(runtime: str, path: Path, x: np.ndarray, shape: tuple[in
     return np.array(interpreter.get_tensor(int(operator["outputs"][0]))).astype(np.float32)
 
 
+def every_tensor(runtime: str, path: Path, inputs: np.ndarray) -> dict[int, np.ndarray]:
+    """Each tensor that a batch of inputs gives, by index; constants among them."""
+    interpreter = load_runtime(runtime).interpreter(
+        str(path), experimental_preserve_all_tensors=True, **builtin_kernels(runtime)
+    )
+    source = interpreter.get_input_details()[0]["index"]
+    interpreter.resize_tensor_input(source, inputs.shape)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(source, inputs)
+    interpreter.invoke()
+    # Temporaries of single kernels have no name.
+    return {
+        d["index"]: np.array(interpreter.get_tensor(d["index"])) for d in interpreter.get_tensor_details() if d["name"]
+    }
+
+
 def run_signatures(runtime: str, path: Path, x: np.ndarray, *, fuse: bool) -> dict[str, dict[str, np.ndarray]]:
     """Every signature's output "y" at part-bit and at full-bit."""
     interpreter = nq.Interpreter(path, runtime=runtime, fuse=fuse)

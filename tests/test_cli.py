@@ -19,7 +19,7 @@ from nq_tflite.cli import nq_tflite
 from nq_tflite.delegation import Delegation
 from nq_tflite.native import LIBRARY_VARIABLE
 from nq_tflite.nested import read_nested
-from nq_tflite.report import inspect_file
+from nq_tflite.report import LEAST_AGREEMENT, inspect_file
 from nq_tflite.runtimes import installed_runtimes
 
 COMMANDS = ("benchmark", "convert", "demo", "evaluate", "extract", "inspect")
@@ -193,7 +193,47 @@ def test_convert_keras_with_representative_data(
     assert report["nesting"] == "8|5"
     assert report["file_bytes"] == output.stat().st_size
     assert {weight["output_type"] for weight in report["weights"]} == {"int8"}
-    assert all(weight["snr_db"][0] < weight["snr_db"][1] for weight in report["weights"])
+    assert report["rounding"] == "descent"
+    assert len(report["estimate"]["agreement"]) == 2
+    assert not report["estimate"]["held_out"]
+
+
+def test_convert_estimates_what_it_wrote(stock: Path, samples: np.ndarray, tmp_path: Path) -> None:
+    np.save(tmp_path / "samples.npy", np.concatenate([samples] * 6))
+    result = invoke("convert", stock, tmp_path / "out.tflite", "--representative", tmp_path / "samples.npy", "--exact")
+    assert result.exit_code == 0
+    assert "\nestimated on 144 samples of the representative data, 29 that rounding has not seen\n" in result.stdout
+    assert "8 bits (full)" in result.stdout
+    assert ", exact)" in result.stdout
+    assert result.stderr.split() == ["rounding", "estimating", "writing"]
+    np.save(tmp_path / "samples.npy", samples)
+    result = invoke("convert", stock, tmp_path / "out.tflite", "--representative", tmp_path / "samples.npy")
+    assert "\nestimated on 24 samples of the representative data, all seen by rounding, so too good\n" in result.stdout
+
+
+def test_convert_warns_of_a_poor_precision(stock: Path, tmp_path: Path) -> None:
+    arguments = ("convert", stock, tmp_path / "out.tflite", "--nesting", "3|2", "--rounding", "squant")
+    result = invoke(*arguments, "--json")
+    report = json.loads(result.stdout)
+    assert report["doubtful"]
+    assert min(report["estimate"]["agreement"]) < LEAST_AGREEMENT
+    assert "\nwarning: a precision agrees with the source on less than 80.0 % of the inputs" in result.stderr
+    assert "warning" not in invoke("convert", stock, tmp_path / "out.tflite", "--rounding", "nearest").stderr
+
+
+def test_convert_says_why_nothing_is_estimated(tmp_path: Path) -> None:
+    import keras
+
+    from nq_tflite.keras_export import export
+
+    tokens = keras.Input((12,), dtype="int32")
+    x = keras.layers.Dense(96)(keras.layers.Embedding(50, 64)(tokens))
+    (tmp_path / "tokens.tflite").write_bytes(export(keras.Model(tokens, x), None))
+    result = invoke("convert", tmp_path / "tokens.tflite", tmp_path / "out.tflite")
+    assert result.exit_code == 0
+    assert "estimated" not in result.stdout
+    assert "\nnote: " in result.stdout
+    assert "Give representative data." in result.stdout
 
 
 def test_convert_refuses(stock: Path, keras_file: Path, photos: Path, samples: np.ndarray, tmp_path: Path) -> None:
@@ -203,7 +243,10 @@ def test_convert_refuses(stock: Path, keras_file: Path, photos: Path, samples: n
     (tmp_path / "noise.npy").write_bytes(b"noise")
     (tmp_path / "empty").mkdir()
     check_error(invoke("convert", stock, output, "--nesting", "4|8"), "nesting", "4|8")
-    check_error(invoke("convert", stock, output, "--representative", tmp_path / "samples.npy"), "none with a .tflite")
+    np.save(tmp_path / "small.npy", samples[:2, :9])
+    check_error(
+        invoke("convert", stock, output, "--representative", tmp_path / "small.npy"), "16, 16, 3", "[1, 9, 16, 3]"
+    )
     check_error(invoke("convert", tmp_path / "missing.tflite", output), "missing.tflite")
     check_error(invoke("convert", tmp_path / "missing.keras", output), "missing.keras")
     check_error(invoke("convert", stock, tmp_path / "no" / "out.tflite"), "a writable folder")
@@ -231,7 +274,7 @@ def test_inspect(nested: Path) -> None:
     assert result.stderr == ""
     for text in (
         str(report.switching.residual_bytes),
-        f"{report.bits_a_weight:.3f} bits a weight",
+        f"{report.bits_a_weight.total:.3f} bits a weight: 8 of the nesting, ",
         "the paper's (l+1)/(n+h) is 30.8 %",
         "FULLY_CONNECTED",
         "DEPTHWISE_CONV_2D",
@@ -340,6 +383,52 @@ def test_evaluate(nested: Path, stock: Path, photos: Path) -> None:
     assert [score["top_k"] for score in data["scores"]] == [1.0, 1.0]
     assert data["reference"] == str(stock)
     assert data["num_photos"] == 3
+
+
+def test_evaluate_compare(keras_file: Path, photos: Path) -> None:
+    methods = [word for name in ("minmax", "nearest", "descent-calibrated") for word in ("--method", name)]
+    nestings = ("--nesting", "8|6", "--nesting", "8|4")
+    common = ("evaluate", keras_file, "--compare", "--photos", photos, "--preprocess", "0..1", "--threads", 1)
+    done = run(*common, *nestings, *methods, "--calibration", photos)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("┏") == 1
+    for text in ("weights alone, 3 photos", "min-max, separate files", "descent, calibrated", "12.00", "8|6", "4 bits"):
+        assert text in done.stdout
+    assert "8|4, descent-calibrated: rounding" in done.stderr
+    done = run(*common, *methods, "--calibration", photos, "--activations", "int8", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert [(row["nesting"], row["method"]) for row in found["rows"]] == [
+        ("8|5", name) for name in ("minmax", "nearest", "descent-calibrated")
+    ]
+    assert (found["activations"], found["num_photos"], found["stock"]["bits"]) == ("int8", 3, None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("--nesting", "8|4"), "--nesting needs --compare"),
+        (("--method", "nearest"), "--method needs --compare"),
+        (("--calibration", "b"), "--calibration needs --compare"),
+        (("--activations", "int8"), "--activations needs --compare"),
+        (("--compare", "--reference", "c"), "--reference does not go with --compare"),
+        (("--compare", "--runtime", "tflite-runtime"), "--runtime does not go with --compare"),
+        (("--compare", "--activations", "int16"), "--activations"),
+    ],
+)
+def test_options_of_the_other_evaluation(arguments: tuple[str, ...], text: str) -> None:
+    result = invoke("evaluate", "a", "--photos", "b", *arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert text in result.stderr
+
+
+def test_evaluate_compare_refuses(keras_file: Path, stock: Path, photos: Path, tmp_path: Path) -> None:
+    compare = ("evaluate", keras_file, "--compare", "--photos")
+    check_error(invoke(*compare, tmp_path / "missing"), "nothing there")
+    check_error(invoke(*compare, photos, "--nesting", "4|8"), "nesting")
+    check_error(invoke(*compare, photos, "--method", "gptq"), "expected names of minmax")
+    check_error(invoke(*compare, photos, "--activations", "int8"), "calibration photos")
+    check_error(invoke("evaluate", stock, "--compare", "--photos", photos), "a float .tflite or a Keras model")
 
 
 def test_evaluate_refuses(nested: Path, photos: Path, tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_sections_follow_the_format(nesting: str, nested_dir: Path) -> None:
 
 
 def test_report_tells_what_was_nested_and_why_not(nested_dir: Path, int8_tflite: bytes, tmp_path: Path) -> None:
-    report = nq.convert(int8_tflite, tmp_path / "nested.tflite", "8|5")
+    report = nq.convert(int8_tflite, tmp_path / "nested.tflite", "8|5", rounding="squant")
     names = {row.name for row in report.weights} | {row.name for row in report.unnested}
     assert names == set(weights_of(fb.read_model(int8_tflite).model))
     assert {row.operator for row in report.weights} == {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"}
@@ -138,10 +138,46 @@ def test_a_switch_moves_less_than_two_files_and_than_the_paper(
     assert switching.ratio < switching.paper_ratio(full, part)
 
 
-def test_conversion_is_deterministic(int8_tflite: bytes, tmp_path: Path) -> None:
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_conversion_is_deterministic(calibrated: bool, int8_tflite: bytes, samples: np.ndarray, tmp_path: Path) -> None:
     for name in ("a", "b"):
-        nq.convert(int8_tflite, tmp_path / f"{name}.tflite", "8|6|4")
+        nq.convert(int8_tflite, tmp_path / f"{name}.tflite", "8|6|4", samples if calibrated else None)
     assert (tmp_path / "a.tflite").read_bytes() == (tmp_path / "b.tflite").read_bytes()
+
+
+@pytest.mark.parametrize("nesting", ["8|6", "8|4", "8|6|4"])
+def test_exact_keeps_an_int8_source_bit_for_bit(
+    nesting: str, int8_tflite: bytes, samples: np.ndarray, tmp_path: Path
+) -> None:
+    """Codes and full-bit biases are the source's; the levels below get biases of their own."""
+    model = fb.read_model(int8_tflite).model
+    report = nq.convert(int8_tflite, tmp_path / "nested.tflite", nesting, samples, exact=True)
+    assert report.rounding == "exact"
+    source, biases = weights_of(model), biases_of(model)
+    nested = read_nested(tmp_path / "nested.tflite")
+    last = len(nested.precisions) - 1
+    for weight in nested.weights:
+        np.testing.assert_array_equal(weight.values(last), source[weight.name])
+        np.testing.assert_array_equal(weight.bias(last), biases[weight.name])
+    assert any((weight.bias(0) != weight.bias(last)).any() for weight in nested.weights)
+    assert report.estimate is not None
+    plain = nq.convert(int8_tflite, tmp_path / "plain.tflite", nesting, samples, rounding="squant")
+    assert plain.estimate is not None
+    assert report.estimate.snr_db[-1] == float("inf")  # the source itself
+    assert plain.estimate.snr_db[-1] < float("inf")
+
+
+def biases_of(model: Any) -> dict[str, np.ndarray]:
+    """Biases of convolutions and dense layers, by their weight's name."""
+    found = {}
+    for operator in model.subgraphs[0].operators:
+        inputs = fb.indices(operator.inputs)
+        if fb.operator_name(model, operator) in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
+            tensors = model.subgraphs[0].tensors
+            values = fb.constant(model, tensors[inputs[2]])
+            assert values is not None
+            found[fb.text(tensors[inputs[1]].name)] = values
+    return found
 
 
 @pytest.mark.slow
@@ -221,7 +257,7 @@ def test_representative_data_that_cannot_be_used(
     refused(RepresentativeDataError, "got none", tmp_path, mixed_model, "8|5", list)
     refused(RepresentativeDataError, "finite", tmp_path, mixed_model, "8|5", samples * np.nan)
     refused(RepresentativeDataError, "fit the model", tmp_path, mixed_model, "8|5", np.zeros((2, 9, 9, 1), np.float32))
-    refused(UnsupportedModelError, "quantized already", tmp_path, int8_tflite, "8|5", samples)
+    refused(RepresentativeDataError, "fix|got", tmp_path, int8_tflite, "8|5", np.zeros((2, 9, 9, 1), np.float32))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -32,7 +32,7 @@ def grouped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = keras.Model(image, keras.ops.max(x, axis=-1))
     inputs = np.random.default_rng(3).normal(size=(4, 8, 8, 32)).astype(np.float32)
     path = tmp_path_factory.mktemp("grouped") / "grouped.tflite"
-    nq.convert(export(model, sample_source(inputs)), path, "8|5")
+    nq.convert(export(model, sample_source(inputs)), path, "8|5", rounding="nearest")
     return path
 
 

@@ -59,8 +59,10 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = keras.Model(inputs, dense(keras.layers.Flatten()(inputs)))
     dense.set_weights([kernel])
     folder = tmp_path_factory.mktemp("models")
-    convert(model, folder / "nested.tflite", "8|5", samples)
-    convert(model, folder / "integer.tflite", "8|5", samples, input_type="int8", output_type="uint8")
+    convert(model, folder / "nested.tflite", "8|5", samples, rounding="nearest")
+    convert(
+        model, folder / "integer.tflite", "8|5", samples, input_type="int8", output_type="uint8", rounding="nearest"
+    )
     (folder / "float.tflite").write_bytes(export(model, None))
     (folder / "int8.tflite").write_bytes(export(model, sample_source(samples)))
     return folder

@@ -24,12 +24,12 @@ HEADER = (ROOT / "custom_ops" / "include" / "nq" / "format.h").read_text()
 
 #: 8|5, matrix, INT8, 1 x 2, level 1 at offset 64 of its section: every byte of the block.
 GOLDEN_BLOCK = bytes.fromhex(
-    "4e514f50" "0100" "0000" "40000000" "00000000"  # NQOP, 1.0, 64 bytes, no flags
+    "4e514f50" "0100" "0000" "40000000" "01000000"  # NQOP, 1.0, 64 bytes, BIAS
     "01" "09" "08" "02" "01000000" "02000000" "00000000"  # matrix, INT8, n = 8, 2 levels, 1 channel, depth 2
-    "0000000000000000" "05" "000000" "00000000"  # level 0: offset 0, 5 bits, bias step 0
-    "4000000000000000" "03" "000000" "0000003f"  # level 1: offset 64, 3 bits, bias step 0.5
+    "0000000000000000" "05" "000000" "0000003f"  # level 0: offset 0, 5 bits, bias step 0.5
+    "4000000000000000" "03" "000000" "00000000"  # level 1: offset 64, 3 bits, no deltas
 )  # fmt: skip
-BLOCK = OptionBlock(Layout.MATRIX, OutputType.INT8, 1, 2, (LevelOptions(0, 5), LevelOptions(64, 3, 0.5)))
+BLOCK = OptionBlock(Layout.MATRIX, OutputType.INT8, 1, 2, (LevelOptions(0, 5, 0.5), LevelOptions(64, 3)), has_bias=True)
 
 GOLDEN_TABLE = bytes.fromhex(
     "4e515354" "0100" "0000" "44000000" "02000000"  # NQST, 1.0, 68 bytes, 2 sections
@@ -122,7 +122,7 @@ def test_golden_table() -> None:
 def blocks(draw: st.DrawFn) -> OptionBlock:
     nesting: Nesting = draw(nestings)
     has_bias = draw(st.booleans())
-    steps = st.floats(0, 1e6, width=32) if has_bias else st.just(0.0)
+    steps = st.just(0.0) | st.floats(0, 1e6, width=32) if has_bias else st.just(0.0)
     levels = tuple(LevelOptions(64 * draw(st.integers(0, 2**40)), bits, draw(steps)) for bits in nesting.level_bits)
     channels, depth = draw(st.integers(1, 4096)), draw(st.integers(1, 4096))
     return OptionBlock(draw(layouts), draw(st.sampled_from(OutputType)), channels, depth, levels, has_bias)
@@ -133,7 +133,9 @@ def test_blocks_round_trip(block: OptionBlock) -> None:
     assert OptionBlock.parse(block.pack()) == block
     for level, bits in enumerate(block.level_bits):
         packed = bitpack.packed_bytes(block.layout, block.channels, block.depth, bits)
-        assert block.level_bytes(level) == packed + (align(block.channels, 64) if block.has_bias else 0)
+        deltas = align(block.channels, 64) if block.levels[level].bias_step > 0 else 0
+        assert (block.packed_bytes(level), block.delta_bytes(level)) == (packed, deltas)
+        assert block.level_bytes(level) == packed + deltas
 
 
 @pytest.mark.parametrize(
@@ -157,6 +159,8 @@ def test_blocks_round_trip(block: OptionBlock) -> None:
         (56, b"\x00", "bits of the levels"),
         (44, struct.pack("<f", float("nan")), "bias step"),
         (44, struct.pack("<f", float("inf")), "bias step"),
+        (44, struct.pack("<f", -0.5), "not negative"),
+        (12, b"\x00", "without the BIAS flag"),
     ],
 )
 def test_forbidden_blocks(offset: int, value: bytes, message: str) -> None:

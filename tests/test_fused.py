@@ -71,7 +71,7 @@ def litert(worker_of: Any) -> Any:
 def test_every_layer_is_xnnpacks_bit_for_bit(
     nesting: str, litert: Any, branches: bytes, inputs: np.ndarray, tmp_path: Path
 ) -> None:
-    nq.convert(branches, tmp_path / "nested.tflite", nesting)
+    nq.convert(branches, tmp_path / "nested.tflite", nesting, rounding="nearest")
     levels = nq.Nesting.parse(nesting).precisions
     for batch in (1, 3):
         for bits in levels:
@@ -87,7 +87,7 @@ def test_every_layer_is_xnnpacks_bit_for_bit(
 
 
 def test_isas_and_thread_counts_agree(worker_of: Any, branches: bytes, inputs: np.ndarray, tmp_path: Path) -> None:
-    nq.convert(branches, tmp_path / "nested.tflite", "8|5")
+    nq.convert(branches, tmp_path / "nested.tflite", "8|5", rounding="nearest")
     run = worker_of(installed_runtimes()[0])
     for precision in ("full", "part"):
         wanted = run(jobs.all_outputs, tmp_path / "nested.tflite", inputs, precision=precision, isa="scalar")
@@ -103,7 +103,7 @@ def test_isas_and_thread_counts_agree(worker_of: Any, branches: bytes, inputs: n
 def test_the_weight_between_fused_nodes_is_never_allocated(
     litert: Any, branches: bytes, inputs: np.ndarray, tmp_path: Path
 ) -> None:
-    nq.convert(branches, tmp_path / "nested.tflite", "8|5")
+    nq.convert(branches, tmp_path / "nested.tflite", "8|5", rounding="nearest")
     fused = litert(jobs.allocated_weights, tmp_path / "nested.tflite", fuse=True)
     unpacked = litert(jobs.allocated_weights, tmp_path / "nested.tflite", fuse=False)
     assert fused == 0

@@ -38,7 +38,7 @@ def stock(photos: np.ndarray) -> bytes:
 def test_nested_is_extracted_bit_for_bit(
     precision: str, worker: Any, stock: bytes, photos: np.ndarray, tmp_path: Path
 ) -> None:
-    nq.convert(stock, tmp_path / "nested.tflite", "8|5")
+    nq.convert(stock, tmp_path / "nested.tflite", "8|5", rounding="nearest")
     nq.extract(tmp_path / "nested.tflite", tmp_path / "stock.tflite", precision)
     wanted = worker(jobs.run_stock, tmp_path / "stock.tflite", photos)
     for threads in (1, 2):
@@ -48,7 +48,7 @@ def test_nested_is_extracted_bit_for_bit(
 
 @pytest.mark.parametrize("nesting", ["8|6", "8|5", "8|4", "8|6|4"])
 def test_file_holds_n_bits_a_weight(nesting: str, stock: bytes, tmp_path: Path) -> None:
-    nq.convert(stock, tmp_path / "nested.tflite", nesting)
+    nq.convert(stock, tmp_path / "nested.tflite", nesting, rounding="nearest")
     report = nq.inspect_file(tmp_path / "nested.tflite")
     assert report.num_weights > 3.4e6
     assert 0 <= report.overhead <= 0.02
@@ -59,5 +59,5 @@ def test_file_holds_n_bits_a_weight(nesting: str, stock: bytes, tmp_path: Path) 
 
 
 def test_the_whole_network_is_one_partition(worker: Any, stock: bytes, tmp_path: Path) -> None:
-    nq.convert(stock, tmp_path / "nested.tflite", "8|5")
+    nq.convert(stock, tmp_path / "nested.tflite", "8|5", rounding="nearest")
     assert worker(jobs.is_one_partition, tmp_path / "nested.tflite")

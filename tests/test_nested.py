@@ -176,7 +176,11 @@ def test_inspect_adds_up(nested_dir: Path) -> None:
     for path in nested_dir.iterdir():
         report = inspect_file(path)
         for level, size in enumerate(report.section_bytes):
-            assert 0 <= size - sum(row.level_bytes[level] for row in report.weights) < 64 * len(report.weights)
-        assert report.bits_a_weight >= report.ideal_bits_a_weight
+            assert size == sum(row.level_bytes[level] for row in report.weights)
+        bits = report.bits_a_weight
+        assert bits.total == pytest.approx(8 * sum(report.section_bytes) / report.num_weights)
+        assert bits.nesting == max(report.precisions)
+        assert 0 < bits.biases < 0.06 * (len(report.precisions) - 1)
+        assert bits.padding >= 0
         assert all(row.snr_db[-1] == float("inf") for row in report.weights)
         assert json.loads(json.dumps(report.as_dict()))["switch_bytes"] == sum(report.section_bytes[1:])

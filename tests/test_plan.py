@@ -13,7 +13,7 @@ import nq_tflite as nq
 from nq_tflite import flatbuffer as fb
 from nq_tflite.nested import read_nested
 from nq_tflite.plan import make_plan
-from nq_tflite.rounding import nearest
+from nq_tflite.rounding import METHODS
 from nq_tflite.spec import Nesting
 
 
@@ -52,7 +52,7 @@ def test_all_zero_channels_stay_silent_at_every_precision(
 def test_planning_leaves_the_model_alone(int8_tflite: bytes) -> None:
     model = fb.read_model(int8_tflite).model
     before = fb.pack_model(model)
-    make_plan(model, Nesting.parse("8|5"), nearest)
+    make_plan(model, Nesting.parse("8|5"), METHODS["nearest"])
     assert fb.pack_model(model) == before
 
 

@@ -13,6 +13,8 @@
  * "fuse" = "1" to compute on packed weights wherever there is a kernel, "0" to unpack them all for the runtime's
  * kernels, "auto" (default) for 1 where the CPU has a vector instruction set that the kernels use. Layers of floats run
  * at dynamic range where they are fused: activations are quantized to int8 at run time.
+ * TFLite's own C API (TfLiteInterpreterCreate; seen in 2.17) hides from an interpreter all data that lies outside the
+ * flatbuffer's root, and with it the levels: the model is refused there. Its C++ API and its Python packages show it.
  * Every function is thread-safe. A failed call changes nothing; nq_last_error() then says what was expected, what was
  * found and what to do, for the calling thread. */
 #ifndef NQ_H_

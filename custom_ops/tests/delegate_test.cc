@@ -159,6 +159,17 @@ TEST(corrects_the_bias) {
   }
 }
 
+TEST(gives_the_bias_as_it_stands_without_deltas) {
+  for (const auto& weights : {nq_test::example_weights(), float_weights()}) {
+    Loaded loaded(weights);
+    for (size_t c = 0; c < 20; ++c) loaded.biases[c] = static_cast<int32_t>(c) - 7;
+    CHECK_EQ(kTfLiteOk, loaded.allocate({{"precision", "full"}}));
+    CHECK_EQ(kTfLiteOk, loaded.runtime.invoke());
+    const void* bias = loaded.runtime.tensor(loaded.weights[0] + (is_float(weights[0]) ? 3 : 2)).data;
+    CHECK_EQ(0, std::memcmp(loaded.biases.data(), bias, 20 * sizeof(int32_t)));
+  }
+}
+
 TEST(leaves_other_operators_alone) {
   Loaded loaded(nq_test::example_weights());
   const Bytes none;

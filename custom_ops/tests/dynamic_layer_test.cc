@@ -52,8 +52,9 @@ struct TestLayer {
     const auto at = static_cast<size_t>(k);
     std::vector<uint8_t>& bytes = levels[at];
     bytes.assign(layer.levels[at].begin(), layer.levels[at].end());
-    weight.block.levels[k].bias_step = 0.75f;
-    if (weight.block.has_bias) {
+    const bool has_deltas = weight.block.has_bias && (*random)() % 2 == 0;
+    weight.block.levels[k].bias_step = has_deltas ? 0.75f : 0;
+    if (has_deltas) {
       for (int c = 0; c < geometry.out_c; ++c) bytes.push_back(static_cast<uint8_t>((*random)()));
       bytes.resize(nq::level_bytes(weight.block, k));
     }
@@ -61,7 +62,7 @@ struct TestLayer {
   }
 
   float bias_of(int level, size_t c) const {
-    if (!weight.block.has_bias) return bias[c];
+    if (weight.block.levels[level].bias_step == 0) return bias[c];
     const std::vector<uint8_t>& bytes = levels[static_cast<size_t>(level)];
     const auto delta = static_cast<int8_t>(bytes[layer.levels[static_cast<size_t>(level)].size() + c]);
     return bias[c] + static_cast<float>(delta) * 0.75f * scale[c];

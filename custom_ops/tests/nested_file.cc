@@ -16,7 +16,7 @@ void pad(Bytes* bytes, size_t alignment) { bytes->resize((bytes->size() + alignm
 
 Bytes level_of(const TestWeight& weight, int level) {
   Bytes bytes = pack_level(weight.block, level, weight.codes);
-  if (!weight.block.has_bias) return bytes;
+  if (weight.block.levels[level].bias_step == 0) return bytes;
   const Bytes& delta = weight.deltas[static_cast<size_t>(level)];
   bytes.insert(bytes.end(), delta.begin(), delta.end());
   pad(&bytes, 64);
@@ -46,7 +46,7 @@ std::vector<TestWeight> example_weights() {
   for (TestWeight& weight : weights) {
     weight.codes = random_codes(weight.block, &random);
     for (int k = 0; weight.block.has_bias && k < 3; ++k) {
-      weight.block.levels[k].bias_step = 0.25f * (k + 1);
+      weight.block.levels[k].bias_step = k == 2 ? 0 : 0.25f * (k + 1);
       weight.deltas.emplace_back(weight.block.channels);
       for (uint8_t& delta : weight.deltas.back()) delta = static_cast<uint8_t>(random());
     }

@@ -13,7 +13,7 @@ namespace nq_test {
 struct TestWeight {
   nq::OptionBlock block;  // level offsets are filled in by the file
   std::vector<int8_t> codes;
-  std::vector<Bytes> deltas;  // by level, of int8; with the BIAS flag only
+  std::vector<Bytes> deltas;  // by level, of int8; with the BIAS flag only, and in the file where the step is not 0
 };
 
 // Two matrices and a depthwise weight, 8|6|4, seeded.

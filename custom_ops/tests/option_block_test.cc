@@ -17,7 +17,7 @@ using nq_test::Bytes;
 OptionBlock example() {
   OptionBlock block = nq_test::make_block(Layout::kMatrix, 20, 45, {4, 2, 2});
   block.has_bias = true;
-  for (int k = 0; k < 3; ++k) block.levels[k] = {64u * (k + 1), block.levels[k].bits, 0.5f * (k + 1)};
+  for (int k = 0; k < 3; ++k) block.levels[k] = {64u * (k + 1), block.levels[k].bits, 0.5f * (2 - k)};
   return block;
 }
 
@@ -47,16 +47,16 @@ TEST(reads_every_field) {
   for (int k = 0; k < 3; ++k) {
     CHECK_EQ(64u * (k + 1), block.levels[k].offset);
     CHECK_EQ(k == 0 ? 4 : 2, block.levels[k].bits);
-    CHECK_EQ(0.5f * (k + 1), block.levels[k].bias_step);
+    CHECK_EQ(0.5f * (2 - k), block.levels[k].bias_step);
   }
 }
 
 TEST(sizes_of_levels) {
-  OptionBlock block = example();  // 2 x 2 superblocks, a line of bias corrections
+  OptionBlock block = example();  // 2 x 2 superblocks, a line of bias deltas at levels 0 and 1
   CHECK_EQ(4u, nq::num_superblocks(block));
   CHECK_EQ(64u * 4 * 4, nq::packed_bytes(block, 0));
   CHECK_EQ(64u * 4 * 4 + 64, nq::level_bytes(block, 0));
-  block.has_bias = false;
+  CHECK_EQ(64u * 2 * 4 + 64, nq::level_bytes(block, 1));
   CHECK_EQ(64u * 2 * 4, nq::level_bytes(block, 2));
   block.layout = Layout::kDepthwise;  // 45 blocks
   CHECK_EQ(6u, nq::num_superblocks(block));
@@ -138,6 +138,8 @@ TEST(forbidden) {
   std::memcpy(&bits, &infinity, sizeof(bits));
   CHECK_FAILS(NQ_INVALID_MODEL, "bias step", parse_changed(44, bits, 4));
   CHECK_FAILS(NQ_INVALID_MODEL, "bias step", parse_changed(44, bits + 1, 4));
+  CHECK_FAILS(NQ_INVALID_MODEL, "not negative", parse_changed(47, 0xBF, 1));
+  CHECK_FAILS(NQ_INVALID_MODEL, "without the BIAS flag", parse_changed(12, 0, 4));
 }
 
 TEST(random_changes_give_a_valid_block_or_an_error) {

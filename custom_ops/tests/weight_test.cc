@@ -2,6 +2,7 @@
 #include "kernels/weight.h"
 
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "check.h"
@@ -49,9 +50,24 @@ TEST(int32_bias_saturates) {
   CHECK_EQ(high, correct(high - 1, 127, 1.0f));
   CHECK_EQ(low, correct(low + 1, -128, 1.0f));
   CHECK_EQ(high, correct(low, 127, largest));  // the product is infinite
-  CHECK_EQ(low, correct(high, 127, -largest));
+  CHECK_EQ(low, correct(high, -128, largest));
   CHECK_EQ(5, correct(5, 0, largest));
   CHECK_EQ(high, correct(high, 0, 1.0f));
+}
+
+TEST(a_level_without_deltas_has_the_bias_as_it_stands) {
+  OptionBlock block = bias_block(3, 0.5f);
+  block.levels[1].bias_step = 0;
+  CHECK_EQ(nq::packed_bytes(block, 0) + 64, nq::level_bytes(block, 0));
+  CHECK_EQ(nq::packed_bytes(block, 1), nq::level_bytes(block, 1));
+  const int32_t integers[] = {-7, 0, std::numeric_limits<int32_t>::max()};
+  int32_t out[3] = {};
+  nq::write_bias(block, nullptr, 1, integers, out);
+  for (int c = 0; c < 3; ++c) CHECK_EQ(integers[c], out[c]);
+  const float scale[] = {1.0f, 0.0f, 0.5f}, floats[] = {-0.0f, 1.0f / 3, -2.0f};
+  float float_out[3] = {};
+  nq::write_bias(block, nullptr, 1, scale, floats, float_out);
+  CHECK_EQ(0, std::memcmp(floats, float_out, sizeof(floats)));
 }
 
 TEST(float_bias_rounds_from_the_left) {

@@ -115,6 +115,11 @@ def print_lines(*lines: str) -> None:
         click.echo(line)
 
 
+def warn(message: str) -> None:
+    """One line on stderr."""
+    click.echo(f"warning: {message}", err=True)
+
+
 def _stdout() -> Console:
     return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, markup=False, highlight=False)
 

@@ -15,12 +15,15 @@ from nq_tflite.cli.console import (
     decibels,
     json_option,
     megabytes,
+    percent,
+    precision_name,
     print_json,
     print_lines,
     print_table,
     progress_bar,
     shape_text,
     short_name,
+    warn,
 )
 from nq_tflite.errors import RepresentativeDataError
 from nq_tflite.rounding import DEFAULT, METHODS
@@ -28,7 +31,7 @@ from nq_tflite.spec import Nesting
 
 if TYPE_CHECKING:
     from nq_tflite.calibration import RepresentativeData
-    from nq_tflite.report import ConversionReport
+    from nq_tflite.report import ConversionReport, Search
 
 _IO_TYPES = click.Choice(["float32", "int8", "uint8"])
 _EPILOG = """\b
@@ -36,6 +39,7 @@ Examples:
   nq-tflite convert model.keras model.tflite --nesting '8|5' --representative samples.npy
   nq-tflite convert saved_model/ model.tflite --representative photos/ --preprocess imagenet --size 224
   nq-tflite convert int8.tflite nested.tflite --nesting '8|6|4' --json
+  nq-tflite convert model.keras model.tflite --nesting auto --budget 0.5 --representative photos/
 
 A .npy file holds samples [samples, ...]; a .npz file holds one such array for each input, under the input's name."""
 
@@ -43,32 +47,55 @@ A .npy file holds samples [samples, ...]; a .npz file holds one such array for e
 @click.command(epilog=_EPILOG)
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("output", type=click.Path(path_type=Path))
-@click.option("--nesting", default="8|5", show_default=True, help="Bit-widths, full-bit first: '8|5' or '8|6|4'.")
+@click.option(
+    "--nesting", default="8|5", show_default=True, help="Bit-widths, full-bit first: '8|5' or '8|6|4'; or 'auto'."
+)
+@click.option("--min-agreement", type=float, help="With auto: part-bit keeps this much of full-bit's agreement; 0.95.")
+@click.option("--budget", type=float, help="With auto: part-bit bytes are at most this fraction of full-bit's.")
 @click.option(
     "--representative",
     type=click.Path(path_type=Path),
-    help="Typical inputs, for an INT8 graph: .npy, .npz, photos.",
+    help="Typical inputs: .npy, .npz, photos. A Keras SOURCE becomes INT8 with them; rounding looks at the first 128.",
 )
 @click.option("--preprocess", default="imagenet", show_default=True, help="Pixel range of photos, as in evaluate.")
 @click.option("--size", type=click.IntRange(1), default=224, show_default=True, help="Side of the photos' input.")
-@click.option("--rounding", type=click.Choice(sorted(METHODS)), default=DEFAULT, show_default=True)
+@click.option(
+    "--rounding",
+    type=click.Choice(list(METHODS)),
+    default=DEFAULT,
+    show_default=True,
+    help="; ".join(f"{each.name}: {each.description}" for each in METHODS.values()) + ".",
+)
+@click.option("--exact", is_flag=True, help="Keep an INT8 SOURCE's codes bit for bit, whatever --rounding says.")
 @click.option("--input-type", type=_IO_TYPES, default="float32", show_default=True, help="Of an INT8 graph.")
 @click.option("--output-type", type=_IO_TYPES, default="float32", show_default=True, help="Of an INT8 graph.")
+@click.option(
+    "--activation-ranges",
+    type=click.Choice(["minmax", "percentile", "mse", "auto"]),
+    default="minmax",
+    show_default=True,
+    help="Of an INT8 graph; auto tries the others.",
+)
 @json_option
 def convert(
     source: Path,
     output: Path,
     nesting: str,
+    min_agreement: float | None,
+    budget: float | None,
     representative: Path | None,
     preprocess: str,
     size: int,
     rounding: str,
+    exact: bool,
     input_type: str,
     output_type: str,
+    activation_ranges: str,
     as_json: bool,
 ) -> None:
     """Convert SOURCE (.keras, .h5, SavedModel folder or .tflite) into one nested OUTPUT.tflite."""
     from nq_tflite.conversion import convert as convert_model
+    from nq_tflite.report import LEAST_AGREEMENT
 
     data = None if representative is None else _representative(representative, preprocess, size)
     # Keras and the converter print; stdout is for the report alone.
@@ -76,17 +103,32 @@ def convert(
         report = convert_model(
             str(source),
             output,
-            Nesting.parse(nesting),
+            nesting,
             data,
             rounding=rounding,
+            exact=exact,
             input_type=input_type,
             output_type=output_type,
+            activation_ranges=activation_ranges,
+            min_agreement=min_agreement,
+            budget=budget,
             progress=progress,
         )
     if as_json:
         print_json(report.as_dict())
     else:
-        _print_report(report)
+        if report.search is not None:
+            _print_search(report.search)
+        _print_weights(report)
+        _print_estimate(report)
+        _print_totals(report)
+    if report.search is not None and not report.search.met:
+        warn(report.search.reason)
+    if report.doubtful:
+        warn(
+            f"a precision agrees with the source on less than {percent(LEAST_AGREEMENT)} of the inputs: evaluate it "
+            "before you ship it, choose more bits for it, or convert with --representative"
+        )
 
 
 def _representative(path: Path, preprocess: str, size: int) -> RepresentativeData:
@@ -131,7 +173,27 @@ def _named_samples(path: Path, arrays: dict[str, NDArray[Any]]) -> list[dict[str
     return [{name: array[index : index + 1] for name, array in arrays.items()} for index in range(count)]
 
 
-def _print_report(report: ConversionReport) -> None:
+def _print_search(search: Search) -> None:
+    rows = [
+        [
+            each.nesting + (" (layers their own)" if each.mixed else ""),
+            str(each.part_bytes),
+            percent(each.fraction),
+            percent(each.agreement),
+            decibels(each.snr_db),
+            percent(each.full_agreement),
+            decibels(each.full_snr_db),
+            "chosen" if index == search.chosen else "",
+        ]
+        for index, each in enumerate(search.candidates)
+    ]
+    part, full = ("part-bit bytes", "of full-bit's", "agreement", "SNR, dB"), ("full-bit agreement", "SNR, dB")
+    seen = "" if search.held_out else ", which rounding has seen: too good"
+    print_table(f"search, on {search.num_inputs} inputs{seen}", ("nesting", *part, *full, ""), rows)
+    print_lines(f"chosen: {search.candidates[search.chosen].nesting}, {search.reason}")
+
+
+def _print_weights(report: ConversionReport) -> None:
     precisions = Nesting.parse(report.nesting).precisions
     rows = [
         [
@@ -159,9 +221,26 @@ def _print_report(report: ConversionReport) -> None:
             for each in report.unnested
         ]
         print_table("left as they are", ("weight", "operator", "shape", "bytes", "reason"), others, left=5)
+
+
+def _print_estimate(report: ConversionReport) -> None:
+    """What the precisions' outputs are like, or why that is not known."""
+    estimate = report.estimate
+    if estimate is not None:
+        agreements = estimate.agreement or [None] * len(estimate.precisions)
+        rows = [
+            [precision_name(bits, estimate.precisions), percent(agreement), decibels(snr)]
+            for bits, agreement, snr in zip(estimate.precisions, agreements, estimate.snr_db, strict=True)
+        ]
+        print_table(f"estimated on {estimate}", ("precision", "agreement with the source", "output SNR, dB"), rows)
+    print_lines(*(f"note: {note}" for note in report.notes))
+
+
+def _print_totals(report: ConversionReport) -> None:
     level_bytes = sum(sum(weight.level_bytes) for weight in report.weights)
     print_lines(
         f"{report.num_weights} weights in {len(report.weights)} nested tensors ({megabytes(level_bytes)}, "
         f"{report.nesting}, {report.rounding}), {len(report.unnested)} left as they are",
+        f"{report.bits_a_weight}",
         f"{report.path}: {megabytes(report.file_bytes)} ({report.file_bytes} bytes)",
     )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from nq_tflite.cli.comparison_table import print_comparison
 from nq_tflite.cli.console import (
     decibels,
     json_option,
@@ -20,17 +21,28 @@ from nq_tflite.cli.console import (
 from nq_tflite.runtimes import RUNTIMES
 
 if TYPE_CHECKING:
+    from nq_tflite.compare import Activations
     from nq_tflite.evaluate import Evaluation
+
+_ONLY_TO_COMPARE = ("nestings", "methods", "calibration", "activations")
+_NOT_TO_COMPARE = ("reference", "runtime")
 
 _EPILOG = """\b
 Examples:
   nq-tflite evaluate model.tflite --photos photos/
   nq-tflite evaluate model.tflite --photos photos/ --labels photos/labels.csv --reference float.tflite
   nq-tflite evaluate model.tflite --photos photos/ --preprocess -1..1 --runtime tflite-runtime --threads 2 --json
+  nq-tflite evaluate model.keras --compare --photos photos/ --calibration others/ --nesting '8|6' --nesting '8|4'
+  nq-tflite evaluate model.keras --compare --photos photos/ --calibration others/ --activations int8
 
 \b
 labels.csv has the columns `file` (relative to its own folder) and `imagenet_indices` (class indices separated by
 blanks: any of them counts as right). Without --labels, the folder's own labels.csv is used if it has one.
+
+\b
+--compare rounds MODEL, a float one, by every method and by two published ones that no nested file can hold (min-max
+with a file for each bit-width; NestQuant's own SQuant nesting, n + 1 bits a weight), and prints what each keeps at
+every level: with float activations of the weights alone, with int8 of whole files.
 
 \b
 --preprocess: imagenet (torchvision's mean and deviation, as mobilenet_v2 takes), efficientnet_lite0, -1..1, 0..1 or
@@ -47,8 +59,15 @@ blanks: any of them counts as right). Without --labels, the folder's own labels.
 @click.option("--runtime", type=click.Choice(RUNTIMES), help="Stock runtime; the first installed one if not given.")
 @click.option("--threads", type=click.IntRange(1), help="Threads; the runtime's default if not given.")
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="k of top-k.")
+@click.option("--compare", is_flag=True, help="Compare rounding methods on a float model.")
+@click.option("--nesting", "nestings", multiple=True, help="To compare; may be repeated; 8|5 if not given.")
+@click.option("--method", "methods", multiple=True, help="To compare; may be repeated; all of them if not given.")
+@click.option("--calibration", type=click.Path(path_type=Path), help="Folder of other photos, to compare with data.")
+@click.option("--activations", type=click.Choice(("float", "int8")), help="To compare with; float if not given.")
 @json_option
+@click.pass_context
 def evaluate(
+    ctx: click.Context,
     model: Path,
     photos: Path,
     labels: Path | None,
@@ -58,9 +77,31 @@ def evaluate(
     runtime: str | None,
     threads: int | None,
     top: int,
+    compare: bool,
+    nestings: tuple[str, ...],
+    methods: tuple[str, ...],
+    calibration: Path | None,
+    activations: Activations | None,
     as_json: bool,
 ) -> None:
     """Measure what each precision of MODEL keeps: top-1, top-k, agreement with a reference, and logit SNR."""
+    _refuse_strangers(ctx, compare)
+    if compare:
+        _compare(
+            model,
+            photos,
+            labels,
+            nestings=nestings or ("8|5",),
+            methods=methods,
+            calibration=calibration,
+            activations=activations or "float",
+            preprocess=preprocess,
+            crop_fraction=crop,
+            num_threads=threads,
+            k=top,
+            as_json=as_json,
+        )
+        return
     from nq_tflite.evaluate import evaluate as evaluate_model
 
     with progress_bar() as progress:
@@ -80,6 +121,27 @@ def evaluate(
         print_json(result.as_dict())
     else:
         _print_evaluation(result)
+
+
+def _refuse_strangers(ctx: click.Context, compare: bool) -> None:
+    """Options of the other kind of evaluation are a mistake, not to be passed over."""
+    strangers = _NOT_TO_COMPARE if compare else _ONLY_TO_COMPARE
+    given = [name for name in strangers if ctx.params[name]]
+    if given:
+        options = {parameter.name: parameter.opts[0] for parameter in ctx.command.params}
+        what = "does not go with" if compare else "needs"
+        raise click.UsageError(f"{options[given[0]]} {what} --compare.")
+
+
+def _compare(model: Path, photos: Path, labels: Path | None, *, as_json: bool, **options: Any) -> None:
+    from nq_tflite.compare import compare as compare_methods
+
+    with progress_bar() as progress:
+        result = compare_methods(str(model), photos, labels, progress=progress, **options)
+    if as_json:
+        print_json(result.as_dict())
+    else:
+        print_comparison(result)
 
 
 def _print_evaluation(result: Evaluation) -> None:

@@ -110,11 +110,12 @@ def _print_weights(report: InspectReport, runs: _Runs) -> None:
             weight.nesting,
             " + ".join(map(str, weight.level_bytes)),
             str(sum(weight.level_bytes)),
+            str(sum(weight.bias_bytes)),
             *(decibels(snr) for snr in weight.snr_db[: len(partial)]),
         ]
         for weight in report.weights
     ]
-    columns = ("weight", "operator", "shape", "type", "runs", "bits", "level bytes", "bytes")
+    columns = ("weight", "operator", "shape", "type", "runs", "bits", "level bytes", "bytes", "of biases")
     errors = tuple(f"SNR {bits} bits, dB" for bits in partial)
     print_table("nested weights (SNR against full-bit)", (*columns, *errors), rows, left=6)
 
@@ -127,8 +128,7 @@ def _print_totals(report: InspectReport) -> None:
     print_lines(
         f"{report.path}: {megabytes(report.file_bytes)} ({report.file_bytes} bytes)",
         f"levels: {levels}",
-        f"{report.num_weights} nested weights at {report.bits_a_weight:.3f} bits a weight, "
-        f"{percent(report.overhead)} over {report.ideal_bits_a_weight:g}",
+        f"{report.num_weights} nested weights at {report.bits_a_weight} ({percent(report.overhead)} over)",
         f"a switch between {part} and {full} bits moves {switching.residual_bytes} bytes: "
         f"{percent(switching.ratio)} of two separate packed files ({switching.separate_bytes} bytes); "
         f"the paper's (l+1)/(n+h) is {percent(paper)}",

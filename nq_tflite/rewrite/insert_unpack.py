@@ -10,13 +10,13 @@ from flatbuffers import flexbuffers
 from numpy.typing import NDArray
 
 from nq_tflite import flatbuffer as fb
+from nq_tflite.biases import LevelBiases
 from nq_tflite.bitpack import pack
 from nq_tflite.flatbuffer import schema
 from nq_tflite.format import (
     CUSTOM_OP_NAME,
     CUSTOM_OP_VERSION,
     METADATA_NAME,
-    LevelOptions,
     OptionBlock,
     OutputType,
     Section,
@@ -24,7 +24,8 @@ from nq_tflite.format import (
     lay_out,
 )
 from nq_tflite.levels import split
-from nq_tflite.plan import Plan, Site, WeightPlan
+from nq_tflite.plan import Plan, WeightPlan
+from nq_tflite.sites import BIAS_SLOT, Site
 from nq_tflite.spec import Nesting
 
 #: Stands in a buffer's `offset` until the section's place in the file is known; any value above 1 keeps the field.
@@ -84,10 +85,13 @@ def _pack_sections(model: Any, plan: Plan, nesting: Nesting) -> list[PackedSecti
 
 
 def _pack_levels(weight: WeightPlan) -> list[bytes]:
-    fields = split(weight.codes, weight.nesting)
+    block, fields = weight.option_block(), split(weight.codes, weight.nesting)
+    bodies = [pack(field, weight.layout, bits).tobytes() for field, bits in zip(fields, block.level_bits, strict=True)]
+    if weight.level_biases is None:
+        return bodies
     return [
-        pack(level, weight.layout, bits).tobytes()
-        for level, bits in zip(fields, weight.nesting.level_bits, strict=True)
+        body + deltas.tobytes().ljust(block.delta_bytes(level), b"\0") if block.delta_bytes(level) else body
+        for level, (body, deltas) in enumerate(zip(bodies, weight.level_biases.deltas, strict=True))
     ]
 
 
@@ -114,13 +118,9 @@ def _add_opcode(model: Any) -> int:
 
 
 def _operands(model: Any, weight: WeightPlan, placed: list[tuple[int, int, bytes]], table: int) -> _Operands:
-    channels, depth = weight.codes.shape
-    levels = tuple(
-        LevelOptions(offset, bits) for (_, offset, _), bits in zip(placed, weight.nesting.level_bits, strict=True)
-    )
     is_float = weight.output_type is OutputType.FLOAT32
     return _Operands(
-        block=OptionBlock(weight.layout, weight.output_type, channels, depth, levels),
+        block=weight.option_block([offset for _, offset, _ in placed]),
         levels=[buffer for buffer, _, _ in placed],
         scale=fb.add_buffer(model, weight.scales) if is_float else None,
         table=table,
@@ -141,9 +141,14 @@ def _operator(model: Any, site: Site, weight: WeightPlan, operands: _Operands, o
         inputs.append(fb.add_tensor(subgraph, f"{site.name}/scale", dims, types.FLOAT32, operands.scale))
     tensor.buffer = 0
     _set_scales(tensor, weight.scales)
-    _replace_biases(model, site, weight)
+    outputs = [site.tensor]
+    if weight.level_biases is None:
+        _replace_biases(model, site, weight)
+    else:
+        base, bias = _own_bias(model, site, weight, weight.level_biases)
+        inputs, outputs = [*inputs, base], [*outputs, bias]
     options = list(operands.block.pack() + _for_viewers(operands.block))
-    return schema.OperatorT(opcodeIndex=opcode, inputs=inputs, outputs=[site.tensor], customOptions=options)
+    return schema.OperatorT(opcodeIndex=opcode, inputs=inputs, outputs=outputs, customOptions=options)
 
 
 def _table_tensor(model: Any, subgraph: Any, table: int) -> int:
@@ -174,14 +179,43 @@ def _replace_biases(model: Any, site: Site, weight: WeightPlan) -> None:
             new = fb.add_tensor(
                 subgraph, fb.text(old.name) + "/rescaled", [len(values)], old.type, fb.add_buffer(model, values)
             )
-            input_scale = float(data.quantization.scale[0])
-            subgraph.tensors[new].quantization = schema.QuantizationParametersT(
-                scale=[float(np.float32(scale * input_scale)) for scale in weight.scales],
-                zeroPoint=[0] * len(weight.scales),
-                quantizedDimension=0,
-            )
+            subgraph.tensors[new].quantization = _bias_quantization(data, weight)
             inputs[slot] = new
         subgraph.operators[position].inputs = inputs
+
+
+def _own_bias(model: Any, site: Site, weight: WeightPlan, biases: LevelBiases) -> tuple[int, int]:
+    """The operator's bias tensors, input and output; the weight's one reader reads the output."""
+    subgraph = model.subgraphs[site.subgraph]
+    [position] = site.operators
+    reader = subgraph.operators[position]
+    inputs = [*fb.indices(reader.inputs), -1][: BIAS_SLOT + 1]
+    data, old = subgraph.tensors[inputs[0]], inputs[BIAS_SLOT]
+    if old >= 0 and fb.constant(model, subgraph.tensors[old]) is None:
+        raise ValueError(f"level biases of {weight.name!r}: expected a constant bias to replace, got a computed one")
+    is_float, channels = weight.output_type is OutputType.FLOAT32, [len(biases.base)]
+    tensor_type = schema.TensorType.FLOAT32 if is_float else schema.TensorType.INT32
+    base = fb.add_tensor(subgraph, f"{site.name}/bias", channels, tensor_type, fb.add_buffer(model, biases.base))
+    if old < 0 or old in fb.indices(subgraph.outputs) or fb.consumers(subgraph)[old] != [(position, BIAS_SLOT)]:
+        output = fb.add_tensor(subgraph, f"{site.name}/level_bias", channels, tensor_type, 0)
+    else:
+        output = old  # keeps its name, as the weight does
+        subgraph.tensors[old].buffer, subgraph.tensors[old].shape = 0, channels
+    for index in () if is_float else (base, output):
+        subgraph.tensors[index].quantization = _bias_quantization(data, weight)
+    inputs[BIAS_SLOT] = output
+    reader.inputs = inputs
+    return base, output
+
+
+def _bias_quantization(data: Any, weight: WeightPlan) -> Any:
+    """Of an int32 bias: its unit is input scale * weight scale."""
+    input_scale = float(data.quantization.scale[0])
+    return schema.QuantizationParametersT(
+        scale=[float(np.float32(scale * input_scale)) for scale in weight.scales],
+        zeroPoint=[0] * len(weight.scales),
+        quantizedDimension=0,
+    )
 
 
 def _for_viewers(block: OptionBlock) -> bytes:

@@ -34,23 +34,30 @@ def squant(task: RoundingTask) -> Codes:
         cells = np.clip(nearest, lowest, highest) >> shift
         middles = cell_middles(nearest.shape[1], task.nesting, level).astype(np.float64)
         error = cells + (middles - task.target) / (1 << shift)
-        cells = cells + _moves(error, cells > lowest >> shift, cells < highest >> shift, task.taps)
+        cells = cells + moves(error, cells > lowest >> shift, cells < highest >> shift, task.taps, BORDER)
         lowest = np.maximum(lowest, cells << shift)
         highest = np.minimum(highest, (cells << shift) + (1 << shift) - task.step)
     return np.clip(nearest, lowest, highest).astype(np.int8)
 
 
-def _moves(
-    error: NDArray[np.float64], may_fall: NDArray[np.bool_], may_rise: NDArray[np.bool_], taps: int
+def moves(
+    error: NDArray[np.float64], may_fall: NDArray[np.bool_], may_rise: NDArray[np.bool_], taps: int, border: float
 ) -> NDArray[np.int16]:
-    """Cells to add to each weight, -1, 0 or 1: first to balance every kernel, then every channel."""
+    """Cells to add to each weight, -1, 0 or 1: first to balance every kernel, then every channel.
+
+    Args:
+        error: [channels, depth], value above target in cells.
+        may_fall, may_rise: whether there is a cell below, or above.
+        taps: as in RoundingTask.
+        border: how far from a border, in cells, a weight may leave its cell.
+    """
     channels, depth = error.shape
-    moves = np.zeros(error.shape, np.int16)
+    moved = np.zeros(error.shape, np.int16)
     if 1 < taps < depth:
-        moved = _balance(*(_kernel_rows(a, taps) for a in (error, may_fall, may_rise)))
-        moves = moved.reshape(channels, -1, taps).transpose(0, 2, 1).reshape(channels, depth)
-    still = moves == 0
-    return moves + _balance(error + moves, may_fall & still, may_rise & still)
+        rows = _balance(_kernel_rows(error, taps), _kernel_rows(may_fall, taps), _kernel_rows(may_rise, taps), border)
+        moved = rows.reshape(channels, -1, taps).transpose(0, 2, 1).reshape(channels, depth)
+    still = moved == 0
+    return moved + _balance(error + moved, may_fall & still, may_rise & still, border)
 
 
 def _kernel_rows(values: NDArray[Any], taps: int) -> NDArray[Any]:
@@ -58,13 +65,15 @@ def _kernel_rows(values: NDArray[Any], taps: int) -> NDArray[Any]:
     return values.reshape(len(values), taps, -1).transpose(0, 2, 1).reshape(-1, taps)
 
 
-def _balance(error: NDArray[np.float64], may_fall: NDArray[np.bool_], may_rise: NDArray[np.bool_]) -> NDArray[np.int16]:
+def _balance(
+    error: NDArray[np.float64], may_fall: NDArray[np.bool_], may_rise: NDArray[np.bool_], border: float
+) -> NDArray[np.int16]:
     """In each row, moves the round(|sum|) weights nearest to their border against the sign of the row's sum."""
     total = error.sum(axis=1, keepdims=True)
     sign = np.sign(total)
-    movable = np.where(sign > 0, may_fall, may_rise) & (error * sign >= 0.5 - BORDER)
+    movable = np.where(sign > 0, may_fall, may_rise) & (error * sign >= 0.5 - border)
     gain = np.where(movable, np.abs(error), -1.0)
     rank = np.argsort(np.argsort(-gain, axis=1, kind="stable"), axis=1, kind="stable")
     chosen = movable & (rank < np.rint(np.abs(total)))
-    moves: NDArray[np.int16] = (-sign * chosen).astype(np.int16)
-    return moves
+    moved: NDArray[np.int16] = (-sign * chosen).astype(np.int16)
+    return moved

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nq_tflite.levels import Codes, lowest_codes
+from nq_tflite.levels import lowest_codes
+from nq_tflite.rounding.statistics import InputStatistics
 from nq_tflite.spec import Nesting
 
 
@@ -20,11 +20,13 @@ class RoundingTask:
         target: float64 [channels, depth], the wanted weights in units of an INT8 code: real / scale.
         taps: spatial size of a kernel; depth = taps * inputs, the tap varying slowest.
         nesting: the levels that the codes will be cut into.
+        statistics: of the layer's inputs, for each level; empty where nothing is known of them.
     """
 
     target: NDArray[np.float64]
     taps: int
     nesting: Nesting
+    statistics: tuple[InputStatistics, ...] = ()
 
     @property
     def step(self) -> int:
@@ -46,7 +48,3 @@ class RoundingTask:
         codes = np.rint(self.target / self.step).astype(np.int16) * self.step
         allowed: NDArray[np.int16] = np.clip(codes, self.lowest, self.highest).astype(np.int16)
         return allowed
-
-
-#: A rounding method: int8 codes [channels, depth], multiples of `task.step` within the task's bounds.
-RoundingMethod = Callable[[RoundingTask], Codes]

@@ -76,8 +76,9 @@ Status read_level(ByteSpan bytes, int index, OptionBlock* block) {
                          static_cast<unsigned long long>(level.offset),
                          static_cast<unsigned long long>(kBufferAlignment));
   }
-  if (block->has_bias && !std::isfinite(level.bias_step)) {
-    return invalid_model("the bias step of level %d is %g; expected a finite number", index, level.bias_step);
+  if (!std::isfinite(level.bias_step) || level.bias_step < 0 || (!block->has_bias && level.bias_step != 0)) {
+    return invalid_model("the bias step of level %d is %g; expected %s", index, level.bias_step,
+                         block->has_bias ? "a finite number, not negative" : "0 without the BIAS flag");
   }
   return {};
 }
@@ -120,7 +121,7 @@ uint64_t packed_bytes(const OptionBlock& block, int level) {
 }
 
 uint64_t level_bytes(const OptionBlock& block, int level) {
-  return packed_bytes(block, level) + (block.has_bias ? align(block.channels, kLineBytes) : 0);
+  return packed_bytes(block, level) + (block.levels[level].bias_step != 0 ? align(block.channels, kLineBytes) : 0);
 }
 
 }  // namespace nq

@@ -13,7 +13,7 @@ namespace nq {
 struct LevelEntry {
   uint64_t offset = 0;  // from the start of the level's section
   int bits = 0;
-  float bias_step = 0;
+  float bias_step = 0;  // 0: the level has no deltas
 };
 
 struct OptionBlock {
@@ -35,7 +35,7 @@ int used_bits(const OptionBlock& block, int level);
 
 uint64_t num_superblocks(const OptionBlock& block);
 
-// Bytes of a level before its bias corrections, and with them.
+// Bytes of a level before its bias deltas, and with those that it has.
 uint64_t packed_bytes(const OptionBlock& block, int level);
 uint64_t level_bytes(const OptionBlock& block, int level);
 

@@ -89,7 +89,8 @@ template <int kNumPixels, typename Finish>
   };
   uint32_t c = 0;
   for (; c + kChannels <= tile.num_channels; c += kChannels) {
-    multiply_channels(tile, taps, offsets, c, bias, vld1q_s8, sums);
+    const auto load_all = [](const int8_t* bytes) { return vld1q_s8(bytes); };  // a macro in Clang
+    multiply_channels(tile, taps, offsets, c, bias, load_all, sums);
     finish_channels(c, kChannels);
     for (size_t& each : offsets) each += kChannels;
   }

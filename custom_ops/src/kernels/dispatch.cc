@@ -43,15 +43,6 @@ namespace nq {
 
 bool always() { return true; }
 
-#if defined(__x86_64__) || defined(__i386__)
-bool has_avx2() { return __builtin_cpu_supports("avx2"); }
-
-bool has_avx512vnni() {
-  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
-}
-#endif
-
 #if defined(__aarch64__)
 bool has_neon() { return true; }
 

@@ -129,15 +129,23 @@ void write_weight(const UnpackKernel& kernel, const OptionBlock& block, const ui
 }
 
 void write_bias(const OptionBlock& block, const uint8_t* level_data, int level, const int32_t* bias, int32_t* out) {
-  const int8_t* delta = bias_deltas(block, level_data, level);
   const float step = block.levels[level].bias_step;
+  if (step == 0) {
+    std::copy(bias, bias + block.channels, out);
+    return;
+  }
+  const int8_t* delta = bias_deltas(block, level_data, level);
   for (uint32_t c = 0; c < block.channels; ++c) out[c] = add_correction(bias[c], static_cast<float>(delta[c]) * step);
 }
 
 void write_bias(const OptionBlock& block, const uint8_t* level_data, int level, const float* scale, const float* bias,
                 float* out) {
-  const int8_t* delta = bias_deltas(block, level_data, level);
   const float step = block.levels[level].bias_step;
+  if (step == 0) {
+    std::copy(bias, bias + block.channels, out);
+    return;
+  }
+  const int8_t* delta = bias_deltas(block, level_data, level);
   for (uint32_t c = 0; c < block.channels; ++c) out[c] = bias[c] + static_cast<float>(delta[c]) * step * scale[c];
 }
 

@@ -19,7 +19,7 @@ void write_weight(const UnpackKernel& kernel, const OptionBlock& block, const ui
 void write_weight(const UnpackKernel& kernel, const OptionBlock& block, const uint8_t* const* levels, int level,
                   const float* scale, float* out);
 
-// The corrected bias (FORMAT.md, 4.5) from level `level`'s own buffer.
+// The level's own bias (FORMAT.md, 4.5); `level_data` is its buffer, not read where it has no deltas.
 void write_bias(const OptionBlock& block, const uint8_t* level_data, int level, const int32_t* bias, int32_t* out);
 void write_bias(const OptionBlock& block, const uint8_t* level_data, int level, const float* scale, const float* bias,
                 float* out);

@@ -1,0 +1,49 @@
+// What an x86 CPU has, asked of the CPU itself. Compiled without ISA flags.
+//
+// Not by __builtin_cpu_supports: it reads a table of the compiler's runtime library, and zig's, which the wheels are
+// built with, leaves that table empty without a word.
+#if defined(__x86_64__) || defined(__i386__)
+#include <cpuid.h>
+
+#include <cstdint>
+
+#include "kernels/cpu.h"
+
+namespace nq {
+namespace {
+
+// XCR0: the registers that the operating system saves.
+constexpr uint64_t kYmm = 0x06, kZmm = 0xE6;
+// Leaf 1, ECX.
+constexpr unsigned kXgetbv = 1u << 27;
+// Leaf 7, EBX and ECX.
+constexpr unsigned kAvx2 = 1u << 5, kAvx512 = 1u << 16 | 1u << 30 | 1u << 31;  // F, BW, VL
+constexpr unsigned kVnni = 1u << 11;
+
+bool os_saves(uint64_t registers) {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (__get_cpuid(1, &a, &b, &c, &d) == 0 || (c & kXgetbv) == 0) return false;
+  unsigned low = 0, high = 0;
+  __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));  // the intrinsic wants a flag
+  return ((uint64_t{high} << 32 | low) & registers) == registers;
+}
+
+bool cpu_has(unsigned wanted_b, unsigned wanted_c) {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (b & wanted_b) == wanted_b && (c & wanted_c) == wanted_c;
+}
+
+}  // namespace
+
+bool has_avx2() {
+  static const bool found = os_saves(kYmm) && cpu_has(kAvx2, 0);
+  return found;
+}
+
+bool has_avx512vnni() {
+  static const bool found = os_saves(kZmm) && cpu_has(kAvx2 | kAvx512, kVnni);
+  return found;
+}
+
+}  // namespace nq
+#endif

