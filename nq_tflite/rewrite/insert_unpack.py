@@ -201,8 +201,8 @@ def _own_bias(model: Any, site: Site, weight: WeightPlan, biases: LevelBiases) -
     else:
         output = old  # keeps its name, as the weight does
         subgraph.tensors[old].buffer, subgraph.tensors[old].shape = 0, channels
-    for index in () if is_float else (base, output):
-        subgraph.tensors[index].quantization = _bias_quantization(data, weight)
+    if not is_float:  # the reader asks for it; on the base it would cost 12 bytes a channel for nobody
+        subgraph.tensors[output].quantization = _bias_quantization(data, weight)
     inputs[BIAS_SLOT] = output
     reader.inputs = inputs
     return base, output
