@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from nq_tflite import flatbuffer as fb
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.flatbuffer import schema
-from nq_tflite.pairing import LayerWeight, layer_weights, real_constant
+from nq_tflite.pairing import LayerWeight, layer_weights, real_bias, real_constant
 
 Float64 = NDArray[np.float64]
 #: A function of arrays, element by element: [channels, points] -> [channels, points].
@@ -85,8 +85,7 @@ def predicted_mean(model: Any, weight: LayerWeight, data: Moments) -> Float64:
         UnsupportedModelError: the input's channels do not fit the weight.
     """
     subgraph = model.subgraphs[weight.subgraph]
-    slots = fb.indices(subgraph.operators[weight.operator].inputs)
-    bias = real_constant(model, subgraph.tensors[slots[2]]) if len(slots) > 2 and slots[2] >= 0 else None
+    bias = real_bias(model, subgraph, subgraph.operators[weight.operator])
     total = _weighted(model, weight, weight.matrix.astype(np.float64), data.mean)
     return np.asarray(total if bias is None else total + bias)
 

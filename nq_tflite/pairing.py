@@ -97,6 +97,12 @@ def real_constant(model: Any, tensor: Any) -> NDArray[np.float32] | None:
     return np.asarray(scale * (values - zero_point), np.float32)
 
 
+def real_bias(model: Any, subgraph: Any, operator: Any) -> NDArray[np.float32] | None:
+    """A layer's constant bias, real values [channels]; None where it has none, or one that is computed."""
+    slots = fb.indices(operator.inputs)
+    return real_constant(model, subgraph.tensors[slots[2]]) if len(slots) > 2 and slots[2] >= 0 else None
+
+
 def pair_weights(float_model: Any, int8_model: Any) -> dict[tuple[int, int], tuple[int, int]]:
     """Finds the float weight that each int8 weight was rounded from.
 

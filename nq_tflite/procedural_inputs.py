@@ -13,7 +13,7 @@ from nq_tflite import flatbuffer as fb
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.flatbuffer import schema
 from nq_tflite.moments import FoldedNorm, Moments
-from nq_tflite.pairing import LayerWeight, layer_weights, real_constant
+from nq_tflite.pairing import LayerWeight, layer_weights, real_bias, real_constant
 from nq_tflite.procedural import procedural_images
 
 Float32 = NDArray[np.float32]
@@ -175,8 +175,8 @@ def _fit(model: Any, first: LayerWeight, norm: Moments, patches: Float64) -> tup
     """Means of the convolution's input channels [channels], and the contrast of its patches [patches, depth]."""
     kernel = first.matrix.astype(np.float64)
     channels = fb.shape(model.subgraphs[0].tensors[first.tensor])[-1]
-    slots = fb.indices(model.subgraphs[0].operators[first.operator].inputs)
-    bias = real_constant(model, model.subgraphs[0].tensors[slots[2]]) if len(slots) > 2 else None
+    subgraph = model.subgraphs[0]
+    bias = real_bias(model, subgraph, subgraph.operators[first.operator])
     responses = kernel.reshape(len(kernel), -1, channels).sum(axis=1)
     means, _, rank, _ = np.linalg.lstsq(responses, norm.mean - (0 if bias is None else bias), rcond=1e-3)
     deviations, wanted = (patches @ kernel.T).std(axis=0), np.sqrt(norm.variance)
