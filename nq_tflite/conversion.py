@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from nq_tflite.rewrite import insert_unpack
 from nq_tflite.rewrite.insert_unpack import PackedSection, place_sections
 from nq_tflite.rounding import DEFAULT, EXACT, rounding_method
 from nq_tflite.search import AUTO, MIN_AGREEMENT, Wish, search_nesting
+from nq_tflite.selection import Selection
 from nq_tflite.source import load_source
 from nq_tflite.spec import Nesting
 from nq_tflite.trial import try_nesting
@@ -43,6 +45,8 @@ def convert(
     activation_ranges: str = "minmax",
     min_agreement: float | None = None,
     budget: float | None = None,
+    include: str | Sequence[str] = (),
+    exclude: str | Sequence[str] = (),
     progress: Progress | None = None,
 ) -> ConversionReport:
     """Converts a model into one nested .tflite file.
@@ -73,13 +77,16 @@ def convert(
         budget: of "auto": part-bit bytes in the file are at most this fraction of full-bit's. Layers may then have
             part-bits of their own, more for those that the outputs depend on more. Without `min_agreement` it is the
             best nesting that the budget allows; with it an error where they cannot be had together.
+        include, exclude: patterns of weights' names, such as "block_1/*": weights to nest even where that saves
+            nothing, and weights to leave as they are, unless they are included. "*" excludes all others.
         progress: called as the work goes on.
 
     Returns:
         What was nested, what was not and why, sizes and errors.
 
     Raises:
-        NestingError, RepresentativeDataError, UnsupportedModelError, WeightsError, FormatError, MissingPackageError.
+        NestingError, SelectionError, RepresentativeDataError, UnsupportedModelError, WeightsError, FormatError,
+        MissingPackageError.
 
     Example:
         >>> report = nq.convert(model, "model.tflite", nesting="8|5", representative_data=photos)  # doctest: +SKIP
@@ -90,6 +97,7 @@ def convert(
     look = method.needs_means or isinstance(wanted, Wish)
     options = {"input_type": input_type, "output_type": output_type, "activation_ranges": activation_ranges}
     loaded = load_source(source, representative_data, look=look, notify=notify, **options)
+    loaded = replace(loaded, selection=Selection(_patterns(include), _patterns(exclude)))
     if isinstance(wanted, Wish):
         trial, search = search_nesting(loaded, method, wanted, exact=exact, notify=notify)
     else:
@@ -99,6 +107,10 @@ def convert(
     warnings = (_few_bits(trial.nesting), "" if search is None or search.met else search.reason)
     notes = [note for note in (trial.stopped, *warnings) if note]
     return conversion_report(Path(path), size, trial.nesting, method.name, trial.plan, trial.estimate, notes, search)
+
+
+def _patterns(given: str | Sequence[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def _wanted(

@@ -8,6 +8,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from nq_tflite.delegation import Delegation
@@ -15,6 +16,9 @@ from nq_tflite.errors import FormatError, NqError
 from nq_tflite.native import Session, library_path
 from nq_tflite.runtimes import load_runtime
 from nq_tflite.spec import Precision, precision_to_level
+
+#: Operators that run subgraphs, maybe many times.
+_CALLS = {"WHILE", "IF", "CALL", "CALL_ONCE", "STABLEHLO_WHILE", "STABLEHLO_CASE", "STABLEHLO_COMPOSITE"}
 
 
 @dataclass(frozen=True)
@@ -210,6 +214,16 @@ class Interpreter:
             with contextlib.suppress(NqError):
                 self._session.invocation_ended()
             raise
+        self._release()
+
+    @cached_property
+    def _calls_subgraphs(self) -> bool:
+        return any(each.name in _CALLS for each in self._session.delegation().operators)
+
+    def _release(self) -> None:
+        """Ends an invocation whose end the session does not see by itself."""
+        if self._precisions and self._calls_subgraphs:
+            self._session.invocation_ended()
 
     def get_input_details(self) -> list[dict[str, Any]]:
         """As tf.lite.Interpreter.get_input_details."""
@@ -250,10 +264,27 @@ class Interpreter:
 
     def get_signature_runner(self, signature_key: str | None = None) -> Any:
         """As tf.lite.Interpreter.get_signature_runner."""
-        return self._interpreter.get_signature_runner(signature_key)
+        runner = self._interpreter.get_signature_runner(signature_key)
+        return _Runner(runner, self._release) if self._precisions and self._calls_subgraphs else runner
 
     def __getattr__(self, name: str) -> Any:
         """Whatever else the runtime's Interpreter has, private helpers included."""
         if name in ("_interpreter", "_session"):
             raise AttributeError(name)
         return getattr(self._interpreter, name)
+
+
+class _Runner:
+    """A runtime's signature runner that says when an invocation has ended."""
+
+    def __init__(self, runner: Any, ended: Callable[[], None]) -> None:
+        self._runner, self._ended = runner, ended
+
+    def __call__(self, **inputs: Any) -> Any:
+        try:
+            return self._runner(**inputs)
+        finally:
+            self._ended()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._runner, name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -19,6 +19,8 @@ from nq_tflite.lockstep import Reference
 from nq_tflite.moments import FoldedNorm, tensor_moments
 from nq_tflite.pairing import layer_weights, pair_weights
 from nq_tflite.procedural_inputs import procedural_inputs
+from nq_tflite.selection import Selection
+from nq_tflite.sites import refuse_nested
 
 #: Samples that statistics are taken of, and those that only the estimate of the result is taken of.
 MOST_SAMPLES, MOST_HELD_OUT = 128, 32
@@ -50,12 +52,14 @@ class Source:
         model: the schema's ModelT to nest, full-int8 or float.
         reference: the net before any rounding.
         samples: None if there are none; `without` then says why.
+        selection: the user's word on single weights.
     """
 
     model: Any
     reference: Reference
     samples: Samples | None
     without: str = ""
+    selection: Selection = field(default_factory=Selection)
 
 
 def load_source(
@@ -86,6 +90,7 @@ def load_source(
             folded = folded_norms(source)
     elif isinstance(source, str | os.PathLike | bytes):
         original = model = fb.read_model(source).model
+        refuse_nested(model)
     else:
         raise UnsupportedModelError(
             "source",

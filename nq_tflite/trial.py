@@ -64,6 +64,7 @@ def try_nesting(
         lockstep,
         own=own,
         exact=exact,
+        selection=source.selection,
         progress=lambda done, total: notify("rounding", done, total),
     )
     if lockstep is None or source.samples is None:

@@ -91,9 +91,11 @@ def toggle(runtime: str, path: Path, inputs: np.ndarray, times: int) -> dict[str
     return seen | {"size": interpreter.level_bytes(1)}
 
 
-def switch_while_running(runtime: str, path: Path, inputs: np.ndarray, seconds: float) -> dict[str, Any]:
+def switch_while_running(
+    runtime: str, path: Path, inputs: np.ndarray, seconds: float, *, fuse: bool | None = None
+) -> dict[str, Any]:
     """Invokes in one thread and switches in another."""
-    interpreter = nq.Interpreter(path, runtime=runtime, num_threads=2)
+    interpreter = nq.Interpreter(path, runtime=runtime, num_threads=2, fuse=fuse)
     interpreter.allocate_tensors()
     stop, switches = threading.Event(), [0]
 
@@ -261,6 +263,20 @@ def run_signatures(runtime: str, path: Path, x: np.ndarray, *, fuse: bool) -> di
     return found
 
 
+def run_first_signature(runtime: str, path: Path, inputs: np.ndarray) -> dict[str, Any]:
+    """The one output of the only signature at both precisions, and what stays resident of the residual at part-bit."""
+    interpreter = nq.Interpreter(path, runtime=runtime)
+    runner = interpreter.get_signature_runner()
+    found: dict[str, Any] = {}
+    for precision in ("full", "part"):
+        interpreter.precision = precision
+        [found[precision]] = (
+            np.array(value) for value in runner(**{next(iter(runner.get_input_details())): inputs}).values()
+        )
+        found[f"resident after {precision}"] = interpreter.resident_bytes(1)
+    return found
+
+
 def all_outputs(
     runtime: str,
     path: Path,
@@ -287,6 +303,25 @@ def all_outputs(
     return [np.array(interpreter.get_tensor(d["index"])) for d in interpreter.get_output_details()]
 
 
+def error_then_output(
+    runtime: str, path: Path, bad: np.ndarray, good: np.ndarray, *, fuse: bool
+) -> tuple[str, np.ndarray]:
+    """The message of an invocation that fails, "" if it does not, and the first output of one with other inputs."""
+    interpreter = nq.Interpreter(path, runtime=runtime, fuse=fuse)
+    source, sink = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+    interpreter.resize_tensor_input(source, bad.shape)
+    interpreter.allocate_tensors()
+    message = ""
+    interpreter.set_tensor(source, bad)
+    try:
+        interpreter.invoke()
+    except (ValueError, RuntimeError) as error:
+        message = str(error)
+    interpreter.set_tensor(source, good)
+    interpreter.invoke()
+    return message, np.array(interpreter.get_tensor(sink))
+
+
 def prepare_for(runtime: str, path: Path, shape: tuple[int, ...]) -> None:
     """Resizes the input; XNNPACK, which would be the first to complain, is kept out."""
     interpreter = nq.Interpreter(path, runtime=runtime, fuse=True, **builtin_kernels(runtime))
@@ -307,8 +342,10 @@ def delegation(
     details = interpreter.get_input_details()[0]
     found = []
     for batch in batches:
-        interpreter.resize_tensor_input(details["index"], [batch, *details["shape"][1:]])
+        shape = [batch, *details["shape"][1:]]
+        interpreter.resize_tensor_input(details["index"], shape)
         interpreter.allocate_tensors()
+        interpreter.set_tensor(details["index"], np.zeros(shape, details["dtype"]))
         interpreter.invoke()
         found.append(interpreter.delegation)
     return found

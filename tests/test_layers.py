@@ -14,11 +14,12 @@ PACKAGE = Path(nq_tflite.__file__).parent
 #: From the lowest layer up; modules of one layer may not import each other, those of one room (package) may.
 LAYERS: list[set[str]] = [
     {"delegation", "errors", "version"},
-    {"spec", "runtimes"},
+    {"spec", "runtimes", "selection"},
     {"levels", "biases"},
     {"bitpack", "rounding", "procedural"},
     {"bitview", "format"},
     {"flatbuffer"},
+    {"readers"},
     {"pairing", "sites", "walk"},
     {"moments", "layer_inputs"},
     {"procedural_inputs", "lockstep", "draft"},

@@ -34,6 +34,8 @@ Status invalid_model(const char* format, ...) {
 Status status_of_current_exception() noexcept {
   try {
     throw;
+  } catch (const RunError& failure) {
+    return failure.status;
   } catch (const std::exception& exception) {
     try {
       return error(NQ_SYSTEM, "unexpected %s; if memory is not short, please report this as a bug", exception.what());

@@ -30,6 +30,11 @@ class [[nodiscard]] Status {
 // A model that breaks a rule of the format; adds what to do about it.
 [[gnu::format(printf, 1, 2)]] Status invalid_model(const char* format, ...);
 
+// Thrown by what has no other way to say that it failed.
+struct RunError {
+  Status status;
+};
+
 // What an exception that reaches the C boundary becomes there. Call it inside a catch block only.
 Status status_of_current_exception() noexcept;
 

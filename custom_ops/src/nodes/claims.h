@@ -27,6 +27,9 @@ struct Claims {
 
 bool is_nested(const GraphNode& entry);
 
+// A nested operator that only marks where an invocation starts.
+bool is_start(const GraphNode& entry);
+
 // Each node once; false if the runtime does not give it.
 bool read_nodes(TfLiteContext* context, const TfLiteIntArray& indices, std::vector<GraphNode>* nodes);
 
