@@ -121,8 +121,16 @@ class _Nested(Rounded):
     ) -> None:
         begin = time.perf_counter()
         lockstep = start_lockstep(source, nesting) if method.needs_means else None
-        self._model, self._nesting = source.model, nesting
-        self._plan = make_plan(source.model, nesting, method, lockstep, exact=method is EXACT, progress=progress)
+        self._model, self._nesting, self._widened = source.model, nesting, source.widened
+        self._plan = make_plan(
+            source.model,
+            nesting,
+            method,
+            lockstep,
+            exact=method is EXACT,
+            widened=source.widened,
+            progress=progress,
+        )
         self.seconds = time.perf_counter() - begin
         self.bits_a_weight = _bits_a_weight(self._plan)
         if method.needs_means:
@@ -141,7 +149,7 @@ class _Nested(Rounded):
     def write(self, level: int, folder: Path) -> tuple[Path, int | None]:
         path = folder / "nested.tflite"
         if not path.exists():
-            write_nested(copy.deepcopy(self._model), self._plan, self._nesting, path)
+            write_nested(copy.deepcopy(self._model), self._plan, self._nesting, path, copy.deepcopy(self._widened))
         return path, self._nesting.precisions[level]
 
 

@@ -17,6 +17,7 @@ from nq_tflite.format import OutputType
 from nq_tflite.readers import slots_of
 from nq_tflite.sites import Site, Unnested, alike, as_matrix, find_sites, int8_reason, operator_name, unnested
 from nq_tflite.spec import Nesting
+from nq_tflite.widening import Widened, widen
 
 Real = NDArray[np.float64]
 
@@ -98,6 +99,7 @@ def draft_weight(
     nesting: Nesting,
     sources: Mapping[tuple[int, int], NDArray[np.float32]],
     *,
+    widened: Widened | None = None,
     forced: bool = False,
 ) -> Draft | str:
     """Scales and target of a weight, or the reason why it cannot nest.
@@ -105,6 +107,7 @@ def draft_weight(
     Args:
         model, group, nesting, forced: as `refusal`.
         sources: the float weights that INT8 ones were rounded from, where known, by (subgraph, tensor): their target.
+        widened: the float weights that the source has in another type.
 
     Raises:
         WeightsError: NaN or infinite weights or scales.
@@ -118,7 +121,12 @@ def draft_weight(
     biases: dict[tuple[int, int], NDArray[np.int32]] = {}
     if tensor.type == schema.TensorType.FLOAT32:
         scales, output_type = _float_scales(matrix, nesting, site.name), OutputType.FLOAT32
+        given = None if widened is None else widened.scales.get((site.subgraph, site.tensor))
+        if given is not None:
+            scales = np.where(scales > 0, given, scales)
         target = matrix / np.where(scales > 0, scales, 1)[:, None].astype(np.float64)
+        if given is not None:
+            target = np.rint(target)  # the source's codes
     else:
         scales, output_type = _checked_scales(tensor, site.name), OutputType.INT8
         silent = ~matrix.any(axis=1)
@@ -144,11 +152,12 @@ def draft_weight(
 
 
 def unnested_weights(model: Any, nesting: Nesting) -> list[Unnested]:
-    """The weights of a finished nested file that are as they were, and why."""
-    groups, left = find_sites(model)
+    """The weights of a finished nested file that are as they were, and why; changes the model."""
+    stored_bytes = widen(model).stored_bytes
+    groups, left = find_sites(model, stored_bytes)
     for group in groups:
         reason = refusal(model, group, nesting) or "left out when the file was made"
-        left.append(unnested(model, group[0], reason))
+        left.append(unnested(model, group[0], reason, stored_bytes))
     return left
 
 

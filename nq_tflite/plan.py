@@ -22,6 +22,7 @@ from nq_tflite.rounding.statistics import InputStatistics
 from nq_tflite.selection import Selection
 from nq_tflite.sites import Site, Unnested, as_weight, find_sites, unnested
 from nq_tflite.spec import Nesting
+from nq_tflite.widening import Widened
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,7 @@ def make_plan(
     own: Mapping[tuple[int, int], Nesting] | None = None,
     exact: bool = False,
     selection: Selection | None = None,
+    widened: Widened | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Plan:
     """Finds the weights of a TFLite model that can nest and rounds them; the model is left as it is.
@@ -116,6 +118,7 @@ def make_plan(
         lockstep: the source of statistics, for methods that use some; weights without any fall back to SQuant.
         exact: keep the codes of rounding to nearest, which are an INT8 source's own, and full-bit's bias.
         selection: the user's word on single weights.
+        widened: the model's float weights that the source has in another type.
         progress: called with (weights done, weights in all).
 
     Raises:
@@ -123,7 +126,8 @@ def make_plan(
         SelectionError: a pattern fits no weight.
         WeightsError: NaN or infinite weights or scales.
     """
-    groups, left = find_sites(model)
+    stored_bytes = None if widened is None else widened.stored_bytes
+    groups, left = find_sites(model, stored_bytes)
     selected = selection or Selection()
     selected.check([*(group[0].name for group in groups), *(each.name for each in left)])
     sources = {} if lockstep is None or exact else lockstep.sources()
@@ -131,13 +135,14 @@ def make_plan(
     for done, group in enumerate(groups):
         levels = (own or {}).get((group[0].subgraph, group[0].tensor), nesting)
         if selected.excludes(group[0].name):
-            left.append(unnested(model, group[0], "excluded by name"))
+            left.append(unnested(model, group[0], "excluded by name", stored_bytes))
             continue
-        draft = draft_weight(model, group, levels, sources, forced=selected.includes(group[0].name))
+        forced = selected.includes(group[0].name)
+        draft = draft_weight(model, group, levels, sources, widened=widened, forced=forced)
         if isinstance(draft, Draft):
             weights.append(_round(draft, levels, method, lockstep, exact=exact))
         else:
-            left.append(unnested(model, group[0], draft))
+            left.append(unnested(model, group[0], draft, stored_bytes))
         if progress:
             progress(done + 1, len(groups))
     if not weights:

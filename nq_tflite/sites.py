@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,12 +44,18 @@ class Unnested:
     reason: str
 
 
-def find_sites(model: Any) -> tuple[list[list[Site]], list[Unnested]]:
+def find_sites(
+    model: Any, stored_bytes: Mapping[tuple[int, int], int] | None = None
+) -> tuple[list[list[Site]], list[Unnested]]:
     """Nestable weights, those that share a buffer together, in the order that they are read; and the others.
 
     The others are constants that a convolution, a dense layer or a lookup reads as its weight, and float32, float16 or
     int8 constants of more than SMALL_BYTES that any other operator reads. Biases and what belongs to nested weights are
     neither.
+
+    Args:
+        model: the schema's ModelT.
+        stored_bytes: by (subgraph, tensor), of weights that have another type in the file.
     """
     by_buffer: dict[int, list[Site]] = {}
     left = []
@@ -66,11 +73,11 @@ def find_sites(model: Any) -> tuple[list[list[Site]], list[Unnested]]:
             site = Site(index, tensor_index, tuple(p for p, _ in uses), layout, fb.text(tensor.name))
             if not layouts:
                 if _is_large(model, tensor) and not _serves_a_weight(model, subgraph, uses):
-                    left.append(unnested(model, site, "an operator without nesting"))
+                    left.append(unnested(model, site, "an operator without nesting", stored_bytes))
                 continue
             reason = _reason(model, subgraph, site, uses, len(layouts))
             if reason:
-                left.append(unnested(model, site, reason))
+                left.append(unnested(model, site, reason, stored_bytes))
             else:
                 by_buffer.setdefault(tensor.buffer, []).extend(_by_use(model, site))
     return list(by_buffer.values()), left
@@ -190,12 +197,14 @@ def as_weight(matrix: NDArray[Any], layout: Layout, shape: tuple[int, ...]) -> N
     return np.ascontiguousarray(matrix.T if layout is Layout.DEPTHWISE else matrix).reshape(shape)
 
 
-def unnested(model: Any, site: Site, reason: str) -> Unnested:
-    """A weight that stays as it is."""
+def unnested(
+    model: Any, site: Site, reason: str, stored_bytes: Mapping[tuple[int, int], int] | None = None
+) -> Unnested:
+    """A weight that stays as it is; `stored_bytes` as in `find_sites`."""
     subgraph = model.subgraphs[site.subgraph]
     tensor = subgraph.tensors[site.tensor]
     data = model.buffers[tensor.buffer].data
-    size = 0 if data is None else len(data)
+    size = (stored_bytes or {}).get((site.subgraph, site.tensor), 0 if data is None else len(data))
     return Unnested(site.name, operator_name(model, site), fb.shape(tensor), size, reason)
 
 

@@ -21,6 +21,7 @@ from nq_tflite.pairing import layer_weights, pair_weights
 from nq_tflite.procedural_inputs import procedural_inputs
 from nq_tflite.selection import Selection
 from nq_tflite.sites import refuse_nested
+from nq_tflite.widening import Widened, widen
 
 #: Samples that statistics are taken of, and those that only the estimate of the result is taken of.
 MOST_SAMPLES, MOST_HELD_OUT = 128, 32
@@ -53,6 +54,7 @@ class Source:
         reference: the net before any rounding.
         samples: None if there are none; `without` then says why.
         selection: the user's word on single weights.
+        widened: the model's weights that the file has in another type.
     """
 
     model: Any
@@ -60,6 +62,7 @@ class Source:
     samples: Samples | None
     without: str = ""
     selection: Selection = field(default_factory=Selection)
+    widened: Widened = field(default_factory=Widened)
 
 
 def load_source(
@@ -81,6 +84,7 @@ def load_source(
     """
     samples = None if data is None else sample_source(data)
     folded: list[FoldedNorm] = []
+    widened = Widened()
     if is_keras_source(source):
         notify("converting with tensorflow", 0, 0)
         model = fb.read_model(export(source, samples, **options)).model
@@ -91,6 +95,7 @@ def load_source(
     elif isinstance(source, str | os.PathLike | bytes):
         original = model = fb.read_model(source).model
         refuse_nested(model)
+        widened = widen(model)
     else:
         raise UnsupportedModelError(
             "source",
@@ -99,16 +104,17 @@ def load_source(
         )
     reference = Reference(original, _pairs(original, model), tensor_moments(original, folded))
     if not look:
-        return Source(model, reference, None)
+        return Source(model, reference, None, widened=widened)
     if samples is not None:
-        return Source(model, reference, given_samples(model, samples))
+        return Source(model, reference, given_samples(model, samples), widened=widened)
     notify("making inputs", 0, 0)
     try:
         made = procedural_inputs(model, folded, _PROCEDURAL + _PROCEDURAL_HELD_OUT)
     except UnsupportedModelError as error:
-        return Source(model, reference, None, without=str(error))
+        return Source(model, reference, None, without=str(error), widened=widened)
     arrays = [[values[k : k + 1] for values in made.arrays] for k in range(len(made.arrays[0]))]
-    return Source(model, reference, Samples(arrays, _PROCEDURAL_HELD_OUT, made.description))
+    made_samples = Samples(arrays, _PROCEDURAL_HELD_OUT, made.description)
+    return Source(model, reference, made_samples, widened=widened)
 
 
 def _pairs(original: Any, model: Any) -> dict[tuple[int, int], tuple[int, int]]:

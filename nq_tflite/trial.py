@@ -65,6 +65,7 @@ def try_nesting(
         own=own,
         exact=exact,
         selection=source.selection,
+        widened=source.widened,
         progress=lambda done, total: notify("rounding", done, total),
     )
     if lockstep is None or source.samples is None:

@@ -21,7 +21,7 @@ LAYERS: list[set[str]] = [
     {"flatbuffer"},
     {"readers"},
     {"pairing", "sites", "walk"},
-    {"moments", "layer_inputs"},
+    {"moments", "layer_inputs", "widening"},
     {"procedural_inputs", "lockstep", "draft"},
     {"plan", "nested"},
     {"rewrite", "report"},

@@ -63,7 +63,6 @@ def insert_unpack(model: Any, plan: Plan, nesting: Nesting) -> tuple[list[Packed
         operators = model.subgraphs[index].operators
         for position, operator in sorted(insertions, key=lambda edit: edit[0], reverse=True):
             operators.insert(position, operator)
-    _empty_unused_buffers(model)
     return sections, table
 
 
@@ -309,7 +308,7 @@ def _for_viewers(block: OptionBlock) -> bytes:
     return bytes(flexbuffers.Dumps(facts))
 
 
-def _empty_unused_buffers(model: Any) -> None:
+def empty_unused_buffers(model: Any) -> None:
     """Drops the bytes of the weights that were replaced; indices stay, for the level buffers are known by them."""
     used = {tensor.buffer for _, subgraph in fb.subgraphs(model) for tensor in subgraph.tensors}
     used |= {entry.buffer for entry in model.metadata or []} | set(fb.indices(model.metadataBuffer))
