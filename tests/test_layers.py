@@ -27,6 +27,7 @@ LAYERS: list[set[str]] = [
     {"calibration", "native"},
     {"activation_ranges"},
     {"keras_export", "extraction", "interpreter"},
+    {"govern"},
     {"source"},
     {"trial"},
     {"sensitivity"},
@@ -34,7 +35,7 @@ LAYERS: list[set[str]] = [
     {"conversion"},
     {"__init__"},
     {"photo_folder", "preprocessing", "memory"},
-    {"evaluate", "benchmark", "contenders"},
+    {"evaluate", "benchmark", "contenders", "watch"},
     {"compare", "demo"},
     {"cli"},
     {"__main__"},
@@ -50,6 +51,7 @@ OWNERS = {
     "click": {"cli", "__main__"},
     "rich": {"cli", "__main__"},
     "PIL": {"preprocessing"},
+    "psutil": {"govern"},
     "nq_tflite_models": {"demo"},
 }
 
