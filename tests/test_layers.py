@@ -28,6 +28,9 @@ LAYERS: list[set[str]] = [
     {"activation_ranges"},
     {"keras_export", "extraction", "interpreter"},
     {"govern"},
+    {"traces"},
+    {"simulate"},
+    {"plot"},
     {"source"},
     {"trial"},
     {"sensitivity"},
@@ -36,7 +39,7 @@ LAYERS: list[set[str]] = [
     {"__init__"},
     {"photo_folder", "preprocessing", "memory"},
     {"evaluate", "benchmark", "contenders", "watch"},
-    {"compare", "demo"},
+    {"compare", "demo", "strategies"},
     {"cli"},
     {"__main__"},
 ]
