@@ -30,7 +30,7 @@ class MemoryCgroup:
     """
 
     def __init__(self, proc: Path = Path("/proc")) -> None:
-        self._folder, self._unified = _locate(proc)
+        self._folder, self._unified = locate_memory_group(proc)
 
     @property
     def pressure_file(self) -> Path | None:
@@ -78,7 +78,7 @@ def _table(path: Path) -> dict[str, int]:
     return {name: int(value) for name, value in (line.split() for line in path.read_text().splitlines())}
 
 
-def _locate(proc: Path) -> tuple[Path | None, bool]:
+def locate_memory_group(proc: Path = Path("/proc")) -> tuple[Path | None, bool]:
     """The group's folder below its mount, and whether that is version 2."""
     try:
         groups = [line.split(":", 2) for line in (proc / "self/cgroup").read_text().splitlines()]
