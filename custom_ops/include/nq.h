@@ -114,8 +114,8 @@ NQ_EXPORT nq_status nq_session_num_weights(nq_session session, int32_t* count);
 NQ_EXPORT nq_status nq_session_delegation(nq_session session, const nq_operator** operators, int32_t* count,
                                           int32_t* num_partitions);
 
-/* Tells the session that an invocation failed between operators, so that a deferred page-out is not kept waiting. Not
- * to be called while one runs. */
+/* Tells the session that an invocation failed between operators, or that one of a model with loops has ended, so that a
+ * deferred page-out does not wait for the next one. Not to be called while one runs. */
 NQ_EXPORT nq_status nq_session_invocation_ended(nq_session session);
 
 /* The message of the calling thread's last failed call; "" if none failed. Valid until the thread's next call. */
