@@ -38,7 +38,7 @@ LAYERS: list[set[str]] = [
     {"conversion"},
     {"__init__"},
     {"photo_folder", "preprocessing", "memory"},
-    {"evaluate", "benchmark", "contenders", "watch"},
+    {"evaluate", "benchmark", "contenders", "storage", "watch"},
     {"compare", "demo", "strategies"},
     {"cli"},
     {"__main__"},
