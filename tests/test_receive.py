@@ -13,7 +13,9 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from model_server import ModelServer, serving
 import nq_tflite as nq
 from nq_tflite.delivery import disk, landing
 from nq_tflite.errors import DeliveryError, FormatError
-from nq_tflite.format import Section
+from nq_tflite.format import Section, SectionTable
 from nq_tflite.nested import read_nested
 
 
@@ -287,6 +289,35 @@ def test_a_changed_source_is_begun_anew(
     check_nothing_is_left(path)
 
 
+def another_version(content: bytes, sections: tuple[Section, ...]) -> bytes:
+    """A model of the same layout with other bytes in every level."""
+    data, found = bytearray(content), []
+    for section, end in zip(sections, ends(sections), strict=True):
+        data[section.offset + section.size // 2] ^= 1
+        found.append(replace(section, crc32=zlib.crc32(data[section.offset : end])))
+    table, start = SectionTable(tuple(found)).pack(), content.index(b"NQST")
+    data[start : start + len(table)] = table
+    return bytes(data)
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_another_version_of_the_same_length_that_nothing_tells_apart(
+    ranges: bool, server: ModelServer, path: Path, content: bytes, sections: tuple[Section, ...]
+) -> None:
+    """Its levels do not fit the old base, which their checksums say; the call after that begins anew."""
+    server.etag, server.ranges, server.cuts = None, ranges, [sections[1].offset + 1000]
+    with pytest.raises(DeliveryError):
+        receive(server, path)
+    before, server.content = path.read_bytes(), another_version(content, sections)
+    if ranges:
+        with pytest.raises(FormatError, match="checksum of level 1"):
+            receive(server, path)
+        assert path.read_bytes()[: ends(sections)[0]] == before[: ends(sections)[0]]
+    receive(server, path, retries=1)
+    assert path.read_bytes() == server.content
+    check_nothing_is_left(path)
+
+
 def test_a_source_that_got_shorter(server: ModelServer, path: Path, newer: bytes, sections: Any) -> None:
     server.etag, server.cuts = None, [len(server.content.rstrip(b"\0")) - 1]
     with pytest.raises(DeliveryError):
@@ -481,6 +512,8 @@ def test_paths_that_cannot_be_written(server: ModelServer, tmp_path: Path) -> No
     for path in (tmp_path / "missing" / "model.tflite", tmp_path / "folder"):
         with pytest.raises(DeliveryError, match="writing"):
             receive(server, path)
+    with pytest.raises(DeliveryError, match="the name of a file"):
+        receive(server, Path())
 
 
 def test_one_at_a_time(server: ModelServer, path: Path, content: bytes) -> None:
@@ -499,13 +532,13 @@ def test_one_at_a_time(server: ModelServer, path: Path, content: bytes) -> None:
 def test_a_file_put_there_meanwhile_is_left_alone(server: ModelServer, path: Path, sections: Any) -> None:
     """Whether the call goes on or a later one finds it."""
 
-    def replace(arrived: nq.ArrivedLevel) -> None:
+    def put_another(arrived: nq.ArrivedLevel) -> None:
         if arrived.level == 0:
             path.unlink()
             path.write_bytes(b"mine")
 
     with pytest.raises(DeliveryError, match="another one"):
-        receive(server, path, on_level=replace)
+        receive(server, path, on_level=put_another)
     assert path.read_bytes() == b"mine"
     server.cuts = [sections[2].offset + 1]
     with pytest.raises(DeliveryError, match="an end after"):

@@ -243,12 +243,19 @@ class Landing:
         found = zlib.crc32(last, checksum(self._descriptor, section.offset, self.received))
         if found != section.crc32:
             self._rewind(section.offset if self.levels else 0)
+            if self.validator is None:
+                self._give_up()
             raise FormatError(
                 f"checksum of level {self.levels} ({section.bits} bits)",
                 expected=f"{section.crc32:08x}",
                 got=f"{found:08x}",
                 fix="It was damaged on its way or at the source. Call again: what is missing is fetched anew.",
             )
+
+    def _give_up(self) -> None:
+        """Lets the next call begin anew: without a validator this may be another version, wrong at every attempt."""
+        self._state.unlink(missing_ok=True)
+        self.received = 0
 
     def _rewind(self, position: int) -> None:
         self.received, self.crc32 = position, checksum(self._descriptor, 0, position)

@@ -139,6 +139,8 @@ def receive(
         Delivery(path='model.tflite', file_bytes=4126080, levels=(ArrivedLevel(level=0, bits=4, ...
     """
     started, target = time.monotonic(), Path(path)
+    if not target.name:
+        raise DeliveryError("path", expected="the name of a file", got=repr(os.fspath(path)))
     for name, digest in (("sha256", sha256), ("base_sha256", base_sha256)):
         if digest is not None and not re.fullmatch("[0-9a-fA-F]{64}", digest):
             raise DeliveryError(name, expected="64 hexadecimal digits", got=repr(digest))
