@@ -32,6 +32,8 @@ from nq_tflite.format import SECTION_ALIGNMENT, Section, SectionTable
 from nq_tflite.sections import checksum, read_section_table
 
 CHECKPOINT_SECONDS = 2.0
+#: What a level ends in until its last bytes are written. Many end in zeros, and would have the right checksum before.
+UNFINISHED = b"NQ: not here yet"
 
 
 class Landing:
@@ -225,6 +227,9 @@ class Landing:
             raise
         if self.table is not None:
             preallocate(self._descriptor, end_of(self.table.sections[-1]))
+            for section in self.table.sections:
+                mark = memoryview(UNFINISHED)[-section.size :]
+                write_all(self._descriptor, mark, end_of(section) - len(mark))
 
     def _check_table(self, table: SectionTable) -> None:
         size, first = end_of(table.sections[-1]), table.sections[0].offset

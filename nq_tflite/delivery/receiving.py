@@ -104,9 +104,10 @@ def receive(
     then a switch raises FormatError and leaves the precision as it was.
 
     What a reader may rely on: a level counts when its checksum is right, for `receive` and for the interpreter, which
-    checks it at the first switch to it. A half-written level fails that check. The last bytes of a level are written
-    only after the checksum over all of it has been found right, and a level that has once been verified is never
-    written again. A source that has changed goes to a new file; an interpreter of the old one keeps what it had.
+    checks it at the first switch to it. A half-written level fails that check: its last bytes are written only after
+    the checksum over all of it has been found right, and until then a mark stands in their place. A level that has once
+    been verified is never written again. A source that has changed goes to a new file; an interpreter of the old one
+    keeps what it had.
 
     An interrupted call, even a killed one, can be repeated. What is there of a URL is not fetched again (a Range
     request on condition that ETag or date are the same). A server without ranges sends all of it again, and what is
