@@ -543,14 +543,23 @@ def test_a_file_put_there_meanwhile_is_left_alone(server: ModelServer, path: Pat
     assert path.read_bytes() == server.content
 
 
-@pytest.mark.parametrize("state", [b"", b"[]", b"{}", b'{"version": 2}', b'{"version": 1, "source": 5}', b"\xff"])
-def test_a_state_that_cannot_be_read(state: bytes, server: ModelServer, path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    "state",
+    [
+        *(b"", b"[]", b"{}", b'{"version": 1, "source": 5}', b"\xff"),
+        *({"version": 2}, {"received": "x"}, {"received": -1}, {"crc32": None}, {"validator": 5}, {"length": [1]}),
+    ],
+)
+def test_a_state_that_cannot_be_read(
+    state: bytes | dict[str, Any], server: ModelServer, path: Path, content: bytes
+) -> None:
     server.cuts = [30000]
     with pytest.raises(DeliveryError):
         receive(server, path)
     [file] = path.parent.glob(".*/state.json")
-    assert json.loads(file.read_text())["received"] == 30000
-    file.write_bytes(state)
+    good = json.loads(file.read_text())
+    assert good["received"] == 30000
+    file.write_bytes(state if isinstance(state, bytes) else json.dumps(good | state).encode())
     assert receive(server, path).resumed_bytes == 0
     assert path.read_bytes() == content
 

@@ -36,9 +36,16 @@ class State:
         """The state in a file; None if there is none that this version can read."""
         try:
             fields = json.loads(path.read_bytes())
-            return cls(**fields) if fields.pop("version") == _STATE_VERSION else None
+            state = cls(**fields) if fields.pop("version") == _STATE_VERSION else None
         except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
             return None
+        return state if state is not None and state.is_sound() else None
+
+    def is_sound(self) -> bool:
+        """Whether every field is of its type."""
+        numbers = self.received, self.crc32, self.length or 0
+        texts = self.source, self.validator or ""
+        return all(isinstance(each, int) and each >= 0 for each in numbers) and all(isinstance(t, str) for t in texts)
 
     def write(self, path: Path) -> None:
         """Replaces the file as a whole."""
