@@ -132,7 +132,7 @@ def receive(
 
     Raises:
         DeliveryError: the source cannot be reached, has no such file or broke off, or the disk is full. What has
-            arrived is kept, and a model that stands at `path` is as it was.
+            arrived is kept. At `path` is what stood there before, or the new model with the levels that have arrived.
         FormatError: the source is no nested model, is truncated, or bytes are damaged. The same holds.
 
     Example:
