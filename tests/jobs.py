@@ -379,7 +379,7 @@ def govern(runtime: str, paths: Sequence[Path], inputs: np.ndarray, seconds: flo
 
 def run_while_receiving(runtime: str, url: str, path: Path, inputs: np.ndarray) -> dict[str, Any]:
     """Runs part-bit from the moment that level 0 has arrived, and switches up as levels arrive."""
-    found: dict[str, Any] = {"refused": {}, "levels": [], "precisions": [], "outputs": [], "runs while receiving": 0}
+    found: dict[str, Any] = {"refused": {}, "levels": [], "precisions": [], "outputs": []}
     opened: list[nq.Interpreter] = []
     stop, seen = threading.Event(), set()
 
@@ -393,9 +393,8 @@ def run_while_receiving(runtime: str, url: str, path: Path, inputs: np.ndarray) 
             except nq.NqError as error:
                 found["refused"][precision] = type(error).__name__
         urllib.request.urlopen(url.replace("/model.tflite", "/release")).close()
-        while not stop.is_set():
+        while not (stop.is_set() and seen):
             seen.add(feed(interpreter, inputs[:1]).tobytes())
-            found["runs while receiving"] += 1
 
     thread = threading.Thread(target=keep_running)
 
@@ -411,7 +410,7 @@ def run_while_receiving(runtime: str, url: str, path: Path, inputs: np.ndarray) 
         opened[0].precision = precision
         found["precisions"].append(opened[0].precision)
         found["outputs"].append(feed(opened[0], inputs))
-    found["torn"] = len(seen - {found["outputs"][0][:1].tobytes()})
+    found["only part-bit"] = seen == {found["outputs"][0][:1].tobytes()}
     return found
 
 

@@ -108,8 +108,8 @@ class _Handler(BaseHTTPRequestHandler):
         for edge in edges:
             if position in server.at:
                 server.at[position]()
+            server.sent += edge - position  # before the client can have them
             self.wfile.write(server.content[position:edge])
-            server.sent += edge - position
             position = edge
             if server.pause:
                 time.sleep(server.pause)
