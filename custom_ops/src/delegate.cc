@@ -5,7 +5,8 @@
 #include <vector>
 
 #include "nodes/claims.h"
-#include "nodes/node_environment.h"
+#include "nodes/hidden_levels.h"
+#include "nodes/node_calls.h"
 #include "nodes/partition_node.h"
 #include "nodes/unpack_node.h"
 #include "session/precision.h"
@@ -86,9 +87,8 @@ TfLiteStatus claim(TfLiteContext* context, const std::vector<int>& indices, cons
 
 // The nodes that the runtime has made of the fused claim.
 bool count_partitions(TfLiteContext* context, const TfLiteDelegate* delegate, int* count) {
-  TfLiteIntArray* plan = nullptr;
   std::vector<GraphNode> nodes;
-  if (context->GetExecutionPlan(context, &plan) != kTfLiteOk || !read_nodes(context, *plan, &nodes)) return false;
+  if (!read_graph(context, &nodes)) return false;
   *count = static_cast<int>(std::count_if(nodes.begin(), nodes.end(), [&](const GraphNode& entry) {
     return entry.node->delegate == delegate && entry.registration->invoke == partition_node_registration().invoke;
   }));
@@ -100,6 +100,7 @@ TfLiteStatus prepare(TfLiteContext* context, TfLiteDelegate* delegate) {
     const auto& nested = *static_cast<NqDelegate*>(delegate);
     Session& session = *nested.environment.session;
     session.model_loaded();
+    if (const Status status = show_hidden_levels(context); !status.ok()) return report(context, status);
     Claims claims;
     if (!plan_claims(context, nested.unfused, &claims)) return kTfLiteError;
     for (const int node : claims.unpacked) {
@@ -113,8 +114,7 @@ TfLiteStatus prepare(TfLiteContext* context, TfLiteDelegate* delegate) {
     session.set_delegation(context, std::move(delegation));
     return kTfLiteOk;
   } catch (...) {
-    context->ReportError(context, "nq_tflite: %s\n", status_of_current_exception().message().c_str());
-    return kTfLiteError;
+    return report(context, status_of_current_exception());
   }
 }
 
