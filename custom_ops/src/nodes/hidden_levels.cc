@@ -1,5 +1,6 @@
 #include "nodes/hidden_levels.h"
 
+#include <algorithm>
 #include <optional>
 #include <vector>
 
@@ -65,8 +66,9 @@ struct Model {
 
 // A mapping starts at a page of its file, the model at the latest one page later.
 std::optional<Model> find_model(const FileMapping& mapping, int index, const char* name) {
-  for (uintptr_t start = mapping.start; start < mapping.start + page_size(); start += kModelAlignment) {
-    const ByteSpan file = {reinterpret_cast<const uint8_t*>(start), mapping.end - start};
+  const uintptr_t end = file_end(mapping), last = std::min(end, mapping.start + page_size());
+  for (uintptr_t start = mapping.start; start < last; start += kModelAlignment) {
+    const ByteSpan file = {reinterpret_cast<const uint8_t*>(start), end - start};
     const auto root = flatbuffer_root(file);
     const auto buffers = root ? root->vector(kModelBuffers) : std::nullopt;
     const auto tensors = buffers ? tensors_named_at(*root, index, name) : std::nullopt;
@@ -82,9 +84,11 @@ Status show(const Model& model, int index, TfLiteTensor* tensor) {
   if (offset <= 1) return {};  // no such constant: 1 is a placeholder
   const uint64_t size = buffer->u64(kBufferSize);
   if (offset > model.file.size || size > model.file.size - offset || size != tensor->bytes) {
-    return invalid_model("tensor '%s' of %zu bytes has %llu bytes from byte %llu on; expected its own, inside the file",
-                         tensor->name, tensor->bytes, static_cast<unsigned long long>(size),
-                         static_cast<unsigned long long>(offset));
+    return error(NQ_INVALID_MODEL,
+                 "tensor '%s' of %zu bytes has %llu bytes from byte %llu on; expected as many, inside the file of %zu; "
+                 "copy the file again",
+                 tensor->name, tensor->bytes, static_cast<unsigned long long>(size),
+                 static_cast<unsigned long long>(offset), model.file.size);
   }
   tensor->data = const_cast<uint8_t*>(model.file.data + offset);
   tensor->allocation_type = kTfLiteMmapRo;
