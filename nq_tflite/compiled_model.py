@@ -14,7 +14,7 @@ from nq_tflite.errors import FormatError, NativeLibraryError, NqError
 from nq_tflite.native import last_error, library_path, set_accelerator_options
 from nq_tflite.runtimes import CompiledModels, load_compiled_models
 from nq_tflite.spec import Precision
-from nq_tflite.switching import Switchable
+from nq_tflite.switching import SwitchingModel
 
 #: The file that LiteRT loads from an environment's runtime_path, before its own accelerator for the CPU: the native
 #: library under this name has the first choice of operators.
@@ -25,7 +25,7 @@ _ACCELERATOR_NAME = "libLiteRtGpuAccelerator.so"
 _environments: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
-class CompiledModel(Switchable):
+class CompiledModel(SwitchingModel):
     """Runs nested (and stock) .tflite models with LiteRT's CompiledModel, on the CPU.
 
     Needs ai-edge-litert 2.3 or newer. Made by `from_file` or `from_buffer`; every public call of

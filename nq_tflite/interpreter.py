@@ -11,10 +11,10 @@ from nq_tflite.errors import FormatError, NqError
 from nq_tflite.native import library_path
 from nq_tflite.runtimes import load_runtime
 from nq_tflite.spec import Precision
-from nq_tflite.switching import Switchable
+from nq_tflite.switching import SwitchingModel
 
 
-class Interpreter(Switchable):
+class Interpreter(SwitchingModel):
     """Runs nested (and stock) .tflite models under a stock runtime.
 
     Every public call of tf.lite.Interpreter works as it does there. Models given by path are mapped from the file, so

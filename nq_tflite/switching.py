@@ -35,7 +35,7 @@ class Switch:
         return self.bytes_in + self.bytes_out
 
 
-class Switchable:
+class SwitchingModel:
     """A loaded model with a session of its own."""
 
     def __init__(self) -> None:
