@@ -56,7 +56,9 @@ class CompiledModel(SwitchingModel):
             environment = _create_environment(self._litert)
         _check_environment(environment)
         super().__init__()
-        set_accelerator_options(self._delegate_options(precision, fuse))
+        # LiteRT tells XNNPACK of the number of threads, but no other delegate.
+        threads = 1 if options is None else options.cpu_options.num_threads
+        set_accelerator_options(self._delegate_options(precision, fuse) | {"num_threads": str(threads)})
         try:
             stock = self._litert.models.CompiledModel
             make = stock.from_buffer if isinstance(source, bytes) else stock.from_file

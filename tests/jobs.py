@@ -514,6 +514,14 @@ def every_compiled_call(runtime: str, path: Path, inputs: np.ndarray) -> dict[st
         }
 
 
+def threads_of_compiled(runtime: str, path: Path, inputs: np.ndarray, threads: int) -> int:
+    """How many threads a model brings, with no XNNPACK to bring its own."""
+    before = len(list(Path("/proc/self/task").iterdir()))
+    compiled = Compiled(nq.CompiledModel.from_file(path, options=compiled_options("builtin", threads)))
+    compiled.feed(inputs[:1])
+    return len(list(Path("/proc/self/task").iterdir())) - before
+
+
 def error_of_compiled(runtime: str, source: Path | bytes, *, isa: str = "", **options: Any) -> tuple[str, str]:
     """Type and message of the error that compiling a model gives; ("", "") if none."""
     make = nq.CompiledModel.from_buffer if isinstance(source, bytes) else nq.CompiledModel.from_file

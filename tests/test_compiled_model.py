@@ -48,6 +48,11 @@ def test_with_and_without_xnnpack(kernels: str, fuse: bool, litert: Any, nested_
     np.testing.assert_array_equal(got, wanted)
 
 
+def test_threads_are_as_many_as_the_options_say(litert: Any, nested_dir: Path, samples: np.ndarray) -> None:
+    for threads in (1, 3):
+        assert litert(jobs.threads_of_compiled, nested_dir / "int8_8_5.tflite", samples, threads) == threads - 1
+
+
 @pytest.mark.parametrize("times", [20, pytest.param(1000, marks=pytest.mark.slow)])
 def test_toggling_repeats_outputs_and_gives_memory_back(
     times: int, litert: Any, nested_dir: Path, samples: np.ndarray

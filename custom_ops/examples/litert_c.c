@@ -129,9 +129,9 @@ static LiteRtEnvironment create_environment(void) {
 static LiteRtCompiledModel compile(LiteRtEnvironment environment, LiteRtModel model, nq_session session) {
   char handle[24];
   snprintf(handle, sizeof handle, "%" PRIu64, session);
-  const char* keys[] = {"session", "precision"};
-  const char* values[] = {handle, "part"};
-  check(nq_accelerator_set_options(keys, values, 2));
+  const char* keys[] = {"session", "precision", "num_threads"};
+  const char* values[] = {handle, "part", "1"};
+  check(nq_accelerator_set_options(keys, values, 3));
   LiteRtOptions options = NULL;
   LiteRtCompiledModel compiled = NULL;
   CALL(LiteRtCreateOptions, &options);

@@ -14,7 +14,8 @@
  * Delegate options (all optional): "session" as above; "precision" = "full" (default), "part" or a number of bits;
  * "fuse" = "1" to compute on packed weights wherever there is a kernel, "0" to unpack them all for the runtime's
  * kernels, "auto" (default) for 1 where the CPU has a vector instruction set that the kernels use. Layers of floats run
- * at dynamic range where they are fused: activations are quantized to int8 at run time.
+ * at dynamic range where they are fused: activations are quantized to int8 at run time. "num_threads" = "0" (default)
+ * takes as many threads as the runtime recommends; LiteRT's CompiledModel recommends none, so give it a number there.
  *
  * Runtimes: TFLite's C++ and C libraries from 2.14 on, and LiteRT's. Load a model from a file, so that it is mapped:
  * memory that is not cannot be given back. TFLite's C library up to 2.17 hides from an interpreter what lies outside a

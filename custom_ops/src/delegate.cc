@@ -26,14 +26,22 @@ struct Options {
   std::shared_ptr<Session> session;
   Precision precision;
   Fuse fuse = Fuse::kAuto;
+  int num_threads = 0;
 };
 
-Status parse_session(const char* text, std::shared_ptr<Session>* session) {
+constexpr int kMaxThreads = 1024;
+
+// A decimal number without sign or spaces, which strtoull takes; false for anything else.
+bool parse_number(const char* text, unsigned long long* number) {
   char* end = nullptr;
   errno = 0;
-  const unsigned long long handle = std::strtoull(text, &end, 10);
-  const bool digits = *text >= '0' && *text <= '9';  // strtoull takes signs and spaces too
-  if (!digits || *end != '\0' || errno != 0) {
+  *number = std::strtoull(text, &end, 10);
+  return *text >= '0' && *text <= '9' && *end == '\0' && errno == 0;
+}
+
+Status parse_session(const char* text, std::shared_ptr<Session>* session) {
+  unsigned long long handle = 0;
+  if (!parse_number(text, &handle)) {
     return error(NQ_INVALID_ARGUMENT, "option session=%s; expected the decimal value of nq_session_open", text);
   }
   return find_session(handle, session);
@@ -48,6 +56,16 @@ Status parse_fuse(const char* text, Fuse* fuse) {
     *fuse = Fuse::kNever;
   else
     return error(NQ_INVALID_ARGUMENT, "option fuse=%s; expected auto, 1 (always) or 0 (never)", text);
+  return {};
+}
+
+Status parse_num_threads(const char* text, int* num_threads) {
+  unsigned long long number = 0;
+  if (!parse_number(text, &number) || number > kMaxThreads) {
+    return error(NQ_INVALID_ARGUMENT, "option num_threads=%s; expected 0 (as the runtime says) to %d", text,
+                 kMaxThreads);
+  }
+  *num_threads = static_cast<int>(number);
   return {};
 }
 
@@ -68,8 +86,11 @@ Status parse_options(const char* const* keys, const char* const* values, size_t 
       status = parse_precision(values[i], &options->precision);
     } else if (std::strcmp(keys[i], "fuse") == 0) {
       status = parse_fuse(values[i], &options->fuse);
+    } else if (std::strcmp(keys[i], "num_threads") == 0) {
+      status = parse_num_threads(values[i], &options->num_threads);
     } else {
-      status = error(NQ_INVALID_ARGUMENT, "unknown option '%s'; expected session, precision or fuse", keys[i]);
+      status =
+          error(NQ_INVALID_ARGUMENT, "unknown option '%s'; expected session, precision, fuse or num_threads", keys[i]);
     }
     if (!status.ok()) return status;
   }
@@ -135,6 +156,7 @@ Status create_delegate(const char* const* keys, const char* const* values, size_
   if (Status status = select_quantize_kernel(&environment.quantize); !status.ok()) return status;
   created->unfused = why_unfused(options.fuse, *environment.gemm);
   environment.threads = std::make_shared<ThreadPool>();
+  environment.num_threads = options.num_threads;
   environment.arena = std::make_shared<Workspace>();
   if (!options.session) options.session = std::make_shared<Session>();
   if (Status status = options.session->attach(options.precision); !status.ok()) return status;
