@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-NATIVE := $(shell find custom_ops -name '*.cc' -o -name '*.h' -o -name CMakeLists.txt)
+NATIVE := $(shell find custom_ops -name '*.c' -o -name '*.cc' -o -name '*.h' -o -name CMakeLists.txt)
 
 .PHONY: demo test lint native native-arm no-native-arm count-arm sanitize wheels test-arm count-arm-nets clean
 .DEFAULT_GOAL := test
@@ -38,7 +38,7 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run --Werror $(filter %.cc %.h,$(NATIVE))
+	$(BIN)/clang-format --dry-run --Werror $(filter %.c %.cc %.h,$(NATIVE))
 
 ## Builds and runs the native tests.
 native: $(VENV)/dev.stamp

@@ -28,6 +28,8 @@ LAST_ISA = {"x86_64": "avx512vnni", "aarch64": "neondotprod", "armv7l": "neon"}
 
 #: The binary interface. Removing or changing one of these, or a struct of nq.h, needs a new major version.
 EXPORTS = {
+    "LiteRtAcceleratorImpl",
+    "nq_accelerator_set_options",
     "nq_format_version",
     "nq_isa",
     "nq_last_error",

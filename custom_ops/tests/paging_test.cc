@@ -64,6 +64,18 @@ TEST(anonymous_memory_is_refused) {
   munmap(memory, kMegabyte);
 }
 
+TEST(a_mapping_goes_on_behind_its_file) {
+  const MappedFile mapped(Bytes(10001, 7));
+  auto mapping = nq::find_file_mapping(mapped.data(), 1);
+  const auto start = reinterpret_cast<uintptr_t>(mapped.data());
+  CHECK(mapping && mapping->start == start && mapping->end > start + 10001);
+  CHECK_EQ(start + 10001, nq::file_end(*mapping));
+  mapping->inode += 1;  // the path names another file by now
+  CHECK_EQ(mapping->end, nq::file_end(*mapping));
+  mapping->path += ".gone";
+  CHECK_EQ(mapping->end, nq::file_end(*mapping));
+}
+
 TEST(ranges_are_whole_pages_up_to_the_next_section) {
   FileMapping mapping;
   mapping.start = 0x10000000;

@@ -154,6 +154,11 @@ bool read_nodes(TfLiteContext* context, const TfLiteIntArray& indices, std::vect
   return true;
 }
 
+bool read_graph(TfLiteContext* context, std::vector<GraphNode>* nodes) {
+  TfLiteIntArray* plan = nullptr;
+  return context->GetExecutionPlan(context, &plan) == kTfLiteOk && read_nodes(context, *plan, nodes);
+}
+
 const GraphNode* nested_weight_of(const std::vector<GraphNode>& nodes, const TfLiteNode& node) {
   for (const GraphNode& entry : nodes) {
     if (is_nested(entry) && entry.node->outputs->size > 0 && contains(*node.inputs, entry.node->outputs->data[0])) {
@@ -164,11 +169,8 @@ const GraphNode* nested_weight_of(const std::vector<GraphNode>& nodes, const TfL
 }
 
 bool plan_claims(TfLiteContext* context, const char* unfused, Claims* claims) {
-  TfLiteIntArray* plan = nullptr;
   Decisions decisions;
-  if (context->GetExecutionPlan(context, &plan) != kTfLiteOk || !read_nodes(context, *plan, &decisions.graph)) {
-    return false;
-  }
+  if (!read_graph(context, &decisions.graph)) return false;
   decisions.reasons.resize(decisions.graph.size(), unfused == nullptr ? "" : unfused);
   if (unfused == nullptr) {
     fuse_weights(*context, &decisions);

@@ -32,7 +32,8 @@ class PartitionNode {
   Status prepare(TfLiteContext* context) {
     if (!status_.ok()) return status_;
     if (Status status = environment_.session->prepare(); !status.ok()) return status;
-    environment_.threads->resize(context->recommended_num_threads);
+    const int num_threads = environment_.num_threads;
+    environment_.threads->resize(num_threads > 0 ? num_threads : context->recommended_num_threads);
     if (Status status = reshape(context); !status.ok()) return status;
     place_tensors();
     return {};

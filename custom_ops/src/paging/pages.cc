@@ -22,11 +22,6 @@ constexpr int kPopulateRead = MADV_POPULATE_READ;
 constexpr int kPopulateRead = 22;  // Linux 5.14
 #endif
 
-uintptr_t page_size() {
-  static const auto size = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
-  return size;
-}
-
 Status advise(PageRange pages, int advice, const char* name) {
   if (madvise(pages.start, pages.size, advice) == 0) return {};
   return error(NQ_SYSTEM, "madvise(%s) of %zu bytes failed: %s; the model file may have changed under the interpreter",
@@ -65,6 +60,11 @@ void for_each_resident_in_cache(uintptr_t start, uintptr_t end, const Add& add) 
 }
 
 }  // namespace
+
+uintptr_t page_size() {
+  static const auto size = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  return size;
+}
 
 PageRange section_pages(const FileMapping& mapping, const uint8_t* data, uint64_t size) {
   const auto start = reinterpret_cast<uintptr_t>(data);

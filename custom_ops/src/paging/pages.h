@@ -9,6 +9,9 @@
 
 namespace nq {
 
+// Bytes of a page of this system.
+uintptr_t page_size();
+
 // Whole pages; empty if size is 0.
 struct PageRange {
   uint8_t* start = nullptr;
