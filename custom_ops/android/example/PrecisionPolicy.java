@@ -14,7 +14,7 @@ final class PrecisionPolicy {
         return precision();
     }
 
-    /** The system asks for memory, or says that the app can no longer be seen. */
+    /** The system asks for memory, or says that the app can no longer be seen, which is all it says from Android 14 on. */
     Precision trimMemory(int level) {
         if (level >= ComponentCallbacks2.TRIM_MEMORY_RUNNING_LOW) {
             memoryIsShort = true;
