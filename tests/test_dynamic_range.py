@@ -152,7 +152,7 @@ def test_neither_inputs_nor_precisions_leave_anything_behind(
 def test_what_is_not_finite_gives_nan_in_its_own_image(
     request: pytest.FixtureRequest, cpu: str | None, worker: Any, branches: Path, images: np.ndarray
 ) -> None:
-    # On Arm this runtime's own ADD, which adds the dense layer's bias, makes a number of NaN in the last channel, and so it
+    # On Arm this runtime's own ADD, which adds the dense layer's bias, makes a number of NaN in the last channel; so it
     # does in the stock file.
     shown = slice(-1) if cpu is not None and "tflite-runtime" in request.node.name else slice(None)
     broken = images.copy()

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from nq_tflite_models import memory_limits
 from nq_tflite_models.memory_limits import DataLimit, MemoryLimit, find_memory_limit, smallest_limit
 from nq_tflite_models.small_host import small_host
 
-from nq_tflite.errors import ModelSourceError
+from nq_tflite.errors import ModelSourceError, NqError
 from nq_tflite.runtimes import installed_runtimes
 
 MEBIBYTE = 1 << 20
@@ -47,9 +48,13 @@ def test_limits_limit(limit: MemoryLimit) -> None:
     assert not limit.allows(command("while True: pass"), 160 * MEBIBYTE, patience=1)
 
 
-def test_without_control_groups_it_says_what_it_limits(tmp_path: Path) -> None:
-    assert isinstance(find_memory_limit(tmp_path), DataLimit)
-    assert "RLIMIT_DATA" in find_memory_limit(tmp_path).description
+def test_without_control_groups_it_says_what_it_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise NqError("memory control group", expected="a memory controller", got="none on this system")
+
+    monkeypatch.setattr(memory_limits, "memory_group", refuse)
+    assert isinstance(find_memory_limit(), DataLimit)
+    assert "RLIMIT_DATA" in find_memory_limit().description
 
 
 def test_one_process_runs_a_model_and_imports_no_more_than_a_device_has(nested_dir: Path) -> None:
