@@ -105,8 +105,7 @@ jobject set_level(JNIEnv* env, jclass, jlong session, jint level, jboolean drop_
   if (!check(env, nq_session_levels(session_of(session), &count, bits, kMaxLevels))) return nullptr;
   if (!check(env, nq_session_set_level(session_of(session), level, flags, &done))) return nullptr;
   return env->NewObject(switch_class.type, switch_class.constructor, bits[done.from_level], bits[done.to_level],
-                        static_cast<jlong>(done.bytes_paged_in),
-                        static_cast<jlong>(done.bytes_paged_out), done.seconds,
+                        static_cast<jlong>(done.bytes_paged_in), static_cast<jlong>(done.bytes_paged_out), done.seconds,
                         static_cast<jboolean>(done.deferred != 0));
 }
 
