@@ -55,7 +55,7 @@ def test_switches_while_it_runs(name: str, nested_dir: Path, frames: Path) -> No
 
 
 def test_command(nested_dir: Path, frames: Path, tmp_path: Path) -> None:
-    (tmp_path / "always.toml").write_text('[[rules]]\nsensor = "memory_available"\nbelow = 101\nuntil = 101\n')
+    (tmp_path / "always.toml").write_text('[[rules]]\nsignal = "memory_available"\nbelow = 101\nuntil = 101\n')
     command = [sys.executable, "-m", "nq_tflite_models.camera_loop", nested_dir / "int8_8_5.tflite"]
     options = ["--frames", frames, "--count", "3", "--threads", "1", "--policy", tmp_path / "always.toml"]
     done = subprocess.run([*command, *options], check=True, capture_output=True, text=True)
