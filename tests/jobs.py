@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import itertools
+import mmap
 import os
+import struct
 import threading
 import time
 import urllib.request
@@ -86,6 +89,43 @@ def run_unpacked_with_xnnpack(
         interpreter.precision = precision
         outputs.append(feed(interpreter, inputs))
     return outputs
+
+
+def bytes_inside(archive: Path, offset: int, size: int) -> bytes:
+    """A bytes object whose bytes are a shared mapping of a part of a file, as an Android app's model buffer is.
+
+    Python's runtimes take nothing else as a model in memory. The object's head must lie before its bytes: in the page
+    where they start, of which a private copy is mapped over the shared one.
+    """
+    head = struct.pack("nPnn", 1 << 30, id(bytes), size, -1)  # references (never freed), type, length, no hash yet
+    file_start = (offset - len(head)) // mmap.PAGESIZE * mmap.PAGESIZE
+    private = -(-offset // mmap.PAGESIZE) * mmap.PAGESIZE - file_start
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    libc.mmap.argtypes = [ctypes.c_void_p, *[ctypes.c_size_t] + [ctypes.c_int] * 3, ctypes.c_long]
+    with archive.open("rb") as file:
+        arguments = (mmap.PROT_READ, mmap.MAP_SHARED, file.fileno(), file_start)
+        address = libc.mmap(None, offset + size - file_start, *arguments)
+        fixed, writable = 0x10, mmap.PROT_READ | mmap.PROT_WRITE
+        libc.mmap(address, private, writable, mmap.MAP_PRIVATE | fixed, file.fileno(), file_start)
+    start = address + offset - file_start - len(head)
+    ctypes.memmove(start, head, len(head))
+    content = ctypes.cast(start, ctypes.py_object).value
+    assert isinstance(content, bytes)
+    return content
+
+
+def run_inside_archive(
+    runtime: str, archive: Path, offset: int, size: int, inputs: np.ndarray, precisions: Sequence[Any]
+) -> list[tuple[np.ndarray, int, bool]]:
+    """Outputs, resident bytes and pageability at each precision of a model that is a part of a file."""
+    interpreter = nq.Interpreter(model_content=bytes_inside(archive, offset, size), runtime=runtime)
+    interpreter.allocate_tensors()
+    results = []
+    for precision in precisions:
+        interpreter.precision = precision
+        results.append((feed(interpreter, inputs), interpreter.resident_bytes(), interpreter.can_page))
+    return results
 
 
 def toggle(runtime: str, path: Path, inputs: np.ndarray, times: int) -> dict[str, Any]:

@@ -1,6 +1,9 @@
 // Precision, paging and their timing, on a file of three levels.
 #include "session/session.h"
 
+#include <unistd.h>
+
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <thread>
@@ -166,6 +169,36 @@ TEST(anonymous_memory_switches_and_moves_nothing) {
   CHECK_EQ(memory.size, memory.resident);
   CHECK(!memory.pageable);
   CHECK(nested.bytes == before);
+}
+
+// As in an Android package, which aligns what it stores uncompressed to 4 bytes.
+TEST(a_model_inside_another_file_keeps_less_than_a_page_of_each_level) {
+  const NestedFile nested(nq_test::example_weights());
+  const auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  for (const size_t offset : {size_t{4}, size_t{16384 - 4}, size_t{16384 + 4096 + 60}, size_t{3 * 16384}}) {
+    nq_test::Bytes archive(offset, 0xAA);
+    archive.insert(archive.end(), nested.bytes.begin(), nested.bytes.end());
+    archive.resize(archive.size() + 5000, 0x55);
+    const MappedFile mapped(archive);
+    Model model(nested, mapped.data() + offset);
+    CHECK_OK(model.session.prepare());
+    for (int round = 0; round < 2; ++round) {
+      for (const int level : {2, 0, 1, 0, 2}) {
+        model.set_level(level);
+        CHECK_EQ(level, model.invoke());
+        for (int k = 0; k < 3; ++k) {
+          const Session::Memory memory = model.memory(k);
+          CHECK(memory.pageable);
+          if (k <= level) {
+            CHECK_EQ(memory.size, memory.resident);
+          } else {
+            CHECK(memory.resident < (offset % page == 0 ? 1 : page));
+          }
+        }
+      }
+    }
+    CHECK(std::equal(nested.bytes.begin(), nested.bytes.end(), mapped.data() + offset));
+  }
 }
 
 TEST(an_invocation_keeps_its_level) {

@@ -68,9 +68,7 @@ uintptr_t page_size() {
 
 PageRange section_pages(const FileMapping& mapping, const uint8_t* data, uint64_t size) {
   const auto start = reinterpret_cast<uintptr_t>(data);
-  const uint64_t file_end = align(mapping.offset + (start - mapping.start) + size, kSectionAlignment);
-  const uint64_t available = mapping.offset + (mapping.end - mapping.start);
-  const uintptr_t end = mapping.start + static_cast<uintptr_t>(std::min(file_end, available) - mapping.offset);
+  const auto end = static_cast<uintptr_t>(std::min<uint64_t>(start + align(size, kSectionAlignment), mapping.end));
   const auto first = static_cast<uintptr_t>(align(start, page_size()));
   const uintptr_t last = end / page_size() * page_size();
   if (first >= last) return {};
