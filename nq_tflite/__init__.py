@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from nq_tflite.delegation import DelegatedOperator, Delegation
 from nq_tflite.errors import MissingPackageError, NqError
+from nq_tflite.govern import GovernedSwitch, Governor, Policy, Rule
 from nq_tflite.interpreter import Interpreter, Switch
-from nq_tflite.spec import Nesting
+from nq_tflite.spec import Nesting, Precision
 from nq_tflite.version import __version__
 
 if TYPE_CHECKING:
@@ -27,9 +28,14 @@ if TYPE_CHECKING:
 __all__ = [
     "DelegatedOperator",
     "Delegation",
+    "GovernedSwitch",
+    "Governor",
     "Interpreter",
     "Nesting",
     "NqError",
+    "Policy",
+    "Precision",
+    "Rule",
     "Switch",
     "__version__",
     "convert",

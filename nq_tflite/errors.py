@@ -42,6 +42,14 @@ class RepresentativeDataError(NqError, ValueError):
     """Representative data that is empty or does not fit the model's inputs."""
 
 
+class PolicyError(NqError, ValueError):
+    """A governor's policy that makes no sense, or names something that is not there."""
+
+
+class TraceError(NqError, ValueError):
+    """A trace of a device's readings that cannot be read or simulated."""
+
+
 class PhotosError(NqError, ValueError):
     """A folder of photos or its labels.csv that cannot be used."""
 

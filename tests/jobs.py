@@ -341,3 +341,36 @@ def is_one_partition(runtime: str, path: Path) -> bool:
     if len(delegates) != 1 or computed & set(map(int, delegates[0]["inputs"])):
         return False
     return {int(d["index"]) for d in interpreter.get_output_details()} <= set(map(int, delegates[0]["outputs"]))
+
+
+def govern(runtime: str, paths: Sequence[Path], inputs: np.ndarray, seconds: float) -> dict[str, Any]:
+    """Models that run under a governor whose budget swings at random; counts what must not happen."""
+    models = {str(path): nq.Interpreter(path, runtime=runtime) for path in paths}
+    legal: dict[str, set[bytes]] = {name: set() for name in models}
+    for name, model in models.items():
+        model.allocate_tensors()
+        for bits in model.levels:
+            model.precision = bits
+            legal[name].add(feed(model, inputs).tobytes())
+    sizes = [sum(model.level_bytes(level) for level in range(len(model.levels))) for model in models.values()]
+    base = sum(model.level_bytes(0) for model in models.values())
+    counts = {"switches": 0, "over budget": 0, "foreign outputs": 0}
+    rng, end = np.random.default_rng(3), time.monotonic() + seconds
+
+    def count(made: nq.GovernedSwitch) -> None:
+        counts["switches"] += 1
+
+    policy = nq.Policy("budget", dwell_seconds=0, interval_seconds=0.001)
+    with nq.Governor(models, policy, on_switch=count) as governor:
+        while time.monotonic() < end:
+            governor.budget_bytes = budget = int(rng.integers(base, sum(sizes) + 1))
+            for name, model in models.items():
+                counts["foreign outputs"] += feed(model, inputs).tobytes() not in legal[name]
+            held = sum(
+                sum(model.level_bytes(level) for level in range(model.levels.index(model.precision) + 1))
+                for model in models.values()
+            )
+            counts["over budget"] += held > budget
+        governor.budget_bytes = None
+        time.sleep(0.05)
+    return counts | {"at the end": tuple(model.precision for model in models.values())}

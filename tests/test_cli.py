@@ -22,7 +22,7 @@ from nq_tflite.nested import read_nested
 from nq_tflite.report import LEAST_AGREEMENT, inspect_file
 from nq_tflite.runtimes import installed_runtimes
 
-COMMANDS = ("benchmark", "convert", "demo", "evaluate", "extract", "inspect")
+COMMANDS = ("benchmark", "convert", "demo", "evaluate", "extract", "inspect", "simulate", "watch")
 
 
 def invoke(*arguments: object) -> Result:

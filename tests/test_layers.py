@@ -27,6 +27,10 @@ LAYERS: list[set[str]] = [
     {"calibration", "native"},
     {"activation_ranges"},
     {"keras_export", "extraction", "interpreter"},
+    {"govern"},
+    {"traces"},
+    {"simulate"},
+    {"plot"},
     {"source"},
     {"trial"},
     {"sensitivity"},
@@ -34,8 +38,8 @@ LAYERS: list[set[str]] = [
     {"conversion"},
     {"__init__"},
     {"photo_folder", "preprocessing", "memory"},
-    {"evaluate", "benchmark", "contenders"},
-    {"compare", "demo"},
+    {"evaluate", "benchmark", "contenders", "watch"},
+    {"compare", "demo", "strategies"},
     {"cli"},
     {"__main__"},
 ]
@@ -50,6 +54,7 @@ OWNERS = {
     "click": {"cli", "__main__"},
     "rich": {"cli", "__main__"},
     "PIL": {"preprocessing"},
+    "psutil": {"govern"},
     "nq_tflite_models": {"demo"},
 }
 
