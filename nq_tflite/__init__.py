@@ -21,13 +21,16 @@ from nq_tflite.version import __version__
 
 if TYPE_CHECKING:
     from nq_tflite.conversion import convert
+    from nq_tflite.delivery import ArrivedLevel, Delivery, join, receive, split
     from nq_tflite.extraction import extract
     from nq_tflite.report import inspect_file
 
 
 __all__ = [
+    "ArrivedLevel",
     "DelegatedOperator",
     "Delegation",
+    "Delivery",
     "GovernedSwitch",
     "Governor",
     "Interpreter",
@@ -41,9 +44,21 @@ __all__ = [
     "convert",
     "extract",
     "inspect_file",
+    "join",
+    "receive",
+    "split",
 ]
 
-_LATER = {"convert": "conversion", "extract": "extraction", "inspect_file": "report"}
+_LATER = {
+    "ArrivedLevel": "delivery",
+    "Delivery": "delivery",
+    "convert": "conversion",
+    "extract": "extraction",
+    "inspect_file": "report",
+    "join": "delivery",
+    "receive": "delivery",
+    "split": "delivery",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -58,6 +58,10 @@ class ModelSourceError(NqError, OSError):
     """A model, weight archive or photo that could not be obtained or read."""
 
 
+class DeliveryError(NqError, OSError):
+    """A model that could not be fetched or written whole; what has arrived of it is kept."""
+
+
 class MissingPackageError(NqError, ImportError):
     """An optional Python package that the call needs and that is not installed."""
 
