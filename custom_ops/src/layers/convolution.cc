@@ -19,6 +19,13 @@ constexpr int32_t kMinPieceDepth = 16;
 // that channel, and of how many channels with that row.
 constexpr int64_t kUnpackRows = 20, kCopyChannels = 8;
 
+// What a row costs beyond its multiplications, as those with so many channels: for each tile, the last of which may
+// have few blocks, and where threads share out channels, because most of a row comes from another processor's cache.
+constexpr int64_t kTileChannelsMore = 16, kFetchChannels = 16;
+
+// Threads share out pixels in units of a tile's rows, up to so many.
+constexpr int kMostUnitRows = 8;
+
 // A copy of so many bytes costs no more than one of a few.
 constexpr int64_t kShort = 32;
 
@@ -69,7 +76,7 @@ void Convolution::run_rows(const LayerTask& task, const Finish& finish, Out* out
   const Cut cut = cut_for(task.num_pixels, pool->size());
   const Range all_pixels = {0, task.num_pixels}, all_blocks = {0, divide_up(block_.channels, kMatrixChannels)};
   pool->run(cut.parts, [&](int part, Workspace* workspace) {
-    const Range pixels = cut.by_pixels ? split_range(all_pixels.end, part, cut.parts) : all_pixels;
+    const Range pixels = cut.by_pixels ? part_of(task.num_pixels, part, cut.parts) : all_pixels;
     const Range blocks = cut.by_pixels ? all_blocks : split_range(all_blocks.end, part, cut.parts);
     const int64_t count = pixels.end - pixels.begin;
     if (count == 0 || blocks.begin == blocks.end) return;
@@ -93,16 +100,29 @@ void Convolution::run_rows(const LayerTask& task, const Finish& finish, Out* out
   });
 }
 
+// A part's pixels, which fill tiles if it is not the last.
+Range Convolution::part_of(int64_t pixels, int part, int parts) const {
+  const int64_t unit = part_unit();
+  const Range units = split_range(divide_up(pixels, unit), part, parts);
+  return {std::min(units.begin * unit, pixels), std::min(units.end * unit, pixels)};
+}
+
+// Of the tallest tiles there would be too few to share out evenly.
+int64_t Convolution::part_unit() const { return std::min(kernel_.rows, kMostUnitRows); }
+
 // Threads share out pixels, and unpack the same weights each, or channels, and copy the same rows each: what costs
 // less. Parts beyond the number of threads, which cost nothing where pixels are cut into panels anyway, make up for
 // threads that the system holds up.
 Convolution::Cut Convolution::cut_for(int64_t pixels, int num_threads) const {
+  const int64_t copy = in_place_ ? 0 : kCopyChannels;
+  const auto cost = [](int64_t rows, int64_t blocks, int64_t more) {
+    const int64_t channels = blocks * kMatrixChannels, tiles = divide_up(blocks, kTileBlocks);
+    return rows * (channels + tiles * kTileChannelsMore + more) + kUnpackRows * channels;
+  };
   const int64_t blocks = divide_up(block_.channels, kMatrixChannels);
-  const int64_t channels = blocks * kMatrixChannels, copy = in_place_ ? 0 : kCopyChannels;
-  const int64_t pixel_share = divide_up(pixels, num_threads);
-  const int64_t channel_share = divide_up(blocks, num_threads) * kMatrixChannels;
-  const int64_t by_pixels = pixel_share * (channels + copy) + kUnpackRows * channels;
-  const int64_t by_channels = pixels * (channel_share + copy) + kUnpackRows * channel_share;
+  const int64_t pixel_share = divide_up(divide_up(pixels, part_unit()), num_threads) * part_unit();
+  const int64_t by_pixels = cost(pixel_share, blocks, copy);
+  const int64_t by_channels = cost(pixels, divide_up(blocks, num_threads), copy + kFetchChannels);
   if (num_threads > 1 && by_channels < by_pixels) return {false, num_threads};
   const int64_t panels = num_threads == 1 ? 1 : divide_up(pixels, panel_rows_ * num_threads);
   return {true, static_cast<int>(panels * num_threads)};

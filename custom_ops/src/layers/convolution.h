@@ -36,6 +36,8 @@ class Convolution {
   void run_rows(const LayerTask& task, const Finish& finish, Out* output, ThreadPool* pool);
   int64_t panel_rows() const;
   Cut cut_for(int64_t num_pixels, int num_threads) const;
+  Range part_of(int64_t num_pixels, int part, int parts) const;
+  int64_t part_unit() const;
   GemmRows rows_of(const Panel& panel, const int8_t* input, Range pixels) const;
   void point_at_pieces(const int8_t** pieces, const int8_t* input, Range pixels) const;
   void copy_rows(const Panel& panel, const int8_t* input, Range pixels) const;

@@ -1,13 +1,15 @@
 #include "threads/thread_pool.h"
 
+#include <chrono>
 #include <utility>
 
 namespace nq {
 namespace {
 
 constexpr size_t kAlignment = 64;
-// About as long as the gap between two layers; longer would take the processor from whoever runs in between.
-constexpr int kSpins = 4000;
+// Longer than the gap between two layers, or the part of one that a single thread does; much longer would take the
+// processor from whoever runs between two inferences.
+constexpr std::chrono::microseconds kPatience{100};
 
 uint32_t generation_of(uint64_t state) { return static_cast<uint32_t>(state >> 32); }
 uint32_t parts_left(uint64_t state) { return static_cast<uint32_t>(state); }
@@ -15,9 +17,30 @@ uint32_t parts_left(uint64_t state) { return static_cast<uint32_t>(state); }
 void relax() {
 #if defined(__x86_64__) || defined(__i386__)
   __builtin_ia32_pause();
-#elif defined(__aarch64__) || defined(__arm__)
+#elif defined(__aarch64__)
+  __asm__ volatile("isb");  // "yield" is over at once on most CPUs
+#elif defined(__arm__)
   __asm__ volatile("yield");
 #endif
+}
+
+// Whether `done` came true before patience was lost.
+template <typename Done>
+bool spin_until(const Done& done) {
+  constexpr int kRelaxations = 32;  // between two looks at the clock, which take longer than one at what is awaited
+  const auto relax_until_done = [&] {
+    for (int i = 0; i < kRelaxations; ++i) {
+      if (done()) return true;
+      relax();
+    }
+    return false;
+  };
+  if (relax_until_done()) return true;
+  const auto end = std::chrono::steady_clock::now() + kPatience;
+  while (std::chrono::steady_clock::now() < end) {
+    if (relax_until_done()) return true;
+  }
+  return done();
 }
 
 }  // namespace
@@ -46,11 +69,10 @@ void ThreadPool::resize(int num_threads) {
   if (num_threads == size()) return;
   stop();
   workspaces_ = make_workspaces(num_threads);
+  shares_ = std::make_unique<Share[]>(static_cast<size_t>(num_threads));
   stopping_ = false;
-  const uint32_t generation = generation_of(state_.load());
-  for (int thread = 1; thread < num_threads; ++thread) {
-    threads_.emplace_back(&ThreadPool::work, this, thread, generation);
-  }
+  generation_ = 0;
+  for (int thread = 1; thread < num_threads; ++thread) threads_.emplace_back(&ThreadPool::work, this, thread);
 }
 
 void ThreadPool::stop() {
@@ -65,61 +87,78 @@ void ThreadPool::stop() {
 
 void ThreadPool::run(int num_parts, const Task& task) {
   if (num_parts < 1) return;
-  task_ = &task;
-  num_parts_ = num_parts;
-  unfinished_.store(num_parts, std::memory_order_relaxed);
-  const uint32_t generation = generation_of(state_.load(std::memory_order_relaxed)) + 1;
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);  // a worker about to sleep must not miss it
-    state_.store(uint64_t{generation} << 32 | static_cast<uint32_t>(num_parts), std::memory_order_release);
+  if (num_parts == 1 || size() == 1) {
+    for (int part = 0; part < num_parts; ++part) task(part, workspaces_[0].get());
+    return;
   }
-  if (!threads_.empty() && num_parts > 1) wake_.notify_all();
-  take_parts(generation, workspaces_[0].get());
-  for (int spins = 0; unfinished_.load(std::memory_order_acquire) != 0; ++spins) {
-    spins < kSpins ? relax() : std::this_thread::yield();
+  unfinished_.store(num_parts, std::memory_order_relaxed);
+  ++generation_;
+  for (int thread = size() - 1; thread >= 0; --thread) {
+    const Range parts = split_range(num_parts, thread, size());
+    Share& share = shares_[thread];
+    share.task = &task;
+    share.end = static_cast<int>(parts.end);
+    const uint64_t state = uint64_t{generation_} << 32 | static_cast<uint32_t>(parts.end - parts.begin);
+    share.state.store(state, std::memory_order_release);
+  }
+  if (sleepers_.fetch_add(0) > 0) {
+    const std::lock_guard<std::mutex> lock(mutex_);  // whoever counts as a sleeper sleeps by now
+    wake_.notify_all();
+  }
+  take_parts(generation_, 0);
+  const auto finished = [&] { return unfinished_.load(std::memory_order_acquire) == 0; };
+  if (!spin_until(finished)) {
+    while (!finished()) std::this_thread::yield();
   }
   if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
 }
 
-void ThreadPool::take_parts(uint32_t generation, Workspace* workspace) {
-  for (int part = 0; take_part(generation, &part);) {
-    perform(part, workspace);
-    unfinished_.fetch_sub(1, std::memory_order_release);
+// Its own, then what is left of the others'.
+void ThreadPool::take_parts(uint32_t generation, int thread) {
+  Workspace* workspace = workspaces_[static_cast<size_t>(thread)].get();
+  for (int i = 0, owner = thread; i < size(); ++i, owner = (owner + 1) % size()) {
+    int performed = 0;
+    Share& share = shares_[owner];
+    for (int part = 0; take_part(generation, &share, &part); ++performed) perform(*share.task, part, workspace);
+    if (performed > 0) unfinished_.fetch_sub(performed, std::memory_order_release);
   }
 }
 
-bool ThreadPool::take_part(uint32_t generation, int* part) {
-  uint64_t state = state_.load(std::memory_order_acquire);
+bool ThreadPool::take_part(uint32_t generation, Share* share, int* part) {
+  uint64_t state = share->state.load(std::memory_order_acquire);
   do {
     if (generation_of(state) != generation || parts_left(state) == 0) return false;
-  } while (!state_.compare_exchange_weak(state, state - 1, std::memory_order_acq_rel, std::memory_order_acquire));
-  *part = num_parts_ - static_cast<int>(parts_left(state));
+  } while (!share->state.compare_exchange_weak(state, state - 1, std::memory_order_acq_rel, std::memory_order_acquire));
+  *part = share->end - static_cast<int>(parts_left(state));
   return true;
 }
 
-void ThreadPool::perform(int part, Workspace* workspace) {
+void ThreadPool::perform(const Task& task, int part, Workspace* workspace) {
   try {
-    (*task_)(part, workspace);
+    task(part, workspace);
   } catch (...) {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (!failure_) failure_ = std::current_exception();
   }
 }
 
-void ThreadPool::work(int thread, uint32_t seen) {
-  while (true) {
-    seen = wait_for_generation(seen);
-    if (stopping_) return;
-    take_parts(seen, workspaces_[static_cast<size_t>(thread)].get());
-  }
+void ThreadPool::work(int thread) {
+  uint32_t seen = 0;
+  while (wait_for_generation(thread, &seen)) take_parts(seen, thread);
 }
 
-uint32_t ThreadPool::wait_for_generation(uint32_t seen) {
-  const auto changed = [&] { return stopping_ || generation_of(state_.load(std::memory_order_acquire)) != seen; };
-  for (int i = 0; i < kSpins && !changed(); ++i) relax();
-  std::unique_lock<std::mutex> lock(mutex_);
-  wake_.wait(lock, changed);
-  return generation_of(state_.load(std::memory_order_acquire));
+// Returns false if the pool stops.
+bool ThreadPool::wait_for_generation(int thread, uint32_t* seen) {
+  const std::atomic<uint64_t>& share = shares_[thread].state;
+  const auto changed = [&] { return generation_of(share) != *seen || stopping_; };
+  if (!spin_until(changed)) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    ++sleepers_;
+    wake_.wait(lock, changed);
+    --sleepers_;
+  }
+  *seen = generation_of(share);
+  return !stopping_;
 }
 
 }  // namespace nq

@@ -36,32 +36,43 @@ class ThreadPool {
   // For what all threads read: whoever calls run() may write it in between.
   Workspace& shared_workspace() { return shared_; }
 
-  // Calls task(part, ...) once for each part in [0, num_parts), each on whichever thread is free next, and waits for
-  // all. A thread that the system does not let run holds nobody up: the others, the caller among them, take its parts.
-  // The first exception that a part throws is thrown again here.
+  // Calls task(part, ...) once for each part in [0, num_parts), and waits for all. Each thread has parts of its own,
+  // the same ones for every call with as many, so that what it computes in one call is in its cache in the next. A
+  // thread that the system does not let run holds nobody up: the others, the caller among them, take its parts. The
+  // first exception that a part throws is thrown again here.
   void run(int num_parts, const Task& task);
 
   // As many parts as threads.
   void run(const Task& task) { run(size(), task); }
 
  private:
-  void work(int thread, uint32_t seen);  // seen: the generation before the thread's first
-  uint32_t wait_for_generation(uint32_t seen);
-  void take_parts(uint32_t generation, Workspace* workspace);
-  bool take_part(uint32_t generation, int* part);
-  void perform(int part, Workspace* workspace);
+  // A thread's parts of a call of run(): the last `state` counts of those before `end`. All of it in one cache line,
+  // which is what goes from the caller's processor to the thread's.
+  struct alignas(64) Share {
+    // A generation, which counts calls of run(), above the number of parts that nobody has taken yet: in one word, so
+    // that a late thread cannot take a part of the next call for one of its own.
+    std::atomic<uint64_t> state{0};
+    // Written while no part is left, read by who has taken one.
+    const Task* task = nullptr;
+    int end = 0;
+  };
+
+  void work(int thread);
+  bool wait_for_generation(int thread, uint32_t* seen);
+  void take_parts(uint32_t generation, int thread);
+  static bool take_part(uint32_t generation, Share* share, int* part);
+  void perform(const Task& task, int part, Workspace* workspace);
   void stop();
 
   std::vector<std::unique_ptr<Workspace>> workspaces_ = make_workspaces(1);
   Workspace shared_;
   std::vector<std::thread> threads_;
-  // Written while no part is left, read by who has taken one.
-  const Task* task_ = nullptr;
-  int num_parts_ = 0;
-  // A generation, which counts calls of run(), above the number of its parts that nobody has taken yet: in one word, so
-  // that a late thread cannot take a part of the next call for one of its own.
-  std::atomic<uint64_t> state_{0};
-  std::atomic<int> unfinished_{0};
+  std::unique_ptr<Share[]> shares_;  // one a thread
+  uint32_t generation_ = 0;
+  alignas(64) std::atomic<int> unfinished_{0};
+  // A worker counts itself before it looks for work a last time, and run() hands work out before it looks for sleepers,
+  // both by writing: whoever comes second sees what the first has done.
+  alignas(64) std::atomic<int> sleepers_{0};
   std::atomic<bool> stopping_{false};
   std::mutex mutex_;
   std::condition_variable wake_;
