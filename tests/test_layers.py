@@ -25,7 +25,7 @@ LAYERS: list[set[str]] = [
     {"plan", "nested"},
     {"rewrite", "report"},
     {"calibration", "native"},
-    {"activation_ranges"},
+    {"activation_ranges", "advice"},
     {"keras_export", "extraction", "interpreter"},
     {"source"},
     {"trial"},
