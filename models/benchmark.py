@@ -40,10 +40,13 @@ def _names(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[
     return names
 
 
-@click.command(cls=NqCommand, epilog=_EPILOG)
-@click.option(
+names_option = click.option(
     "--models", "names", default=",".join(MODELS), show_default=True, callback=_names, help="Which, in order."
 )
+
+
+@click.command(cls=NqCommand, epilog=_EPILOG)
+@names_option
 @click.option("--nesting", default="8|4", show_default=True, help="Of every model.")
 @click.option(
     "--activations",

@@ -234,11 +234,7 @@ def model_files(
       model_files("ds_cnn_s", "models").num_weights  # 22016
     """
     _check_names([name])
-    notify, target = progress or (lambda stage, done, total: None), Path(folder)
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ModelSourceError(f"folder {target}", expected="a folder that can be made", got=str(error)) from error
+    notify, target = progress or (lambda stage, done, total: None), _made(folder)
     stem, bits = f"{name}_seed{seed}", str(Nesting.parse(nesting)).replace("|", "_")
     stock = target / f"{stem}_{'int8' if activations == 'int8' else 'dynamic'}.tflite"
     source = stock if activations == "int8" else target / f"{stem}_float.tflite"
@@ -251,6 +247,31 @@ def model_files(
     job = {"job": "nest", "stock": str(stock), "source": str(source), "nested": str(nested), "nesting": nesting}
     answer = run_in_child(__name__, job)
     return ModelFiles(name=name, stock=str(stock), nested=str(nested), **answer)
+
+
+def stock_file(name: str, folder: str | Path, seed: int = 0) -> Path:
+    """A model's stock INT8 file, built unless the folder has it.
+
+    Raises:
+      As compare_models.
+
+    Example:
+      stock_file("ds_cnn_s", "models")  # PosixPath('models/ds_cnn_s_seed0_int8.tflite')
+    """
+    _check_names([name])
+    stock = _made(folder) / f"{name}_seed{seed}_int8.tflite"
+    if not stock.is_file():
+        job = {"job": "build", "name": name, "seed": seed, "activations": "int8"}
+        run_in_child(__name__, job | {"stock": str(stock), "source": str(stock)})
+    return stock
+
+
+def _made(folder: str | Path) -> Path:
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ModelSourceError(f"folder {folder}", expected="a folder that can be made", got=str(error)) from error
+    return Path(folder)
 
 
 def _check_names(names: Sequence[str]) -> None:

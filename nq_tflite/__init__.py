@@ -14,30 +14,51 @@ from typing import TYPE_CHECKING, Any
 
 from nq_tflite.delegation import DelegatedOperator, Delegation
 from nq_tflite.errors import MissingPackageError, NqError
+from nq_tflite.govern import GovernedSwitch, Governor, Policy, Rule
 from nq_tflite.interpreter import Interpreter, Switch
-from nq_tflite.spec import Nesting
+from nq_tflite.spec import Nesting, Precision
 from nq_tflite.version import __version__
 
 if TYPE_CHECKING:
     from nq_tflite.conversion import convert
+    from nq_tflite.delivery import ArrivedLevel, Delivery, join, receive, split
     from nq_tflite.extraction import extract
     from nq_tflite.report import inspect_file
 
 
 __all__ = [
+    "ArrivedLevel",
     "DelegatedOperator",
     "Delegation",
+    "Delivery",
+    "GovernedSwitch",
+    "Governor",
     "Interpreter",
     "Nesting",
     "NqError",
+    "Policy",
+    "Precision",
+    "Rule",
     "Switch",
     "__version__",
     "convert",
     "extract",
     "inspect_file",
+    "join",
+    "receive",
+    "split",
 ]
 
-_LATER = {"convert": "conversion", "extract": "extraction", "inspect_file": "report"}
+_LATER = {
+    "ArrivedLevel": "delivery",
+    "Delivery": "delivery",
+    "convert": "conversion",
+    "extract": "extraction",
+    "inspect_file": "report",
+    "join": "delivery",
+    "receive": "delivery",
+    "split": "delivery",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -42,12 +42,24 @@ class RepresentativeDataError(NqError, ValueError):
     """Representative data that is empty or does not fit the model's inputs."""
 
 
+class PolicyError(NqError, ValueError):
+    """A governor's policy that makes no sense, or names something that is not there."""
+
+
+class TraceError(NqError, ValueError):
+    """A trace of a device's readings that cannot be read or simulated."""
+
+
 class PhotosError(NqError, ValueError):
     """A folder of photos or its labels.csv that cannot be used."""
 
 
 class ModelSourceError(NqError, OSError):
     """A model, weight archive or photo that could not be obtained or read."""
+
+
+class DeliveryError(NqError, OSError):
+    """A model that could not be fetched or written whole; what has arrived of it is kept."""
 
 
 class MissingPackageError(NqError, ImportError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import urllib.request
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -384,3 +385,89 @@ def made_up(shape: tuple[int, ...], seed: list[int]) -> np.ndarray:
     rng = np.random.default_rng(seed)
     waves = np.sin(np.arange(np.prod(shape, dtype=int)) * rng.uniform(0, 2)).reshape(shape)
     return 0.8 * waves + rng.normal(0, 0.1, shape)
+
+
+def govern(runtime: str, paths: Sequence[Path], inputs: np.ndarray, seconds: float) -> dict[str, Any]:
+    """Models that run under a governor whose budget swings at random; counts what must not happen."""
+    models = {str(path): nq.Interpreter(path, runtime=runtime) for path in paths}
+    legal: dict[str, set[bytes]] = {name: set() for name in models}
+    for name, model in models.items():
+        model.allocate_tensors()
+        for bits in model.levels:
+            model.precision = bits
+            legal[name].add(feed(model, inputs).tobytes())
+    sizes = [sum(model.level_bytes(level) for level in range(len(model.levels))) for model in models.values()]
+    base = sum(model.level_bytes(0) for model in models.values())
+    counts = {"switches": 0, "over budget": 0, "foreign outputs": 0}
+    rng, end = np.random.default_rng(3), time.monotonic() + seconds
+
+    def count(made: nq.GovernedSwitch) -> None:
+        counts["switches"] += 1
+
+    policy = nq.Policy("budget", dwell_seconds=0, interval_seconds=0.001)
+    with nq.Governor(models, policy, on_switch=count) as governor:
+        while time.monotonic() < end:
+            governor.budget_bytes = budget = int(rng.integers(base, sum(sizes) + 1))
+            for name, model in models.items():
+                counts["foreign outputs"] += feed(model, inputs).tobytes() not in legal[name]
+            held = sum(
+                sum(model.level_bytes(level) for level in range(model.levels.index(model.precision) + 1))
+                for model in models.values()
+            )
+            counts["over budget"] += held > budget
+        governor.budget_bytes = None
+        time.sleep(0.05)
+    return counts | {"at the end": tuple(model.precision for model in models.values())}
+
+
+def run_while_receiving(runtime: str, url: str, path: Path, inputs: np.ndarray) -> dict[str, Any]:
+    """Runs part-bit from the moment that level 0 has arrived, and switches up as levels arrive."""
+    found: dict[str, Any] = {"refused": {}, "levels": [], "precisions": [], "outputs": []}
+    opened: list[nq.Interpreter] = []
+    stop, seen = threading.Event(), set()
+
+    def keep_running() -> None:
+        interpreter = nq.Interpreter(path, runtime=runtime, precision="part")
+        interpreter.allocate_tensors()
+        opened.append(interpreter)
+        for precision in ("6", "8"):
+            try:
+                interpreter.precision = precision
+            except nq.NqError as error:
+                found["refused"][precision] = type(error).__name__
+        urllib.request.urlopen(url.replace("/model.tflite", "/release")).close()
+        while not (stop.is_set() and seen):
+            seen.add(feed(interpreter, inputs[:1]).tobytes())
+
+    thread = threading.Thread(target=keep_running)
+
+    def on_level(arrived: nq.ArrivedLevel) -> None:
+        found["levels"].append(arrived.bits)
+        if arrived.level == 0:
+            thread.start()
+
+    nq.receive(url, path, on_level=on_level)
+    stop.set()
+    thread.join()
+    for precision in opened[0].levels:
+        opened[0].precision = precision
+        found["precisions"].append(opened[0].precision)
+        found["outputs"].append(feed(opened[0], inputs))
+    found["only part-bit"] = seen == {found["outputs"][0][:1].tobytes()}
+    return found
+
+
+def join_while_running(runtime: str, path: Path, upgrades: list[Path], inputs: np.ndarray) -> dict[str, Any]:
+    """Joins upgrades into the file that an interpreter runs, each after a switch to it was refused."""
+    interpreter = nq.Interpreter(path, runtime=runtime, precision="part")
+    interpreter.allocate_tensors()
+    refused, outputs = [], [feed(interpreter, inputs)]
+    for bits, upgrade in zip(interpreter.levels[1:], upgrades, strict=True):
+        try:
+            interpreter.precision = bits
+        except nq.NqError as error:
+            refused.append(type(error).__name__)
+        nq.join(path, [upgrade], path)
+        interpreter.precision = bits
+        outputs.append(feed(interpreter, inputs))
+    return {"refused": refused, "outputs": outputs}

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from model_server import serving
 from PIL import Image
 
 from nq_tflite import __version__
@@ -22,7 +23,20 @@ from nq_tflite.nested import read_nested
 from nq_tflite.report import LEAST_AGREEMENT, inspect_file
 from nq_tflite.runtimes import installed_runtimes
 
-COMMANDS = ("benchmark", "convert", "demo", "evaluate", "extract", "inspect")
+COMMANDS = (
+    "benchmark",
+    "convert",
+    "demo",
+    "evaluate",
+    "extract",
+    "inspect",
+    "join",
+    "receive",
+    "simulate",
+    "split",
+    "storage",
+    "watch",
+)
 
 
 def invoke(*arguments: object) -> Result:
@@ -127,6 +141,12 @@ def test_module_and_version() -> None:
         ("benchmark", "a", "--threads", ""),
         ("benchmark", "a", "--runs", "0"),
         ("demo", "extra"),
+        ("join", "a"),
+        ("receive", "a"),
+        ("receive", "http://a", "b", "--timeout", "0"),
+        ("receive", "http://a", "b", "--header", "none"),
+        ("split", "a"),
+        ("storage",),
     ],
 )
 def test_bad_usage_exits_with_2(arguments: tuple[str, ...]) -> None:
@@ -384,6 +404,46 @@ def test_extract_refuses(nested: Path, stock: Path, tmp_path: Path) -> None:
     check_error(invoke("extract", nested, output, "--precision", "6"), "precision", "[5, 8]")
     check_error(invoke("extract", stock, output), "a nested model")
     assert not output.exists()
+
+
+# ---- split, join and receive -----------------------------------------------------------------------------------------
+
+
+def test_split_and_join(nested: Path, tmp_path: Path) -> None:
+    result = invoke("split", nested, tmp_path / "parts", "--json")
+    assert result.exit_code == 0
+    parts = json.loads(result.stdout)
+    base, [upgrade] = parts["base"]["path"], [each["path"] for each in parts["upgrades"]]
+    assert parts["base"]["sha256"] in invoke("split", nested, tmp_path / "parts").stdout
+    model = tmp_path / "model.tflite"
+    result = invoke("join", base, model)
+    assert "runs at 5 bits; 8 bits want an upgrade" in result.stdout
+    joined = json.loads(invoke("join", model, upgrade, model, "--json").stdout)
+    assert joined == {"path": str(model), "file_bytes": nested.stat().st_size, "bits": [5, 8], "missing": []}
+    assert model.read_bytes() == nested.read_bytes()
+    check_error(invoke("join", upgrade, model), "TFLite flatbuffer")
+    check_error(invoke("split", upgrade, tmp_path), "TFLite flatbuffer")
+
+
+def test_receive(nested: Path, tmp_path: Path) -> None:
+    path = tmp_path / "model.tflite"
+    with serving(nested.read_bytes()) as server:
+        result = invoke("receive", server.url, path, "--header", "Authorization: none", "--json")
+        assert result.exit_code == 0, result.stderr
+        delivery = json.loads(result.stdout)
+        assert [level["bits"] for level in delivery["levels"]] == [5, 8]
+        assert delivery["fetched_bytes"] == nested.stat().st_size
+        assert str(nested.stat().st_size) in invoke("receive", server.url, path).stdout
+        server.answers = [404]
+        check_error(invoke("receive", server.url, path), "HTTP status 404")
+    assert path.read_bytes() == nested.read_bytes()
+
+
+def test_receive_from_stdin(nested: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "nq_tflite", "receive", "-", str(tmp_path / "model.tflite")]
+    with nested.open("rb") as file:
+        subprocess.run(command, stdin=file, check=True, capture_output=True, timeout=120)
+    assert (tmp_path / "model.tflite").read_bytes() == nested.read_bytes()
 
 
 # ---- evaluate and benchmark ------------------------------------------------------------------------------------------

@@ -7,10 +7,14 @@ import click
 from nq_tflite.cli.benchmark_command import benchmark
 from nq_tflite.cli.console import NqGroup
 from nq_tflite.cli.convert_command import convert
+from nq_tflite.cli.delivery_commands import join, receive, split
 from nq_tflite.cli.demo_command import demo
 from nq_tflite.cli.evaluate_command import evaluate
 from nq_tflite.cli.extract_command import extract
 from nq_tflite.cli.inspect_command import inspect
+from nq_tflite.cli.simulate_command import simulate
+from nq_tflite.cli.storage_command import storage
+from nq_tflite.cli.watch_command import watch
 from nq_tflite.version import __version__
 
 _EPILOG = """\b
@@ -29,7 +33,20 @@ def nq_tflite() -> None:
     """NestQuant for TensorFlow Lite: one file, several precisions, switched at run time."""
 
 
-for _command in (demo, convert, inspect, evaluate, benchmark, extract):
+for _command in (
+    demo,
+    convert,
+    inspect,
+    evaluate,
+    benchmark,
+    extract,
+    split,
+    join,
+    receive,
+    storage,
+    watch,
+    simulate,
+):
     nq_tflite.add_command(_command)
 
 __all__ = ["nq_tflite"]

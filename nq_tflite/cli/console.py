@@ -60,14 +60,15 @@ threads_option = click.option(
 
 def print_json(data: Any) -> None:
     """Prints JSON; what JSON has no number for (an infinite ratio) becomes null."""
-    click.echo(json.dumps(_finite(data), indent=2, allow_nan=False))
+    click.echo(json.dumps(finite(data), indent=2, allow_nan=False))
 
 
-def _finite(data: Any) -> Any:
+def finite(data: Any) -> Any:
+    """The same without numbers that JSON lacks."""
     if isinstance(data, dict):
-        return {str(key): _finite(value) for key, value in data.items()}
+        return {str(key): finite(value) for key, value in data.items()}
     if isinstance(data, list | tuple):
-        return [_finite(value) for value in data]
+        return [finite(value) for value in data]
     return None if isinstance(data, float) and not math.isfinite(data) else data
 
 

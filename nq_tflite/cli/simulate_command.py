@@ -1,0 +1,125 @@
+"""`nq-tflite simulate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from nq_tflite.cli.console import (
+    json_option,
+    megabytes,
+    percent,
+    print_json,
+    print_lines,
+    print_table,
+    progress_bar,
+)
+from nq_tflite.runtimes import RUNTIMES
+
+if TYPE_CHECKING:
+    from nq_tflite.simulate import Outcome
+
+_EPILOG = """\b
+Examples:
+  nq-tflite simulate model.tflite --trace memory-storm --policy memory --accuracy 0.93,0.99
+  nq-tflite simulate model.tflite --trace battery-day --policy battery --plot day.png
+  nq-tflite watch model.tflite --seconds 3600 --json > hour.jsonl; nq-tflite simulate model.tflite --trace hour.jsonl
+
+\b
+A trace is battery-day, memory-storm, heat-soak, a .csv file (columns: seconds, readings by name, and perhaps room:
+percent of memory left for the model), or what nq-tflite watch --json wrote.
+
+\b
+Memory, starting and switching are measured on this machine first; the trace is all that is made up. A model that
+holds more than the trace's room is killed, and started again when it fits."""
+
+
+def _accuracies(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[float, float]:
+    try:
+        part, full = (float(word) for word in value.split(","))
+    except ValueError:
+        raise click.BadParameter("expected two numbers, part-bit first, such as 0.93,0.99.") from None
+    return part, full
+
+
+@click.command(epilog=_EPILOG)
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--trace", "source", default="memory-storm", show_default=True, help="What the device goes through.")
+@click.option("--policy", default="memory", show_default=True, help="As for nq-tflite watch.")
+@click.option(
+    "--accuracy",
+    default="1,1",
+    show_default=True,
+    callback=_accuracies,
+    help="What a result is worth at part-bit and at full-bit, as nq-tflite evaluate measures it.",
+)
+@click.option("--memory", type=click.IntRange(1), help="Bytes of the device; 16 times the full-bit model if not given.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of a made-up trace.")
+@click.option("--runtime", type=click.Choice(RUNTIMES), help="Stock runtime; the first installed one if not given.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Figure to write: .png, .svg or .pdf.")
+@json_option
+def simulate(
+    model: Path,
+    source: str,
+    policy: str,
+    accuracy: tuple[float, float],
+    memory: int | None,
+    seed: int,
+    runtime: str | None,
+    plot: Path | None,
+    as_json: bool,
+) -> None:
+    """Simulate MODEL's governor on a trace, beside one model that never changes and two that are reloaded."""
+    from nq_tflite.govern import Policy
+    from nq_tflite.simulate import outcome
+    from nq_tflite.simulate import simulate as run_strategy
+    from nq_tflite.strategies import measure_strategies
+    from nq_tflite.traces import read_trace
+
+    trace, chosen = read_trace(source, seed), Policy.of(policy)
+    with progress_bar() as progress:
+        strategies = measure_strategies(model, runtime=runtime, progress=progress)
+    memory_bytes = memory or 16 * strategies[0].costs.held_bytes[-1]
+    runs = [run_strategy(each, trace, chosen, accuracy, memory_bytes) for each in strategies]
+    if plot is not None:
+        from nq_tflite.plot import plot_runs
+
+        plot_runs(runs, trace, plot, memory_bytes)
+    outcomes = [outcome(run, trace, len(accuracy) - 1) for run in runs]
+    if as_json:
+        settings = {"trace": trace.name, "policy": chosen.name, "accuracy": accuracy, "memory_bytes": memory_bytes}
+        print_json(settings | {"outcomes": [each.as_dict() for each in outcomes]})
+    else:
+        _print_outcomes(f"{trace.name}, policy {chosen.name}, {megabytes(memory_bytes)} of memory", outcomes)
+        print_lines(*([] if plot is None else [f"figure: {plot}"]))
+
+
+def _print_outcomes(title: str, outcomes: list[Outcome]) -> None:
+    rows = [
+        [
+            each.name,
+            percent(each.served),
+            percent(each.service),
+            percent(each.full_time),
+            megabytes(round(each.mean_bytes)),
+            megabytes(each.peak_bytes),
+            str(each.switches),
+            megabytes(each.bytes_moved),
+            str(each.starts),
+        ]
+        for each in outcomes
+    ]
+    columns = (
+        "strategy",
+        "served",
+        "x accuracy",
+        "at full-bit",
+        "mean memory",
+        "peak",
+        "switches",
+        "moved",
+        "restarts",
+    )
+    print_table(title, columns, rows)

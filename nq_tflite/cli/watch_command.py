@@ -1,0 +1,129 @@
+"""`nq-tflite watch`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+
+from nq_tflite.cli.console import finite, megabytes, milliseconds, precision_name, print_lines
+from nq_tflite.runtimes import RUNTIMES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nq_tflite.govern import GovernedSwitch
+    from nq_tflite.watch import WatchState
+
+_EPILOG = """\b
+Examples:
+  nq-tflite watch model.tflite
+  nq-tflite watch detector.tflite tagger.tflite --policy memory+thermal --budget 3000000
+  nq-tflite watch model.tflite --policy camera.toml --seconds 600 --json > day.jsonl
+
+\b
+A policy file is TOML:
+  preset = "memory+thermal"      # optional: presets to start from
+  dwell_seconds = 10             # calm before an upgrade
+  interval_seconds = 1           # between two looks
+  budget_bytes = 3_000_000       # of all models' nested weights
+  [[rules]]                      # as many as you like
+  signal = "battery"
+  below = 30                     # or above; sets the cap
+  until = 40                     # lifts it again
+  precision = "part"             # or a number of bits
+
+Models are named in order of importance: the last one gives its bits back first."""
+
+#: Switches that the table shows.
+_LAST = 5
+
+
+@click.command(epilog=_EPILOG)
+@click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--policy",
+    default="memory",
+    show_default=True,
+    help="memory, battery, thermal, latency, manual, several joined by +, or a .toml file.",
+)
+@click.option("--budget", type=click.IntRange(0), help="Bytes that all models' nested weights may hold.")
+@click.option("--seconds", type=click.FloatRange(0), help="When to end; at Ctrl-C if not given.")
+@click.option("--runtime", type=click.Choice(RUNTIMES), help="Stock runtime; the first installed one if not given.")
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Of every model.")
+@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON a look, and a line a switch.")
+def watch(
+    models: tuple[Path, ...],
+    policy: str,
+    budget: int | None,
+    seconds: float | None,
+    runtime: str | None,
+    threads: int,
+    as_json: bool,
+) -> None:
+    """Run MODELS on zeros under a governor, and show readings, precisions and resident bytes as they change."""
+    from nq_tflite.watch import watch as watch_models
+
+    states = watch_models(models, policy, budget_bytes=budget, seconds=seconds, runtime=runtime, num_threads=threads)
+    if as_json:
+        _print_json_lines(states)
+    elif sys.stdout.isatty():
+        _show_live(states)
+    else:
+        _print_changes(states)
+
+
+def _print_json_lines(states: Iterator[WatchState]) -> None:
+    for state in states:
+        for made in state.switches:
+            click.echo(json.dumps(finite({"event": "switch", **asdict(made)}), allow_nan=False))
+        data = state.as_dict()
+        del data["switches"]
+        click.echo(json.dumps(finite({"event": "state", **data}), allow_nan=False))
+
+
+def _print_changes(states: Iterator[WatchState]) -> None:
+    """Where no terminal is: every switch, and the state after the first look."""
+    for index, state in enumerate(states):
+        print_lines(*map(_switch_line, state.switches))
+        if index == 0:
+            print_lines(*(_model_line(state, position) for position in range(len(state.models))))
+
+
+def _show_live(states: Iterator[WatchState]) -> None:
+    switches: list[str] = []
+    with Live(console=Console(markup=False, highlight=False), auto_refresh=False) as live:
+        for state in states:
+            switches = [*switches, *map(_switch_line, state.switches)][-_LAST:]
+            live.update(Group(_table(state), *switches), refresh=True)
+
+
+def _table(state: WatchState) -> Table:
+    readings = ", ".join(f"{name} {value:.3g}" for name, value in sorted(state.readings.items()))
+    table = Table(title=f"{state.seconds:.0f} s: {readings}", title_justify="left")
+    for column in ("model", "precision", "resident weights", "last run", "why"):
+        table.add_column(column)
+    for model in state.models:
+        bits, resident = precision_name(model.bits, model.levels), megabytes(model.resident_bytes)
+        table.add_row(model.name, bits, resident, milliseconds(model.seconds), model.reason)
+    return table
+
+
+def _model_line(state: WatchState, index: int) -> str:
+    model = state.models[index]
+    bits, resident = precision_name(model.bits, model.levels), megabytes(model.resident_bytes)
+    return f"{model.name}: {bits}, {resident} resident, {model.reason}"
+
+
+def _switch_line(made: GovernedSwitch) -> str:
+    if made.error:
+        return f"{made.model}: stays at {made.from_bits} bits: {made.error}"
+    moved, time = megabytes(made.bytes_moved), milliseconds(made.seconds)
+    return f"{made.model}: {made.from_bits} -> {made.to_bits} bits, {moved} in {time}: {made.reason}"

@@ -1,0 +1,252 @@
+"""`nq.split` and `nq.join`: a model as a base and upgrades, each an artefact of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from nq_tflite.delivery.disk import BLOCK_BYTES, disk_errors, end_of, preallocate, sync_folder, write_all
+from nq_tflite.errors import FormatError
+from nq_tflite.format import Section, SectionTable
+from nq_tflite.sections import checksum, read_section_table
+
+_FETCH_AGAIN = "Fetch it again."
+
+
+@dataclass(frozen=True)
+class Part:
+    """An artefact: a file, the precision that it completes, its size and its sha256."""
+
+    path: str
+    bits: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A model as parts, the base first.
+
+    The base is the model file up to the end of level 0; an upgrade is the bytes of one further level. None of them is a
+    model by itself: a runtime takes what `join` makes of the base.
+    """
+
+    base: Part
+    upgrades: tuple[Part, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, for machines."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Joined:
+    """A model file that `join` has made or completed.
+
+    Attributes:
+        path: the file.
+        file_bytes: its full length, whatever of it is there.
+        bits: precisions that it can run at.
+        missing: precisions that want an upgrade, this one or one below it.
+    """
+
+    path: str
+    file_bytes: int
+    bits: tuple[int, ...]
+    missing: tuple[int, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, for machines."""
+        return asdict(self)
+
+
+def split(model: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Parts:
+    """Writes a nested model as a base, which `join` makes into a part-bit model, and an upgrade for each further level.
+
+    Args:
+        model: a whole nested file.
+        folder: where `NAME.base` and `NAME.to6`, `NAME.to8` ... go, NAME being the model's without its suffix; made if
+            need be.
+
+    Returns:
+        The parts with their sha256.
+
+    Raises:
+        FormatError: not a nested model, or not a whole one.
+        DeliveryError: the folder cannot be written.
+
+    Example:
+        >>> [upgrade.path for upgrade in nq.split("model.tflite", "parts").upgrades]  # doctest: +SKIP
+        ['parts/model.to8']
+    """
+    source, target = Path(model), Path(folder)
+    with ExitStack() as stack:
+        file = stack.enter_context(_reading(source))
+        table, size = _table_of(file, source), os.fstat(file.fileno()).st_size
+        last = end_of(table.sections[-1])
+        if size != last:
+            raise FormatError(str(source), expected=f"{last} bytes", got=str(size), fix=_FETCH_AGAIN)
+        for section in table.sections:
+            _require_checksum(source, section, checksum(file.fileno(), section.offset, end_of(section)))
+        with disk_errors(target):
+            target.mkdir(parents=True, exist_ok=True)
+        base, *upgrades = table.sections
+        stem = target / source.stem
+        return Parts(
+            _copy(file, 0, end_of(base), stem.with_name(f"{source.stem}.base"), base.bits),
+            tuple(_copy(file, u.offset, u.size, stem.with_name(f"{source.stem}.to{u.bits}"), u.bits) for u in upgrades),
+        )
+
+
+def join(
+    base: str | os.PathLike[str], upgrades: Sequence[str | os.PathLike[str]], path: str | os.PathLike[str]
+) -> Joined:
+    """Puts a base and any of its upgrades together, or adds upgrades to a model that is in use.
+
+    Every part is verified against the base's section table before a byte is written. Without all upgrades the file has
+    its full length nevertheless, with zeros for what is missing, and runs at the precisions that are there. If `path`
+    is the base itself, the upgrades are written into that very file: an interpreter that runs it can then switch to
+    them. While one is being copied, a switch to it fails on its checksum and leaves the precision; a level that is
+    there already is not written again. Otherwise the file at `path` appears whole or not at all.
+
+    Args:
+        base: a base by `split`, or a model that `join` or `receive` has made.
+        upgrades: in any order; the table tells which is which.
+        path: the model file.
+
+    Raises:
+        FormatError: a part is damaged or belongs to another model.
+        DeliveryError: the file cannot be written.
+
+    Example:
+        >>> nq.join("parts/model.base", [], "model.tflite").bits  # doctest: +SKIP
+        (4,)
+        >>> nq.join("model.tflite", ["parts/model.to8"], "model.tflite").bits  # doctest: +SKIP
+        (4, 8)
+    """
+    source, target = Path(base), Path(path)
+    with ExitStack() as stack:
+        file = stack.enter_context(_reading(source))
+        table = _table_of(file, source)
+        first = table.sections[0]
+        _require_checksum(source, first, checksum(file.fileno(), first.offset, end_of(first)))
+        files = [(Path(each), stack.enter_context(_reading(Path(each)))) for each in upgrades]
+        chosen = {_level_of(each, upgrade, table): upgrade for each, upgrade in files}
+        with disk_errors(target):
+            if target.exists() and target.samefile(source):
+                with target.open("r+b") as whole:
+                    levels = _fill(whole, table, chosen)
+            else:
+                levels = _write_new(target, file, table, chosen)
+    return Joined(
+        os.fspath(path),
+        end_of(table.sections[-1]),
+        tuple(each.bits for each in table.sections[:levels]),
+        tuple(each.bits for each in table.sections[levels:]),
+    )
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[BinaryIO]:
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise FormatError(
+            str(path), expected="a readable file", got=error.strerror or str(error), fix="Check the path."
+        ) from error
+    with file:
+        yield file
+
+
+def _table_of(file: BinaryIO, path: Path) -> SectionTable:
+    size = os.fstat(file.fileno()).st_size
+    table = read_section_table(file.fileno(), size)
+    if table is None or size < end_of(table.sections[0]):
+        raise FormatError(
+            str(path), expected="a nested model with its level 0", got=f"{size} bytes that end before", fix=_FETCH_AGAIN
+        )
+    return table
+
+
+def _require_checksum(path: Path, section: Section, found: int) -> None:
+    if found != section.crc32:
+        raise FormatError(
+            f"{path}, {section.bits} bits",
+            expected=f"checksum {section.crc32:08x}",
+            got=f"{found:08x}",
+            fix=_FETCH_AGAIN,
+        )
+
+
+def _level_of(path: Path, upgrade: BinaryIO, table: SectionTable) -> int:
+    """The level whose bytes an upgrade holds."""
+    size = os.fstat(upgrade.fileno()).st_size
+    found = checksum(upgrade.fileno(), 0, size)
+    for level, section in enumerate(table.sections[1:], 1):
+        if (section.size, section.crc32) == (size, found):
+            return level
+    wanted = ", ".join(f"{each.size} bytes with checksum {each.crc32:08x}" for each in table.sections[1:])
+    raise FormatError(
+        str(path), expected=f"an upgrade of this base: {wanted}", got=f"{size} bytes with {found:08x}", fix=_FETCH_AGAIN
+    )
+
+
+def _write_new(target: Path, base: BinaryIO, table: SectionTable, upgrades: dict[int, BinaryIO]) -> int:
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    try:
+        with os.fdopen(descriptor, "w+b") as whole:
+            base.seek(0)
+            shutil.copyfileobj(base, whole, BLOCK_BYTES)
+            whole.flush()
+            levels = _fill(whole, table, upgrades)
+        mask = os.umask(0)
+        os.umask(mask)
+        Path(temporary).chmod(0o666 & ~mask)
+        Path(temporary).replace(target)
+        sync_folder(target.parent)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return levels
+
+
+def _fill(whole: BinaryIO, table: SectionTable, upgrades: dict[int, BinaryIO]) -> int:
+    """Gives a file its length and the levels that it lacks; returns how many it has without a gap."""
+    descriptor = whole.fileno()
+    preallocate(descriptor, end_of(table.sections[-1]))
+    there = [checksum(descriptor, each.offset, end_of(each)) == each.crc32 for each in table.sections]
+    for level, upgrade in upgrades.items():
+        if not there[level]:
+            position = table.sections[level].offset
+            upgrade.seek(0)
+            while block := upgrade.read(BLOCK_BYTES):
+                write_all(descriptor, memoryview(block), position)
+                position += len(block)
+            there[level] = True
+    os.fsync(descriptor)
+    return [*there, False].index(False)
+
+
+def _copy(file: BinaryIO, start: int, size: int, path: Path, bits: int) -> Part:
+    """Writes a range of a file as a file of its own, whole or not at all."""
+    digest, left = hashlib.sha256(), size
+    with disk_errors(path):
+        temporary = path.with_name(f".{path.name}.new")
+        file.seek(start)
+        with temporary.open("wb") as part:
+            while left:
+                block = file.read(min(BLOCK_BYTES, left))
+                digest.update(block)
+                part.write(block)
+                left -= len(block)
+            part.flush()
+            os.fsync(part.fileno())
+        temporary.replace(path)
+    return Part(os.fspath(path), bits, size, digest.hexdigest())

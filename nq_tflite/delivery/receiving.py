@@ -1,0 +1,255 @@
+"""`nq.receive`: a model that runs before it has fully arrived."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from nq_tflite.delivery.disk import end_of
+from nq_tflite.delivery.landing import Landing
+from nq_tflite.delivery.origins import (
+    CHUNK_BYTES,
+    Body,
+    HttpOrigin,
+    InterruptionError,
+    Origin,
+    SourceChangedError,
+    StreamOrigin,
+)
+from nq_tflite.errors import DeliveryError
+
+#: The longest pause before another connection.
+MAX_PAUSE_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class ArrivedLevel:
+    """A level that is in its place and verified.
+
+    Attributes:
+        level: counted from 0, the part-bit base.
+        bits: the precision that it gives.
+        file_bytes: bytes of the file up to its end.
+        seconds: from the start of the call; next to nothing where it was there before.
+    """
+
+    level: int
+    bits: int
+    file_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What `receive` did.
+
+    Attributes:
+        path: the model.
+        file_bytes: its size.
+        levels: part-bit first.
+        resumed_bytes: those of it that were there before the call.
+        fetched_bytes: those that this call wrote; more than the rest of the file if some had to be fetched again.
+        connections: how often the source was opened.
+        seconds: the whole call.
+    """
+
+    path: str
+    file_bytes: int
+    levels: tuple[ArrivedLevel, ...]
+    resumed_bytes: int
+    fetched_bytes: int
+    connections: int
+    seconds: float
+
+    @property
+    def part_seconds(self) -> float:
+        """Until the model could run part-bit."""
+        return self.levels[0].seconds
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, for machines."""
+        return asdict(self) | {"part_seconds": self.part_seconds}
+
+
+#: Called with a level that has arrived.
+OnLevel = Callable[[ArrivedLevel], None]
+#: Called with the bytes of the file that are there and all of them, None while that is not known.
+OnProgress = Callable[[int, int | None], None]
+
+
+def receive(
+    source: str | BinaryIO,
+    path: str | os.PathLike[str],
+    *,
+    on_level: OnLevel | None = None,
+    on_progress: OnProgress | None = None,
+    sha256: str | None = None,
+    base_sha256: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    timeout: float = 30.0,
+    retries: int = 5,
+    pause: float = 0.5,
+) -> Delivery:
+    """Fetches a nested model, which runs part-bit as soon as its first part has arrived.
+
+    The file appears at `path` by a rename when the graph and level 0 are whole and the level's checksum is right, at
+    its full length, and replaces what stood there. From then on `nq.Interpreter(path, precision="part")` runs it. The
+    other levels are written into the same file, so that this interpreter can switch to each when it has arrived: until
+    then a switch raises FormatError and leaves the precision as it was.
+
+    What a reader may rely on: a level counts when its checksum is right, for `receive` and for the interpreter, which
+    checks it at the first switch to it. A half-written level fails that check: its last bytes are written only after
+    the checksum over all of it has been found right, and until then a mark stands in their place. A level that has once
+    been verified is never written again. A source that has changed goes to a new file; an interpreter of the old one
+    keeps what it had.
+
+    An interrupted call, even a killed one, can be repeated. What is there of a URL is not fetched again (a Range
+    request on condition that ETag or date are the same). A server without ranges sends all of it again, and what is
+    there is compared, not written. A stream starts anew each time. Levels that are there already are reported at once.
+
+    Args:
+        source: an http or https URL, or a binary stream (anything with `read`), which is read to the model's end.
+        path: the file to make. Its folder keeps a hidden folder beside it until all has arrived.
+        on_level: called with each `ArrivedLevel`. Level 0 again means that another file now stands at `path`.
+        on_progress: called with the bytes that are there and the bytes in all (None while not known).
+        sha256: of the whole file. If it stands at `path` already, nothing is fetched. Where it is wrong in the end, the
+            file that stood there before comes back.
+        base_sha256: of the file up to the end of level 0, as `nq.split` tells it: checked before the file appears.
+            Without it only the connection vouches for the graph; the weights have checksums in the file.
+        headers: to send to the URL's own host, such as an Authorization.
+        timeout: seconds without a byte after which a connection counts as lost. A stream has its own.
+        retries: connections that may fail in a row without a new byte.
+        pause: seconds before the second of them, doubled each time.
+
+    Returns:
+        What arrived and when.
+
+    Raises:
+        DeliveryError: the source cannot be reached, has no such file or broke off, or the disk is full. What has
+            arrived is kept. At `path` is what stood there before, or the new model with the levels that have arrived.
+        FormatError: the source is no nested model, is truncated, or bytes are damaged. The same holds.
+
+    Example:
+        >>> nq.receive("https://example.org/model.tflite", "model.tflite")  # doctest: +SKIP
+        Delivery(path='model.tflite', file_bytes=4126080, levels=(ArrivedLevel(level=0, bits=4, ...
+    """
+    started, target = time.monotonic(), Path(path)
+    if not target.name:
+        raise DeliveryError("path", expected="the name of a file", got=repr(os.fspath(path)))
+    for name, digest in (("sha256", sha256), ("base_sha256", base_sha256)):
+        if digest is not None and not re.fullmatch("[0-9a-fA-F]{64}", digest):
+            raise DeliveryError(name, expected="64 hexadecimal digits", got=repr(digest))
+    sha256, base_sha256 = sha256 and sha256.lower(), base_sha256 and base_sha256.lower()
+    origin: Origin = HttpOrigin(source, headers or {}, timeout) if isinstance(source, str) else StreamOrigin(source)
+    with Landing(target, origin.name, base_sha256=base_sha256, may_be_withdrawn=sha256 is not None) as landing:
+        if sha256 is not None and not landing.received:
+            landing.adopt(sha256)
+        resumed, connections = landing.received, 0
+        tell = _Reports(landing, on_level, on_progress, started)
+        tell()
+        if not landing.whole:
+            connections = _fetch(origin, landing, tell, retries, pause)
+        landing.finish(sha256)
+        return Delivery(
+            path=os.fspath(path),
+            file_bytes=landing.received,
+            levels=tuple(tell.levels),
+            resumed_bytes=resumed,
+            fetched_bytes=landing.fetched,
+            connections=connections,
+            seconds=time.monotonic() - started,
+        )
+
+
+class _Reports:
+    """Tells the callbacks what is new."""
+
+    def __init__(
+        self, landing: Landing, on_level: OnLevel | None, on_progress: OnProgress | None, started: float
+    ) -> None:
+        self.levels: list[ArrivedLevel] = []
+        self._landing, self._started = landing, started
+        self._on_level, self._on_progress = on_level, on_progress
+
+    def __call__(self) -> None:
+        landing = self._landing
+        sections = () if landing.table is None else landing.table.sections[: landing.levels]
+        if landing.levels < len(self.levels):
+            self.levels.clear()  # begun anew
+        for level, section in list(enumerate(sections))[len(self.levels) :]:
+            self.levels.append(ArrivedLevel(level, section.bits, end_of(section), time.monotonic() - self._started))
+            if self._on_level:
+                self._on_level(self.levels[-1])
+        if self._on_progress:
+            self._on_progress(landing.received, landing.total)
+
+
+def _fetch(origin: Origin, landing: Landing, tell: Callable[[], None], retries: int, pause: float) -> int:
+    """Opens the source until all is there; returns how often."""
+    connections = failures = changes = 0
+    while not landing.whole:
+        fetched, connections = landing.fetched, connections + 1
+        try:
+            _transfer(origin, landing, tell)
+        except SourceChangedError:
+            changes += 1
+            if changes > retries:
+                raise
+            landing.restart(None, None)
+        except InterruptionError:
+            failures = 1 if landing.fetched > fetched else failures + 1
+            if origin.name is None or failures > retries:
+                raise
+            time.sleep(min(pause * 2 ** (failures - 1), MAX_PAUSE_SECONDS))
+    return connections
+
+
+def _transfer(origin: Origin, landing: Landing, tell: Callable[[], None]) -> None:
+    """Writes what one connection gives."""
+    # Nothing tells a graph of one version from that of another but the validator; a level has its checksum.
+    position = landing.received if landing.validator or landing.levels else 0
+    with origin.open(position, landing.validator) as body:
+        _line_up(body, landing)
+        while not landing.whole:
+            data = body.read(CHUNK_BYTES)
+            if not data:
+                raise InterruptionError(
+                    origin.name or "stream",
+                    expected=f"{landing.total or 'more'} bytes",
+                    got=f"an end after {landing.received}",
+                    fix="The connection was lost, or the file is truncated. Call again: what has arrived is kept.",
+                )
+            landing.write(data)
+            tell()
+
+
+def _line_up(body: Body, landing: Landing) -> None:
+    """Brings body and landing to the same byte of the same version."""
+    changed = any(
+        mine is not None and theirs is not None and mine != theirs
+        for mine, theirs in ((landing.validator, body.validator), (landing.length, body.length))
+    )
+    if body.start == 0 and (changed or not landing.received):
+        landing.restart(body.validator, body.length)
+    elif changed:
+        raise SourceChangedError("source", expected=f"version {landing.validator}", got=str(body.validator))
+    elif body.start == 0:
+        _compare(body, landing)
+
+
+def _compare(body: Body, landing: Landing) -> None:
+    """Reads what is there already, and makes sure that it is the same."""
+    crc, left = 0, landing.received
+    while left:
+        data = body.read(left)
+        if not data:
+            raise InterruptionError("source", expected=f"{left} more bytes", got="the end", fix="Call again.")
+        crc, left = zlib.crc32(data, crc), left - len(data)
+    if crc != landing.crc32:
+        raise SourceChangedError("source", expected="the bytes that had arrived", got="others")

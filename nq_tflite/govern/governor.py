@@ -1,0 +1,275 @@
+"""`nq.Governor`: looks at the device every so often, and switches models by a policy."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from types import TracebackType
+from typing import Protocol
+
+from nq_tflite.errors import NqError, PolicyError
+from nq_tflite.govern.arbiter import Arbiter, Decision, ModelLevels
+from nq_tflite.govern.policy import Policy, Rule
+from nq_tflite.govern.sensors import Sensors
+from nq_tflite.interpreter import Switch
+from nq_tflite.spec import Precision, precision_to_level
+
+_log = logging.getLogger("nq_tflite.govern")
+
+
+class Switchable(Protocol):
+    """What a governor asks of a model; `nq.Interpreter` is one."""
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """Precisions in bits, part-bit first."""
+
+    @property
+    def precision(self) -> int:
+        """Bits of the next invocation."""
+
+    def switch(self, precision: Precision) -> Switch:
+        """Switches from the next invocation on."""
+
+    def level_bytes(self, level: int) -> int:
+        """Bytes of a level."""
+
+
+@dataclass(frozen=True)
+class GovernedSwitch:
+    """A switch that a governor made, or tried to.
+
+    Attributes:
+        time: seconds since the epoch.
+        model: its name.
+        from_bits, to_bits: precision before and after; the same after a failure.
+        reason: what decided it.
+        bytes_moved, seconds: as `Switch` says.
+        readings: what was known of the device.
+        error: why the switch failed; "" where it did not. The model runs on at the precision it had.
+    """
+
+    time: float
+    model: str
+    from_bits: int
+    to_bits: int
+    reason: str
+    bytes_moved: int
+    seconds: float
+    readings: Mapping[str, float]
+    error: str = ""
+
+
+class Governor:
+    """Switches models by what the device can spare.
+
+    `with governor:` looks in a thread of its own, every `policy.interval_seconds`; an app with a loop calls `step`
+    there instead. Every switch is a line of JSON in the log "nq_tflite.govern".
+
+    Args:
+        models: one interpreter, or several by name in order of importance: the last one gives its bits back first.
+        policy: a `Policy`, a preset's name ("memory", "battery", "thermal", "latency", "manual", or several joined
+            by "+"), or the path of a .toml file.
+        on_switch: called after every switch, in the thread that made it.
+        sensors: where readings come from; made when a rule first wants one.
+        clock: seconds that never go back.
+
+    Raises:
+        PolicyError: no such policy, or no model.
+        PrecisionError: a model without nested weights.
+
+    Example:
+        >>> with nq.Governor(interp, "memory+battery"):  # doctest: +SKIP
+        ...     run_camera(interp)
+    """
+
+    def __init__(
+        self,
+        models: Switchable | Mapping[str, Switchable],
+        policy: Policy | str | os.PathLike[str] = "memory",
+        *,
+        on_switch: Callable[[GovernedSwitch], None] | None = None,
+        sensors: Sensors | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._models = dict(models) if isinstance(models, Mapping) else {"model": models}
+        self._arbiter = Arbiter(Policy.of(policy), [_levels_of(name, each) for name, each in self._models.items()])
+        self._ceilings: list[int | None] = [None] * len(self._models)
+        self._on_switch = on_switch
+        self._sensors = sensors
+        self._clock = clock
+        self._reported: dict[str, float] = {}
+        self._readings: dict[str, float] = {}
+        self._decisions: dict[str, Decision] = {}
+        self._lock = threading.RLock()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    # ---- deciding ----------------------------------------------------------------------------------------------------
+
+    def step(self) -> list[GovernedSwitch]:
+        """Reads the sensors, decides and switches once; may be called from any thread.
+
+        Downgrades are made before upgrades, so that no moment needs more than the budget.
+        """
+        with self._lock:
+            self._readings = self._read()
+            levels = [model.levels.index(model.precision) for model in self._models.values()]
+            decisions = self._arbiter.decide(self._clock(), self._readings, levels, self._ceilings)
+            self._decisions = dict(zip(self._models, decisions, strict=True))
+            moves = [index for index, decision in enumerate(decisions) if decision.level != levels[index]]
+            moves.sort(key=lambda index: decisions[index].level > levels[index])
+            made = [self._switch(index, decisions[index]) for index in moves]
+        if self._on_switch is not None:  # without the lock: it may call this governor, from any thread
+            for each in made:
+                self._on_switch(each)
+        return made
+
+    def report(self, **signals: float) -> None:
+        """Tells the governor readings of the app's own, which its rules may name; each stays until the next report.
+
+        Raises:
+            PolicyError: a signal that is no number.
+        """
+        if strange := [name for name, value in signals.items() if not isinstance(value, int | float)]:
+            raise PolicyError(f"signal {strange[0]!r}", expected="a number", got=repr(signals[strange[0]]))
+        with self._lock:
+            self._reported |= {name: float(value) for name, value in signals.items()}
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Times what is done inside, an invocation for instance, and reports it as "latency" in seconds.
+
+        The reading is a mean that forgets: a tenth of the last one, nine tenths of what was.
+        """
+        started = self._clock()
+        yield
+        seconds = self._clock() - started
+        with self._lock:
+            before = self._reported.get("latency", seconds)
+            self._reported["latency"] = 0.9 * before + 0.1 * seconds
+
+    def cap(self, precision: Precision | None, model: str | None = None) -> list[GovernedSwitch]:
+        """The app's own ceiling, for one model or all; None and "full" lift it. Steps at once.
+
+        Raises:
+            PrecisionError: the model has no such precision.
+            PolicyError: there is no such model.
+        """
+        if model is not None and model not in self._models:
+            raise PolicyError("governed model", expected=f"one of {', '.join(self._models)}", got=repr(model))
+        with self._lock:
+            caps = {
+                index: None if precision is None else precision_to_level(precision, each.levels)
+                for index, (name, each) in enumerate(self._models.items())
+                if model in (None, name)
+            }
+            for index, level in caps.items():
+                self._ceilings[index] = level
+        return self.step()
+
+    @property
+    def policy(self) -> Policy:
+        """The policy that it was given."""
+        return self._arbiter.policy
+
+    @property
+    def budget_bytes(self) -> int | None:
+        """What all models' nested weights may hold together. Assigning steps at once."""
+        return self._arbiter.budget_bytes
+
+    @budget_bytes.setter
+    def budget_bytes(self, budget: int | None) -> None:
+        if budget is not None and (isinstance(budget, bool) or not isinstance(budget, int) or budget < 0):
+            raise PolicyError("budget", expected="a number of bytes, or None", got=repr(budget))
+        with self._lock:
+            self._arbiter.budget_bytes = budget
+        self.step()
+
+    @property
+    def readings(self) -> Mapping[str, float]:
+        """What the last step knew."""
+        return dict(self._readings)
+
+    @property
+    def reasons(self) -> Mapping[str, str]:
+        """By model: why it has, or waits for, its level, as of the last step."""
+        return {name: decision.reason for name, decision in self._decisions.items()}
+
+    @property
+    def holding(self) -> tuple[Rule, ...]:
+        """Rules that cap the precision, as of the last step."""
+        return self._arbiter.holding
+
+    # ---- running -----------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Steps once, and then every interval in a thread of its own until `stop`."""
+        if self._thread is not None:
+            return
+        self.step()
+        self._stopping.clear()
+        self._thread = threading.Thread(target=self._run, name="nq_tflite.govern", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the thread; models keep the precision that they have."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._stopping.set()
+            if thread is not threading.current_thread():  # on_switch may stop its own governor
+                thread.join()
+
+    def __enter__(self) -> Governor:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self.policy.interval_seconds):
+            self.step()
+
+    def _read(self) -> dict[str, float]:
+        names = {rule.signal for rule in self.policy.rules} - set(self._reported)
+        if names and self._sensors is None:
+            self._sensors = Sensors()
+        read = self._sensors.read(sorted(names)) if self._sensors is not None else {}
+        return read | self._reported
+
+    def _switch(self, index: int, decision: Decision) -> GovernedSwitch:
+        name, model = list(self._models.items())[index]
+        before = model.precision
+        try:
+            done = model.switch(model.levels[decision.level])
+        except NqError as error:
+            self._arbiter.switch_failed(index)
+            made = self._record(name, before, before, decision.reason, 0, 0.0, str(error))
+            _log.warning("%s", _line(made))
+        else:
+            made = self._record(name, done.from_bits, done.to_bits, decision.reason, done.bytes_moved, done.seconds)
+            _log.info("%s", _line(made))
+        return made
+
+    def _record(
+        self, model: str, before: int, after: int, reason: str, moved: int, seconds: float, error: str = ""
+    ) -> GovernedSwitch:
+        return GovernedSwitch(time.time(), model, before, after, reason, moved, seconds, self.readings, error)
+
+
+def _levels_of(name: str, model: Switchable) -> ModelLevels:
+    precision_to_level("full", model.levels)
+    return ModelLevels(name, model.levels, tuple(model.level_bytes(level) for level in range(len(model.levels))))
+
+
+def _line(made: GovernedSwitch) -> str:
+    return json.dumps({"event": "switch" if not made.error else "switch failed", **asdict(made)}, allow_nan=False)
