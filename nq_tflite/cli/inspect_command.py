@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nq_tflite.cli.console import (
+    FEW_LAYERS,
     decibels,
     json_option,
+    layers_option,
+    layers_title,
     megabytes,
     percent,
     print_json,
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 _EPILOG = """\b
 Examples:
   nq-tflite inspect model.tflite
+  nq-tflite inspect model.tflite --layers
   nq-tflite inspect model.tflite --json
   nq-tflite inspect model.tflite --weight block_1_project --bits --count 8"""
 
@@ -66,10 +70,12 @@ class _Runs:
 @click.option("--weight", "name", help="Show this weight alone: its name, or a part that only its name has.")
 @click.option("--bits", "show_bits", is_flag=True, help="Show the bits of the first weights of its first filter.")
 @click.option("--count", type=click.IntRange(1), default=16, show_default=True, help="How many weights --bits shows.")
+@layers_option
 @json_option
-def inspect(model: Path, name: str | None, show_bits: bool, count: int, as_json: bool) -> None:
-    """Show what the nested MODEL holds: layers, levels, bytes, errors, what a switch moves, which weights are computed
-    on as they lie packed (fused) or unpacked for the runtime's kernels, and why, and why others are not nested."""
+def inspect(model: Path, name: str | None, show_bits: bool, count: int, layers: bool, as_json: bool) -> None:
+    """Show what the nested MODEL holds: levels, bytes, the layers with the greatest errors, what a switch moves, which
+    weights are computed on as they lie packed (fused) or unpacked for the runtime's kernels, and why others are not
+    nested."""
     from nq_tflite.report import inspect_file
 
     if show_bits and name is None:
@@ -82,10 +88,11 @@ def inspect(model: Path, name: str | None, show_bits: bool, count: int, as_json:
     if as_json:
         print_json(report.as_dict() | runs.as_dict())
     else:
-        _print_weights(report, runs)
-        print_unnested(report.unnested)
         _print_totals(report)
         print_lines(*runs.lines())
+        _print_weights(report, runs, None if layers else FEW_LAYERS)
+        if layers:
+            print_unnested(report.unnested)
 
 
 def _find_runs(model: Path) -> _Runs:
@@ -100,7 +107,10 @@ def _find_runs(model: Path) -> _Runs:
         return _Runs(unknown=" ".join(str(error).split()))
 
 
-def _print_weights(report: InspectReport, runs: _Runs) -> None:
+def _print_weights(report: InspectReport, runs: _Runs, most: int | None = None) -> None:
+    from nq_tflite.advice import worst_first
+
+    shown = worst_first(report.weights)[:most]
     partial = report.precisions[:-1]
     rows = [
         [
@@ -115,11 +125,12 @@ def _print_weights(report: InspectReport, runs: _Runs) -> None:
             str(sum(weight.bias_bytes)),
             *(decibels(snr) for snr in weight.snr_db[: len(partial)]),
         ]
-        for weight in report.weights
+        for weight in shown
     ]
     columns = ("weight", "operator", "shape", "type", "runs", "bits", "level bytes", "bytes", "of biases")
     errors = tuple(f"SNR {bits} bits, dB" for bits in partial)
-    print_table("nested weights (SNR against full-bit)", (*columns, *errors), rows, left=6)
+    title = layers_title("nested weights", len(shown), len(report.weights))
+    print_table(f"{title}; SNR against full-bit", (*columns, *errors), rows, left=6)
 
 
 def _print_totals(report: InspectReport) -> None:

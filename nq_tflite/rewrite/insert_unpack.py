@@ -32,6 +32,8 @@ from nq_tflite.spec import Nesting
 
 #: Stands in a buffer's `offset` until the section's place in the file is known; any value above 1 keeps the field.
 UNPLACED = 1 << 62
+#: Ends the name of a bias that was made for a layer: behind the name of the shared one that it read, or of its weight.
+MADE_BIAS = "/level_bias"
 
 
 @dataclass(frozen=True)
@@ -265,7 +267,8 @@ def _own_bias(model: Any, site: Site, weight: WeightPlan, biases: LevelBiases) -
     tensor_type = schema.TensorType.FLOAT32 if is_float else schema.TensorType.INT32
     base = fb.add_tensor(subgraph, f"{site.name}/bias", channels, tensor_type, fb.add_buffer(model, biases.base))
     if old < 0 or old in fb.indices(subgraph.outputs) or fb.consumers(subgraph)[old] != [(position, slot)]:
-        output = fb.add_tensor(subgraph, f"{site.name}/level_bias", channels, tensor_type, 0)
+        name = site.name if old < 0 else fb.text(subgraph.tensors[old].name)
+        output = fb.add_tensor(subgraph, name + MADE_BIAS, channels, tensor_type, 0)
     else:
         output = old  # keeps its name, as the weight does
         subgraph.tensors[old].buffer, subgraph.tensors[old].shape = 0, channels

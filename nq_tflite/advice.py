@@ -1,0 +1,87 @@
+"""What to try next, from what a conversion's report says, and the layers that lose most."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+
+from nq_tflite.format import SECTION_ALIGNMENT, OutputType
+from nq_tflite.report import ConversionReport, Estimate, WeightRow
+from nq_tflite.spec import Nesting
+
+#: Part-bit's agreement over full-bit's, and its outputs' SNR in dB, that call for no more bits.
+ENOUGH_KEPT, ENOUGH_SNR_DB = 0.95, 16.0
+#: A layer that loses so many dB more than the median one is worth bits of its own.
+OUTLIER_DB = 6.0
+#: Nested bytes of so many pages make the padding between sections count.
+_FEW_PAGES = 16
+
+
+def worst_first(rows: Sequence[WeightRow]) -> list[WeightRow]:
+    """Weights in the order of what part-bit loses of them, the most first."""
+    return sorted(rows, key=lambda row: row.snr_db[0])
+
+
+def advice(report: ConversionReport) -> tuple[str, ...]:
+    """Suggestions for another conversion, each with the options to give; none where nothing calls for one.
+
+    Example:
+        >>> for line in advice(report):  # doctest: +SKIP
+        ...     print(line)
+    """
+    nesting = Nesting.parse(report.nesting)
+    found = [_more_data(report.estimate), _outliers(report.weights, nesting), _small_file(report, nesting)]
+    if report.estimate is not None:
+        found = [*_part_bits(report.estimate, nesting), *_full_bits(report), *found]
+    return tuple(each for each in found if each)
+
+
+def _part_bits(estimate: Estimate, nesting: Nesting) -> list[str]:
+    part = nesting.part_bits
+    if estimate.agreement is None:
+        kept, enough = f"its outputs have {estimate.snr_db[0]:.1f} dB", estimate.snr_db[0] >= ENOUGH_SNR_DB
+    else:
+        rates = estimate.agreement
+        kept = f"it agrees with the source on {100 * rates[0]:.1f} % of the inputs, full-bit on {100 * rates[-1]:.1f} %"
+        enough = rates[0] >= ENOUGH_KEPT * rates[-1]
+    if enough or part + 1 >= min(nesting.precisions[1:]):
+        return []
+    more = "|".join(map(str, [*sorted(nesting.precisions[1:], reverse=True), part + 1]))
+    return [f"part-bit loses: {kept}; give it another bit (--nesting '{more}') or let --nesting auto find how many"]
+
+
+def _full_bits(report: ConversionReport) -> list[str]:
+    estimate, is_int8 = report.estimate, report.weights[0].output_type == OutputType.INT8.name.lower()
+    if estimate is None or estimate.agreement is None or estimate.agreement[-1] >= ENOUGH_KEPT or not is_int8:
+        return []
+    return [
+        f"full-bit agrees with the source on {100 * estimate.agreement[-1]:.1f} % of the inputs: --exact keeps an INT8 "
+        "file's codes; from a Keras model, --activation-ranges auto tries other ranges of its activations"
+    ]
+
+
+def _more_data(estimate: Estimate | None) -> str:
+    if estimate is not None and "representative data" in estimate.inputs:
+        return ""
+    seen = "saw no inputs" if estimate is None else "saw made-up inputs"
+    return f"rounding {seen}: 100 typical ones help most (--representative samples.npy, or a folder of photos)"
+
+
+def _outliers(rows: Sequence[WeightRow], nesting: Nesting) -> str:
+    middle = median(row.snr_db[0] for row in rows)
+    names = [row.name.split(";")[0] for row in worst_first(rows) if row.snr_db[0] < middle - OUTLIER_DB]
+    if not names:
+        return ""
+    others = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return (
+        f"{', '.join(names[:3])}{others}: {OUTLIER_DB:.0f} dB or more below the other layers at {nesting.part_bits} "
+        "bits; --nesting auto --budget 0.75 gives layers part-bits of their own"
+    )
+
+
+def _small_file(report: ConversionReport, nesting: Nesting) -> str:
+    nested = sum(sum(row.level_bytes) for row in report.weights)
+    if nested >= _FEW_PAGES * SECTION_ALIGNMENT:
+        return ""
+    most = SECTION_ALIGNMENT * len(nesting.precisions)
+    return f"the levels start at pages of {SECTION_ALIGNMENT} bytes: up to {most} of {report.file_bytes} are padding"
