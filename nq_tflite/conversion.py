@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ def convert(
     activation_ranges: str = "minmax",
     min_agreement: float | None = None,
     budget: float | None = None,
+    custom_objects: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> ConversionReport:
     """Converts a model into one nested .tflite file.
@@ -73,6 +74,8 @@ def convert(
         budget: of "auto": part-bit bytes in the file are at most this fraction of full-bit's. Layers may then have
             part-bits of their own, more for those that the outputs depend on more. Without `min_agreement` it is the
             best nesting that the budget allows; with it an error where they cannot be had together.
+        custom_objects: classes and functions that a .keras or .h5 file needs to load, by name, as Keras takes them;
+            those registered with `keras.saving.register_keras_serializable` need not be given.
         progress: called as the work goes on.
 
     Returns:
@@ -89,7 +92,9 @@ def convert(
     wanted = _wanted(nesting, min_agreement, budget)
     look = method.needs_means or isinstance(wanted, Wish)
     options = {"input_type": input_type, "output_type": output_type, "activation_ranges": activation_ranges}
-    loaded = load_source(source, representative_data, look=look, notify=notify, **options)
+    loaded = load_source(
+        source, representative_data, look=look, notify=notify, custom_objects=custom_objects, **options
+    )
     if isinstance(wanted, Wish):
         trial, search = search_nesting(loaded, method, wanted, exact=exact, notify=notify)
     else:

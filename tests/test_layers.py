@@ -25,7 +25,7 @@ LAYERS: list[set[str]] = [
     {"plan", "nested"},
     {"rewrite", "report"},
     {"calibration", "native"},
-    {"activation_ranges"},
+    {"activation_ranges", "keras_models"},
     {"keras_export", "extraction", "interpreter"},
     {"govern"},
     {"traces"},
