@@ -52,6 +52,8 @@ class Cut:
         return keras.Model(body.input, x, name=self.application.lower())
 
 
+#: Without layers that expect pixels of 0 to 255, where they can be left out.
+_PLAIN = {"include_preprocessing": False}
 CUTS: dict[str, Cut] = {
     "vgg": Cut("VGG16", "block3_pool"),
     "resnet": Cut("ResNet50", "conv3_block2_out"),
@@ -63,10 +65,10 @@ CUTS: dict[str, Cut] = {
     "nasnet": Cut("NASNetMobile", "normal_concat_0"),
     "mobilenet": Cut("MobileNet", "conv_pw_6_relu"),
     "mobilenet_v2": Cut("MobileNetV2", "block_8_add"),
-    "mobilenet_v3": Cut("MobileNetV3Small", "expanded_conv_5_add"),
+    "mobilenet_v3": Cut("MobileNetV3Small", "expanded_conv_5_add", options=_PLAIN),
     "efficientnet": Cut("EfficientNetB0", "block4b_add"),
-    "efficientnet_v2": Cut("EfficientNetV2B0", "block4b_add"),
-    "convnext": Cut("ConvNeXtTiny", "convnext_tiny_stage_1_block_1_identity", options={"include_preprocessing": False}),
+    "efficientnet_v2": Cut("EfficientNetV2B0", "block4b_add", options=_PLAIN),
+    "convnext": Cut("ConvNeXtTiny", "convnext_tiny_stage_1_block_1_identity", options=_PLAIN),
 }
 """One of each architecture of keras.applications."""
 
@@ -103,6 +105,31 @@ FAMILIES: dict[str, Callable[[], Any]] = {name: cut.build for name, cut in CUTS.
 """Builders of untrained models by name."""
 
 
+APPLICATIONS = (
+    *("VGG16", "VGG19"),
+    *("ResNet50", "ResNet101", "ResNet152", "ResNet50V2", "ResNet101V2", "ResNet152V2"),
+    *("DenseNet121", "DenseNet169", "DenseNet201"),
+    *("InceptionV3", "InceptionResNetV2", "Xception", "NASNetMobile", "NASNetLarge"),
+    *("MobileNet", "MobileNetV2", "MobileNetV3Small", "MobileNetV3Large"),
+    *(f"EfficientNetB{size}" for size in range(8)),
+    *(f"EfficientNetV2{size}" for size in ("B0", "B1", "B2", "B3", "S", "M", "L")),
+    *(f"ConvNeXt{size}" for size in ("Tiny", "Small", "Base", "Large", "XLarge")),
+)
+"""All of keras.applications."""
+
+
+def build_application(name: str, seed: int = 0) -> keras.Model:
+    """Builds one of `APPLICATIONS` at its own size, with seeded weights; to logits.
+
+    Example:
+      build_application("EfficientNetV2S").input_shape  # (None, 384, 384, 3)
+    """
+    import keras
+
+    options = _PLAIN if name.startswith(("MobileNetV3", "EfficientNetV2", "ConvNeXt")) else {}
+    return _seeded(getattr(keras.applications, name)(weights=None, classifier_activation=None, **options), seed)
+
+
 def build_family(name: str, seed: int = 0) -> keras.Model:
     """Builds a model of `FAMILIES` with seeded weights.
 
@@ -114,14 +141,17 @@ def build_family(name: str, seed: int = 0) -> keras.Model:
     """
     if name not in FAMILIES:
         raise UnsupportedModelError("family", expected=f"one of {', '.join(FAMILIES)}", got=repr(name))
+    return _seeded(FAMILIES[name](), seed)
+
+
+def _seeded(model: keras.Model, seed: int) -> keras.Model:
     from .seeded import set_seeded_weights, settle_batch_norms
 
-    model = set_seeded_weights(FAMILIES[name](), seed)
-    return settle_batch_norms(model, model_inputs(model, 8, seed)[0]) if len(model.inputs) == 1 else model
+    return settle_batch_norms(set_seeded_weights(model, seed), model_inputs(model, 4, seed)[0])
 
 
 def model_inputs(model: keras.Model, count: int, seed: int = 0) -> list[npt.NDArray[Any]]:
-    """Inputs that a model may see, one array [count, ...] for each of its inputs.
+    """Inputs that a model may see, one array [count, ...] for each of its inputs (or for its `input_spec`).
 
     Images (rank 4) are blotches on noise, other float32 inputs are normal, integers count from 0 to below
     `VOCABULARY`.
@@ -133,8 +163,8 @@ def model_inputs(model: keras.Model, count: int, seed: int = 0) -> list[npt.NDAr
 
     rng = np.random.default_rng([seed, count])
     arrays: list[npt.NDArray[Any]] = []
-    for tensor in model.inputs:
-        shape, dtype = tuple(tensor.shape), np.dtype(tensor.dtype)
+    for tensor in getattr(model, "inputs", None) or [model.input_spec]:
+        shape, dtype = tuple(tensor.shape), np.dtype(tensor.dtype or np.float32)
         if dtype.kind in "iu":
             arrays.append(rng.integers(0, VOCABULARY, (count, *shape[1:])).astype(dtype))
         elif len(shape) == 4:

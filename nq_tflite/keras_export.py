@@ -34,6 +34,11 @@ _KERAS_SUFFIXES = {".keras", ".h5", ".hdf5"}
 _IO_TYPES = ("float32", "int8", "uint8")
 #: What the converter says of a loop over a free batch, and of operations that TFLite lacks.
 _NEEDS_BATCH = "element_shape to be static"
+_NEEDS_SHAPES = "input shapes have not been set"
+_LACKING_FIX = (
+    "Write them with others; if this is a SavedModel of a Keras model, convert the model itself, without what only "
+    "training needs and in float32."
+)
 _LACKING = re.compile(r"'(tf\.\w+)' op is neither a custom op nor a flex op")
 #: Layers that a converter folds a batch norm into, and which of their weights takes it.
 _FOLDING = {"Conv1D": 0, "Conv2D": 0, "DepthwiseConv2D": 0, "SeparableConv2D": 1, "Dense": 0}
@@ -295,17 +300,28 @@ def _convert(converter: Any, *, with_samples: bool) -> bytes:
     except RepresentativeDataError:
         raise
     except Exception as error:
+        if _NEEDS_SHAPES in str(error):
+            raise UnsupportedModelError(
+                "Keras model",
+                expected="a model that knows its input shapes",
+                got="one that does not say them",
+                fix="Call it once on an example, or wrap it: inputs = keras.Input(...); keras.Model(inputs, "
+                "model(inputs)).",
+            ) from error
         lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         if with_samples and isinstance(error, ValueError | RuntimeError | KeyError):
             raise RepresentativeDataError(
-                "calibration", expected="samples that fit the model's inputs", got=lines[0], fix="Check their shapes."
+                "calibration",
+                expected="samples that fit the model's inputs",
+                got=lines[0],
+                fix="Check their shapes; where there are several inputs, give dicts by input name.",
             ) from error
         lacking = sorted(set(_LACKING.findall(str(error))))
         raise UnsupportedModelError(
             "tensorflow's converter",
             expected="a model that TFLite can run",
             got=f"operations that TFLite does not have: {', '.join(lacking)}" if lacking else lines[0],
-            fix="Write them with others." if lacking else "",
+            fix=_LACKING_FIX if lacking else "",
         ) from error
 
 

@@ -30,7 +30,8 @@ def load_model(keras: Any, path: Path, custom_objects: Mapping[str, Any] | None 
         UnsupportedModelError: it does not load; the message says what helps.
     """
     try:
-        return keras.models.load_model(path, custom_objects=dict(custom_objects or {}), compile=False)
+        model = keras.models.load_model(path, custom_objects=dict(custom_objects or {}), compile=False)
+        return _with_inputs(keras, model)
     except (OSError, ValueError, TypeError, KeyError, ImportError, AttributeError) as error:
         raise UnsupportedModelError(
             f"model {path}",
@@ -38,6 +39,19 @@ def load_model(keras: Any, path: Path, custom_objects: Mapping[str, Any] | None 
             got=_first_line(error),
             fix=_loading_fix(str(error)),
         ) from error
+
+
+def _with_inputs(keras: Any, model: Any) -> Any:
+    """A loaded model, one without symbolic inputs called on an input of the shape that its file recorded.
+
+    tensorflow's converter takes the recorded shape, a list since it was in a file, for several shapes.
+    """
+    config: dict[str, Any] = getattr(model, "get_build_config", dict)() or {}
+    shape = config.get("input_shape")
+    if input_names(model) or not shape or not all(size is None or isinstance(size, int) for size in shape):
+        return model
+    inputs = keras.Input(shape[1:], name="input")
+    return keras.Model(inputs, model(inputs), name=model.name)
 
 
 def _loading_fix(message: str) -> str:

@@ -374,3 +374,23 @@ def govern(runtime: str, paths: Sequence[Path], inputs: np.ndarray, seconds: flo
         governor.budget_bytes = None
         time.sleep(0.05)
     return counts | {"at the end": tuple(model.precision for model in models.values())}
+
+
+def in_batches(runtime: str, path: Path, inputs: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Outputs by precision, of the inputs one by one and in one batch, switched in one interpreter."""
+    interpreter = nq.Interpreter(path, runtime=runtime, fuse=True)
+    source, sink = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    interpreter.allocate_tensors()
+    single: dict[str, np.ndarray] = {}
+    for precision in ("full", "part"):
+        interpreter.precision = precision
+        single[precision] = feed(interpreter, inputs)
+    interpreter.resize_tensor_input(source["index"], inputs.shape)
+    interpreter.allocate_tensors()
+    batch: dict[str, np.ndarray] = {}
+    for precision in ("part", "full"):
+        interpreter.precision = precision
+        interpreter.set_tensor(source["index"], inputs)
+        interpreter.invoke()
+        batch[precision] = np.array(interpreter.get_tensor(sink["index"]))
+    return single, batch
