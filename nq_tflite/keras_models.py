@@ -5,6 +5,7 @@ Nothing here imports Keras: a model brings its own, Keras 3 or tf_keras.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -69,6 +70,10 @@ def _loading_fix(message: str) -> str:
 
 
 def _first_line(error: Exception) -> str:
+    """What Keras says of a class that it lacks, wherever it says it; or the first line."""
+    lacking = re.search(r"Could not locate \w+ '[^']+'", str(error))
+    if lacking:
+        return lacking.group()
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
 
