@@ -94,7 +94,7 @@ def test_files_of_keras_2(tmp_path: Path) -> None:
     image = tf_keras.Input((8, 8, 3), name="image")
     x = tf_keras.layers.Conv2D(64, 3, use_bias=False, name="conv")(image)
     x = tf_keras.layers.ReLU(6.0, name="relu")(tf_keras.layers.BatchNormalization(name="bn")(x))
-    model = tf_keras.Model(image, tf_keras.layers.DepthwiseConv2D(3, name="depthwise")(x))
+    model = tf_keras.Model(image, tf_keras.layers.Conv2D(64, 1, name="pointwise")(x))
     rng = np.random.default_rng(1)
     model.set_weights([rng.uniform(0.1, 1.0, weight.shape) for weight in model.get_weights()])
     model.save(tmp_path / "model.h5")
