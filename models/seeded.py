@@ -6,6 +6,7 @@ once, as training would have: what it sets is the same on one machine, and agree
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -19,15 +20,15 @@ def set_seeded_weights(model: keras.Model, seed: int = 0) -> keras.Model:
     """Fills every layer of a model, in place, and returns it.
 
     Kernels have He's variance and a spread of scales between their output channels, biases and normalization
-    parameters are small and uneven. Every layer is filled in the order of `model.layers`.
+    parameters are small and uneven. Layers are filled in the order of `model.layers`, those of nested models included.
 
     Example:
       set_seeded_weights(keras.applications.MobileNetV2(weights=None), seed=1)
     """
     rng = np.random.default_rng(seed)
-    for layer in model.layers:
+    for layer in _leaves(model):
         if isinstance(layer, keras.layers.BatchNormalization):
-            layer.set_weights(_batch_norm_weights(rng, layer.weights[0].shape[0]))
+            layer.set_weights(_batch_norm_weights(rng, layer))
         elif isinstance(layer, keras.layers.LayerNormalization):
             layer.set_weights(_layer_norm_weights(rng, layer.weights[0].shape[0]))
         elif layer.trainable_weights:
@@ -50,10 +51,11 @@ def settle_batch_norms(model: keras.Model, inputs: Float32) -> keras.Model:
     Example:
       settle_batch_norms(model, seeded_inputs(model.input_shape, 4))
     """
-    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    layers = list(_leaves(model))
+    norms = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
     if not norms:
         return model
-    dropouts = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
+    dropouts = [layer for layer in layers if isinstance(layer, keras.layers.Dropout)]
     settings = [(layer, "momentum", layer.momentum) for layer in norms]
     settings += [(layer, "rate", layer.rate) for layer in dropouts]
     for layer, name, _ in settings:
@@ -81,6 +83,14 @@ def seeded_inputs(shape: tuple[int | None, ...], count: int, seed: int = 0) -> F
     return np.asarray(np.clip(contrast * images + brightness, -1.0, 1.0), np.float32)
 
 
+def _leaves(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _leaves(layer)
+        else:
+            yield layer
+
+
 def _random(rng: np.random.Generator, shape: tuple[int, ...], channel_axis: int) -> Float32:
     """A bias (rank 1), or a kernel of He's variance with a spread of scales between its output channels."""
     if len(shape) == 1:
@@ -94,10 +104,12 @@ def _random(rng: np.random.Generator, shape: tuple[int, ...], channel_axis: int)
     return np.asarray(kernel, np.float32)
 
 
-def _batch_norm_weights(rng: np.random.Generator, channels: int) -> list[npt.NDArray[Any]]:
+def _batch_norm_weights(rng: np.random.Generator, norm: keras.layers.BatchNormalization) -> list[npt.NDArray[Any]]:
+    channels = norm.weights[0].shape[0]
     gamma, variance = rng.uniform(0.5, 1.5, channels), rng.uniform(0.5, 2.0, channels)
     beta, mean = rng.normal(0.0, 0.1, channels), rng.normal(0.0, 0.2, channels)
-    return [values.astype(np.float32) for values in (gamma, beta, mean, variance)]
+    used = [*([gamma] if norm.scale else []), *([beta] if norm.center else []), mean, variance]
+    return [values.astype(np.float32) for values in used]
 
 
 def _layer_norm_weights(rng: np.random.Generator, channels: int) -> list[npt.NDArray[Any]]:

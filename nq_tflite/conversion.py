@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ def convert(
     budget: float | None = None,
     include: str | Sequence[str] = (),
     exclude: str | Sequence[str] = (),
+    custom_objects: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> ConversionReport:
     """Converts a model into one nested .tflite file.
@@ -80,6 +81,8 @@ def convert(
             best nesting that the budget allows; with it an error where they cannot be had together.
         include, exclude: patterns of weights' names, such as "block_1/*": weights to nest even where that saves
             nothing, and weights to leave as they are, unless they are included. "*" excludes all others.
+        custom_objects: classes and functions that a .keras or .h5 file needs to load, by name, as Keras takes them;
+            those registered with `keras.saving.register_keras_serializable` need not be given.
         progress: called as the work goes on.
 
     Returns:
@@ -97,7 +100,9 @@ def convert(
     wanted = _wanted(nesting, min_agreement, budget)
     look = method.needs_means or isinstance(wanted, Wish)
     options = {"input_type": input_type, "output_type": output_type, "activation_ranges": activation_ranges}
-    loaded = load_source(source, representative_data, look=look, notify=notify, **options)
+    loaded = load_source(
+        source, representative_data, look=look, notify=notify, custom_objects=custom_objects, **options
+    )
     loaded = replace(loaded, selection=Selection(_patterns(include), _patterns(exclude)))
     if isinstance(wanted, Wish):
         trial, search = search_nesting(loaded, method, wanted, exact=exact, notify=notify)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,29 @@ from nq_tflite import flatbuffer as fb
 from nq_tflite.activation_ranges import AUTO, METHODS, check_name, measure, outputs, set_ranges
 from nq_tflite.calibration import Sample
 from nq_tflite.errors import MissingPackageError, RepresentativeDataError, UnsupportedModelError
+from nq_tflite.keras_models import (
+    all_layers,
+    flat,
+    is_a,
+    load_model,
+    may_loop,
+    named_samples,
+    prepared,
+    with_batch_of_one,
+)
 from nq_tflite.levels import signal_to_noise_db
 from nq_tflite.moments import FoldedNorm, Moments
 
 _KERAS_SUFFIXES = {".keras", ".h5", ".hdf5"}
 _IO_TYPES = ("float32", "int8", "uint8")
+#: What the converter says of a loop over a free batch, and of operations that TFLite lacks.
+_NEEDS_BATCH = "element_shape to be static"
+_NEEDS_SHAPES = "input shapes have not been set"
+_LACKING_FIX = (
+    "Write them with others; if this is a SavedModel of a Keras model, convert the model itself, without what only "
+    "training needs and in float32."
+)
+_LACKING = re.compile(r"'(tf\.\w+)' op is neither a custom op nor a flex op")
 #: Layers that a converter folds a batch norm into, and which of their weights takes it.
 _FOLDING = {"Conv1D": 0, "Conv2D": 0, "DepthwiseConv2D": 0, "SeparableConv2D": 1, "Dense": 0}
 
@@ -33,6 +52,24 @@ def is_keras_source(source: Any) -> bool:
     return any(base.__module__.split(".")[0] in ("keras", "tf_keras") for base in type(source).__mro__)
 
 
+def open_source(source: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:
+    """A Keras model ready for `export` and `folded_norms`; the path of a SavedModel folder is returned as it is.
+
+    Args:
+        source: a Keras model, a .keras or .h5 file, or a SavedModel folder.
+        custom_objects: classes and functions that a file needs to load, by name.
+
+    Raises:
+        MissingPackageError, UnsupportedModelError: as `export`.
+    """
+    if not isinstance(source, str | os.PathLike):
+        return prepared(source)
+    path = Path(source)
+    if not path.exists():
+        raise UnsupportedModelError(f"model {path}", expected="a file or SavedModel folder", got="nothing there")
+    return path if path.is_dir() else prepared(load_model(_tensorflow().keras, path, custom_objects))
+
+
 def export(
     source: Any,
     samples: Callable[[], Iterator[Sample]] | None,
@@ -42,9 +79,12 @@ def export(
 ) -> bytes:
     """Converts with tensorflow's own converter.
 
+    A model whose loops need a fixed batch (recurrent layers) gets a batch of 1.
+
     Args:
         source: a Keras model, a .keras or .h5 file, or a SavedModel folder.
-        samples: representative data for a full-int8 model; None for a float model.
+        samples: representative data for a full-int8 model; None for a float model. Lists have the order of the Keras
+            model's inputs.
         input_type, output_type: of the full-int8 model's inputs and outputs: "float32", "int8" or "uint8".
         activation_ranges: of the full-int8 model: one of `activation_ranges.METHODS`, or "auto" for the one of them
             whose outputs are nearest to the float model's on the samples.
@@ -55,23 +95,61 @@ def export(
         RepresentativeDataError: the samples do not fit the model's inputs.
     """
     check_name(activation_ranges)
-    tf = _tensorflow()
-    converter = _converter(tf, source)
     for name in (input_type, output_type):
         if name not in _IO_TYPES:
             raise UnsupportedModelError("input or output type", expected=f"one of {_IO_TYPES}", got=repr(name))
-    if samples is not None:
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = samples
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = tf.dtypes.as_dtype(input_type)
-        converter.inference_output_type = tf.dtypes.as_dtype(output_type)
-    if samples is None or activation_ranges == "minmax":
-        return _convert(converter, with_samples=samples is not None)
+    tf, source = _tensorflow(), open_source(source)
+    if samples is None:
+        return _float_model(tf, source)
+    _refuse_loops(tf, source)
+    samples = named_samples(source, samples)
+    converter = _converter(tf, source)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = samples
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = tf.dtypes.as_dtype(input_type)
+    converter.inference_output_type = tf.dtypes.as_dtype(output_type)
+    if activation_ranges == "minmax":
+        return _convert(converter, with_samples=True)
     converter._experimental_calibrate_only = True
     calibrated = _convert(converter, with_samples=True)
     with _quiet():
         return _quantized(tf, calibrated, samples, activation_ranges, (input_type, output_type))
+
+
+def _float_model(tf: Any, source: Any) -> bytes:
+    try:
+        return _convert(_converter(tf, source), with_samples=False)
+    except UnsupportedModelError as error:
+        if _NEEDS_BATCH not in str(error):
+            raise
+        fixed = with_batch_of_one(source)
+        if fixed is None:
+            raise UnsupportedModelError(
+                "loops of recurrent layers",
+                expected="a model with a fixed batch size, which TFLite needs for them",
+                got="a free one",
+                fix="Give its input a batch of 1: keras.Input(batch_shape=(1, ...)).",
+            ) from error
+        return _convert(_converter(tf, fixed), with_samples=False)
+
+
+def _refuse_loops(tf: Any, source: Any) -> None:
+    """Calibrating a graph with loops kills the process, deep inside tensorflow."""
+    if isinstance(source, Path):
+        suspect = any(b"While" in path.read_bytes() for path in source.glob("saved_model.pb"))
+    else:
+        suspect = may_loop(source)
+    if not suspect:
+        return
+    model = fb.read_model(_float_model(tf, source)).model
+    if any(fb.operator_name(model, op) == "WHILE" for _, each in fb.subgraphs(model) for op in each.operators or []):
+        raise UnsupportedModelError(
+            "full-int8 activations",
+            expected="a graph without loops, for tensorflow cannot calibrate them",
+            got="recurrent layers that loop over their steps",
+            fix="Unroll them (layer.unroll = True on each), or convert without representative data.",
+        )
 
 
 def _quantized(
@@ -124,17 +202,17 @@ def folded_norms(source: Any) -> list[FoldedNorm]:
     Raises:
         MissingPackageError, UnsupportedModelError: as `export`.
     """
-    if isinstance(source, str | os.PathLike):
-        path = Path(source)
-        source = None if path.is_dir() else _load_keras(_tensorflow(), path)
+    source = open_source(source)
+    if isinstance(source, Path):
+        return []
     norms = []
     calls = _submodel_calls(source)
-    for norm in _layers(source):
-        if not _is_a(norm, "BatchNormalization") or not norm.built:
+    for norm in all_layers(source):
+        if not is_a(norm, "BatchNormalization") or not norm.built:
             continue
         factors, moving_mean, moments = _norm_parameters(norm)
         norms.append(FoldedNorm(factors[:, None], Moments(moving_mean * factors, moments.variance)))
-        for tensor in (each for node in norm._inbound_nodes for each in _flat(node.input_tensors)):
+        for tensor in (each for node in norm._inbound_nodes for each in flat(node.input_tensors)):
             for layer in _producers(tensor, calls):
                 kernel = _folding_kernel(layer)
                 if kernel is not None and len(kernel) == len(factors):
@@ -142,31 +220,15 @@ def folded_norms(source: Any) -> list[FoldedNorm]:
     return norms
 
 
-def _is_a(layer: Any, *names: str) -> bool:
-    """By name, for Keras 2 has the same classes as Keras 3."""
-    return any(base.__name__ in names for base in type(layer).__mro__)
-
-
-def _layers(model: Any) -> Iterator[Any]:
-    """Every layer, those of nested models after the model that holds them."""
-    for layer in getattr(model, "layers", ()):
-        yield layer
-        yield from _layers(layer)
-
-
-def _flat(tensors: Any) -> list[Any]:
-    return [each for item in tensors for each in _flat(item)] if isinstance(tensors, list | tuple) else [tensors]
-
-
 def _submodel_calls(model: Any) -> dict[int, list[Any]]:
     """For the input layer of each nested model (by id), the tensors that the model is called with."""
     calls: dict[int, list[Any]] = {}
-    for layer in _layers(model):
-        if not _is_a(layer, "Functional", "Sequential"):
+    for layer in all_layers(model):
+        if not is_a(layer, "Functional", "Sequential"):
             continue
-        entrances = [tensor._keras_history[0] for tensor in _flat(layer.inputs)]
+        entrances = [tensor._keras_history[0] for tensor in flat(layer.inputs)]
         for node in layer._inbound_nodes:
-            for entrance, tensor in zip(entrances, _flat(node.input_tensors), strict=False):
+            for entrance, tensor in zip(entrances, flat(node.input_tensors), strict=False):
                 calls.setdefault(id(entrance), []).append(tensor)
     return calls
 
@@ -176,8 +238,8 @@ def _producers(tensor: Any, calls: dict[int, list[Any]]) -> Iterator[Any]:
     if not hasattr(tensor, "_keras_history"):
         return
     layer, _, index = tensor._keras_history
-    if _is_a(layer, "Functional", "Sequential"):
-        yield from _producers(_flat(layer.outputs)[index], calls)
+    if is_a(layer, "Functional", "Sequential"):
+        yield from _producers(flat(layer.outputs)[index], calls)
     elif id(layer) in calls:
         for outer in calls[id(layer)]:
             yield from _producers(outer, calls)
@@ -221,33 +283,14 @@ def _tensorflow() -> Any:
 
 
 def _converter(tf: Any, source: Any) -> Any:
-    if not isinstance(source, str | os.PathLike):
+    if not isinstance(source, Path):
         return tf.lite.TFLiteConverter.from_keras_model(source)
-    path = Path(source)
-    if not path.exists():
-        raise UnsupportedModelError(f"model {path}", expected="a file or SavedModel folder", got="nothing there")
-    if not path.is_dir():
-        return tf.lite.TFLiteConverter.from_keras_model(_load_keras(tf, path))
     try:
-        return tf.lite.TFLiteConverter.from_saved_model(str(path))
+        return tf.lite.TFLiteConverter.from_saved_model(str(source))
     except (OSError, ValueError, TypeError) as error:
-        raise _not_loading(path, error) from error
-
-
-def _load_keras(tf: Any, path: Path) -> Any:
-    try:
-        return tf.keras.models.load_model(path, compile=False)
-    except (OSError, ValueError, TypeError) as error:
-        raise _not_loading(path, error) from error
-
-
-def _not_loading(path: Path, error: Exception) -> UnsupportedModelError:
-    return UnsupportedModelError(
-        f"model {path}",
-        expected="a Keras model or SavedModel that loads",
-        got=str(error).splitlines()[0],
-        fix="Load it yourself (with its custom_objects) and pass the model.",
-    )
+        raise UnsupportedModelError(
+            f"model {source}", expected="a SavedModel that loads", got=str(error).splitlines()[0]
+        ) from error
 
 
 def _convert(converter: Any, *, with_samples: bool) -> bytes:
@@ -257,13 +300,28 @@ def _convert(converter: Any, *, with_samples: bool) -> bytes:
     except RepresentativeDataError:
         raise
     except Exception as error:
+        if _NEEDS_SHAPES in str(error):
+            raise UnsupportedModelError(
+                "Keras model",
+                expected="a model that knows its input shapes",
+                got="one that does not say them",
+                fix="Call it once on an example, or wrap it: inputs = keras.Input(...); keras.Model(inputs, "
+                "model(inputs)).",
+            ) from error
         lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         if with_samples and isinstance(error, ValueError | RuntimeError | KeyError):
             raise RepresentativeDataError(
-                "calibration", expected="samples that fit the model's inputs", got=lines[0], fix="Check their shapes."
+                "calibration",
+                expected="samples that fit the model's inputs",
+                got=lines[0],
+                fix="Check their shapes; where there are several inputs, give dicts by input name.",
             ) from error
+        lacking = sorted(set(_LACKING.findall(str(error))))
         raise UnsupportedModelError(
-            "tensorflow's converter", expected="a model that TFLite can run", got=lines[0]
+            "tensorflow's converter",
+            expected="a model that TFLite can run",
+            got=f"operations that TFLite does not have: {', '.join(lacking)}" if lacking else lines[0],
+            fix=_LACKING_FIX if lacking else "",
         ) from error
 
 

@@ -24,6 +24,9 @@ from nq_tflite.sites import Site, Unnested, as_weight, find_sites, unnested
 from nq_tflite.spec import Nesting
 from nq_tflite.widening import Widened
 
+#: Weights of deeper filters are rounded without covariances, whose matrices would take minutes and gigabytes each.
+MOST_DEPTH = 5120
+
 
 @dataclass(frozen=True)
 class WeightPlan:
@@ -115,7 +118,8 @@ def make_plan(
         nesting: levels of the whole model.
         own: (subgraph, tensor) of weights with a nesting of their own -> that, with as many levels.
         method: how to choose the codes.
-        lockstep: the source of statistics, for methods that use some; weights without any fall back to SQuant.
+        lockstep: the source of statistics, for methods that use some; weights without any, and those of
+                filters deeper than MOST_DEPTH, fall back to SQuant.
         exact: keep the codes of rounding to nearest, which are an INT8 source's own, and full-bit's bias.
         selection: the user's word on single weights.
         widened: the model's float weights that the source has in another type.
@@ -160,6 +164,8 @@ def _round(draft: Draft, nesting: Nesting, method: Method, lockstep: Lockstep | 
     statistics: tuple[InputStatistics, ...] = ()
     if draft.looked_up:  # every row is an output by itself
         method = METHODS["nearest"]
+    elif method.needs_covariances and draft.target.shape[1] > MOST_DEPTH:
+        method = FALLBACK
     if lockstep is not None and method.needs_means and len(draft.sites) == 1:
         statistics = lockstep.observe(draft.sites[0], covariances=method.needs_covariances)
     if method.needs_covariances and not statistics:

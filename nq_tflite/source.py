@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from nq_tflite import flatbuffer as fb
 from nq_tflite.calibration import RepresentativeData, Sample, sample_source
 from nq_tflite.errors import RepresentativeDataError, UnsupportedModelError
-from nq_tflite.keras_export import export, folded_norms, is_keras_source
+from nq_tflite.keras_export import export, folded_norms, is_keras_source, open_source
+from nq_tflite.keras_models import named_samples
 from nq_tflite.lockstep import Reference
 from nq_tflite.moments import FoldedNorm, tensor_moments
 from nq_tflite.pairing import layer_weights, pair_weights
@@ -71,13 +72,15 @@ def load_source(
     *,
     look: bool,
     notify: Callable[[str, int, int], None],
+    custom_objects: Mapping[str, Any] | None = None,
     **options: str,
 ) -> Source:
     """Loads a model.
 
     Args:
-        source, data, options: as `conversion.convert`; the options are those of `keras_export.export`.
+        source, data, custom_objects: as `conversion.convert`.
         look: whether anybody will look at samples.
+        options: those of `keras_export.export`.
 
     Raises:
         UnsupportedModelError, RepresentativeDataError, FormatError, MissingPackageError.
@@ -87,6 +90,8 @@ def load_source(
     widened = Widened()
     if is_keras_source(source):
         notify("converting with tensorflow", 0, 0)
+        source = open_source(source, custom_objects)
+        samples = samples and named_samples(source, samples)
         model = fb.read_model(export(source, samples, **options)).model
         original = model
         if look:

@@ -739,3 +739,23 @@ def compiled_without_litert(runtime: str, path: Path) -> tuple[str, str]:
     found = importlib.util.find_spec
     with mock.patch("importlib.util.find_spec", lambda name: None if name == "ai_edge_litert" else found(name)):
         return error_of_compiled(runtime, path)
+
+
+def in_batches(runtime: str, path: Path, inputs: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Outputs by precision, of the inputs one by one and in one batch, switched in one interpreter."""
+    interpreter = nq.Interpreter(path, runtime=runtime, fuse=True)
+    source, sink = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    interpreter.allocate_tensors()
+    single: dict[str, np.ndarray] = {}
+    for precision in ("full", "part"):
+        interpreter.precision = precision
+        single[precision] = feed(interpreter, inputs)
+    interpreter.resize_tensor_input(source["index"], inputs.shape)
+    interpreter.allocate_tensors()
+    batch: dict[str, np.ndarray] = {}
+    for precision in ("part", "full"):
+        interpreter.precision = precision
+        interpreter.set_tensor(source["index"], inputs)
+        interpreter.invoke()
+        batch[precision] = np.array(interpreter.get_tensor(sink["index"]))
+    return single, batch

@@ -26,7 +26,7 @@ LAYERS: list[set[str]] = [
     {"plan", "nested"},
     {"rewrite", "report"},
     {"calibration", "native"},
-    {"activation_ranges", "advice", "switching"},
+    {"activation_ranges", "advice", "keras_models", "switching"},
     {"keras_export", "extraction", "interpreter", "compiled_model", "delivery"},
     {"govern"},
     {"traces"},

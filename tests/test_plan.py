@@ -14,7 +14,9 @@ from nq_tflite import flatbuffer as fb
 from nq_tflite.nested import read_nested
 from nq_tflite.plan import make_plan
 from nq_tflite.rounding import METHODS
+from nq_tflite.source import load_source
 from nq_tflite.spec import Nesting
+from nq_tflite.trial import try_nesting
 
 
 def silence(model: Any, shape: tuple[int, ...], channels: list[int]) -> None:
@@ -109,3 +111,13 @@ def test_signatures_that_share_weights_share_their_levels(worker: Any, tmp_path:
         np.testing.assert_allclose(got[precision]["squared"], np.square(x @ weight.T), rtol=1e-3, atol=1e-3)
         np.testing.assert_array_equal(fused[precision]["squared"], np.square(fused[precision]["plain"]))
         np.testing.assert_allclose(fused[precision]["plain"], x @ weight.T, atol=0.3)
+
+
+def test_deep_filters_are_rounded_without_covariances(float_tflite: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their matrices would take minutes and gigabytes; the means still correct biases."""
+    monkeypatch.setattr("nq_tflite.plan.MOST_DEPTH", 100)
+    quiet = {"notify": lambda *_: None}
+    loaded = load_source(float_tflite, None, look=True, **quiet)
+    weights = try_nesting(loaded, Nesting.parse("8|4"), METHODS["descent"], exact=False, **quiet).plan.weights
+    assert {(each.target.shape[1] > 100, each.rounding) for each in weights} == {(True, "squant"), (False, "descent")}
+    assert all(each.level_biases is not None for each in weights)

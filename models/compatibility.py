@@ -1,0 +1,174 @@
+"""Which models, in which input format, work under which runtime at which precision: every cell tried, none guessed."""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from nq_tflite.errors import UnsupportedModelError
+from nq_tflite.runtimes import RUNTIMES, installed_runtimes
+
+from .compatibility_jobs import PRECISIONS, Outcome, Result, check_file, convert_source
+from .families import APPLICATIONS, FAMILIES, build_application, build_family
+from .variants import VARIANTS
+
+#: Called with a stage, the steps done and the steps in all.
+Progress = Callable[[str, int, int], None]
+ACTIVATIONS = ("float", "int8")
+#: Formats that a Keras model is converted from -> the activations that the result may have.
+FORMATS: dict[str, tuple[str, ...]] = {
+    "memory": ACTIVATIONS,
+    "keras": ACTIVATIONS,
+    "h5": ACTIVATIONS,
+    "saved_model": ACTIVATIONS,
+    "float.tflite": ("float",),
+    "int8.tflite": ("int8",),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A model to try.
+
+    Attributes:
+        build: makes the Keras model, with seeded weights; it is tried in every format of `FORMATS`.
+        file: a stock .tflite file instead, tried as it is; `activations` says which of the two it is.
+    """
+
+    name: str
+    build: Callable[[], Any] | None = None
+    file: Callable[[], Path] | None = None
+    activations: str = "float"
+
+    @property
+    def sources(self) -> list[tuple[str, str]]:
+        """(format, activations) that there are of it."""
+        if self.file is not None:
+            return [(f"{self.activations}.tflite", self.activations)]
+        return [(name, each) for name, activations in FORMATS.items() for each in activations]
+
+
+ROWS: dict[str, Row] = {name: Row(name, functools.partial(build_family, name)) for name in FAMILIES}
+ROWS |= {name: Row(name, build) for name, build in VARIANTS.items()}
+"""Small models: what the command tries if nothing else is asked for."""
+
+APPLICATION_ROWS: dict[str, Row] = {
+    name: Row(name, functools.partial(build_application, name)) for name in APPLICATIONS
+}
+"""keras.applications at their real sizes, by their names there."""
+
+ALL_ROWS = ROWS | APPLICATION_ROWS
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination, and what became of it; `reason` is "" where it passes."""
+
+    model: str
+    format: str
+    activations: str
+    runtime: str
+    precision: str
+    outcome: Outcome
+    reason: str = ""
+
+
+class Processes:
+    """A process for each key, kept for the calls to come; one that dies is replaced. A context manager.
+
+    Example:
+      with Processes() as processes:
+        cells = list(try_models(["vit", "swin"], Path("files"), processes=processes))
+    """
+
+    def __init__(self) -> None:
+        self._pools: dict[str, ProcessPoolExecutor] = {}
+
+    def __enter__(self) -> Processes:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self._pools:
+            self._end(next(iter(self._pools)))
+
+    def run(self, key: str, job: Callable[..., Result], *arguments: Any) -> Result:
+        """The job's result, or what kept it from one."""
+        if key not in self._pools:
+            self._pools[key] = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+        try:
+            return self._pools[key].submit(job, *arguments).result()
+        except BrokenProcessPool:
+            self._end(key)
+            return Result("fails", "its process died")
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this cell's outcome
+            return Result("fails", f"{type(error).__name__}: {error}")
+
+    def _end(self, key: str) -> None:
+        self._pools.pop(key).shutdown()
+
+
+def try_models(
+    names: Sequence[str],
+    folder: Path,
+    *,
+    formats: Sequence[str] = tuple(FORMATS),
+    runtimes: Sequence[str] = RUNTIMES,
+    nesting: str = "8|4",
+    rounding: str = "nearest",
+    processes: Processes | None = None,
+    progress: Progress | None = None,
+) -> Iterator[Cell]:
+    """Converts each model from each format and runs it under each runtime, as `check_file` says.
+
+    Conversions have a process of their own, and so has each runtime, for tflite-runtime cannot share one. A process
+    that dies costs its cell, not the others.
+
+    Args:
+      names: keys of `ALL_ROWS`.
+      folder: where the files are written.
+      formats: keys of `FORMATS`.
+      runtimes: of `nq_tflite.runtimes.RUNTIMES`; those not installed are unsupported.
+      nesting, rounding: as nq.convert.
+      processes: some that are there already; new ones, ended with the last cell, if not given.
+      progress: called before each conversion.
+
+    Raises:
+      UnsupportedModelError: no such model, format or runtime.
+
+    Example:
+      {cell.outcome for cell in try_models(["audio"], Path("files"))}  # {"pass"}
+    """
+    for what, wanted, known in (
+        ("model", names, ALL_ROWS),
+        ("format", formats, FORMATS),
+        ("runtime", runtimes, RUNTIMES),
+    ):
+        if unknown := [each for each in wanted if each not in known]:
+            raise UnsupportedModelError(what, expected=f"of {', '.join(known)}", got=", ".join(unknown))
+    folder.mkdir(parents=True, exist_ok=True)
+    sources = [(name, source) for name in names for source in ALL_ROWS[name].sources if source[0] in formats]
+    notify, installed = progress or (lambda stage, done, total: None), installed_runtimes()
+    with ExitStack() as stack:
+        processes = processes or stack.enter_context(Processes())
+        for done, (name, (format_name, activations)) in enumerate(sources):
+            notify(f"{name}, {format_name}, {activations} activations", done, len(sources))
+            stem = folder / f"{name}_{format_name.replace('.', '_')}_{activations}"
+            converted = processes.run(
+                "conversion", convert_source, ALL_ROWS[name], format_name, activations, stem, nesting, rounding
+            )
+            for runtime, precision in product(runtimes, PRECISIONS):
+                if runtime not in installed:
+                    result = Result("unsupported", f"{runtime} is not installed")
+                elif converted.outcome == "pass":
+                    result = processes.run(runtime, check_file, runtime, stem, activations, precision)
+                else:
+                    result = converted
+                yield Cell(name, format_name, activations, runtime, precision, result.outcome, result.reason)
