@@ -2,9 +2,9 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-NATIVE := $(shell find custom_ops -name '*.cc' -o -name '*.h' -o -name CMakeLists.txt)
+NATIVE := $(shell find custom_ops -name '*.c' -o -name '*.cc' -o -name '*.h' -o -name CMakeLists.txt)
 
-.PHONY: demo test lint native native-arm no-native-arm count-arm sanitize wheels test-arm count-arm-nets clean
+.PHONY: demo test lint native native-arm no-native-arm count-arm sanitize wheels test-arm count-arm-nets musl clean
 .DEFAULT_GOAL := test
 
 # What a stamp's install needs to be redone for; the Python sources are linked, not copied.
@@ -38,7 +38,7 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run --Werror $(filter %.cc %.h,$(NATIVE))
+	$(BIN)/clang-format --dry-run --Werror $(filter %.c %.cc %.h,$(NATIVE))
 
 ## Builds and runs the native tests.
 native: $(VENV)/dev.stamp
@@ -115,6 +115,19 @@ count-arm-nets: $(VENV)/dev.stamp
 	$(BIN)/python tests/arm64.py dist/*aarch64.whl
 	$(CXX) -shared -fPIC -O2 -o build/arm64/libqemu_count.so custom_ops/bench/qemu_count.cc
 	$(BIN)/python tests/count_nets.py
+
+MUSL := aarch64-linux-musl arm-linux-musleabihf x86_64-linux-musl
+
+## Builds the library and Android's JNI layer without glibc: with musl, the C library of the package index that is the
+## nearest to Android's. Needs a JDK, for its headers.
+musl: | $(BIN)/python
+	$(BIN)/pip install --quiet cmake ninja ziglang==0.17.1
+	java=$$(readlink -f $$(command -v javac)) && for target in $(MUSL); do \
+	  export NQ_ZIG_PYTHON=$(CURDIR)/$(BIN)/python NQ_ZIG_TARGET=$$target && \
+	  $(BIN)/cmake -S custom_ops/android -B build/$$target -G Ninja -DNQ_WERROR=ON -DJAVA_HOME=$${java%/bin/javac} \
+	    -DCMAKE_TOOLCHAIN_FILE=$(CURDIR)/custom_ops/cmake/zig.cmake && \
+	  $(BIN)/cmake --build build/$$target -j 2 --target nq_tflite_jni || exit 1; \
+	done
 
 clean:
 	rm -rf build dist $(VENV) *.egg-info nq_tflite/libnq_tflite.so

@@ -8,16 +8,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nq_tflite import flatbuffer as fb
 from nq_tflite.conversion import write_nested
 from nq_tflite.draft import Draft, draft_weight
 from nq_tflite.errors import NestingError, UnsupportedModelError
 from nq_tflite.plan import Plan, make_plan
+from nq_tflite.readers import Reader, slots_of
 from nq_tflite.rewrite import replace_weights
 from nq_tflite.rounding import EXACT, METHODS, Method
 from nq_tflite.rounding.baselines import MINMAX, SQUANT_NESTING, Baseline
-from nq_tflite.sites import BIAS_SLOT, WEIGHT_SLOT, Site, as_weight, find_sites
+from nq_tflite.sites import Site, as_weight, find_sites
 from nq_tflite.source import Source
 from nq_tflite.spec import Nesting
 from nq_tflite.trial import start_lockstep
@@ -119,8 +121,16 @@ class _Nested(Rounded):
     ) -> None:
         begin = time.perf_counter()
         lockstep = start_lockstep(source, nesting) if method.needs_means else None
-        self._model, self._nesting = source.model, nesting
-        self._plan = make_plan(source.model, nesting, method, lockstep, exact=method is EXACT, progress=progress)
+        self._model, self._nesting, self._widened = source.model, nesting, source.widened
+        self._plan = make_plan(
+            source.model,
+            nesting,
+            method,
+            lockstep,
+            exact=method is EXACT,
+            widened=source.widened,
+            progress=progress,
+        )
         self.seconds = time.perf_counter() - begin
         self.bits_a_weight = _bits_a_weight(self._plan)
         if method.needs_means:
@@ -130,15 +140,16 @@ class _Nested(Rounded):
         found: Replacements = {}
         for plan in self._plan.weights:
             weight, bias = plan.constants(level)
-            found.update(dict.fromkeys(_places(plan.sites, WEIGHT_SLOT), weight))
-            if bias is not None:
-                found.update(dict.fromkeys(_places(plan.sites, BIAS_SLOT), bias))
+            for position, reader in _readers(self._model, plan.sites):
+                found[position, reader.weight] = weight
+                if bias is not None and reader.bias is not None:
+                    found[position, reader.bias] = bias
         return found
 
     def write(self, level: int, folder: Path) -> tuple[Path, int | None]:
         path = folder / "nested.tflite"
         if not path.exists():
-            write_nested(copy.deepcopy(self._model), self._plan, self._nesting, path)
+            write_nested(copy.deepcopy(self._model), self._plan, self._nesting, path, copy.deepcopy(self._widened))
         return path, self._nesting.precisions[level]
 
 
@@ -157,9 +168,9 @@ class _Apart(Rounded):
 
     def replacements(self, level: int) -> Replacements:
         return {
-            place: as_weight(levels[level].values, draft.layout, draft.shape)
+            (position, reader.weight): as_weight(levels[level].values, draft.layout, draft.shape)
             for draft, levels in self._weights
-            for place in _places(draft.sites, WEIGHT_SLOT)
+            for position, reader in _readers(self._model, draft.sites)
         }
 
     def write(self, level: int, folder: Path) -> tuple[Path, int | None]:
@@ -184,9 +195,10 @@ def _drafts(source: Source, nesting: Nesting) -> list[Draft]:
     return nested
 
 
-def _places(sites: tuple[Site, ...], slot: int) -> list[tuple[int, int]]:
-    """Where the main subgraph reads a weight, or its bias."""
-    return [(position, slot) for site in sites if site.subgraph == 0 for position in site.operators]
+def _readers(model: Any, sites: tuple[Site, ...]) -> list[tuple[int, Reader]]:
+    """Where the main subgraph reads a weight, and in which slots."""
+    positions = [position for site in sites if site.subgraph == 0 for position in site.operators]
+    return [(position, slots_of(model, model.subgraphs[0].operators[position])) for position in positions]
 
 
 def _bits_a_weight(plan: Plan) -> float:

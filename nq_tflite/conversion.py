@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,14 @@ from nq_tflite.format import SECTION_ALIGNMENT, Section, SectionTable, align
 from nq_tflite.plan import Plan
 from nq_tflite.report import ConversionReport, conversion_report
 from nq_tflite.rewrite import insert_unpack
-from nq_tflite.rewrite.insert_unpack import PackedSection, place_sections
+from nq_tflite.rewrite.insert_unpack import PackedSection, empty_unused_buffers, place_sections
 from nq_tflite.rounding import DEFAULT, EXACT, rounding_method
 from nq_tflite.search import AUTO, MIN_AGREEMENT, Wish, search_nesting
+from nq_tflite.selection import Selection
 from nq_tflite.source import load_source
 from nq_tflite.spec import Nesting
 from nq_tflite.trial import try_nesting
+from nq_tflite.widening import Widened
 
 #: Called with a stage's name, the steps done and the steps in all (0 while unknown).
 Progress = Callable[[str, int, int], None]
@@ -43,13 +46,15 @@ def convert(
     activation_ranges: str = "minmax",
     min_agreement: float | None = None,
     budget: float | None = None,
+    include: str | Sequence[str] = (),
+    exclude: str | Sequence[str] = (),
     progress: Progress | None = None,
 ) -> ConversionReport:
     """Converts a model into one nested .tflite file.
 
     Args:
-        source: a Keras model, a .keras or .h5 file, a SavedModel folder, a .tflite file (full-int8 or float) or its
-            bytes.
+        source: a Keras model, a .keras or .h5 file, a SavedModel folder, a .tflite file (full-int8, float, float16
+            or dynamic-range, which nest as float models) or its bytes.
         path: the file to write; it appears whole or not at all.
         nesting: bit-widths, full-bit first: "8|5", or with levels between: "8|6|4". Or "auto": INT8 nesting as few
             bits as `min_agreement` and `budget` allow, found by trying; the report's `search` has the curve.
@@ -73,13 +78,16 @@ def convert(
         budget: of "auto": part-bit bytes in the file are at most this fraction of full-bit's. Layers may then have
             part-bits of their own, more for those that the outputs depend on more. Without `min_agreement` it is the
             best nesting that the budget allows; with it an error where they cannot be had together.
+        include, exclude: patterns of weights' names, such as "block_1/*": weights to nest even where that saves
+            nothing, and weights to leave as they are, unless they are included. "*" excludes all others.
         progress: called as the work goes on.
 
     Returns:
         What was nested, what was not and why, sizes and errors.
 
     Raises:
-        NestingError, RepresentativeDataError, UnsupportedModelError, WeightsError, FormatError, MissingPackageError.
+        NestingError, SelectionError, RepresentativeDataError, UnsupportedModelError, WeightsError, FormatError,
+        MissingPackageError.
 
     Example:
         >>> report = nq.convert(model, "model.tflite", nesting="8|5", representative_data=photos)  # doctest: +SKIP
@@ -90,15 +98,20 @@ def convert(
     look = method.needs_means or isinstance(wanted, Wish)
     options = {"input_type": input_type, "output_type": output_type, "activation_ranges": activation_ranges}
     loaded = load_source(source, representative_data, look=look, notify=notify, **options)
+    loaded = replace(loaded, selection=Selection(_patterns(include), _patterns(exclude)))
     if isinstance(wanted, Wish):
         trial, search = search_nesting(loaded, method, wanted, exact=exact, notify=notify)
     else:
         trial, search = try_nesting(loaded, wanted, method, exact=exact, notify=notify), None
     notify("writing", 0, 0)
-    size = write_nested(loaded.model, trial.plan, trial.nesting, path)
+    size = write_nested(loaded.model, trial.plan, trial.nesting, path, loaded.widened)
     warnings = (_few_bits(trial.nesting), "" if search is None or search.met else search.reason)
     notes = [note for note in (trial.stopped, *warnings) if note]
     return conversion_report(Path(path), size, trial.nesting, method.name, trial.plan, trial.estimate, notes, search)
+
+
+def _patterns(given: str | Sequence[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def _wanted(
@@ -125,7 +138,9 @@ def _few_bits(nesting: Nesting) -> str:
     )
 
 
-def write_nested(model: Any, plan: Plan, nesting: Nesting, path: str | os.PathLike[str]) -> int:
+def write_nested(
+    model: Any, plan: Plan, nesting: Nesting, path: str | os.PathLike[str], widened: Widened | None = None
+) -> int:
     """Writes a model with its weights as planned, and changes it on the way.
 
     Args:
@@ -133,11 +148,15 @@ def write_nested(model: Any, plan: Plan, nesting: Nesting, path: str | os.PathLi
         plan: what becomes of its weights.
         nesting: the levels of the whole file.
         path: the file to write; it appears whole or not at all.
+        widened: the model's weights that the source has in another type.
 
     Returns:
         Bytes written.
     """
     sections, table_buffer = insert_unpack(model, plan, nesting)
+    if widened is not None:
+        widened.restore(model)
+    empty_unused_buffers(model)
     return fb.write_whole(path, _assemble(model, sections, table_buffer, nesting))
 
 

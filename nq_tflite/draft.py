@@ -14,8 +14,10 @@ from nq_tflite.bitpack import Layout, packed_bytes
 from nq_tflite.errors import WeightsError
 from nq_tflite.flatbuffer import schema
 from nq_tflite.format import OutputType
-from nq_tflite.sites import BIAS_SLOT, DATA_SLOT, Site, alike, as_matrix, int8_reason, operator_name
+from nq_tflite.readers import slots_of
+from nq_tflite.sites import Site, Unnested, alike, as_matrix, find_sites, int8_reason, operator_name, unnested
 from nq_tflite.spec import Nesting
+from nq_tflite.widening import Widened, widen
 
 Real = NDArray[np.float64]
 
@@ -45,6 +47,7 @@ class Draft:
         target: float64 [channels, depth], the source's weights in units of the scale.
         biases: bias tensors that must change with the scales: {(subgraph, tensor): int32 [channels]}.
         own_bias: what level biases would replace; None where there can be none.
+        looked_up: whether rows of it are copied somewhere, and not only multiplied by.
     """
 
     sites: tuple[Site, ...]
@@ -57,21 +60,17 @@ class Draft:
     target: Real
     biases: dict[tuple[int, int], NDArray[np.int32]]
     own_bias: OwnBias | None
+    looked_up: bool
 
 
-def draft_weight(
-    model: Any, group: list[Site], nesting: Nesting, sources: Mapping[tuple[int, int], NDArray[np.float32]]
-) -> Draft | str:
-    """Scales and target of a weight, or the reason why it cannot nest.
+def refusal(model: Any, group: list[Site], nesting: Nesting, *, forced: bool = False) -> str:
+    """Why a weight cannot nest, or need not; "" if it will.
 
     Args:
         model: the schema's ModelT.
         group: the sites that share the weight's buffer.
         nesting: its levels.
-        sources: the float weights that INT8 ones were rounded from, where known, by (subgraph, tensor): their target.
-
-    Raises:
-        WeightsError: NaN or infinite weights or scales.
+        forced: whether it shall nest even where that saves nothing.
     """
     site = group[0]
     tensor = model.subgraphs[site.subgraph].tensors[site.tensor]
@@ -82,37 +81,91 @@ def draft_weight(
         return "one buffer read with several shapes or scales"
     matrix = as_matrix(values, site.layout)
     channels, depth = matrix.shape
-    if packed_bytes(site.layout, channels, depth, nesting.part_bits) >= values.size:
+    if not forced and packed_bytes(site.layout, channels, depth, nesting.part_bits) >= values.size:
         return f"too small to gain: padded to superblocks, {nesting.part_bits} bits take as much as INT8"
+    if tensor.type == schema.TensorType.FLOAT32:
+        return ""
+    reason = int8_reason(tensor, site.layout, channels)
+    if reason or _looked_up(model, group):
+        return reason  # a row of zeros is a row like others, and the middle of its cell no worse than theirs
+    if len(tensor.quantization.scale) == 1 and not matrix.any(axis=1).all():
+        return "an all-zero channel under one scale for all channels"
+    return ""
+
+
+def draft_weight(
+    model: Any,
+    group: list[Site],
+    nesting: Nesting,
+    sources: Mapping[tuple[int, int], NDArray[np.float32]],
+    *,
+    widened: Widened | None = None,
+    forced: bool = False,
+) -> Draft | str:
+    """Scales and target of a weight, or the reason why it cannot nest.
+
+    Args:
+        model, group, nesting, forced: as `refusal`.
+        sources: the float weights that INT8 ones were rounded from, where known, by (subgraph, tensor): their target.
+        widened: the float weights that the source has in another type.
+
+    Raises:
+        WeightsError: NaN or infinite weights or scales.
+    """
+    reason = refusal(model, group, nesting, forced=forced)
+    if reason:
+        return reason
+    site = group[0]
+    tensor = model.subgraphs[site.subgraph].tensors[site.tensor]
+    matrix = as_matrix(np.asarray(fb.constant(model, tensor)), site.layout)
     biases: dict[tuple[int, int], NDArray[np.int32]] = {}
     if tensor.type == schema.TensorType.FLOAT32:
         scales, output_type = _float_scales(matrix, nesting, site.name), OutputType.FLOAT32
+        given = None if widened is None else widened.scales.get((site.subgraph, site.tensor))
+        if given is not None:
+            scales = np.where(scales > 0, given, scales)
         target = matrix / np.where(scales > 0, scales, 1)[:, None].astype(np.float64)
+        if given is not None:
+            target = np.rint(target)  # the source's codes
     else:
-        reason = int8_reason(tensor, site.layout, channels)
-        if reason:
-            return reason
         scales, output_type = _checked_scales(tensor, site.name), OutputType.INT8
         silent = ~matrix.any(axis=1)
-        if silent.any() and len(scales) == 1:
-            return "an all-zero channel under one scale for all channels"
         target = matrix.astype(np.float64)
         source = sources.get((site.subgraph, site.tensor))
         if source is not None:
             target = np.where(silent[:, None], 0.0, as_matrix(source, site.layout) / scales.astype(np.float64)[:, None])
-        if silent.any():
+        if silent.any() and len(scales) > 1:
             scales, biases = _quieten(model, group, scales, silent)
     return Draft(
         sites=tuple(group),
         operator=operator_name(model, site),
         shape=fb.shape(tensor),
-        taps=1 if len(fb.shape(tensor)) == 2 else int(np.prod(fb.shape(tensor)[1:3])),
+        taps=1 if len(fb.shape(tensor)) != 4 else int(np.prod(fb.shape(tensor)[1:3])),
         layout=site.layout,
         output_type=output_type,
         scales=scales,
         target=target,
         biases=biases,
-        own_bias=_own_bias(model, group, scales, channels),
+        own_bias=_own_bias(model, group, scales, len(matrix)),
+        looked_up=_looked_up(model, group),
+    )
+
+
+def unnested_weights(model: Any, nesting: Nesting) -> list[Unnested]:
+    """The weights of a finished nested file that are as they were, and why; changes the model."""
+    stored_bytes = widen(model).stored_bytes
+    groups, left = find_sites(model, stored_bytes)
+    for group in groups:
+        reason = refusal(model, group, nesting) or "left out when the file was made"
+        left.append(unnested(model, group[0], reason, stored_bytes))
+    return left
+
+
+def _looked_up(model: Any, group: list[Site]) -> bool:
+    return any(
+        slots_of(model, model.subgraphs[site.subgraph].operators[position]).looks_up
+        for site in group
+        for position in site.operators
     )
 
 
@@ -153,8 +206,8 @@ def _quieten(
     for site in group:
         subgraph = model.subgraphs[site.subgraph]
         for position in site.operators:
-            inputs = fb.indices(subgraph.operators[position].inputs)
-            index = inputs[BIAS_SLOT] if len(inputs) > BIAS_SLOT else -1
+            operator = subgraph.operators[position]
+            index = slots_of(model, operator).bias_of(operator)
             values = fb.constant(model, subgraph.tensors[index]) if index >= 0 else None
             if values is not None:
                 old_biases[site.subgraph, index] = values.astype(np.int64)
@@ -170,9 +223,14 @@ def _own_bias(model: Any, group: list[Site], scales: NDArray[np.float32], channe
         return None
     [site] = group
     subgraph = model.subgraphs[site.subgraph]
-    inputs = fb.indices(subgraph.operators[site.operators[0]].inputs)
-    data, weight = subgraph.tensors[inputs[DATA_SLOT]], subgraph.tensors[site.tensor]
-    index = inputs[BIAS_SLOT] if len(inputs) > BIAS_SLOT else -1
+    operator = subgraph.operators[site.operators[0]]
+    reader = slots_of(model, operator)
+    if reader.bias is None:
+        return None
+    data, weight = subgraph.tensors[operator.inputs[reader.data]], subgraph.tensors[site.tensor]
+    index = reader.bias_of(operator)
+    if index < 0 and reader.bias > reader.weight + 1:
+        return None  # TRANSPOSE_CONV's bias came with a later version of the operator
     values = np.zeros(channels) if index < 0 else fb.constant(model, subgraph.tensors[index])
     if values is None or values.shape != (channels,):
         return None

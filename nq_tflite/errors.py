@@ -34,6 +34,10 @@ class UnsupportedModelError(NqError, ValueError):
     """A well-formed model with something that nq_tflite cannot convert."""
 
 
+class SelectionError(NqError, ValueError):
+    """A pattern of weights' names that fits none of the model's."""
+
+
 class WeightsError(NqError, ValueError):
     """Weights that cannot be quantized: NaN, infinite, or with unusable scales."""
 

@@ -30,5 +30,5 @@ def extract(source: str | os.PathLike[str] | bytes, path: str | os.PathLike[str]
     """
     nested = read_nested(source)
     level = precision_to_level(precision, nested.precisions)
-    remove_unpack(nested.file.model, nested.weights, level)
+    remove_unpack(nested.file.model, [*nested.weights, *nested.starts], level)
     return fb.write_whole(path, [(0, fb.pack_model(nested.file.model))])

@@ -220,6 +220,12 @@ def operator_name(model: Any, operator: Any) -> str:
     return custom_name(model, operator) or str(names.get(code, f"BUILTIN_{code}"))
 
 
+def type_name(tensor_type: int) -> str:
+    """FLOAT32, of a TensorType."""
+    names = {v: k for k, v in vars(schema.TensorType).items() if not k.startswith("_")}
+    return str(names.get(tensor_type, f"TYPE_{tensor_type}"))
+
+
 def text(value: bytes | str | None) -> str:
     """A flatbuffer string as str."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value or ""
@@ -258,6 +264,7 @@ def constant(model: Any, tensor: Any) -> NDArray[Any] | None:
     """
     dtype = {
         schema.TensorType.FLOAT32: np.float32,
+        schema.TensorType.FLOAT16: np.float16,
         schema.TensorType.INT8: np.int8,
         schema.TensorType.INT32: np.int32,
         schema.TensorType.UINT8: np.uint8,

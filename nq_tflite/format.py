@@ -35,6 +35,7 @@ TABLE_SECTION = struct.Struct("<QQII")
 TABLE_CHECKSUM = struct.Struct("<I")
 
 FLAG_BIAS = 1 << 0
+FLAG_START = 1 << 16
 CRITICAL_FLAGS = 0xFFFF
 
 MIN_LEVELS = 2
@@ -77,6 +78,7 @@ class OptionBlock:
     depth: int
     levels: tuple[LevelOptions, ...]
     has_bias: bool = False
+    is_start: bool = False
 
     def __post_init__(self) -> None:
         bits = self.level_bits
@@ -121,7 +123,7 @@ class OptionBlock:
             FORMAT_MAJOR,
             FORMAT_MINOR,
             OPTION_HEADER.size + OPTION_LEVEL.size * len(self.levels),
-            FLAG_BIAS if self.has_bias else 0,
+            (FLAG_BIAS if self.has_bias else 0) | (FLAG_START if self.is_start else 0),
             self.layout,
             self.output_type,
             self.full_bits,
@@ -152,7 +154,8 @@ class OptionBlock:
             raise _bad("layout and output type", "1 or 2, and 0 or 9", f"{layout} and {output_type}", _NEWER)
         ends = range(OPTION_HEADER.size, OPTION_HEADER.size + OPTION_LEVEL.size * count, OPTION_LEVEL.size)
         levels = tuple(LevelOptions(*OPTION_LEVEL.unpack_from(data, start)) for start in ends)
-        block = cls(Layout(layout), OutputType(output_type), channels, depth, levels, bool(flags & FLAG_BIAS))
+        hints = bool(flags & FLAG_BIAS), bool(flags & FLAG_START)
+        block = cls(Layout(layout), OutputType(output_type), channels, depth, levels, *hints)
         if block.full_bits != full_bits:
             raise _bad("sum of the levels' bits", f"full_bits = {full_bits}", block.full_bits)
         return block

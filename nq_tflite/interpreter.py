@@ -2,46 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import warnings
-import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
 from typing import Any
 
-from nq_tflite.delegation import Delegation
-from nq_tflite.errors import FormatError, NqError
-from nq_tflite.native import Session, library_path
+from nq_tflite.errors import FormatError
+from nq_tflite.native import library_path
 from nq_tflite.runtimes import load_runtime
-from nq_tflite.spec import Precision, precision_to_level
+from nq_tflite.spec import Precision
+from nq_tflite.switching import SwitchingModel
 
 
-@dataclass(frozen=True)
-class Switch:
-    """What a switch did.
-
-    Attributes:
-        from_bits, to_bits: precision before, and from the next invocation on.
-        bytes_in, bytes_out: residual bytes paged in and out; both 0 where the model cannot page.
-        seconds: time the call took.
-        deferred: an invocation was running; its residual is released when it ends.
-    """
-
-    from_bits: int
-    to_bits: int
-    bytes_in: int
-    bytes_out: int
-    seconds: float
-    deferred: bool
-
-    @property
-    def bytes_moved(self) -> int:
-        """Bytes paged in or out."""
-        return self.bytes_in + self.bytes_out
-
-
-class Interpreter:
+class Interpreter(SwitchingModel):
     """Runs nested (and stock) .tflite models under a stock runtime.
 
     Every public call of tf.lite.Interpreter works as it does there. Models given by path are mapped from the file, so
@@ -82,18 +55,10 @@ class Interpreter:
         **options: Any,
     ) -> None:
         self._runtime = load_runtime(runtime)
-        self._session = Session()
-        weakref.finalize(self, self._session.close)
+        super().__init__()
         path = None if model_path is None else os.fspath(model_path)
         try:
-            delegate = self._runtime.load_delegate(
-                str(library_path()),
-                {
-                    "session": str(self._session.handle),
-                    "precision": str(precision),
-                    "fuse": "auto" if fuse is None else str(int(fuse)),
-                },
-            )
+            delegate = self._runtime.load_delegate(str(library_path()), self._delegate_options(precision, fuse))
             self._interpreter = self._runtime.interpreter(
                 model_path=path,
                 model_content=model_content,
@@ -101,9 +66,6 @@ class Interpreter:
                 num_threads=num_threads,
                 **options,
             )
-            self._session.prepare()
-        except NqError:
-            raise
         except (ValueError, RuntimeError) as error:
             raise FormatError(
                 "model content" if path is None else path,
@@ -111,90 +73,12 @@ class Interpreter:
                 got=" ".join(str(error).split()),
                 fix="Check it with: nq-tflite inspect.",
             ) from error
-        self._precisions = self._session.precisions()
-        if self._precisions:
-            precision_to_level(precision, self._precisions)
-        if self._precisions and not self.can_page:
-            warnings.warn(
-                "the model is not mapped from a file, so a switch changes precision but cannot page memory out: "
-                "pass model_path instead of model_content",
-                stacklevel=2,
-            )
-
-    # ---- precision ---------------------------------------------------------------------------------------------------
-
-    @property
-    def levels(self) -> tuple[int, ...]:
-        """Precisions of the model in bits, part-bit first; empty for a stock model."""
-        return self._precisions
-
-    @property
-    def precision(self) -> int:
-        """Bits of the next invocation. Assign "full", "part" or one of `levels` to switch.
-
-        Raises:
-            PrecisionError: no such precision, or a stock model.
-        """
-        precision_to_level("full", self._precisions)
-        return self._precisions[self._session.level()]
-
-    @precision.setter
-    def precision(self, precision: Precision) -> None:
-        self.switch(precision)
-
-    def switch(self, precision: Precision, *, drop_page_cache: bool = False) -> Switch:
-        """Switches to a precision, from the next invocation on; may be called from another thread.
-
-        Args:
-            precision: "full", "part" or one of `levels`.
-            drop_page_cache: on a downgrade, also ask the system to forget the file's cached pages.
-
-        Raises:
-            PrecisionError: the model has no such precision.
-            FormatError: the residual's checksum is wrong (the file is damaged, or has not arrived yet).
-                The model keeps the precision it had.
-        """
-        level = precision_to_level(precision, self._precisions)
-        result = self._session.set_level(level, drop_page_cache=drop_page_cache)
-        return Switch(
-            from_bits=self._precisions[result.from_level],
-            to_bits=self._precisions[result.to_level],
-            bytes_in=result.bytes_paged_in,
-            bytes_out=result.bytes_paged_out,
-            seconds=result.seconds,
-            deferred=bool(result.deferred),
-        )
-
-    def resident_bytes(self, level: int | None = None) -> int:
-        """Bytes of nested weights that this process holds in memory: of one level, counted from 0, or of all."""
-        chosen = range(len(self._precisions)) if level is None else [level]
-        return sum(self._session.memory(each).resident for each in chosen)
-
-    def level_bytes(self, level: int) -> int:
-        """Bytes of a level in the file."""
-        return self._session.memory(level).size
-
-    @property
-    def can_page(self) -> bool:
-        """Whether a switch pages memory in and out: the model is mapped from a file."""
-        return bool(self._precisions) and all(
-            self._session.memory(level).pageable for level in range(1, len(self._precisions))
-        )
+        self._loaded(precision, "pass model_path instead of model_content", stacklevel=2)
 
     @property
     def runtime(self) -> str:
         """Name and version of the stock runtime underneath."""
         return f"{self._runtime.name} {self._runtime.version}"
-
-    @property
-    def delegation(self) -> Delegation:
-        """Which operators run fused on packed weights, in how many partitions, and why the others do not.
-
-        Example:
-            >>> interp.delegation.summary()  # doctest: +SKIP
-            '49 of 52 nested weights fused, 1 partition; unpacked: 3 (several groups; one is supported)'
-        """
-        return self._session.delegation()
 
     # ---- tf.lite.Interpreter's own calls -----------------------------------------------------------------------------
 
@@ -204,12 +88,8 @@ class Interpreter:
 
     def invoke(self) -> None:
         """As tf.lite.Interpreter.invoke; runs wholly at one precision."""
-        try:
+        with self._invocation():
             self._interpreter.invoke()
-        except BaseException:
-            with contextlib.suppress(NqError):
-                self._session.invocation_ended()
-            raise
 
     def get_input_details(self) -> list[dict[str, Any]]:
         """As tf.lite.Interpreter.get_input_details."""
@@ -250,10 +130,25 @@ class Interpreter:
 
     def get_signature_runner(self, signature_key: str | None = None) -> Any:
         """As tf.lite.Interpreter.get_signature_runner."""
-        return self._interpreter.get_signature_runner(signature_key)
+        runner = self._interpreter.get_signature_runner(signature_key)
+        return _Runner(runner, self._invocation) if self._calls_subgraphs else runner
 
     def __getattr__(self, name: str) -> Any:
         """Whatever else the runtime's Interpreter has, private helpers included."""
         if name in ("_interpreter", "_session"):
             raise AttributeError(name)
         return getattr(self._interpreter, name)
+
+
+class _Runner:
+    """A runtime's signature runner whose calls are invocations."""
+
+    def __init__(self, runner: Any, invocation: Callable[[], AbstractContextManager[None]]) -> None:
+        self._runner, self._invocation = runner, invocation
+
+    def __call__(self, **inputs: Any) -> Any:
+        with self._invocation():
+            return self._runner(**inputs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._runner, name)

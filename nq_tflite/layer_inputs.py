@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from nq_tflite import flatbuffer as fb
 from nq_tflite.flatbuffer import schema
+from nq_tflite.readers import slots_of
 
 Rows = NDArray[np.float32]
 
@@ -22,12 +23,17 @@ _SAME = 0
 
 @dataclass(frozen=True)
 class Window:
-    """A convolution's window over [batch, height, width, inputs]."""
+    """A convolution's window over [batch, height, width, inputs].
+
+    Attributes:
+        transposed: whether it is a transposed convolution's, whose stride spreads the inputs.
+    """
 
     kernel: tuple[int, int]
     stride: tuple[int, int]
     dilation: tuple[int, int]
     same: bool
+    transposed: bool = False
 
     def places(self, height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
         """(rows, columns) of the output, and the padding before the first row and column."""
@@ -36,6 +42,11 @@ class Window:
             (height, width), self.kernel, self.stride, self.dilation, strict=True
         ):
             reach = (kernel - 1) * dilation + 1
+            if self.transposed:
+                whole = (size - 1) * stride + reach
+                sizes.append(size * stride if self.same else whole)
+                before.append(max(whole - sizes[-1], 0) // 2)
+                continue
             count = -(-size // stride) if self.same else (size - reach) // stride + 1
             sizes.append(count)
             before.append(max((count - 1) * stride + reach - size, 0) // 2 if self.same else 0)
@@ -71,10 +82,11 @@ class Layer:
 
 
 def layer_of(model: Any, position: int) -> Layer:
-    """The layer that an operator of the main subgraph is: CONV_2D, DEPTHWISE_CONV_2D or FULLY_CONNECTED."""
+    """The layer that an operator of the main subgraph is, if it multiplies by its weight."""
     subgraph = model.subgraphs[0]
     operator = subgraph.operators[position]
-    data, weight = (fb.shape(subgraph.tensors[index]) for index in fb.indices(operator.inputs)[:2])
+    reader = slots_of(model, operator)
+    data, weight = (fb.shape(subgraph.tensors[operator.inputs[slot]]) for slot in (reader.data, reader.weight))
     options = operator.builtinOptions
     code = fb.builtin_code(model, operator)
     if code == schema.BuiltinOperator.FULLY_CONNECTED:
@@ -82,8 +94,9 @@ def layer_of(model: Any, position: int) -> Layer:
     window = Window(
         kernel=(weight[1], weight[2]),
         stride=(options.strideH, options.strideW),
-        dilation=(options.dilationHFactor or 1, options.dilationWFactor or 1),
+        dilation=(getattr(options, "dilationHFactor", 1) or 1, getattr(options, "dilationWFactor", 1) or 1),
         same=options.padding == _SAME,
+        transposed=code == schema.BuiltinOperator.TRANSPOSE_CONV,
     )
     if code == schema.BuiltinOperator.DEPTHWISE_CONV_2D:
         return Layer(data[3], weight[1] * weight[2], window)
@@ -128,13 +141,25 @@ def _windows(window: Window, values: Rows, places: NDArray[np.int64]) -> Rows:
     (out_h, out_w), (top, left) = window.places(height, width)
     batch, place = np.divmod(places, out_h * out_w)
     y, x = np.divmod(place, out_w)
-    at_y = (y * window.stride[0] - top)[:, None] + np.arange(window.kernel[0]) * window.dilation[0]
-    at_x = (x * window.stride[1] - left)[:, None] + np.arange(window.kernel[1]) * window.dilation[1]
-    at_y, at_x = at_y[:, :, None], at_x[:, None, :]
-    inside = (at_y >= 0) & (at_y < height) & (at_x >= 0) & (at_x < width)
-    rows = values[batch[:, None, None], at_y.clip(0, height - 1), at_x.clip(0, width - 1)]
-    rows[~inside] = 0.0
+    at_y, in_y = _taps(window, 0, y, top, height)
+    at_x, in_x = _taps(window, 1, x, left, width)
+    rows = values[batch[:, None, None], at_y[:, :, None], at_x[:, None, :]]
+    rows[~(in_y[:, :, None] & in_x[:, None, :])] = 0.0
     return np.asarray(rows.reshape(len(places), -1, values.shape[3]))
+
+
+def _taps(
+    window: Window, axis: int, places: NDArray[np.int64], before: int, size: int
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Along one axis, for each place of the output and tap: the input that is read, and whether it is one at all."""
+    stride, taps = window.stride[axis], np.arange(window.kernel[axis]) * window.dilation[axis]
+    if window.transposed:
+        at, between = np.divmod(places[:, None] + before - taps, stride)
+        inside = (between == 0) & (at >= 0) & (at < size)
+    else:
+        at = (places * stride - before)[:, None] + taps
+        inside = (at >= 0) & (at < size)
+    return at.clip(0, size - 1), inside
 
 
 def _by_group(rows: Rows, groups: int) -> Rows:

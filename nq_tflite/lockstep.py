@@ -15,9 +15,10 @@ from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.layer_inputs import Layer, layer_of, sample_rows
 from nq_tflite.levels import signal_to_noise_db
 from nq_tflite.moments import Moments
+from nq_tflite.readers import slots_of
 from nq_tflite.rounding.statistics import CentredRows, InputStatistics, Prior, input_statistics
 from nq_tflite.runtimes import Runtime
-from nq_tflite.sites import BIAS_SLOT, DATA_SLOT, WEIGHT_SLOT, Site
+from nq_tflite.sites import Site
 from nq_tflite.walk import Array, GraphWalk, real_values
 
 #: Rows of probabilities sum to 1, give or take INT8's rounding; less than half its step is 0 to it.
@@ -132,9 +133,10 @@ class Lockstep:
             return
         for level, walk in enumerate(self._levels):
             for position in site.operators:
-                walk.replace(position, WEIGHT_SLOT, weights[level])
-                if biases is not None:
-                    walk.replace(position, BIAS_SLOT, biases[level])
+                reader = slots_of(self._model, self._model.subgraphs[0].operators[position])
+                walk.replace(position, reader.weight, weights[level])
+                if biases is not None and reader.bias is not None:
+                    walk.replace(position, reader.bias, biases[level])
 
     def outcomes(self) -> tuple[Outcome, ...]:
         """Walks on to the end; none where that is not possible."""
@@ -151,13 +153,12 @@ class Lockstep:
 
     def _rows(self, model: Any, walk: GraphWalk, position: int, layer: Layer, seed: int) -> CentredRows:
         subgraph = model.subgraphs[0]
-        tensor = fb.indices(subgraph.operators[position].inputs)[DATA_SLOT]
+        tensor = _data_of(model, position)
         values = [real_values(subgraph.tensors[tensor], each) for each in walk.values(tensor, position)[: self._fitted]]
         return CentredRows.of(sample_rows(layer, values, seed))
 
     def _prior(self, position: int, layer: Layer) -> Prior | None:
-        tensor = fb.indices(self._reference.model.subgraphs[0].operators[position].inputs)[DATA_SLOT]
-        moments = self._reference.moments.get(tensor)
+        moments = self._reference.moments.get(_data_of(self._reference.model, position))
         return None if moments is None else _by_group(moments, layer)
 
 
@@ -168,10 +169,18 @@ def _by_group(moments: Moments, layer: Layer) -> Prior | None:
         by_group = np.broadcast_to(values.reshape(layer.groups, 1, -1), (layer.groups, layer.taps, width))
         return by_group.reshape(layer.groups, layer.depth)
 
+    if layer.window is not None and layer.window.transposed:
+        return None  # its taps see a part of the places each
     width = layer.depth // layer.taps
     if len(moments.mean) != layer.groups * width:
         return None
     return Prior(spread(moments.mean), spread(moments.variance))
+
+
+def _data_of(model: Any, position: int) -> int:
+    """Tensor that a layer of the main subgraph multiplies by its weight."""
+    operator = model.subgraphs[0].operators[position]
+    return int(operator.inputs[slots_of(model, operator).data])
 
 
 def _only_reader(model: Any, tensor: int) -> int:

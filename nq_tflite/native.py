@@ -105,12 +105,13 @@ def load_library() -> ctypes.CDLL:
 def _declare(library: ctypes.CDLL) -> None:
     session, status = ctypes.c_uint64, ctypes.c_int
     pointer = ctypes.POINTER
-    i32, u64 = pointer(ctypes.c_int32), pointer(ctypes.c_uint64)
+    i32, u64, strings = pointer(ctypes.c_int32), pointer(ctypes.c_uint64), pointer(ctypes.c_char_p)
     signatures: dict[str, tuple[object, list[object]]] = {
         "nq_version": (ctypes.c_char_p, []),
         "nq_format_version": (ctypes.c_int32, []),
         "nq_isa": (ctypes.c_char_p, []),
         "nq_last_error": (ctypes.c_char_p, []),
+        "nq_accelerator_set_options": (status, [strings, strings, ctypes.c_size_t]),
         "nq_session_open": (session, []),
         "nq_session_close": (None, [session]),
         "nq_session_prepare": (status, [session]),
@@ -127,6 +128,20 @@ def _declare(library: ctypes.CDLL) -> None:
         function.restype, function.argtypes = result, arguments
 
 
+def set_accelerator_options(options: dict[str, str]) -> None:
+    """Options of the delegates that LiteRT asks for on this thread from now on. Forgets the thread's last error."""
+    library = load_library()
+    strings = ctypes.c_char_p * len(options)
+    keys, values = strings(*map(str.encode, options)), strings(*map(str.encode, options.values()))
+    if library.nq_accelerator_set_options(keys, values, len(options)) != _OK:
+        raise NativeLibraryError(last_error())
+
+
+def last_error() -> str:
+    """The message of this thread's last failure in the native library; "" if it had none."""
+    return str(load_library().nq_last_error().decode(errors="replace"))
+
+
 def native_version() -> str:
     """The native library's version."""
     return str(load_library().nq_version().decode())
@@ -141,7 +156,7 @@ def unpack_isa() -> str:
     library = load_library()
     isa = str(library.nq_isa().decode())
     if not isa:
-        raise NativeLibraryError(library.nq_last_error().decode())
+        raise NativeLibraryError(last_error())
     return isa
 
 
@@ -204,7 +219,7 @@ class Session:
     def _call(self, name: str, *arguments: object) -> None:
         status = getattr(self._library, name)(self.handle, *arguments)
         if status != _OK:
-            raise _ERRORS.get(status, NativeLibraryError)(self._library.nq_last_error().decode())
+            raise _ERRORS.get(status, NativeLibraryError)(last_error())
 
 
 def _delegated(operator: Operator) -> DelegatedOperator:

@@ -97,6 +97,7 @@ class NestedFile:
     file: ModelFile
     table: SectionTable
     weights: list[NestedWeight]
+    starts: list[NestedWeight]  # marks where invocations start, on the levels of one of the weights
 
     @property
     def precisions(self) -> tuple[int, ...]:
@@ -120,14 +121,15 @@ def read_nested(source: str | os.PathLike[str] | bytes) -> NestedFile:
             fix="Make one with nq.convert or nq-tflite convert.",
         )
     table = SectionTable.parse(bytes(file.model.buffers[tables[0]].data))
-    weights = [
+    found = [
         _read_weight(file, table, tables[0], index, position)
         for index, subgraph in fb.subgraphs(file.model)
         for position, operator in enumerate(subgraph.operators or [])
         if fb.custom_name(file.model, operator) == CUSTOM_OP_NAME
     ]
-    _check_sections(file, table, _ranges(file, table, weights))
-    return NestedFile(file, table, weights)
+    _check_sections(file, table, _ranges(file, table, found))
+    starts = [weight for weight in found if weight.block.is_start]
+    return NestedFile(file, table, [weight for weight in found if not weight.block.is_start], starts)
 
 
 def is_nested(file: ModelFile) -> bool:
@@ -179,7 +181,7 @@ def _tensor(subgraph: Any, index: int) -> Any:
 
 def _check_shape(block: OptionBlock, dims: tuple[int, ...], tensor_type: int, name: str) -> None:
     axis = CHANNEL_AXIS[block.layout]
-    fits = len(dims) in ((4,) if axis else (2, 4)) and min(dims) > 0
+    fits = (len(dims) == 4 if axis else len(dims) >= 2) and min(dims) > 0
     channels = dims[axis] if fits else 0
     depth = int(np.prod(dims)) // channels if channels else 0
     wanted = (block.channels, block.depth, int(block.output_type))

@@ -18,6 +18,7 @@ CHANNEL_AXES = {
     schema.BuiltinOperator.CONV_2D: 0,
     schema.BuiltinOperator.DEPTHWISE_CONV_2D: -1,
     schema.BuiltinOperator.FULLY_CONNECTED: 0,
+    schema.BuiltinOperator.TRANSPOSE_CONV: 0,
 }
 _WEIGHT_SLOT = 1
 #: Float weights of one layer differ by what folding a batch norm rounds, relative to their channel's largest.
@@ -52,7 +53,7 @@ class LayerWeight:
 
 
 def layer_weights(model: Any) -> Iterator[LayerWeight]:
-    """The constant float32 and int8 weights of every CONV_2D, DEPTHWISE_CONV_2D and FULLY_CONNECTED, in graph order."""
+    """The constant float32 and int8 weights of every convolution and dense layer, in graph order."""
     for number, subgraph in fb.subgraphs(model):
         for position, operator in enumerate(subgraph.operators or []):
             kind, inputs = fb.builtin_code(model, operator), fb.indices(operator.inputs)

@@ -16,10 +16,13 @@ from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.format import LevelOptions, OptionBlock, OutputType
 from nq_tflite.levels import Codes, value_at
 from nq_tflite.lockstep import Lockstep
-from nq_tflite.rounding import FALLBACK, Method, RoundingTask
+from nq_tflite.readers import READER_NAMES
+from nq_tflite.rounding import FALLBACK, METHODS, Method, RoundingTask
 from nq_tflite.rounding.statistics import InputStatistics
+from nq_tflite.selection import Selection
 from nq_tflite.sites import Site, Unnested, as_weight, find_sites, unnested
 from nq_tflite.spec import Nesting
+from nq_tflite.widening import Widened
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,8 @@ def make_plan(
     *,
     own: Mapping[tuple[int, int], Nesting] | None = None,
     exact: bool = False,
+    selection: Selection | None = None,
+    widened: Widened | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Plan:
     """Finds the weights of a TFLite model that can nest and rounds them; the model is left as it is.
@@ -112,31 +117,39 @@ def make_plan(
         method: how to choose the codes.
         lockstep: the source of statistics, for methods that use some; weights without any fall back to SQuant.
         exact: keep the codes of rounding to nearest, which are an INT8 source's own, and full-bit's bias.
+        selection: the user's word on single weights.
+        widened: the model's float weights that the source has in another type.
         progress: called with (weights done, weights in all).
 
     Raises:
-        UnsupportedModelError: already nested, dynamic-range, or no weight can nest.
+        UnsupportedModelError: no weight can nest.
+        SelectionError: a pattern fits no weight.
         WeightsError: NaN or infinite weights or scales.
     """
-    groups, left = find_sites(model)
+    stored_bytes = None if widened is None else widened.stored_bytes
+    groups, left = find_sites(model, stored_bytes)
+    selected = selection or Selection()
+    selected.check([*(group[0].name for group in groups), *(each.name for each in left)])
     sources = {} if lockstep is None or exact else lockstep.sources()
     weights = []
     for done, group in enumerate(groups):
         levels = (own or {}).get((group[0].subgraph, group[0].tensor), nesting)
-        draft = draft_weight(model, group, levels, sources)
+        if selected.excludes(group[0].name):
+            left.append(unnested(model, group[0], "excluded by name", stored_bytes))
+            continue
+        forced = selected.includes(group[0].name)
+        draft = draft_weight(model, group, levels, sources, widened=widened, forced=forced)
         if isinstance(draft, Draft):
             weights.append(_round(draft, levels, method, lockstep, exact=exact))
         else:
-            left.append(unnested(model, group[0], draft))
+            left.append(unnested(model, group[0], draft, stored_bytes))
         if progress:
             progress(done + 1, len(groups))
     if not weights:
-        reasons = sorted({f"{w.operator}: {w.reason}" for w in left}) or [
-            "no CONV_2D, DEPTHWISE_CONV_2D or FULLY_CONNECTED"
-        ]
+        reasons = sorted({f"{w.operator}: {w.reason}" for w in left}) or [f"no {READER_NAMES} with a constant weight"]
         raise UnsupportedModelError(
             "weights to nest",
-            expected="a full-int8 or float model with convolution or dense weights",
+            expected="a full-int8 or float model with weights that are worth it",
             got="none; " + "; ".join(reasons),
             fix="Convert the Keras model with representative_data instead.",
         )
@@ -145,6 +158,8 @@ def make_plan(
 
 def _round(draft: Draft, nesting: Nesting, method: Method, lockstep: Lockstep | None, *, exact: bool) -> WeightPlan:
     statistics: tuple[InputStatistics, ...] = ()
+    if draft.looked_up:  # every row is an output by itself
+        method = METHODS["nearest"]
     if lockstep is not None and method.needs_means and len(draft.sites) == 1:
         statistics = lockstep.observe(draft.sites[0], covariances=method.needs_covariances)
     if method.needs_covariances and not statistics:

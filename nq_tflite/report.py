@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from nq_tflite.draft import unnested_weights
 from nq_tflite.levels import Codes, signal_to_noise_db, value_at
 from nq_tflite.nested import NestedFile, NestedWeight, read_nested
 from nq_tflite.plan import Plan, WeightPlan
@@ -117,6 +118,7 @@ class InspectReport:
     precisions: tuple[int, ...]
     section_bytes: tuple[int, ...]
     weights: tuple[WeightRow, ...]
+    unnested: tuple[Unnested, ...]
 
     @property
     def num_weights(self) -> int:
@@ -296,6 +298,7 @@ def inspect_file(path: str | os.PathLike[str]) -> InspectReport:
         precisions=nested.precisions,
         section_bytes=tuple(section.size for section in nested.table.sections),
         weights=tuple(_nested_row(weight) for weight in nested.weights),
+        unnested=tuple(unnested_weights(nested.file.model, Nesting(nested.precisions[::-1]))),
     )
 
 

@@ -58,3 +58,32 @@ def load_runtime(name: str | None = None) -> Runtime:
     else:
         interpreter, load_delegate = module.Interpreter, module.load_delegate
     return Runtime(chosen, importlib.metadata.version(chosen), interpreter, load_delegate)
+
+
+@dataclass(frozen=True)
+class CompiledModels:
+    """What ai-edge-litert has for its CompiledModel: its version and its modules of that and of environments."""
+
+    version: str
+    models: Any
+    environments: Any
+
+
+def load_compiled_models() -> CompiledModels:
+    """Imports ai-edge-litert's CompiledModel.
+
+    Raises:
+        MissingPackageError: ai-edge-litert is not installed, or its version has none that takes an environment.
+    """
+    runtime = load_runtime("ai-edge-litert")
+    try:
+        models = importlib.import_module("ai_edge_litert.compiled_model")
+        environments = importlib.import_module("ai_edge_litert.environment")
+    except ImportError as error:
+        raise MissingPackageError(
+            "CompiledModel",
+            expected="ai-edge-litert 2.3 or newer",
+            got=f"{runtime.version}: {error}",
+            fix="pip install --upgrade ai-edge-litert, or use nq.Interpreter.",
+        ) from error
+    return CompiledModels(runtime.version, models, environments)

@@ -224,7 +224,10 @@ class _Searcher:
 
     def _bytes(self, nesting: Nesting, own: Mapping[Place, Nesting]) -> tuple[int, int]:
         """Part-bit and full-bit bytes at most, before any rounding: every weight's level 0 with a bias of its own."""
-        plan = make_plan(self._source.model, nesting, METHODS["nearest"], own=own)
+        source = self._source
+        plan = make_plan(
+            source.model, nesting, METHODS["nearest"], own=own, selection=source.selection, widened=source.widened
+        )
         blocks = [weight.option_block() for weight in plan.weights]
         deltas = sum(align(block.channels, BUFFER_ALIGNMENT) for block in blocks)
         part = sum(block.level_bytes(0) for block in blocks)

@@ -18,9 +18,10 @@ from nq_tflite.bitpack import packed_bytes
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.lockstep import Lockstep, Reference
 from nq_tflite.plan import make_plan
+from nq_tflite.readers import slots_of
 from nq_tflite.rounding import Method
 from nq_tflite.rounding.statistics import InputStatistics
-from nq_tflite.sites import BIAS_SLOT, WEIGHT_SLOT, Site
+from nq_tflite.sites import Site
 from nq_tflite.source import Samples, Source
 from nq_tflite.spec import Nesting
 from nq_tflite.trial import walking_runtime
@@ -128,9 +129,10 @@ class _Probe(Lockstep):
             if self._wanted is None:
                 self._wanted = np.concatenate(self._exact.fork(self._followed).outputs())
             walk = self._exact.fork(self._followed)
-            walk.replace(position, WEIGHT_SLOT, weights[0])
-            if biases is not None:
-                walk.replace(position, BIAS_SLOT, biases[0])
+            reader = slots_of(self._reference.model, self._reference.model.subgraphs[0].operators[position])
+            walk.replace(position, reader.weight, weights[0])
+            if biases is not None and reader.bias is not None:
+                walk.replace(position, reader.bias, biases[0])
             error = np.concatenate(walk.outputs()) - self._wanted
         except (UnsupportedModelError, ValueError) as reason:
             self.stopped = str(reason)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,18 +14,17 @@ from nq_tflite.bitpack import CHANNEL_AXIS, Layout
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.flatbuffer import schema
 from nq_tflite.format import CUSTOM_OP_NAME
+from nq_tflite.readers import reader_of, slots_of
 
-_LAYOUTS = {
-    schema.BuiltinOperator.CONV_2D: Layout.MATRIX,
-    schema.BuiltinOperator.DEPTHWISE_CONV_2D: Layout.DEPTHWISE,
-    schema.BuiltinOperator.FULLY_CONNECTED: Layout.MATRIX,
-}
-DATA_SLOT, WEIGHT_SLOT, BIAS_SLOT = 0, 1, 2
+#: Constants of operators without nesting that are no larger than this are not worth telling of.
+SMALL_BYTES = 1024
+_TOLD_OF = {schema.TensorType.FLOAT32, schema.TensorType.FLOAT16, schema.TensorType.INT8}
+_INDEX_TYPES = {schema.TensorType.INT32, schema.TensorType.INT64}
 
 
 @dataclass(frozen=True)
 class Site:
-    """A constant weight and the operators of one subgraph that read it."""
+    """A constant weight and the operators of one subgraph that read it, all of which look up or none."""
 
     subgraph: int
     tensor: int
@@ -44,66 +44,121 @@ class Unnested:
     reason: str
 
 
-def find_sites(model: Any) -> tuple[list[list[Site]], list[Unnested]]:
+def find_sites(
+    model: Any, stored_bytes: Mapping[tuple[int, int], int] | None = None
+) -> tuple[list[list[Site]], list[Unnested]]:
     """Nestable weights, those that share a buffer together, in the order that they are read; and the others.
 
-    Raises:
-        UnsupportedModelError: already nested, or dynamic-range.
+    The others are constants that a convolution, a dense layer or a lookup reads as its weight, and float32, float16 or
+    int8 constants of more than SMALL_BYTES that any other operator reads. Biases and what belongs to nested weights are
+    neither.
+
+    Args:
+        model: the schema's ModelT.
+        stored_bytes: by (subgraph, tensor), of weights that have another type in the file.
     """
     by_buffer: dict[int, list[Site]] = {}
     left = []
     for index, subgraph in fb.subgraphs(model):
-        _refuse_nested(model, subgraph)
         for tensor_index, uses in sorted(fb.consumers(subgraph).items(), key=lambda item: item[1]):
-            weights_of = [subgraph.operators[p] for p, slot in uses if slot == WEIGHT_SLOT]
-            layouts = {_LAYOUTS.get(fb.builtin_code(model, op)) for op in weights_of} - {None}
-            if not layouts:
-                continue
             tensor = subgraph.tensors[tensor_index]
-            layout = min(layouts, key=lambda v: v or 0)
-            site = Site(index, tensor_index, tuple(p for p, _ in uses), layout or Layout.MATRIX, fb.text(tensor.name))
+            if not _has_data(model, tensor):
+                continue
+            layouts = {
+                reader.layout
+                for position, slot in uses
+                if (reader := reader_of(model, subgraph.operators[position])) is not None and slot == reader.weight
+            }
+            layout = min(layouts, default=Layout.MATRIX)
+            site = Site(index, tensor_index, tuple(p for p, _ in uses), layout, fb.text(tensor.name))
+            if not layouts:
+                if _is_large(model, tensor) and not _serves_a_weight(model, subgraph, uses):
+                    left.append(unnested(model, site, "an operator without nesting", stored_bytes))
+                continue
             reason = _reason(model, subgraph, site, uses, len(layouts))
             if reason:
-                left.append(unnested(model, site, reason))
+                left.append(unnested(model, site, reason, stored_bytes))
             else:
-                by_buffer.setdefault(tensor.buffer, []).append(site)
+                by_buffer.setdefault(tensor.buffer, []).extend(_by_use(model, site))
     return list(by_buffer.values()), left
 
 
-def _refuse_nested(model: Any, subgraph: Any) -> None:
-    if any(fb.custom_name(model, operator) == CUSTOM_OP_NAME for operator in subgraph.operators or []):
+def _by_use(model: Any, site: Site) -> list[Site]:
+    """The lookups of a weight and the layers that multiply by it, each apart."""
+    operators = model.subgraphs[site.subgraph].operators
+    lookups = tuple(each for each in site.operators if slots_of(model, operators[each]).looks_up)
+    layers = tuple(each for each in site.operators if each not in lookups)
+    return [replace(site, operators=part) for part in sorted((lookups, layers)) if part]
+
+
+def refuse_nested(model: Any) -> None:
+    """Raises UnsupportedModelError for a model that is nested already."""
+    operators = [operator for _, subgraph in fb.subgraphs(model) for operator in subgraph.operators or []]
+    if any(fb.custom_name(model, operator) == CUSTOM_OP_NAME for operator in operators):
         raise UnsupportedModelError(
             "source", expected="a stock model", got="an already nested file", fix="Extract it first: nq-tflite extract."
         )
 
 
+def _has_data(model: Any, tensor: Any) -> bool:
+    data = model.buffers[tensor.buffer].data
+    return data is not None and len(data) > 0
+
+
+def _is_large(model: Any, tensor: Any) -> bool:
+    return tensor.type in _TOLD_OF and len(model.buffers[tensor.buffer].data) > SMALL_BYTES
+
+
+def _serves_a_weight(model: Any, subgraph: Any, uses: list[tuple[int, int]]) -> bool:
+    """Whether a constant is nothing but a bias, or what unpacks a nested weight."""
+
+    def serves(position: int, slot: int) -> bool:
+        operator = subgraph.operators[position]
+        reader = reader_of(model, operator)
+        return (reader is not None and slot == reader.bias) or fb.custom_name(model, operator) == CUSTOM_OP_NAME
+
+    return all(serves(position, slot) for position, slot in uses)
+
+
 def _reason(model: Any, subgraph: Any, site: Site, uses: list[tuple[int, int]], num_layouts: int) -> str:
-    """Why the weight cannot nest, "" if it can. Raises for models that must not be converted at all."""
+    """Why the weight cannot nest, "" if it can."""
     tensor = subgraph.tensors[site.tensor]
     operators = [subgraph.operators[position] for position, _ in uses]
-    if fb.constant(model, tensor) is None:
-        return "not a constant float32, int8 or uint8 tensor (computed, or float16 behind DEQUANTIZE)"
-    if site.tensor in fb.indices(subgraph.outputs) or any(slot != WEIGHT_SLOT for _, slot in uses) or num_layouts > 1:
-        return "also read as something else than a weight"
-    if any(fb.builtin_code(model, operator) not in _LAYOUTS for operator in operators):
-        return "also read by an operator without nesting"
-    if tensor.sparsity is not None:
-        return "sparse"
-    if any(getattr(operator.builtinOptions, "weightsFormat", 0) for operator in operators):
-        return "shuffled weights"
-    data_types = {subgraph.tensors[operator.inputs[DATA_SLOT]].type for operator in operators}
     if tensor.type == schema.TensorType.UINT8:
         return "uint8 weights of the legacy quantization"
-    if tensor.type == schema.TensorType.INT8 and data_types == {schema.TensorType.FLOAT32}:
-        raise UnsupportedModelError(
-            f"weight {site.name!r}",
-            expected="a full-int8 or float model",
-            got="a dynamic-range model (int8 weights, float activations)",
-            fix="Convert with representative data, or nest the float model.",
-        )
-    if data_types != {tensor.type}:
-        return "activations of another type than the weights"
+    if tensor.type not in (schema.TensorType.FLOAT32, schema.TensorType.INT8):
+        return f"{fb.type_name(tensor.type)} weights; float32 and INT8 nest"
+    if any(reader_of(model, operator) is None for operator in operators):
+        return "also read by an operator without nesting"
+    if (
+        num_layouts > 1
+        or site.tensor in fb.indices(subgraph.outputs)
+        or any(slots_of(model, subgraph.operators[position]).weight != slot for position, slot in uses)
+    ):
+        return "also read as something else than a weight"
+    if len(fb.shape(tensor)) < 2:
+        return "a vector"
+    if tensor.sparsity is not None:
+        return "sparse"
+    for operator in operators:
+        reason = _operator_reason(model, subgraph, operator, tensor.type)
+        if reason:
+            return reason
     return ""
+
+
+def _operator_reason(model: Any, subgraph: Any, operator: Any, weight_type: int) -> str:
+    reader, options = slots_of(model, operator), operator.builtinOptions
+    data_type = subgraph.tensors[operator.inputs[reader.data]].type
+    if getattr(options, "weightsFormat", 0):
+        return "shuffled weights"
+    if getattr(options, "axis", 0) or getattr(options, "batchDims", 0):
+        return "looked up along another axis than the first"
+    if reader.looks_up:
+        return "" if data_type in _INDEX_TYPES else f"indices of type {fb.type_name(data_type)}; int32 and int64 nest"
+    if weight_type == schema.TensorType.INT8 and data_type == schema.TensorType.FLOAT32:
+        return "dynamic-range weights (INT8 under float activations)"
+    return "" if data_type == weight_type else "activations of another type than the weights"
 
 
 def int8_reason(tensor: Any, layout: Layout, channels: int) -> str:
@@ -142,12 +197,14 @@ def as_weight(matrix: NDArray[Any], layout: Layout, shape: tuple[int, ...]) -> N
     return np.ascontiguousarray(matrix.T if layout is Layout.DEPTHWISE else matrix).reshape(shape)
 
 
-def unnested(model: Any, site: Site, reason: str) -> Unnested:
-    """A weight that stays as it is."""
+def unnested(
+    model: Any, site: Site, reason: str, stored_bytes: Mapping[tuple[int, int], int] | None = None
+) -> Unnested:
+    """A weight that stays as it is; `stored_bytes` as in `find_sites`."""
     subgraph = model.subgraphs[site.subgraph]
     tensor = subgraph.tensors[site.tensor]
     data = model.buffers[tensor.buffer].data
-    size = 0 if data is None else len(data)
+    size = (stored_bytes or {}).get((site.subgraph, site.tensor), 0 if data is None else len(data))
     return Unnested(site.name, operator_name(model, site), fb.shape(tensor), size, reason)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -19,6 +19,9 @@ from nq_tflite.lockstep import Reference
 from nq_tflite.moments import FoldedNorm, tensor_moments
 from nq_tflite.pairing import layer_weights, pair_weights
 from nq_tflite.procedural_inputs import procedural_inputs
+from nq_tflite.selection import Selection
+from nq_tflite.sites import refuse_nested
+from nq_tflite.widening import Widened, widen
 
 #: Samples that statistics are taken of, and those that only the estimate of the result is taken of.
 MOST_SAMPLES, MOST_HELD_OUT = 128, 32
@@ -50,12 +53,16 @@ class Source:
         model: the schema's ModelT to nest, full-int8 or float.
         reference: the net before any rounding.
         samples: None if there are none; `without` then says why.
+        selection: the user's word on single weights.
+        widened: the model's weights that the file has in another type.
     """
 
     model: Any
     reference: Reference
     samples: Samples | None
     without: str = ""
+    selection: Selection = field(default_factory=Selection)
+    widened: Widened = field(default_factory=Widened)
 
 
 def load_source(
@@ -77,6 +84,7 @@ def load_source(
     """
     samples = None if data is None else sample_source(data)
     folded: list[FoldedNorm] = []
+    widened = Widened()
     if is_keras_source(source):
         notify("converting with tensorflow", 0, 0)
         model = fb.read_model(export(source, samples, **options)).model
@@ -86,6 +94,8 @@ def load_source(
             folded = folded_norms(source)
     elif isinstance(source, str | os.PathLike | bytes):
         original = model = fb.read_model(source).model
+        refuse_nested(model)
+        widened = widen(model)
     else:
         raise UnsupportedModelError(
             "source",
@@ -94,16 +104,17 @@ def load_source(
         )
     reference = Reference(original, _pairs(original, model), tensor_moments(original, folded))
     if not look:
-        return Source(model, reference, None)
+        return Source(model, reference, None, widened=widened)
     if samples is not None:
-        return Source(model, reference, given_samples(model, samples))
+        return Source(model, reference, given_samples(model, samples), widened=widened)
     notify("making inputs", 0, 0)
     try:
         made = procedural_inputs(model, folded, _PROCEDURAL + _PROCEDURAL_HELD_OUT)
     except UnsupportedModelError as error:
-        return Source(model, reference, None, without=str(error))
+        return Source(model, reference, None, without=str(error), widened=widened)
     arrays = [[values[k : k + 1] for values in made.arrays] for k in range(len(made.arrays[0]))]
-    return Source(model, reference, Samples(arrays, _PROCEDURAL_HELD_OUT, made.description))
+    made_samples = Samples(arrays, _PROCEDURAL_HELD_OUT, made.description)
+    return Source(model, reference, made_samples, widened=widened)
 
 
 def _pairs(original: Any, model: Any) -> dict[tuple[int, int], tuple[int, int]]:

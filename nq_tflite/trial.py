@@ -64,6 +64,8 @@ def try_nesting(
         lockstep,
         own=own,
         exact=exact,
+        selection=source.selection,
+        widened=source.widened,
         progress=lambda done, total: notify("rounding", done, total),
     )
     if lockstep is None or source.samples is None:

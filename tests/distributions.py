@@ -18,7 +18,7 @@ PACKAGES = {"nq_tflite": ROOT / "nq_tflite", "nq_tflite_models": ROOT / "models"
 LIBRARY = "nq_tflite/libnq_tflite.so"
 DATA = {LIBRARY, "nq_tflite/FORMAT.md", "nq_tflite/py.typed", "nq_tflite_models/imagenet_classes.txt"}
 INFO = {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE", "top_level.txt"}
-SOURCE_FOLDERS = ("custom_ops", "models", "nq_tflite", "tests")
+SOURCE_FOLDERS = ("custom_ops", "docs", "models", "nq_tflite", "tests")
 MAX_INSTALLED_BYTES = 5_000_000
 #: Of glibc, or the dynamic linker under the name of an architecture; libstdc++ too in a wheel built by GCC.
 SYSTEM_LIBRARIES = re.compile(r"lib(c|m|dl|pthread|gcc_s|stdc\+\+)\.so\.\d|ld-linux[\w-]*\.so\.\d")
@@ -26,8 +26,13 @@ SYSTEM_LIBRARIES = re.compile(r"lib(c|m|dl|pthread|gcc_s|stdc\+\+)\.so\.\d|ld-li
 #: The last ISA that a library has kernels for: where a compiler refuses a flag, they are left out without a word.
 LAST_ISA = {"x86_64": "avx512vnni", "aarch64": "neondotprod", "armv7l": "neon"}
 
+#: Bytes of a page where they are largest: the Raspberry Pi 5's system has 16 KiB, other arm64 systems have 64.
+LARGEST_PAGE = {"x86_64": 4096, "aarch64": 65536, "armv7l": 4096}
+
 #: The binary interface. Removing or changing one of these, or a struct of nq.h, needs a new major version.
 EXPORTS = {
+    "LiteRtAcceleratorImpl",
+    "nq_accelerator_set_options",
     "nq_format_version",
     "nq_isa",
     "nq_last_error",
@@ -57,6 +62,13 @@ def exported(library: Path) -> set[str]:
 def needed(library: Path) -> set[str]:
     """File names of the shared libraries that a shared library needs."""
     return set(re.findall(r"\(NEEDED\).*\[(.*)\]", _readelf("--dynamic", library)))
+
+
+def segment_alignment(library: Path) -> int:
+    """What every loaded segment is aligned to: a system with larger pages refuses the library."""
+    return min(
+        int(each, 16) for each in re.findall(r"^ +LOAD .* (0x\w+)$", _readelf("--segments", library), re.MULTILINE)
+    )
 
 
 def _readelf(option: str, library: Path) -> str:
@@ -94,6 +106,7 @@ def check_wheel(path: Path) -> str:
         library = Path(wheel.extract(LIBRARY, folder))
         check_library(library)
         [architecture] = (each for each in LAST_ISA if tag.endswith(each))
+        assert segment_alignment(library) >= LARGEST_PAGE[architecture]
         assert f"\0{LAST_ISA[architecture]}\0".encode() in library.read_bytes()
         isa = f", chooses {check_dispatch(library)} here" if tag.endswith(platform.machine()) else ""
     return f"{path.name}: {path.stat().st_size} bytes, {size} installed, {len(names)} files{isa}"

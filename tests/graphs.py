@@ -39,9 +39,11 @@ class Graph:
             )
         return index
 
-    def input(self, shape: Sequence[int], *, scale: float | None = None, zero_point: int = 0) -> int:
-        """An input of any batch: int8, or float32 without a scale."""
-        index = self._tensor(shape, np.float32 if scale is None else np.int8, 0, scale, zero_point, 0)
+    def input(
+        self, shape: Sequence[int], *, scale: float | None = None, zero_point: int = 0, dtype: Any = np.float32
+    ) -> int:
+        """An input of any batch: int8, or of that type without a scale."""
+        index = self._tensor(shape, dtype if scale is None else np.int8, 0, scale, zero_point, 0)
         self._graph.tensors[index].shapeSignature = [-1, *shape[1:]]
         self._graph.inputs.append(index)
         return index

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import importlib.util
+import itertools
+import mmap
 import os
+import struct
 import threading
 import time
 import urllib.request
@@ -73,6 +78,56 @@ def run_nested(
     return outputs
 
 
+def run_unpacked_with_xnnpack(
+    runtime: str, path: Path, inputs: np.ndarray, precisions: Sequence[Any]
+) -> list[np.ndarray]:
+    """As `run_nested`, with XNNPACK for what it takes of a graph whose weights are unpacked."""
+    interpreter = nq.Interpreter(path, runtime=runtime, fuse=False)
+    interpreter.allocate_tensors()
+    outputs = []
+    for precision in precisions:
+        interpreter.precision = precision
+        outputs.append(feed(interpreter, inputs))
+    return outputs
+
+
+def bytes_inside(archive: Path, offset: int, size: int) -> bytes:
+    """A bytes object whose bytes are a shared mapping of a part of a file, as an Android app's model buffer is.
+
+    Python's runtimes take nothing else as a model in memory. The object's head must lie before its bytes: in the page
+    where they start, of which a private copy is mapped over the shared one.
+    """
+    head = struct.pack("nPnn", 1 << 30, id(bytes), size, -1)  # references (never freed), type, length, no hash yet
+    file_start = (offset - len(head)) // mmap.PAGESIZE * mmap.PAGESIZE
+    private = -(-offset // mmap.PAGESIZE) * mmap.PAGESIZE - file_start
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    libc.mmap.argtypes = [ctypes.c_void_p, *[ctypes.c_size_t] + [ctypes.c_int] * 3, ctypes.c_long]
+    with archive.open("rb") as file:
+        arguments = (mmap.PROT_READ, mmap.MAP_SHARED, file.fileno(), file_start)
+        address = libc.mmap(None, offset + size - file_start, *arguments)
+        fixed, writable = 0x10, mmap.PROT_READ | mmap.PROT_WRITE
+        libc.mmap(address, private, writable, mmap.MAP_PRIVATE | fixed, file.fileno(), file_start)
+    start = address + offset - file_start - len(head)
+    ctypes.memmove(start, head, len(head))
+    content = ctypes.cast(start, ctypes.py_object).value
+    assert isinstance(content, bytes)
+    return content
+
+
+def run_inside_archive(
+    runtime: str, archive: Path, offset: int, size: int, inputs: np.ndarray, precisions: Sequence[Any]
+) -> list[tuple[np.ndarray, int, bool]]:
+    """Outputs, resident bytes and pageability at each precision of a model that is a part of a file."""
+    interpreter = nq.Interpreter(model_content=bytes_inside(archive, offset, size), runtime=runtime)
+    interpreter.allocate_tensors()
+    results = []
+    for precision in precisions:
+        interpreter.precision = precision
+        results.append((feed(interpreter, inputs), interpreter.resident_bytes(), interpreter.can_page))
+    return results
+
+
 def toggle(runtime: str, path: Path, inputs: np.ndarray, times: int) -> dict[str, Any]:
     """Switches full -> part -> full many times; says which outputs and residencies were seen."""
     interpreter = nq.Interpreter(path, runtime=runtime)
@@ -92,9 +147,11 @@ def toggle(runtime: str, path: Path, inputs: np.ndarray, times: int) -> dict[str
     return seen | {"size": interpreter.level_bytes(1)}
 
 
-def switch_while_running(runtime: str, path: Path, inputs: np.ndarray, seconds: float) -> dict[str, Any]:
+def switch_while_running(
+    runtime: str, path: Path, inputs: np.ndarray, seconds: float, *, fuse: bool | None = None
+) -> dict[str, Any]:
     """Invokes in one thread and switches in another."""
-    interpreter = nq.Interpreter(path, runtime=runtime, num_threads=2)
+    interpreter = nq.Interpreter(path, runtime=runtime, num_threads=2, fuse=fuse)
     interpreter.allocate_tensors()
     stop, switches = threading.Event(), [0]
 
@@ -262,6 +319,20 @@ def run_signatures(runtime: str, path: Path, x: np.ndarray, *, fuse: bool) -> di
     return found
 
 
+def run_first_signature(runtime: str, path: Path, inputs: np.ndarray) -> dict[str, Any]:
+    """The one output of the only signature at both precisions, and what stays resident of the residual at part-bit."""
+    interpreter = nq.Interpreter(path, runtime=runtime)
+    runner = interpreter.get_signature_runner()
+    found: dict[str, Any] = {}
+    for precision in ("full", "part"):
+        interpreter.precision = precision
+        [found[precision]] = (
+            np.array(value) for value in runner(**{next(iter(runner.get_input_details())): inputs}).values()
+        )
+        found[f"resident after {precision}"] = interpreter.resident_bytes(1)
+    return found
+
+
 def all_outputs(
     runtime: str,
     path: Path,
@@ -288,6 +359,25 @@ def all_outputs(
     return [np.array(interpreter.get_tensor(d["index"])) for d in interpreter.get_output_details()]
 
 
+def error_then_output(
+    runtime: str, path: Path, bad: np.ndarray, good: np.ndarray, *, fuse: bool
+) -> tuple[str, np.ndarray]:
+    """The message of an invocation that fails, "" if it does not, and the first output of one with other inputs."""
+    interpreter = nq.Interpreter(path, runtime=runtime, fuse=fuse)
+    source, sink = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+    interpreter.resize_tensor_input(source, bad.shape)
+    interpreter.allocate_tensors()
+    message = ""
+    interpreter.set_tensor(source, bad)
+    try:
+        interpreter.invoke()
+    except (ValueError, RuntimeError) as error:
+        message = str(error)
+    interpreter.set_tensor(source, good)
+    interpreter.invoke()
+    return message, np.array(interpreter.get_tensor(sink))
+
+
 def prepare_for(runtime: str, path: Path, shape: tuple[int, ...]) -> None:
     """Resizes the input; XNNPACK, which would be the first to complain, is kept out."""
     interpreter = nq.Interpreter(path, runtime=runtime, fuse=True, **builtin_kernels(runtime))
@@ -308,8 +398,10 @@ def delegation(
     details = interpreter.get_input_details()[0]
     found = []
     for batch in batches:
-        interpreter.resize_tensor_input(details["index"], [batch, *details["shape"][1:]])
+        shape = [batch, *details["shape"][1:]]
+        interpreter.resize_tensor_input(details["index"], shape)
         interpreter.allocate_tensors()
+        interpreter.set_tensor(details["index"], np.zeros(shape, details["dtype"]))
         interpreter.invoke()
         found.append(interpreter.delegation)
     return found
@@ -428,3 +520,179 @@ def join_while_running(runtime: str, path: Path, upgrades: list[Path], inputs: n
         interpreter.precision = bits
         outputs.append(feed(interpreter, inputs))
     return {"refused": refused, "outputs": outputs}
+
+
+class Compiled:
+    """A model under nq.CompiledModel with its first signature's buffers: one input, one output."""
+
+    def __init__(self, model: nq.CompiledModel) -> None:
+        self.model = model
+        self.key = next(iter(model.get_signature_list()))
+        self.inputs, self.outputs = model.create_input_buffers(0), model.create_output_buffers(0)
+
+    def feed(self, inputs: np.ndarray) -> np.ndarray:
+        """Outputs for each input, run one by one."""
+        [source] = self.model.get_input_tensor_details(self.key).values()
+        [sink] = self.model.get_output_tensor_details(self.key).values()
+        outputs = []
+        for x in inputs:
+            self.inputs[0].write(x[None].astype(source["dtype"]))
+            self.model.run_by_index(0, self.inputs, self.outputs)
+            read = self.outputs[0].read(int(np.prod(sink["shape"])), np.dtype(sink["dtype"]))
+            outputs.append(np.array(read).reshape(sink["shape"])[0])
+        return np.array(outputs)
+
+
+def compiled_options(kernels: str, threads: int) -> Any:
+    """LiteRT's options: "xnnpack", "builtin" or "reference" kernels for what nq_tflite leaves."""
+    from ai_edge_litert.cpu_kernel_mode import CpuKernelMode
+    from ai_edge_litert.options import CpuOptions, Options
+
+    return Options(cpu_options=CpuOptions(num_threads=threads, kernel_mode=CpuKernelMode[kernels.upper()]))
+
+
+def run_compiled(
+    runtime: str,
+    source: Path | bytes,
+    inputs: np.ndarray,
+    precisions: Sequence[Any],
+    *,
+    kernels: str = "xnnpack",
+    threads: int = 1,
+    fuse: bool | None = None,
+) -> list[np.ndarray]:
+    """A nested model's outputs at each of the precisions in turn, in one nq.CompiledModel."""
+    make = nq.CompiledModel.from_buffer if isinstance(source, bytes) else nq.CompiledModel.from_file
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        compiled = Compiled(make(source, options=compiled_options(kernels, threads), fuse=fuse))
+    outputs = []
+    for precision in precisions:
+        compiled.model.precision = precision
+        outputs.append(compiled.feed(inputs))
+    return outputs
+
+
+def toggle_compiled(runtime: str, path: Path, inputs: np.ndarray, times: int) -> dict[str, Any]:
+    """Switches full -> part -> full many times in an nq.CompiledModel; says what was seen, delegation included."""
+    compiled = Compiled(nq.CompiledModel.from_file(path))
+    model = compiled.model
+    seen: dict[str, set[Any]] = {"full": set(), "part": set(), "resident full": set(), "resident part": set()}
+    moved = set()
+    for _ in range(times):
+        for precision in ("part", "full"):
+            moved.add(model.switch(precision).bytes_moved)
+            seen[precision].add(compiled.feed(inputs).tobytes())
+            seen[f"resident {precision}"].add(model.resident_bytes(1))
+    return seen | {"moved": moved, "size": model.level_bytes(1), "delegation": model.delegation}
+
+
+def switch_compiled_while_running(runtime: str, path: Path, inputs: np.ndarray, runs: int) -> dict[str, Any]:
+    """Runs in one thread and switches in another, which must wait for Python's lock."""
+    compiled = Compiled(nq.CompiledModel.from_file(path))
+    legal = {}
+    for precision in compiled.model.levels:
+        compiled.model.precision = precision
+        legal[precision] = compiled.feed(inputs[:1]).tobytes()
+    stop = threading.Event()
+
+    def keep_switching() -> None:
+        for precision in itertools.cycle(compiled.model.levels):
+            if stop.is_set():
+                return
+            compiled.model.precision = precision
+            time.sleep(0.0002)
+
+    thread = threading.Thread(target=keep_switching)
+    thread.start()
+    try:
+        outputs = {compiled.feed(inputs[:1]).tobytes() for _ in range(runs)}
+    finally:
+        stop.set()
+        thread.join()
+    return {"outputs": outputs, "legal": set(legal.values())}
+
+
+def every_compiled_call(runtime: str, path: Path, inputs: np.ndarray) -> dict[str, Any]:
+    """Uses the surface of LiteRT's CompiledModel."""
+    from ai_edge_litert.compiled_model import CompiledModel
+
+    with nq.CompiledModel.from_file(path, precision="part") as model:
+        compiled = Compiled(model)
+        single = compiled.feed(inputs)
+        [source], [sink] = (model.get_signature_list()[compiled.key][each] for each in ("inputs", "outputs"))
+        given = {source: model.create_input_buffer_by_name(compiled.key, source)}
+        taken = {sink: model.create_output_buffer_by_name(compiled.key, sink)}
+        given[source].write(inputs[:1])
+        model.run_by_name(compiled.key, given, taken)
+        by_name = taken[sink].read(single[0].size, single.dtype)
+        shared = Compiled(nq.CompiledModel.from_file(path, precision="part", environment=model.environment))
+        model.resize_input_tensor(0, inputs.shape, strict=False)
+        given[source] = model.create_input_buffer_by_name(compiled.key, source)
+        taken[sink] = model.create_output_buffer_by_name(compiled.key, sink)
+        given[source].write(inputs)
+        model.run_by_name(compiled.key, given, taken)
+        return {
+            "single": single,
+            "by name": by_name,
+            "batch": np.array(taken[sink].read(single.size, single.dtype)).reshape(single.shape),
+            "shared": shared.feed(inputs),
+            "missing": sorted(n for n in dir(CompiledModel) if not n.startswith("_") and not hasattr(model, n)),
+            "precision": model.precision,
+            "levels": model.levels,
+            "runtime": model.runtime,
+            "accelerated": model.is_fully_accelerated(),
+        }
+
+
+def threads_of_compiled(runtime: str, path: Path, inputs: np.ndarray, threads: int) -> int:
+    """How many threads a model brings, with no XNNPACK to bring its own."""
+    before = len(list(Path("/proc/self/task").iterdir()))
+    compiled = Compiled(nq.CompiledModel.from_file(path, options=compiled_options("builtin", threads)))
+    compiled.feed(inputs[:1])
+    return len(list(Path("/proc/self/task").iterdir())) - before
+
+
+def error_of_compiled(runtime: str, source: Path | bytes, *, isa: str = "", **options: Any) -> tuple[str, str]:
+    """Type and message of the error that compiling a model gives; ("", "") if none."""
+    make = nq.CompiledModel.from_buffer if isinstance(source, bytes) else nq.CompiledModel.from_file
+    with mock.patch.dict(os.environ, {"NQ_ISA": isa}), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            make(source, **options)
+        except nq.NqError as error:
+            return type(error).__name__, str(error)
+    return "", ""
+
+
+def error_in_a_stock_environment(runtime: str, path: Path) -> tuple[str, str]:
+    """As `error_of_compiled`, with an environment of LiteRT's own."""
+    from ai_edge_litert.environment import Environment
+
+    return error_of_compiled(runtime, path, environment=Environment.create())
+
+
+def run_stock_compiled(runtime: str, path: Path, inputs: np.ndarray) -> dict[str, Any]:
+    """A stock model under nq.CompiledModel, and what a switch says."""
+    compiled = Compiled(nq.CompiledModel.from_file(path))
+    try:
+        compiled.model.precision = "part"
+        message = ""
+    except nq.NqError as error:
+        message = str(error)
+    return {"outputs": compiled.feed(inputs), "levels": compiled.model.levels, "error": message}
+
+
+def warnings_of_compiled(runtime: str, content: bytes) -> list[tuple[str, str]]:
+    """Texts and files of the warnings that compiling bytes gives."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        nq.CompiledModel.from_buffer(content)
+    return [(str(warning.message), Path(warning.filename).name) for warning in caught]
+
+
+def compiled_without_litert(runtime: str, path: Path) -> tuple[str, str]:
+    """What nq.CompiledModel says where ai-edge-litert is not installed."""
+    found = importlib.util.find_spec
+    with mock.patch("importlib.util.find_spec", lambda name: None if name == "ai_edge_litert" else found(name)):
+        return error_of_compiled(runtime, path)

@@ -68,7 +68,7 @@ def activation_scales(content: bytes) -> dict[str, float]:
 
 
 def test_tensorflow_quantizes_with_the_ranges(
-    mixed_model: Any, float_tflite: bytes, samples: np.ndarray, worker_of: Any, tmp_path: Path
+    mixed_model: Any, float_tflite: bytes, samples: np.ndarray, native_worker_of: Any, tmp_path: Path
 ) -> None:
     """Outliers in one sample: ranges follow the bulk, those of inputs and outputs stay, and so does the graph."""
     outlying = samples.copy()
@@ -83,7 +83,7 @@ def test_tensorflow_quantizes_with_the_ranges(
         assert scales[name][logits] == pytest.approx(stock[logits])
         assert all(scale <= 1.001 * stock[tensor] for tensor, scale in scales[name].items())
         assert any(scale < 0.9 * stock[tensor] for tensor, scale in scales[name].items())
-    run = worker_of("tensorflow")
+    run = native_worker_of("tensorflow")
     (tmp_path / "float.tflite").write_bytes(float_tflite)
     wanted = run(jobs.run_stock, tmp_path / "float.tflite", outlying)
     ratios = {}

@@ -281,14 +281,6 @@ def test_scales_that_cannot_be_used(scale: float, int8_tflite: bytes, tmp_path: 
     refused(WeightsError, "finite and positive", tmp_path, fb.pack_model(model))
 
 
-def test_dynamic_range_models_are_refused_for_now(mixed_model: Any, tmp_path: Path) -> None:
-    import tensorflow as tf
-
-    converter = tf.lite.TFLiteConverter.from_keras_model(mixed_model)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    refused(UnsupportedModelError, "dynamic-range", tmp_path, bytes(converter.convert()))
-
-
 def test_models_without_anything_to_nest(tmp_path: Path) -> None:
     import keras
     from nq_tflite_models.small import dense_net

@@ -19,8 +19,9 @@ WHOLE_NET_SNR_DB = 40.0
 BRANCH_SNR_DB = 36.0
 #: How far below the stock dynamic-range model's SNR, for full-bit, whose weights are rounded under more constraints.
 STOCK_MARGIN_DB = 1.0
-#: Channels of the dilated branch, which the converter makes of four smaller images, and of those that read another.
-DILATED, SECOND = 48, (90, 150)
+#: Channels of the dilated branch, which the converter makes of four smaller images, of the dense one, and of those that
+#: read another.
+DILATED, DENSE, SECOND = 48, 90, (90, 150)
 
 
 def snr_db(wanted: np.ndarray, got: np.ndarray) -> float:
@@ -55,7 +56,7 @@ def branches(images: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Pa
         layers.DepthwiseConv2D(3, padding="same", activation="relu6", bias_initializer="normal")(wide),
         layers.DepthwiseConv2D(3, strides=2, padding="valid")(wide),
         layers.DepthwiseConv2D(5, strides=2, padding="same", activation="relu")(wide),
-        layers.Dense(90, bias_initializer="normal")(wide),
+        layers.Dense(DENSE, bias_initializer="normal")(wide),
     ]
     path = tmp_path_factory.mktemp("branches") / "float_8_5.tflite"
     report = nq.convert(export(keras.Model(image, outputs), None), path, "8|5", rounding="nearest")
@@ -151,8 +152,9 @@ def test_neither_inputs_nor_precisions_leave_anything_behind(
 def test_what_is_not_finite_gives_nan_in_its_own_image(
     request: pytest.FixtureRequest, cpu: str | None, worker: Any, branches: Path, images: np.ndarray
 ) -> None:
-    if cpu is not None and "tflite-runtime" in request.node.name:
-        pytest.xfail("on Arm, and under this runtime alone, the dense layer's last channel is not NaN")
+    # On Arm this runtime's own ADD, which adds the dense layer's bias, makes a number of NaN in the last channel; so it
+    # does in the stock file.
+    shown = slice(-1) if cpu is not None and "tflite-runtime" in request.node.name else slice(None)
     broken = images.copy()
     broken[1, 3, 4, 5] = np.nan
     broken[2, 18, 16, 34] = -np.inf
@@ -161,7 +163,7 @@ def test_what_is_not_finite_gives_nan_in_its_own_image(
         got = worker(jobs.all_outputs, branches, broken, precision="full", threads=threads)
         for a, b in zip(wanted, got, strict=True):
             np.testing.assert_array_equal(a[0], b[0])
-            values = np.isnan(b[1:]).reshape(2, -1)
+            values = np.isnan(b[1:, ..., shown] if b.shape[-1] == DENSE else b[1:]).reshape(2, -1)
             assert (values.any(axis=1) if b.shape[-1] == DILATED else values).all()
 
 

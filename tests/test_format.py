@@ -62,6 +62,7 @@ def cpp_constant(name: str) -> int | str:
         ("kTableSectionBytes", format.TABLE_SECTION.size),
         ("kTableChecksumBytes", format.TABLE_CHECKSUM.size),
         ("kFlagBias", format.FLAG_BIAS),
+        ("kFlagStart", format.FLAG_START),
         ("kCriticalFlags", format.CRITICAL_FLAGS),
         ("kMinLevels", format.MIN_LEVELS),
         ("kMaxLevels", format.MAX_LEVELS),
@@ -125,7 +126,8 @@ def blocks(draw: st.DrawFn) -> OptionBlock:
     steps = st.just(0.0) | st.floats(0, 1e6, width=32) if has_bias else st.just(0.0)
     levels = tuple(LevelOptions(64 * draw(st.integers(0, 2**40)), bits, draw(steps)) for bits in nesting.level_bits)
     channels, depth = draw(st.integers(1, 4096)), draw(st.integers(1, 4096))
-    return OptionBlock(draw(layouts), draw(st.sampled_from(OutputType)), channels, depth, levels, has_bias)
+    hints = has_bias, draw(st.booleans())
+    return OptionBlock(draw(layouts), draw(st.sampled_from(OutputType)), channels, depth, levels, *hints)
 
 
 @given(blocks())
@@ -178,7 +180,7 @@ def test_truncated_blocks(length: int) -> None:
 
 def test_newer_minor_versions_are_read() -> None:
     newer = bytearray(GOLDEN_BLOCK + b"new!")
-    newer[6], newer[8], newer[14] = 9, 68, 1  # minor 9, four more bytes, a hint flag
+    newer[6], newer[8], newer[14] = 9, 68, 2  # minor 9, four more bytes, a hint flag
     assert OptionBlock.parse(bytes(newer)) == BLOCK
     body = bytearray(TABLE.pack()[:-4] + b"new!")
     body[6], body[8] = 9, 72

@@ -215,13 +215,13 @@ def settled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
     return model, path
 
 
-def test_moments_are_those_of_the_data(settled: tuple[Any, Path], worker_of: Any) -> None:
+def test_moments_are_those_of_the_data(settled: tuple[Any, Path], native_worker_of: Any) -> None:
     model, path = settled
     graph = fb.read_model(path).model
     folded = folded_norms(model)
     assert len(folded) == 2 * 7 + 1  # all but the one behind a concatenation are folded
     got = tensor_moments(graph, folded)
-    values = worker_of("tensorflow")(jobs.every_tensor, path, data())
+    values = native_worker_of("tensorflow")(jobs.every_tensor, path, data())
     operators = graph.subgraphs[0].operators
     names = [fb.operator_name(graph, operator) for operator in operators]
     weights = {weight.operator: weight for weight in layer_weights(graph)}

@@ -9,14 +9,25 @@
  *   nq_session_set_level(session, 0, 0, NULL);     // part-bit from the next invocation on
  *   nq_session_close(session);
  *
+ * Whole programs: custom_ops/examples/tflite_c.c for TFLite's C library, litert_c.c for LiteRT's CompiledModel.
+ *
  * Delegate options (all optional): "session" as above; "precision" = "full" (default), "part" or a number of bits;
  * "fuse" = "1" to compute on packed weights wherever there is a kernel, "0" to unpack them all for the runtime's
  * kernels, "auto" (default) for 1 where the CPU has a vector instruction set that the kernels use. Layers of floats run
- * at dynamic range where they are fused: activations are quantized to int8 at run time.
- * TFLite's own C API (TfLiteInterpreterCreate; seen in 2.17) hides from an interpreter all data that lies outside the
- * flatbuffer's root, and with it the levels: the model is refused there. Its C++ API and its Python packages show it.
+ * at dynamic range where they are fused: activations are quantized to int8 at run time. "num_threads" = "0" (default)
+ * takes as many threads as the runtime recommends; LiteRT's CompiledModel recommends none, so give it a number there.
+ *
+ * Runtimes: TFLite's C++ and C libraries from 2.14 on, and LiteRT's. Load a model from a file, so that it is mapped:
+ * memory that is not cannot be given back. TFLite's C library up to 2.17 hides from an interpreter what lies outside a
+ * model's flatbuffer, and with it the levels; this library finds them in the mapping, and refuses there a model that
+ * was given as bytes. The order of an end: the interpreter or compiled model, then its delegate, then the session.
+ *
  * Every function is thread-safe. A failed call changes nothing; nq_last_error() then says what was expected, what was
- * found and what to do, for the calling thread. */
+ * found and what to do, for the calling thread. Pointers that are given out are this library's.
+ *
+ * Versions are semantic (nq_version()). Programs compiled against this header run with every later library of the same
+ * major version: within one, no function, constant or field is removed or changed, and new ones come with a new minor
+ * version. Sizes and layouts are fixed: a struct grows in a new major version only. */
 #ifndef NQ_H_
 #define NQ_H_
 
@@ -114,18 +125,32 @@ NQ_EXPORT nq_status nq_session_num_weights(nq_session session, int32_t* count);
 NQ_EXPORT nq_status nq_session_delegation(nq_session session, const nq_operator** operators, int32_t* count,
                                           int32_t* num_partitions);
 
-/* Tells the session that an invocation failed between operators, so that a deferred page-out is not kept waiting. Not
- * to be called while one runs. */
+/* Tells the session that an invocation failed between operators, or that one of a model with loops has ended, so that a
+ * deferred page-out does not wait for the next one. Not to be called while one runs. */
 NQ_EXPORT nq_status nq_session_invocation_ended(nq_session session);
 
-/* The message of the calling thread's last failed call; "" if none failed. Valid until the thread's next call. */
+/* The message of the calling thread's last failure, of a call of this library or, because of this library, of the
+ * runtime (AllocateTensors, say); "" if none failed. Valid until the thread's next call. */
 NQ_EXPORT const char* nq_last_error(void);
 
-/* TFLite's external delegate entry points. */
+/* TFLite's external delegate entry points: loaded by the runtime, or called by a program that gives the delegate to its
+ * interpreter. NULL after a failure, which report_error (it may be NULL) is told. */
 struct TfLiteDelegate;
 NQ_EXPORT struct TfLiteDelegate* tflite_plugin_create_delegate(char** options_keys, char** options_values,
                                                                size_t num_options, void (*report_error)(const char*));
 NQ_EXPORT void tflite_plugin_destroy_delegate(struct TfLiteDelegate* delegate);
+
+/* LiteRT's accelerator entry point, a LiteRtAcceleratorDef of version 1. An environment takes it as the value of
+ * kLiteRtEnvOptionTagSystemGpuAcceleratorHandle, or loads it itself from a folder that it is given as
+ * kLiteRtEnvOptionTagRuntimeLibraryDir, where this library is named libLiteRtGpuAccelerator.so. Either way it takes the
+ * place of an accelerator for GPUs, and comes before XNNPACK: what is left of a graph is XNNPACK's. */
+struct LiteRtAcceleratorDef;
+NQ_EXPORT extern const struct LiteRtAcceleratorDef LiteRtAcceleratorImpl;
+
+/* Options of the delegates that LiteRT asks for on the calling thread from now on: those of an external delegate. Call
+ * it before LiteRtCreateCompiledModel, with a session of its own for each model, and with 0 options afterwards. Forgets
+ * the thread's last error, so that nq_last_error() is "" if a model cannot be compiled for others' reasons. */
+NQ_EXPORT nq_status nq_accelerator_set_options(const char* const* keys, const char* const* values, size_t num_options);
 
 #ifdef __cplusplus
 }

@@ -5,7 +5,8 @@
 #include <vector>
 
 #include "nodes/claims.h"
-#include "nodes/node_environment.h"
+#include "nodes/hidden_levels.h"
+#include "nodes/node_calls.h"
 #include "nodes/partition_node.h"
 #include "nodes/unpack_node.h"
 #include "session/precision.h"
@@ -25,14 +26,22 @@ struct Options {
   std::shared_ptr<Session> session;
   Precision precision;
   Fuse fuse = Fuse::kAuto;
+  int num_threads = 0;
 };
 
-Status parse_session(const char* text, std::shared_ptr<Session>* session) {
+constexpr int kMaxThreads = 1024;
+
+// A decimal number without sign or spaces, which strtoull takes; false for anything else.
+bool parse_number(const char* text, unsigned long long* number) {
   char* end = nullptr;
   errno = 0;
-  const unsigned long long handle = std::strtoull(text, &end, 10);
-  const bool digits = *text >= '0' && *text <= '9';  // strtoull takes signs and spaces too
-  if (!digits || *end != '\0' || errno != 0) {
+  *number = std::strtoull(text, &end, 10);
+  return *text >= '0' && *text <= '9' && *end == '\0' && errno == 0;
+}
+
+Status parse_session(const char* text, std::shared_ptr<Session>* session) {
+  unsigned long long handle = 0;
+  if (!parse_number(text, &handle)) {
     return error(NQ_INVALID_ARGUMENT, "option session=%s; expected the decimal value of nq_session_open", text);
   }
   return find_session(handle, session);
@@ -47,6 +56,16 @@ Status parse_fuse(const char* text, Fuse* fuse) {
     *fuse = Fuse::kNever;
   else
     return error(NQ_INVALID_ARGUMENT, "option fuse=%s; expected auto, 1 (always) or 0 (never)", text);
+  return {};
+}
+
+Status parse_num_threads(const char* text, int* num_threads) {
+  unsigned long long number = 0;
+  if (!parse_number(text, &number) || number > kMaxThreads) {
+    return error(NQ_INVALID_ARGUMENT, "option num_threads=%s; expected 0 (as the runtime says) to %d", text,
+                 kMaxThreads);
+  }
+  *num_threads = static_cast<int>(number);
   return {};
 }
 
@@ -67,8 +86,11 @@ Status parse_options(const char* const* keys, const char* const* values, size_t 
       status = parse_precision(values[i], &options->precision);
     } else if (std::strcmp(keys[i], "fuse") == 0) {
       status = parse_fuse(values[i], &options->fuse);
+    } else if (std::strcmp(keys[i], "num_threads") == 0) {
+      status = parse_num_threads(values[i], &options->num_threads);
     } else {
-      status = error(NQ_INVALID_ARGUMENT, "unknown option '%s'; expected session, precision or fuse", keys[i]);
+      status =
+          error(NQ_INVALID_ARGUMENT, "unknown option '%s'; expected session, precision, fuse or num_threads", keys[i]);
     }
     if (!status.ok()) return status;
   }
@@ -86,9 +108,8 @@ TfLiteStatus claim(TfLiteContext* context, const std::vector<int>& indices, cons
 
 // The nodes that the runtime has made of the fused claim.
 bool count_partitions(TfLiteContext* context, const TfLiteDelegate* delegate, int* count) {
-  TfLiteIntArray* plan = nullptr;
   std::vector<GraphNode> nodes;
-  if (context->GetExecutionPlan(context, &plan) != kTfLiteOk || !read_nodes(context, *plan, &nodes)) return false;
+  if (!read_graph(context, &nodes)) return false;
   *count = static_cast<int>(std::count_if(nodes.begin(), nodes.end(), [&](const GraphNode& entry) {
     return entry.node->delegate == delegate && entry.registration->invoke == partition_node_registration().invoke;
   }));
@@ -100,6 +121,7 @@ TfLiteStatus prepare(TfLiteContext* context, TfLiteDelegate* delegate) {
     const auto& nested = *static_cast<NqDelegate*>(delegate);
     Session& session = *nested.environment.session;
     session.model_loaded();
+    if (const Status status = show_hidden_levels(context); !status.ok()) return report(context, status);
     Claims claims;
     if (!plan_claims(context, nested.unfused, &claims)) return kTfLiteError;
     for (const int node : claims.unpacked) {
@@ -113,8 +135,7 @@ TfLiteStatus prepare(TfLiteContext* context, TfLiteDelegate* delegate) {
     session.set_delegation(context, std::move(delegation));
     return kTfLiteOk;
   } catch (...) {
-    context->ReportError(context, "nq_tflite: %s\n", status_of_current_exception().message().c_str());
-    return kTfLiteError;
+    return report(context, status_of_current_exception());
   }
 }
 
@@ -135,6 +156,7 @@ Status create_delegate(const char* const* keys, const char* const* values, size_
   if (Status status = select_quantize_kernel(&environment.quantize); !status.ok()) return status;
   created->unfused = why_unfused(options.fuse, *environment.gemm);
   environment.threads = std::make_shared<ThreadPool>();
+  environment.num_threads = options.num_threads;
   environment.arena = std::make_shared<Workspace>();
   if (!options.session) options.session = std::make_shared<Session>();
   if (Status status = options.session->attach(options.precision); !status.ok()) return status;

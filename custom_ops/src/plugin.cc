@@ -1,6 +1,7 @@
 // The library's C boundary: nq.h and TFLite's external delegate entry points. No exception passes it.
 #include <algorithm>
 
+#include "accelerator.h"
 #include "delegate.h"
 #include "kernels/unpack.h"
 #include "nq.h"
@@ -11,8 +12,6 @@ namespace {
 using nq::Session;
 using nq::Status;
 
-thread_local std::string last_error;
-
 // What the thread's last nq_session_delegation gave.
 struct OperatorList {
   nq::Delegation delegation;
@@ -20,14 +19,8 @@ struct OperatorList {
 };
 thread_local OperatorList last_list;
 
-// Keeps the message of a failure for nq_last_error().
 nq_status finish(const Status& status) noexcept {
-  if (status.ok()) return NQ_OK;
-  try {
-    last_error = status.message();
-  } catch (...) {
-    last_error.clear();
-  }
+  if (!status.ok()) nq::keep_last_error(status);
   return status.code();
 }
 
@@ -156,14 +149,22 @@ nq_status nq_session_invocation_ended(nq_session session) {
   });
 }
 
-const char* nq_last_error(void) { return last_error.c_str(); }
+nq_status nq_accelerator_set_options(const char* const* keys, const char* const* values, size_t num_options) {
+  nq::forget_last_error();
+  return guarded([&] {
+    nq::set_accelerator_options(keys, values, num_options);
+    return Status();
+  });
+}
+
+const char* nq_last_error(void) { return nq::last_error(); }
 
 TfLiteDelegate* tflite_plugin_create_delegate(char** options_keys, char** options_values, size_t num_options,
                                               void (*report_error)(const char*)) {
   TfLiteDelegate* delegate = nullptr;
   const nq_status status =
       guarded([&] { return nq::create_delegate(options_keys, options_values, num_options, &delegate); });
-  if (status != NQ_OK && report_error != nullptr) report_error(last_error.c_str());
+  if (status != NQ_OK && report_error != nullptr) report_error(nq::last_error());
   return delegate;
 }
 

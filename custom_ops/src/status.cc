@@ -13,6 +13,8 @@ std::string format_message(const char* format, va_list arguments) {
   return message;
 }
 
+thread_local std::string last_message;
+
 }  // namespace
 
 Status error(nq_status code, const char* format, ...) {
@@ -31,9 +33,23 @@ Status invalid_model(const char* format, ...) {
   return Status(NQ_INVALID_MODEL, message + "; convert the model again");
 }
 
+void keep_last_error(const Status& status) noexcept {
+  try {
+    last_message = status.message();
+  } catch (...) {
+    last_message.clear();
+  }
+}
+
+void forget_last_error() noexcept { last_message.clear(); }
+
+const char* last_error() noexcept { return last_message.c_str(); }
+
 Status status_of_current_exception() noexcept {
   try {
     throw;
+  } catch (const RunError& failure) {
+    return failure.status;
   } catch (const std::exception& exception) {
     try {
       return error(NQ_SYSTEM, "unexpected %s; if memory is not short, please report this as a bug", exception.what());

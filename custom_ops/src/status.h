@@ -30,6 +30,16 @@ class [[nodiscard]] Status {
 // A model that breaks a rule of the format; adds what to do about it.
 [[gnu::format(printf, 1, 2)]] Status invalid_model(const char* format, ...);
 
+// Thrown by what has no other way to say that it failed.
+struct RunError {
+  Status status;
+};
+
+// The calling thread's last failure, for nq_last_error(): whoever reports one to a C caller or to the runtime keeps it.
+void keep_last_error(const Status& status) noexcept;
+void forget_last_error() noexcept;
+const char* last_error() noexcept;
+
 // What an exception that reaches the C boundary becomes there. Call it inside a catch block only.
 Status status_of_current_exception() noexcept;
 

@@ -9,7 +9,7 @@ namespace {
 using nq::OperatorPlace;
 using nq_test::FakeRuntime;
 
-constexpr int32_t kAdd = 0, kConv2d = 3, kDepthwiseConv2d = 4, kArgMax = 56;
+constexpr int32_t kAdd = 0, kConv2d = 3, kDepthwiseConv2d = 4, kGather = 36, kArgMax = 56;
 
 struct ConvParams {
   int padding = 1, stride_w = 1, stride_h = 1, activation = 0, dilation_w = 1, dilation_h = 1;
@@ -127,10 +127,39 @@ TEST(weights_that_are_unpacked_have_a_reason) {
            conv_after([](Graph* graph, int filter) { graph->runtime.tensor(filter).type = kTfLiteFloat32; }));
   CHECK_EQ(std::string("activations that are not int8 with one scale"),
            conv_after([](Graph* graph, int) { graph->runtime.set_quantization(graph->image, 0, 0); }));
-  CHECK_EQ(std::string("read by none of CONV_2D, DEPTHWISE_CONV_2D and FULLY_CONNECTED"),
-           reason_after([](Graph* graph, int filter) {
+  CHECK_EQ(std::string("no fused kernel for the operator that reads it"), reason_after([](Graph* graph, int filter) {
              graph->runtime.add_builtin(kArgMax, {graph->image, filter}, {graph->activation("best")}, &filter);
            }));
+}
+
+TEST(lookups_are_fused_or_have_a_reason) {
+  struct GatherParams {
+    int axis = 0, batch_dims = 0;
+  };
+  const auto place_after = [](auto change) {
+    Graph graph;
+    GatherParams params;
+    const int table = graph.weight("table", {40, 16}), rows = graph.activation("rows");
+    const int indices = graph.runtime.add_output("indices", kTfLiteInt32, {7});
+    graph.nested({table});
+    change(&graph, &params, indices, rows);
+    graph.runtime.add_builtin(kGather, {table, indices}, {rows}, &params);
+    const nq::Claims claims = graph.plan();
+    CHECK_EQ(size_t{1}, claims.operators.size());
+    CHECK_EQ(claims.operators[0].place == NQ_FUSED ? size_t{2} : size_t{0}, claims.fused.size());
+    return claims.operators[0].place == NQ_FUSED ? "fused" : claims.operators[0].reason;
+  };
+  CHECK_EQ(std::string("fused"), place_after([](Graph*, GatherParams*, int, int) {}));
+  CHECK_EQ(std::string("a lookup along another axis than the first"),
+           place_after([](Graph*, GatherParams* params, int, int) { params->axis = 1; }));
+  CHECK_EQ(std::string("a lookup along another axis than the first"),
+           place_after([](Graph*, GatherParams* params, int, int) { params->batch_dims = 1; }));
+  CHECK_EQ(std::string("indices that are not int32"), place_after([](Graph* graph, GatherParams*, int indices, int) {
+             graph->runtime.tensor(indices).type = kTfLiteUInt8;
+           }));
+  CHECK_EQ(std::string("an output of another type than the table"),
+           place_after(
+               [](Graph* graph, GatherParams*, int, int rows) { graph->runtime.tensor(rows).type = kTfLiteFloat32; }));
 }
 
 TEST(a_reader_with_another_bias_is_refused) {

@@ -239,6 +239,9 @@ TEST(options_are_checked) {
                                                      {"session", "99999999999999999999999"},
                                                      {"precision", "half"},
                                                      {"precision", "10"},
+                                                     {"num_threads", "two"},
+                                                     {"num_threads", "-1"},
+                                                     {"num_threads", "1025"},
                                                      {"precison", "full"}};
   for (const auto& [key, value] : bad) {
     CHECK(create({{key, value}}) == nullptr);

@@ -64,6 +64,18 @@ TEST(anonymous_memory_is_refused) {
   munmap(memory, kMegabyte);
 }
 
+TEST(a_mapping_goes_on_behind_its_file) {
+  const MappedFile mapped(Bytes(10001, 7));
+  auto mapping = nq::find_file_mapping(mapped.data(), 1);
+  const auto start = reinterpret_cast<uintptr_t>(mapped.data());
+  CHECK(mapping && mapping->start == start && mapping->end > start + 10001);
+  CHECK_EQ(start + 10001, nq::file_end(*mapping));
+  mapping->inode += 1;  // the path names another file by now
+  CHECK_EQ(mapping->end, nq::file_end(*mapping));
+  mapping->path += ".gone";
+  CHECK_EQ(mapping->end, nq::file_end(*mapping));
+}
+
 TEST(ranges_are_whole_pages_up_to_the_next_section) {
   FileMapping mapping;
   mapping.start = 0x10000000;
@@ -78,8 +90,14 @@ TEST(ranges_are_whole_pages_up_to_the_next_section) {
   CHECK_EQ(size_t{0x20000 - 0x1C000}, pages(0x1C000, 0x4001).size);  // clipped to the mapping
   mapping.end -= 0x3000;                                             // a file that ends within its section
   CHECK_EQ(size_t{0x1000}, pages(0x1C000, 100).size);
-  mapping.offset = 0x1000;  // sections off the page grid of large pages: less than the section, never more
-  CHECK_EQ(size_t{0x3000}, pages(0x4000, 100).size);
+  mapping.offset = 0x1000;  // a model that starts inside its file, and not on a large page: nothing else changes
+  CHECK_EQ(size_t{0x4000}, pages(0x4000, 100).size);
+  const PageRange unaligned = pages(0x4004, 0x4001);  // nor on a page: less than the section, never more
+  CHECK_EQ(mapping.start + 0x5000, reinterpret_cast<uintptr_t>(unaligned.start));
+  CHECK_EQ(size_t{0x7000}, unaligned.size);
+  CHECK_EQ(size_t{0x1000}, pages(0x1B004, 100).size);  // the mapping ends inside
+  mapping.end = mapping.start + 0x5000;
+  CHECK_EQ(size_t{0}, pages(0x4004, 0x4001).size);  // no whole page is left
 }
 
 TEST(pages_leave_and_return) {

@@ -1,6 +1,9 @@
 // Precision, paging and their timing, on a file of three levels.
 #include "session/session.h"
 
+#include <unistd.h>
+
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <thread>
@@ -168,6 +171,36 @@ TEST(anonymous_memory_switches_and_moves_nothing) {
   CHECK(nested.bytes == before);
 }
 
+// As in an Android package, which aligns what it stores uncompressed to 4 bytes.
+TEST(a_model_inside_another_file_keeps_less_than_a_page_of_each_level) {
+  const NestedFile nested(nq_test::example_weights());
+  const auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  for (const size_t offset : {size_t{4}, size_t{16384 - 4}, size_t{16384 + 4096 + 60}, size_t{3 * 16384}}) {
+    nq_test::Bytes archive(offset, 0xAA);
+    archive.insert(archive.end(), nested.bytes.begin(), nested.bytes.end());
+    archive.resize(archive.size() + 5000, 0x55);
+    const MappedFile mapped(archive);
+    Model model(nested, mapped.data() + offset);
+    CHECK_OK(model.session.prepare());
+    for (int round = 0; round < 2; ++round) {
+      for (const int level : {2, 0, 1, 0, 2}) {
+        model.set_level(level);
+        CHECK_EQ(level, model.invoke());
+        for (int k = 0; k < 3; ++k) {
+          const Session::Memory memory = model.memory(k);
+          CHECK(memory.pageable);
+          if (k <= level) {
+            CHECK_EQ(memory.size, memory.resident);
+          } else {
+            CHECK(memory.resident < (offset % page == 0 ? 1 : page));
+          }
+        }
+      }
+    }
+    CHECK(std::equal(nested.bytes.begin(), nested.bytes.end(), mapped.data() + offset));
+  }
+}
+
 TEST(an_invocation_keeps_its_level) {
   MappedModel file;
   Model& model = file.model;
@@ -188,6 +221,50 @@ TEST(an_invocation_keeps_its_level) {
   CHECK_EQ(0, model.run(0));
   CHECK_EQ(0, model.run(1));
   CHECK_EQ(2, model.run(2));
+}
+
+// Graph 1 is a loop's body: it runs again and again within one invocation of graph 0.
+TEST(a_mark_gives_all_graphs_one_level_until_the_next) {
+  MappedModel file(kFull, 2);
+  Model& model = file.model;
+  CHECK_OK(model.session.prepare());
+  const auto body = [&] {
+    const int level = model.run(3);
+    for (const size_t node : {4, 5}) CHECK_EQ(level, model.run(node));
+    return level;
+  };
+  model.session.start();
+  CHECK_EQ(2, body());
+  CHECK_EQ(1, model.set_level(0).deferred);  // between two rounds
+  CHECK_EQ(2, body());
+  CHECK_EQ(2, model.run(0));
+  CHECK_EQ(2, body());
+  CHECK_EQ(2, model.run(1));
+  CHECK_EQ(2, model.run(2));
+  CHECK(model.resident(1) && model.resident(2));
+  model.session.start();
+  CHECK(!model.resident(1) && !model.resident(2));
+  CHECK_EQ(0, body());
+  CHECK_EQ(0, model.set_level(2).deferred);
+  CHECK_EQ(0, body());
+  model.session.invocation_ended();
+  CHECK_EQ(2, body());  // without a mark every round is an invocation of its own
+  CHECK_EQ(0, model.set_level(1).deferred);
+  CHECK_EQ(1, body());
+}
+
+TEST(the_weight_of_a_mark_is_checked_and_no_node) {
+  MappedModel file;
+  Model& model = file.model;
+  NestedWeight weight = file.nested.weights_at(file.mapped.data())[0];
+  Session::Member* mark = model.session.add_start(weight, Status());
+  CHECK_OK(model.session.prepare());
+  int count = 0;
+  CHECK_OK(model.session.num_weights(&count));
+  CHECK_EQ(3, count);  // it shares a weight's levels
+  CHECK_EQ(2, model.invoke());
+  CHECK_EQ(0, model.set_level(0).deferred);  // all nodes of the graph have run
+  model.session.remove(mark);
 }
 
 TEST(an_upgrade_cancels_a_deferred_page_out) {

@@ -81,10 +81,25 @@ TEST(float_bias_rounds_from_the_left) {
   CHECK_EQ(-2.0f, out[1]);
 }
 
+// Rows alone are those of the whole weight.
+void check_rows(const nq::UnpackKernel& kernel, const OptionBlock& block, const uint8_t* const* levels, int level,
+                const std::vector<float>& scale, const std::vector<float>& weight) {
+  std::vector<int8_t> codes(weight.size()), row(block.depth);
+  std::vector<float> real(block.depth);
+  nq::write_weight(kernel, block, levels, level, codes.data());
+  for (uint32_t c = 0; c < block.channels; ++c) {
+    nq::write_row(kernel, block, levels, level, c, row.data());
+    nq::write_row(kernel, block, levels, level, c, scale.data(), real.data());
+    CHECK_EQ(0, std::memcmp(row.data(), codes.data() + size_t{c} * block.depth, row.size()));
+    CHECK_EQ(0, std::memcmp(real.data(), weight.data() + size_t{c} * block.depth, real.size() * sizeof(float)));
+  }
+}
+
 TEST(float_weights_are_scaled_codes) {
   std::mt19937 random(6);
   for (const Layout layout : {Layout::kMatrix, Layout::kDepthwise}) {
-    const OptionBlock block = nq_test::make_block(layout, 67, 35, {4, 2, 1});
+    const uint32_t depth = layout == Layout::kMatrix ? 291 : 35;  // more than what is unpacked at a time
+    const OptionBlock block = nq_test::make_block(layout, 67, depth, {4, 2, 1});
     const std::vector<int8_t> codes = nq_test::random_codes(block, &random);
     std::vector<float> scale(block.channels), out(codes.size());
     for (float& value : scale) value = static_cast<float>(random() % 1000) / 997;
@@ -96,6 +111,7 @@ TEST(float_weights_are_scaled_codes) {
       if (!kernel.supported()) continue;
       for (int level = 0; level < 3; ++level) {
         nq::write_weight(kernel, block, levels, level, scale.data(), out.data());
+        if (layout == Layout::kMatrix) check_rows(kernel, block, levels, level, scale, out);
         for (uint32_t c = 0; c < block.channels; ++c) {
           for (uint32_t i = 0; i < block.depth; ++i) {
             const int8_t code = nq_test::value_at_level(block, level, codes[size_t{c} * block.depth + i], i);

@@ -7,7 +7,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -15,6 +15,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from nq_tflite.errors import NqError
+
+if TYPE_CHECKING:
+    from nq_tflite.sites import Unnested
 
 INTERRUPTED = 130
 #: Columns of tables that no terminal shows.
@@ -108,6 +111,15 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         table.add_row(*row)
     click.echo(title)
     _stdout().print(table)
+
+
+def print_unnested(weights: Sequence[Unnested]) -> None:
+    """The weights that are not nested, with the reason for each; nothing if there are none."""
+    rows = [
+        [short_name(each.name), each.operator, shape_text(each.shape), str(each.bytes), each.reason] for each in weights
+    ]
+    if rows:
+        print_table("left as they are", ("weight", "operator", "shape", "bytes", "reason"), rows, left=5)
 
 
 def print_lines(*lines: str) -> None:

@@ -20,6 +20,7 @@ from nq_tflite.cli.console import (
     print_json,
     print_lines,
     print_table,
+    print_unnested,
     progress_bar,
     shape_text,
     short_name,
@@ -40,6 +41,7 @@ Examples:
   nq-tflite convert saved_model/ model.tflite --representative photos/ --preprocess imagenet --size 224
   nq-tflite convert int8.tflite nested.tflite --nesting '8|6|4' --json
   nq-tflite convert model.keras model.tflite --nesting auto --budget 0.5 --representative photos/
+  nq-tflite convert float.tflite nested.tflite --exclude '*head*' --include 'model/embedding/*'
 
 A .npy file holds samples [samples, ...]; a .npz file holds one such array for each input, under the input's name."""
 
@@ -76,6 +78,8 @@ A .npy file holds samples [samples, ...]; a .npz file holds one such array for e
     show_default=True,
     help="Of an INT8 graph; auto tries the others.",
 )
+@click.option("--include", multiple=True, metavar="PATTERN", help="Nest weights of these names, gain or not.")
+@click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave these as they are, but for included ones.")
 @json_option
 def convert(
     source: Path,
@@ -91,6 +95,8 @@ def convert(
     input_type: str,
     output_type: str,
     activation_ranges: str,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Convert SOURCE (.keras, .h5, SavedModel folder or .tflite) into one nested OUTPUT.tflite."""
@@ -112,6 +118,8 @@ def convert(
             activation_ranges=activation_ranges,
             min_agreement=min_agreement,
             budget=budget,
+            include=include,
+            exclude=exclude,
             progress=progress,
         )
     if as_json:
@@ -215,12 +223,7 @@ def _print_weights(report: ConversionReport) -> None:
         *(f"SNR {bits} bits, dB" for bits in precisions),
     )
     print_table("nested", columns, rows, left=4)
-    if report.unnested:
-        others = [
-            [short_name(each.name), each.operator, shape_text(each.shape), str(each.bytes), each.reason]
-            for each in report.unnested
-        ]
-        print_table("left as they are", ("weight", "operator", "shape", "bytes", "reason"), others, left=5)
+    print_unnested(report.unnested)
 
 
 def _print_estimate(report: ConversionReport) -> None:

@@ -16,6 +16,7 @@ from nq_tflite.cli.console import (
     print_json,
     print_lines,
     print_table,
+    print_unnested,
     shape_text,
     short_name,
 )
@@ -67,8 +68,8 @@ class _Runs:
 @click.option("--count", type=click.IntRange(1), default=16, show_default=True, help="How many weights --bits shows.")
 @json_option
 def inspect(model: Path, name: str | None, show_bits: bool, count: int, as_json: bool) -> None:
-    """Show what the nested MODEL holds: layers, levels, bytes, errors, what a switch moves, and which weights are
-    computed on as they lie packed (fused) or unpacked for the runtime's kernels, and why."""
+    """Show what the nested MODEL holds: layers, levels, bytes, errors, what a switch moves, which weights are computed
+    on as they lie packed (fused) or unpacked for the runtime's kernels, and why, and why others are not nested."""
     from nq_tflite.report import inspect_file
 
     if show_bits and name is None:
@@ -82,6 +83,7 @@ def inspect(model: Path, name: str | None, show_bits: bool, count: int, as_json:
         print_json(report.as_dict() | runs.as_dict())
     else:
         _print_weights(report, runs)
+        print_unnested(report.unnested)
         _print_totals(report)
         print_lines(*runs.lines())
 

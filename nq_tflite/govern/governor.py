@@ -17,14 +17,14 @@ from nq_tflite.errors import NqError, PolicyError
 from nq_tflite.govern.arbiter import Arbiter, Decision, ModelLevels
 from nq_tflite.govern.policy import Policy, Rule
 from nq_tflite.govern.sensors import Sensors
-from nq_tflite.interpreter import Switch
 from nq_tflite.spec import Precision, precision_to_level
+from nq_tflite.switching import Switch
 
 _log = logging.getLogger("nq_tflite.govern")
 
 
 class Switchable(Protocol):
-    """What a governor asks of a model; `nq.Interpreter` is one."""
+    """What a governor asks of a model; `nq.Interpreter` and `nq.CompiledModel` are such."""
 
     @property
     def levels(self) -> tuple[int, ...]:

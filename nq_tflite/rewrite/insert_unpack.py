@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from nq_tflite import flatbuffer as fb
 from nq_tflite.biases import LevelBiases
-from nq_tflite.bitpack import pack
+from nq_tflite.bitpack import CHANNEL_AXIS, pack
 from nq_tflite.flatbuffer import schema
 from nq_tflite.format import (
     CUSTOM_OP_NAME,
@@ -25,7 +26,8 @@ from nq_tflite.format import (
 )
 from nq_tflite.levels import split
 from nq_tflite.plan import Plan, WeightPlan
-from nq_tflite.sites import BIAS_SLOT, Site
+from nq_tflite.readers import slots_of
+from nq_tflite.sites import Site
 from nq_tflite.spec import Nesting
 
 #: Stands in a buffer's `offset` until the section's place in the file is known; any value above 1 keeps the field.
@@ -52,15 +54,63 @@ def insert_unpack(model: Any, plan: Plan, nesting: Nesting) -> tuple[list[Packed
     edits: dict[int, list[tuple[int, Any]]] = {}
     for number, weight in enumerate(plan.weights):
         operands = _operands(model, weight, [section.buffers[number] for section in sections], table)
-        for site in weight.sites:
+        for site in _apart(model, weight.sites):
             operator = _operator(model, site, weight, operands, opcode)
             edits.setdefault(site.subgraph, []).append((min(site.operators), operator))
+    for index in _unmarked(model, plan):
+        edits.setdefault(index, []).append((0, _start(model, plan, sections, table, opcode, index)))
     for index, insertions in edits.items():
         operators = model.subgraphs[index].operators
         for position, operator in sorted(insertions, key=lambda edit: edit[0], reverse=True):
             operators.insert(position, operator)
-    _empty_unused_buffers(model)
     return sections, table
+
+
+def _apart(model: Any, sites: tuple[Site, ...]) -> list[Site]:
+    """Sites with a tensor each: lookups of a weight that layers read too get one of their own."""
+    placed: list[Site] = []
+    for site in sites:
+        if any((each.subgraph, each.tensor) == (site.subgraph, site.tensor) for each in placed):
+            site = replace(site, tensor=_copied(model, site))
+        placed.append(site)
+    return placed
+
+
+def _copied(model: Any, site: Site) -> int:
+    """Another tensor like the site's, read by its operators instead."""
+    subgraph = model.subgraphs[site.subgraph]
+    old = subgraph.tensors[site.tensor]
+    new = fb.add_tensor(subgraph, site.name, fb.shape(old), old.type, 0)
+    subgraph.tensors[new].quantization = copy(old.quantization)
+    for position in site.operators:
+        operator = subgraph.operators[position]
+        inputs, slot = fb.indices(operator.inputs), slots_of(model, operator).weight
+        operator.inputs = [*inputs[:slot], new, *inputs[slot + 1 :]]
+    return new
+
+
+def _unmarked(model: Any, plan: Plan) -> set[int]:
+    """Subgraphs that want a mark where an invocation starts: those invoked by themselves, if others hold weights."""
+    invoked = {0, *(signature.subgraphIndex for signature in model.signatureDefs or [])}
+    return invoked if {site.subgraph for weight in plan.weights for site in weight.sites} - invoked else set()
+
+
+def _start(model: Any, plan: Plan, sections: list[PackedSection], table: int, opcode: int, index: int) -> Any:
+    """The mark of a subgraph: the smallest weight of a called one, which has no bias of its own, for nobody."""
+    subgraph = model.subgraphs[index]
+    called = [number for number, weight in enumerate(plan.weights) if weight.level_biases is None]
+    number = min(called, key=lambda each: plan.weights[each].codes.size)
+    weight = plan.weights[number]
+    operands = _operands(model, weight, [section.buffers[number] for section in sections], table)
+    is_int8 = weight.output_type is OutputType.INT8
+    tensor_type = schema.TensorType.INT8 if is_int8 else schema.TensorType.FLOAT32
+    output = fb.add_tensor(subgraph, f"{weight.name}/start", weight.shape, tensor_type, 0)
+    if is_int8:
+        subgraph.tensors[output].quantization = _weight_quantization(weight)
+    inputs = _level_tensors(model, subgraph, weight.name, operands)
+    inputs += [inputs[-1], *_scale_tensors(subgraph, weight, operands)]
+    options = list(replace(operands.block, is_start=True).pack() + _for_viewers(operands.block))
+    return schema.OperatorT(opcodeIndex=opcode, inputs=inputs, outputs=[output], customOptions=options)
 
 
 @dataclass(frozen=True)
@@ -129,16 +179,11 @@ def _operands(model: Any, weight: WeightPlan, placed: list[tuple[int, int, bytes
 
 def _operator(model: Any, site: Site, weight: WeightPlan, operands: _Operands, opcode: int) -> Any:
     subgraph = model.subgraphs[site.subgraph]
-    tensor, types = subgraph.tensors[site.tensor], schema.TensorType
-    inputs = [
-        fb.add_tensor(subgraph, f"{site.name}/level{k}", [operands.block.level_bytes(k)], types.UINT8, buffer)
-        for k, buffer in enumerate(operands.levels)
-    ]
-    activation = fb.indices(subgraph.operators[min(site.operators)].inputs)[0]
-    inputs += [_table_tensor(model, subgraph, operands.table), activation]
-    if operands.scale is not None:
-        dims = [len(weight.scales)]
-        inputs.append(fb.add_tensor(subgraph, f"{site.name}/scale", dims, types.FLOAT32, operands.scale))
+    tensor = subgraph.tensors[site.tensor]
+    first = subgraph.operators[min(site.operators)]
+    activation = fb.indices(first.inputs)[slots_of(model, first).data]
+    inputs = [*_level_tensors(model, subgraph, site.name, operands), activation]
+    inputs += _scale_tensors(subgraph, weight, operands)
     tensor.buffer = 0
     _set_scales(tensor, weight.scales)
     outputs = [site.tensor]
@@ -149,6 +194,25 @@ def _operator(model: Any, site: Site, weight: WeightPlan, operands: _Operands, o
         inputs, outputs = [*inputs, base], [*outputs, bias]
     options = list(operands.block.pack() + _for_viewers(operands.block))
     return schema.OperatorT(opcodeIndex=opcode, inputs=inputs, outputs=outputs, customOptions=options)
+
+
+def _level_tensors(model: Any, subgraph: Any, name: str, operands: _Operands) -> list[int]:
+    """Inputs of an operator: the levels and the section table."""
+    levels = [
+        fb.add_tensor(
+            subgraph, f"{name}/level{k}", [operands.block.level_bytes(k)], schema.TensorType.UINT8, operands.levels[k]
+        )
+        for k in range(len(operands.levels))
+    ]
+    return [*levels, _table_tensor(model, subgraph, operands.table)]
+
+
+def _scale_tensors(subgraph: Any, weight: WeightPlan, operands: _Operands) -> list[int]:
+    """The input with the scales of a weight that is read as floats."""
+    if operands.scale is None:
+        return []
+    dims = [len(weight.scales)]
+    return [fb.add_tensor(subgraph, f"{weight.name}/scale", dims, schema.TensorType.FLOAT32, operands.scale)]
 
 
 def _table_tensor(model: Any, subgraph: Any, table: int) -> int:
@@ -170,42 +234,55 @@ def _replace_biases(model: Any, site: Site, weight: WeightPlan) -> None:
     """Gives a bias that was rescaled with its weight a tensor of its own: another operator may read the old one."""
     subgraph = model.subgraphs[site.subgraph]
     for position in site.operators:
-        inputs = fb.indices(subgraph.operators[position].inputs)
-        for slot, index in enumerate(inputs[2:], start=2):
-            if (site.subgraph, index) not in weight.biases:
-                continue
-            values = weight.biases[site.subgraph, index]
-            old, data = subgraph.tensors[index], subgraph.tensors[inputs[0]]
-            new = fb.add_tensor(
-                subgraph, fb.text(old.name) + "/rescaled", [len(values)], old.type, fb.add_buffer(model, values)
-            )
-            subgraph.tensors[new].quantization = _bias_quantization(data, weight)
-            inputs[slot] = new
-        subgraph.operators[position].inputs = inputs
+        operator = subgraph.operators[position]
+        inputs, reader = fb.indices(operator.inputs), slots_of(model, operator)
+        values = weight.biases.get((site.subgraph, reader.bias_of(operator)))
+        if values is None or reader.bias is None:
+            continue
+        old, data = subgraph.tensors[inputs[reader.bias]], subgraph.tensors[inputs[reader.data]]
+        new = fb.add_tensor(
+            subgraph, fb.text(old.name) + "/rescaled", [len(values)], old.type, fb.add_buffer(model, values)
+        )
+        subgraph.tensors[new].quantization = _bias_quantization(data, weight)
+        inputs[reader.bias] = new
+        operator.inputs = inputs
 
 
 def _own_bias(model: Any, site: Site, weight: WeightPlan, biases: LevelBiases) -> tuple[int, int]:
     """The operator's bias tensors, input and output; the weight's one reader reads the output."""
     subgraph = model.subgraphs[site.subgraph]
     [position] = site.operators
-    reader = subgraph.operators[position]
-    inputs = [*fb.indices(reader.inputs), -1][: BIAS_SLOT + 1]
-    data, old = subgraph.tensors[inputs[0]], inputs[BIAS_SLOT]
+    operator = subgraph.operators[position]
+    reader = slots_of(model, operator)
+    slot = reader.bias
+    if slot is None:
+        raise ValueError(f"level biases of {weight.name!r}: expected a reader with a bias")
+    inputs = [*fb.indices(operator.inputs), -1][: slot + 1]
+    data, old = subgraph.tensors[inputs[reader.data]], inputs[slot]
     if old >= 0 and fb.constant(model, subgraph.tensors[old]) is None:
         raise ValueError(f"level biases of {weight.name!r}: expected a constant bias to replace, got a computed one")
     is_float, channels = weight.output_type is OutputType.FLOAT32, [len(biases.base)]
     tensor_type = schema.TensorType.FLOAT32 if is_float else schema.TensorType.INT32
     base = fb.add_tensor(subgraph, f"{site.name}/bias", channels, tensor_type, fb.add_buffer(model, biases.base))
-    if old < 0 or old in fb.indices(subgraph.outputs) or fb.consumers(subgraph)[old] != [(position, BIAS_SLOT)]:
+    if old < 0 or old in fb.indices(subgraph.outputs) or fb.consumers(subgraph)[old] != [(position, slot)]:
         output = fb.add_tensor(subgraph, f"{site.name}/level_bias", channels, tensor_type, 0)
     else:
         output = old  # keeps its name, as the weight does
         subgraph.tensors[old].buffer, subgraph.tensors[old].shape = 0, channels
     if not is_float:  # the reader asks for it; on the base it would cost 12 bytes a channel for nobody
         subgraph.tensors[output].quantization = _bias_quantization(data, weight)
-    inputs[BIAS_SLOT] = output
-    reader.inputs = inputs
+    inputs[slot] = output
+    operator.inputs = inputs
     return base, output
+
+
+def _weight_quantization(weight: WeightPlan) -> Any:
+    """Of an INT8 weight that the source does not have."""
+    return schema.QuantizationParametersT(
+        scale=weight.scales.tolist(),
+        zeroPoint=[0] * len(weight.scales),
+        quantizedDimension=CHANNEL_AXIS[weight.layout] if len(weight.scales) > 1 else 0,
+    )
 
 
 def _bias_quantization(data: Any, weight: WeightPlan) -> Any:
@@ -231,7 +308,7 @@ def _for_viewers(block: OptionBlock) -> bytes:
     return bytes(flexbuffers.Dumps(facts))
 
 
-def _empty_unused_buffers(model: Any) -> None:
+def empty_unused_buffers(model: Any) -> None:
     """Drops the bytes of the weights that were replaced; indices stay, for the level buffers are known by them."""
     used = {tensor.buffer for _, subgraph in fb.subgraphs(model) for tensor in subgraph.tensors}
     used |= {entry.buffer for entry in model.metadata or []} | set(fb.indices(model.metadataBuffer))

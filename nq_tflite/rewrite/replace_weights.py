@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from nq_tflite import flatbuffer as fb
 from nq_tflite.flatbuffer import schema
 from nq_tflite.levels import Codes
-from nq_tflite.sites import BIAS_SLOT, DATA_SLOT, Site, as_weight
+from nq_tflite.readers import slots_of
+from nq_tflite.sites import Site, as_weight
 
 
 def replace_weights(model: Any, sites: Sequence[Site], codes: Codes, scales: NDArray[np.float32]) -> None:
@@ -39,17 +40,17 @@ def replace_weights(model: Any, sites: Sequence[Site], codes: Codes, scales: NDA
 
 
 def _rescale_bias(model: Any, subgraph: Any, operator: Any, old: NDArray[np.float32], new: NDArray[np.float32]) -> None:
-    inputs = fb.indices(operator.inputs)
-    index = inputs[BIAS_SLOT] if len(inputs) > BIAS_SLOT else -1
+    inputs, reader = fb.indices(operator.inputs), slots_of(model, operator)
+    index = reader.bias_of(operator)
     values = fb.constant(model, subgraph.tensors[index]) if index >= 0 else None
-    if values is None:
+    if values is None or reader.bias is None:
         return
     limits = np.iinfo(np.int32)
     rescaled = np.clip(np.rint(values * (old / new.astype(np.float64))), limits.min, limits.max).astype(np.int32)
     name, kind = fb.text(subgraph.tensors[index].name), schema.TensorType.INT32
-    inputs[BIAS_SLOT] = fb.add_tensor(subgraph, name, rescaled.shape, kind, fb.add_buffer(model, rescaled))
-    unit = new * np.float32(subgraph.tensors[inputs[DATA_SLOT]].quantization.scale[0])
-    subgraph.tensors[inputs[BIAS_SLOT]].quantization = schema.QuantizationParametersT(
+    inputs[reader.bias] = fb.add_tensor(subgraph, name, rescaled.shape, kind, fb.add_buffer(model, rescaled))
+    unit = new * np.float32(subgraph.tensors[inputs[reader.data]].quantization.scale[0])
+    subgraph.tensors[inputs[reader.bias]].quantization = schema.QuantizationParametersT(
         scale=unit.tolist(), zeroPoint=[0] * len(unit), quantizedDimension=0
     )
     operator.inputs = inputs

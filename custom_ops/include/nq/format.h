@@ -26,6 +26,7 @@ inline constexpr uint32_t kTableSectionBytes = 24;
 inline constexpr uint32_t kTableChecksumBytes = 4;
 
 inline constexpr uint32_t kFlagBias = 1u << 0;
+inline constexpr uint32_t kFlagStart = 1u << 16;
 inline constexpr uint32_t kCriticalFlags = 0xFFFFu;
 
 inline constexpr int kMinLevels = 2;

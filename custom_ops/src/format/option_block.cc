@@ -42,6 +42,7 @@ Status read_header(ByteSpan bytes, OptionBlock* block) {
     return invalid_model("output type is %u; expected 0 (FLOAT32) or 9 (INT8)", output_type);
   }
   block->has_bias = (load<uint32_t>(bytes.data + 12) & kFlagBias) != 0;
+  block->is_start = (load<uint32_t>(bytes.data + 12) & kFlagStart) != 0;
   block->layout = static_cast<Layout>(layout);
   block->output_type = static_cast<OutputType>(output_type);
   block->full_bits = bytes.data[18];

@@ -18,6 +18,7 @@ struct LevelEntry {
 
 struct OptionBlock {
   bool has_bias = false;
+  bool is_start = false;  // a mark where an invocation starts; nobody reads the weight
   Layout layout = Layout::kMatrix;
   OutputType output_type = OutputType::kInt8;
   int full_bits = 0;

@@ -87,6 +87,27 @@ void write_codes(UnpackFn unpack, const OptionBlock& block, const uint8_t* const
   }
 }
 
+// One channel of a matrix, from its first depth index on.
+template <typename Sink>
+void write_row_codes(UnpackFn unpack, const OptionBlock& block, const uint8_t* const* levels, int level,
+                     uint32_t channel, const Sink& sink) {
+  PackedWeight weight = {block, {}, level};
+  std::copy(levels, levels + level + 1, weight.levels);
+  alignas(kLineBytes) int8_t codes[kBatch * kSuperblockWeights];
+  const uint64_t total = align(block.depth, kMatrixDepth) / kMatrixDepth;
+  const uint64_t start = channel / kMatrixChannels * total;
+  for (uint64_t first = 0; first < total; first += kBatch) {
+    const uint64_t count = std::min(kBatch, total - first);
+    unpack(packed_levels(weight, start + first), cell_middle(block, level, start + first), count, codes);
+    const auto begin = static_cast<uint32_t>(first * kMatrixDepth);
+    const auto end = static_cast<uint32_t>(std::min<uint64_t>(block.depth, (first + count) * kMatrixDepth));
+    const int8_t* from = codes + channel % kMatrixChannels * kDepthPerBlock;
+    for (uint32_t depth = begin; depth < end; depth += kDepthPerBlock, from += kLineBytes) {
+      sink(from, std::min<uint32_t>(kDepthPerBlock, end - depth), depth, channel, 0);
+    }
+  }
+}
+
 // TFLite accumulates in int32: a correction that leaves its range stops at the end of it.
 int32_t add_correction(int32_t bias, float correction) {
   const double sum = static_cast<double>(bias) + static_cast<double>(std::nearbyint(correction));
@@ -126,6 +147,16 @@ void write_weight(const UnpackKernel& kernel, const OptionBlock& block, const ui
 void write_weight(const UnpackKernel& kernel, const OptionBlock& block, const uint8_t* const* levels, int level,
                   const float* scale, float* out) {
   write_codes(kernel.unpack, block, levels, level, Float32Sink{out, scale});
+}
+
+void write_row(const UnpackKernel& kernel, const OptionBlock& block, const uint8_t* const* levels, int level,
+               uint32_t channel, int8_t* out) {
+  write_row_codes(kernel.unpack, block, levels, level, channel, Int8Sink{out});
+}
+
+void write_row(const UnpackKernel& kernel, const OptionBlock& block, const uint8_t* const* levels, int level,
+               uint32_t channel, const float* scale, float* out) {
+  write_row_codes(kernel.unpack, block, levels, level, channel, Float32Sink{out, scale});
 }
 
 void write_bias(const OptionBlock& block, const uint8_t* level_data, int level, const int32_t* bias, int32_t* out) {

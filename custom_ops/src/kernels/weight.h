@@ -19,6 +19,12 @@ void write_weight(const UnpackKernel& kernel, const OptionBlock& block, const ui
 void write_weight(const UnpackKernel& kernel, const OptionBlock& block, const uint8_t* const* levels, int level,
                   const float* scale, float* out);
 
+// One channel of a weight of the matrix layout: `depth` values.
+void write_row(const UnpackKernel& kernel, const OptionBlock& block, const uint8_t* const* levels, int level,
+               uint32_t channel, int8_t* out);
+void write_row(const UnpackKernel& kernel, const OptionBlock& block, const uint8_t* const* levels, int level,
+               uint32_t channel, const float* scale, float* out);
+
 // The level's own bias (FORMAT.md, 4.5); `level_data` is its buffer, not read where it has no deltas.
 void write_bias(const OptionBlock& block, const uint8_t* level_data, int level, const int32_t* bias, int32_t* out);
 void write_bias(const OptionBlock& block, const uint8_t* level_data, int level, const float* scale, const float* bias,

@@ -4,7 +4,9 @@
 #include <set>
 #include <string>
 
+#include "format/option_block.h"
 #include "nodes/consumer.h"
+#include "nodes/lookup_operator.h"
 #include "nodes/operator.h"
 #include "nodes/operator_names.h"
 #include "nodes/tensors.h"
@@ -43,6 +45,9 @@ bool can_fuse(const TfLiteContext& context, const std::vector<GraphNode>& graph,
   if (readers.empty()) return refuse(reason, "no operator reads the weight");
   if (readers.size() > 1) return refuse(reason, "several operators read the weight; one is supported");
   const GraphNode& reader = graph[readers[0]];
+  if (is_lookup(*reader.registration)) {
+    return can_look_up(context, *reader.node, *reader.registration, nested.outputs->data[0], reason);
+  }
   Consumer consumer;
   return read_consumer(context, *reader.node, *reader.registration, nested.outputs->data[0],
                        num_outputs == 2 ? nested.outputs->data[1] : -1, &consumer, reason);
@@ -59,7 +64,8 @@ struct Decisions {
 void fuse_weights(const TfLiteContext& context, Decisions* decisions) {
   const std::vector<GraphNode>& graph = decisions->graph;
   for (size_t i = 0; i < graph.size(); ++i) {
-    if (!is_nested(graph[i]) || !can_fuse(context, graph, *graph[i].node, &decisions->reasons[i])) continue;
+    if (!is_nested(graph[i]) || is_start(graph[i]) || !can_fuse(context, graph, *graph[i].node, &decisions->reasons[i]))
+      continue;
     decisions->fused.insert({i, readers_of(graph, *graph[i].node)[0]});
   }
 }
@@ -108,7 +114,7 @@ std::vector<OperatorPlace> places(const TfLiteContext& context, const Decisions&
                          std::move(weight), fused ? NQ_FUSED : unfused, fused ? "" : decisions.reasons[decided]}});
   };
   for (size_t i = 0; i < graph.size(); ++i) {
-    if (!is_nested(graph[i])) continue;
+    if (!is_nested(graph[i]) || is_start(graph[i])) continue;
     const std::vector<size_t> readers = readers_of(graph, *graph[i].node);
     add(readers.empty() ? i : readers[0], i, NQ_UNPACKED, first_output(context, *graph[i].node));
   }
@@ -127,6 +133,16 @@ bool is_nested(const GraphNode& entry) {
          std::strcmp(entry.registration->custom_name, kCustomOpName) == 0;
 }
 
+bool is_start(const GraphNode& entry) {
+  const TfLiteNode& node = *entry.node;
+  const int size = node.custom_initial_data == nullptr ? 0 : node.custom_initial_data_size;
+  OptionBlock block;
+  return is_nested(entry) &&
+         parse_option_block({static_cast<const uint8_t*>(node.custom_initial_data), static_cast<size_t>(size)}, &block)
+             .ok() &&
+         block.is_start;
+}
+
 bool read_nodes(TfLiteContext* context, const TfLiteIntArray& indices, std::vector<GraphNode>* nodes) {
   for (int i = 0; i < indices.size; ++i) {
     GraphNode entry{indices.data[i], nullptr, nullptr};
@@ -138,10 +154,14 @@ bool read_nodes(TfLiteContext* context, const TfLiteIntArray& indices, std::vect
   return true;
 }
 
+bool read_graph(TfLiteContext* context, std::vector<GraphNode>* nodes) {
+  TfLiteIntArray* plan = nullptr;
+  return context->GetExecutionPlan(context, &plan) == kTfLiteOk && read_nodes(context, *plan, nodes);
+}
+
 const GraphNode* nested_weight_of(const std::vector<GraphNode>& nodes, const TfLiteNode& node) {
   for (const GraphNode& entry : nodes) {
-    if (is_nested(entry) && entry.node->outputs->size > 0 && node.inputs->size > 1 &&
-        node.inputs->data[1] == entry.node->outputs->data[0]) {
+    if (is_nested(entry) && entry.node->outputs->size > 0 && contains(*node.inputs, entry.node->outputs->data[0])) {
       return &entry;
     }
   }
@@ -149,11 +169,8 @@ const GraphNode* nested_weight_of(const std::vector<GraphNode>& nodes, const TfL
 }
 
 bool plan_claims(TfLiteContext* context, const char* unfused, Claims* claims) {
-  TfLiteIntArray* plan = nullptr;
   Decisions decisions;
-  if (context->GetExecutionPlan(context, &plan) != kTfLiteOk || !read_nodes(context, *plan, &decisions.graph)) {
-    return false;
-  }
+  if (!read_graph(context, &decisions.graph)) return false;
   decisions.reasons.resize(decisions.graph.size(), unfused == nullptr ? "" : unfused);
   if (unfused == nullptr) {
     fuse_weights(*context, &decisions);

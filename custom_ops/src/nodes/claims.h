@@ -27,8 +27,14 @@ struct Claims {
 
 bool is_nested(const GraphNode& entry);
 
+// A nested operator that only marks where an invocation starts.
+bool is_start(const GraphNode& entry);
+
 // Each node once; false if the runtime does not give it.
 bool read_nodes(TfLiteContext* context, const TfLiteIntArray& indices, std::vector<GraphNode>* nodes);
+
+// The nodes that the runtime will run, in that order; false if it does not give them.
+bool read_graph(TfLiteContext* context, std::vector<GraphNode>* nodes);
 
 // The nested operator that gives this node its weight, if it is among `nodes`.
 const GraphNode* nested_weight_of(const std::vector<GraphNode>& nodes, const TfLiteNode& node);

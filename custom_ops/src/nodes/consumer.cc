@@ -57,7 +57,7 @@ bool read_params(const void* params, int32_t builtin_code, Consumer* consumer, s
       consumer->kind = ConsumerKind::kDense;
       return read_dense(*static_cast<const DenseParams*>(params), consumer, reason);
     default:
-      return refuse(reason, "read by none of CONV_2D, DEPTHWISE_CONV_2D and FULLY_CONNECTED");
+      return refuse(reason, "no fused kernel for the operator that reads it");
   }
 }
 

@@ -20,6 +20,7 @@ struct NodeEnvironment {
   const DepthwiseKernel* depthwise = nullptr;
   const QuantizeKernel* quantize = nullptr;
   std::shared_ptr<ThreadPool> threads;
+  int num_threads = 0;               // 0: as many as the runtime recommends
   std::shared_ptr<Workspace> arena;  // for tensors within partitions: these run one after the other
 };
 

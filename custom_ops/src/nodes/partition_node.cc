@@ -6,6 +6,7 @@
 #include "nodes/arena.h"
 #include "nodes/claims.h"
 #include "nodes/layer_operator.h"
+#include "nodes/lookup_operator.h"
 #include "nodes/node_calls.h"
 #include "nodes/operator.h"
 
@@ -31,7 +32,8 @@ class PartitionNode {
   Status prepare(TfLiteContext* context) {
     if (!status_.ok()) return status_;
     if (Status status = environment_.session->prepare(); !status.ok()) return status;
-    environment_.threads->resize(context->recommended_num_threads);
+    const int num_threads = environment_.num_threads;
+    environment_.threads->resize(num_threads > 0 ? num_threads : context->recommended_num_threads);
     if (Status status = reshape(context); !status.ok()) return status;
     place_tensors();
     return {};
@@ -54,12 +56,18 @@ class PartitionNode {
       const GraphNode* nested = nested_weight_of(nodes, *entry.node);
       std::string reason;
       std::unique_ptr<Operator> step =
-          nested != nullptr ? make_layer(context, graph, environment_, *nested->node, *entry.node, *entry.registration)
+          nested != nullptr ? make_nested(context, graph, *nested->node, entry)
                             : make_neighbour(context, environment_, *entry.node, *entry.registration, &reason);
       if (step == nullptr) return error(NQ_SYSTEM, "a node changed after it was claimed: %s", reason.c_str());
       steps_.push_back(std::move(step));
     }
     return {};
+  }
+
+  std::unique_ptr<Operator> make_nested(const TfLiteContext& context, const void* graph, const TfLiteNode& nested,
+                                        const GraphNode& reader) {
+    const auto make = is_lookup(*reader.registration) ? make_lookup : make_layer;
+    return make(context, graph, environment_, nested, *reader.node, *reader.registration);
   }
 
   // A PAD that only a convolution reads is left to the convolution, which needs no padded copy.

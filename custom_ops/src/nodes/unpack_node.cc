@@ -14,7 +14,9 @@ class UnpackNode {
     NestedWeight weight;
     const Status status = bind(context, params.nodes_to_replace->data[0], &weight);
     const std::string place = "weight '" + weight.name + "'";
-    member_ = environment_.session->add(context, std::move(weight), status.at(place));
+    is_start_ = status.ok() && weight.block.is_start;
+    member_ = is_start_ ? environment_.session->add_start(std::move(weight), status)
+                        : environment_.session->add(context, std::move(weight), status.at(place));
   }
   ~UnpackNode() { environment_.session->remove(member_); }
   UnpackNode(const UnpackNode&) = delete;
@@ -27,6 +29,7 @@ class UnpackNode {
   }
 
   void invoke(TfLiteContext* context) {
+    if (is_start_) return environment_.session->start();
     const int level = environment_.session->begin(member_);
     unpack(context, level);
     environment_.session->end(member_);
@@ -70,6 +73,7 @@ class UnpackNode {
 
   NodeEnvironment environment_;
   TensorIndices tensors_;
+  bool is_start_ = false;
   Session::Member* member_ = nullptr;
 };
 

@@ -1,5 +1,7 @@
 #include "paging/file_mapping.h"
 
+#include <sys/stat.h>
+
 #include <cinttypes>
 #include <cstdio>
 #include <fstream>
@@ -51,6 +53,14 @@ std::optional<FileMapping> find_file_mapping(const void* data, size_t size) {
   std::ostringstream maps;
   maps << file.rdbuf();
   return find_file_mapping(maps.str(), reinterpret_cast<uintptr_t>(data), size);
+}
+
+uintptr_t file_end(const FileMapping& mapping) {
+  struct stat file;
+  if (stat(mapping.path.c_str(), &file) != 0 || file.st_ino != mapping.inode) return mapping.end;
+  const auto size = static_cast<uint64_t>(file.st_size);
+  const uint64_t mapped = size > mapping.offset ? size - mapping.offset : 0;
+  return mapped < mapping.end - mapping.start ? mapping.start + static_cast<uintptr_t>(mapped) : mapping.end;
 }
 
 }  // namespace nq

@@ -24,4 +24,8 @@ std::optional<FileMapping> find_file_mapping(const void* data, size_t size);
 // The same on the text of a /proc/<pid>/maps file.
 std::optional<FileMapping> find_file_mapping(const std::string& maps, uintptr_t start, size_t size);
 
+// Where in memory the file ends, or the mapping does, if that is first. A mapping's last page goes on behind the file,
+// in zeros. The mapping's end where its path names the file no more.
+uintptr_t file_end(const FileMapping& mapping);
+
 }  // namespace nq

@@ -22,11 +22,6 @@ constexpr int kPopulateRead = MADV_POPULATE_READ;
 constexpr int kPopulateRead = 22;  // Linux 5.14
 #endif
 
-uintptr_t page_size() {
-  static const auto size = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
-  return size;
-}
-
 Status advise(PageRange pages, int advice, const char* name) {
   if (madvise(pages.start, pages.size, advice) == 0) return {};
   return error(NQ_SYSTEM, "madvise(%s) of %zu bytes failed: %s; the model file may have changed under the interpreter",
@@ -66,11 +61,14 @@ void for_each_resident_in_cache(uintptr_t start, uintptr_t end, const Add& add) 
 
 }  // namespace
 
+uintptr_t page_size() {
+  static const auto size = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  return size;
+}
+
 PageRange section_pages(const FileMapping& mapping, const uint8_t* data, uint64_t size) {
   const auto start = reinterpret_cast<uintptr_t>(data);
-  const uint64_t file_end = align(mapping.offset + (start - mapping.start) + size, kSectionAlignment);
-  const uint64_t available = mapping.offset + (mapping.end - mapping.start);
-  const uintptr_t end = mapping.start + static_cast<uintptr_t>(std::min(file_end, available) - mapping.offset);
+  const auto end = static_cast<uintptr_t>(std::min<uint64_t>(start + align(size, kSectionAlignment), mapping.end));
   const auto first = static_cast<uintptr_t>(align(start, page_size()));
   const uintptr_t last = end / page_size() * page_size();
   if (first >= last) return {};

@@ -9,14 +9,18 @@
 
 namespace nq {
 
+// Bytes of a page of this system.
+uintptr_t page_size();
+
 // Whole pages; empty if size is 0.
 struct PageRange {
   uint8_t* start = nullptr;
   size_t size = 0;
 };
 
-// The whole pages of a section that starts at `data`: up to the next multiple of the section alignment in the file,
-// which is where another section may start, inside the mapping.
+// The whole pages of a section that starts at `data`: up to where another section may start, the next multiple of the
+// section alignment from there, and inside the mapping. A model that starts anywhere in its file, as one inside an
+// Android package does, shares a page at each end of a section with its neighbours, and keeps it.
 PageRange section_pages(const FileMapping& mapping, const uint8_t* data, uint64_t size);
 
 // Drops the pages from this process and keeps reads of their neighbours from bringing them back.

@@ -23,12 +23,18 @@ void Invocations::remove(Node* node) {
   node->graph = nullptr;
 }
 
+void Invocations::start(int level) {
+  end_all();
+  started_ = true;
+  start_level_ = level;
+}
+
 int Invocations::begin(Node* node, int level) {
   Graph& graph = *node->graph;
   // A node that comes round again means that the last invocation failed before its end.
   if (!graph.running || node->run == graph.run) {
     graph.running = true;
-    graph.level = level;
+    graph.level = started_ ? start_level_ : level;
     graph.num_done = 0;
     ++graph.run;
   }
@@ -42,10 +48,12 @@ void Invocations::end(Node* node) {
 }
 
 void Invocations::end_all() {
+  started_ = false;
   for (Graph& graph : graphs_) graph.running = false;
 }
 
 bool Invocations::running_above(int level) const {
+  if (started_ && start_level_ > level) return true;
   return std::any_of(graphs_.begin(), graphs_.end(),
                      [&](const Graph& graph) { return graph.running && graph.level > level; });
 }

@@ -83,11 +83,17 @@ void Session::set_delegation(const void* graph, Delegation delegation) {
 }
 
 Session::Member* Session::add(const void* graph, NestedWeight weight, Status status) {
+  Member* member = add_start(std::move(weight), std::move(status));
+  const std::lock_guard<std::mutex> state(state_);
+  invocations_.add(graph, &member->node);
+  return member;
+}
+
+Session::Member* Session::add_start(NestedWeight weight, Status status) {
   const Control control(this);
   const std::lock_guard<std::mutex> state(state_);
   forget_placement();
   members_.push_back({std::move(weight), std::move(status), {}});
-  invocations_.add(graph, &members_.back().node);
   return &members_.back();
 }
 
@@ -95,7 +101,7 @@ void Session::remove(Member* member) {
   const Control control(this);
   const std::lock_guard<std::mutex> state(state_);
   forget_placement();
-  invocations_.remove(&member->node);
+  if (member->node.graph != nullptr) invocations_.remove(&member->node);
   members_.remove_if([&](const Member& candidate) { return &candidate == member; });
 }
 
@@ -111,6 +117,14 @@ void Session::forget_placement() {
 int Session::begin(Member* member) {
   const std::lock_guard<std::mutex> state(state_);
   return invocations_.begin(&member->node, level_);
+}
+
+void Session::start() {
+  {
+    const std::lock_guard<std::mutex> state(state_);
+    invocations_.start(level_);
+  }
+  release_deferred();
 }
 
 void Session::end(Member* member) {

@@ -43,6 +43,9 @@ class Session {
   // For nodes. A weight's memory must outlive its membership. `graph` tells the runtime's graphs apart.
   Member* add(const void* graph, NestedWeight weight, Status status);
   void remove(Member* member);
+  // The weight of a mark where invocations start: checked as others are, but no node of a graph.
+  Member* add_start(NestedWeight weight, Status status);
+  void start();
 
   // The level that the node must use in this invocation; the bytes of its levels stay valid until end().
   int begin(Member* member);

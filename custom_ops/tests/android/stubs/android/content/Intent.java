@@ -1,0 +1,4 @@
+package android.content;
+
+/** A type in a signature. */
+public class Intent {}

@@ -1,0 +1,6 @@
+package android.content;
+
+/** What the example calls. */
+public class IntentFilter {
+    public IntentFilter(String action) {}
+}

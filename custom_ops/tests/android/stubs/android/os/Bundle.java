@@ -1,0 +1,4 @@
+package android.os;
+
+/** A type in a signature. */
+public class Bundle {}
