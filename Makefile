@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 NATIVE := $(shell find custom_ops -name '*.c' -o -name '*.cc' -o -name '*.h' -o -name CMakeLists.txt)
 
-.PHONY: demo test lint native native-arm no-native-arm count-arm sanitize wheels test-arm count-arm-nets musl clean
+.PHONY: demo test test-recipes lint native native-arm no-native-arm count-arm sanitize wheels test-arm count-arm-nets musl clean
 .DEFAULT_GOAL := test
 
 # What a stamp's install needs to be redone for; the Python sources are linked, not copied.
@@ -32,7 +32,11 @@ ARM_MISSING = $(strip $(foreach tool,aarch64-linux-gnu-g++ arm-linux-gnueabihf-g
 
 ## Runs the tests. CI also runs the slow ones, the linters, the sanitizers, and native tests for Arm where it can.
 test: $(VENV)/dev.stamp $(if $(CI),lint sanitize $(if $(ARM_MISSING),no-)native-arm) native
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(if $(CI),,-m 'not slow and not network')
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m '$(if $(CI),not recipe,not slow and not network and not recipe)'
+
+## Runs docs/models.md's recipes for JAX and PyTorch, in environments of their own: gigabytes of downloads.
+test-recipes: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -m recipe
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
@@ -107,7 +111,7 @@ wheels: | $(BIN)/python
 test-arm: $(VENV)/dev.stamp
 	$(BIN)/python tests/arm64.py dist/*aarch64.whl
 	for cpu in cortex-a72 cortex-a76; do \
-	  echo "on $$cpu:"; $(BIN)/python -m pytest --quiet --cpu $$cpu -m 'not slow' || exit 1; \
+	  echo "on $$cpu:"; $(BIN)/python -m pytest --quiet --cpu $$cpu -m 'not slow and not recipe' || exit 1; \
 	done
 
 ## Counts the instructions of one MobileNetV2 inference there, nested and stock. This is not a time.

@@ -35,8 +35,7 @@ def run_in_own_environment(language: str, packages: list[str], folder: Path) -> 
     subprocess.run([python, "recipe.py"], cwd=folder, check=True, timeout=300)
 
 
-@pytest.mark.slow
-@pytest.mark.network
+@pytest.mark.recipe
 def test_jax_recipe(tmp_path: Path) -> None:
     run_in_own_environment("jax", ["tensorflow>=2.16", "jax", "jaxlib"], tmp_path)
     samples = np.random.default_rng(0).normal(size=(8, 32, 32, 3)).astype(np.float32)
@@ -45,8 +44,7 @@ def test_jax_recipe(tmp_path: Path) -> None:
         assert "CONV_2D" in {weight.operator for weight in report.weights}
 
 
-@pytest.mark.slow
-@pytest.mark.network
+@pytest.mark.recipe
 def test_torch_recipe(tmp_path: Path) -> None:
     run_in_own_environment("torch", ["torch==2.13.0", "litert-torch"], tmp_path)
     report = nq.convert(tmp_path / "torch.tflite", tmp_path / "model.tflite")
