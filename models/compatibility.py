@@ -18,6 +18,7 @@ from nq_tflite.runtimes import RUNTIMES, installed_runtimes
 
 from .compatibility_jobs import PRECISIONS, Outcome, Result, check_file, convert_source
 from .families import APPLICATIONS, FAMILIES, build_application, build_family
+from .third_party import THIRD_PARTY_FILES, third_party_bytes
 from .variants import VARIANTS
 
 #: Called with a stage, the steps done and the steps in all.
@@ -40,13 +41,17 @@ class Row:
 
     Attributes:
         build: makes the Keras model, with seeded weights; it is tried in every format of `FORMATS`.
-        file: a stock .tflite file instead, tried as it is; `activations` says which of the two it is.
+        file: the bytes of a stock .tflite file instead, tried as it is; `activations` says which of the two it is.
+        shape: of the file's one input, where the file does not fix it.
+        stateful: whether an invocation depends on those before it.
     """
 
     name: str
     build: Callable[[], Any] | None = None
-    file: Callable[[], Path] | None = None
+    file: Callable[[], bytes] | None = None
     activations: str = "float"
+    shape: tuple[int, ...] | None = None
+    stateful: bool = False
 
     @property
     def sources(self) -> list[tuple[str, str]]:
@@ -65,7 +70,19 @@ APPLICATION_ROWS: dict[str, Row] = {
 }
 """keras.applications at their real sizes, by their names there."""
 
-ALL_ROWS = ROWS | APPLICATION_ROWS
+THIRD_PARTY_ROWS: dict[str, Row] = {
+    name: Row(
+        name,
+        file=functools.partial(third_party_bytes, file),
+        activations="int8" if file.weights == "int8" else "float",
+        shape=file.input_shape,
+        stateful=file.stateful,
+    )
+    for name, file in THIRD_PARTY_FILES.items()
+}
+"""Files that others made, which packages carry."""
+
+ALL_ROWS = ROWS | APPLICATION_ROWS | THIRD_PARTY_ROWS
 
 
 @dataclass(frozen=True)
@@ -168,7 +185,8 @@ def try_models(
                 if runtime not in installed:
                     result = Result("unsupported", f"{runtime} is not installed")
                 elif converted.outcome == "pass":
-                    result = processes.run(runtime, check_file, runtime, stem, activations, precision)
+                    stateful = ALL_ROWS[name].stateful
+                    result = processes.run(runtime, check_file, runtime, stem, activations, precision, stateful)
                 else:
                     result = converted
                 yield Cell(name, format_name, activations, runtime, precision, result.outcome, result.reason)
