@@ -151,7 +151,7 @@ def try_models(
     Args:
       names: keys of `ALL_ROWS`.
       folder: where the files are written.
-      formats: keys of `FORMATS`.
+      formats: keys of `FORMATS`; files are tried as they are.
       runtimes: of `nq_tflite.runtimes.RUNTIMES`; those not installed are unsupported.
       nesting, rounding: as nq.convert.
       processes: some that are there already; new ones, ended with the last cell, if not given.
@@ -171,7 +171,8 @@ def try_models(
         if unknown := [each for each in wanted if each not in known]:
             raise UnsupportedModelError(what, expected=f"of {', '.join(known)}", got=", ".join(unknown))
     folder.mkdir(parents=True, exist_ok=True)
-    sources = [(name, source) for name in names for source in ALL_ROWS[name].sources if source[0] in formats]
+    rows = [ALL_ROWS[name] for name in names]
+    sources = [(row.name, source) for row in rows for source in row.sources if row.file or source[0] in formats]
     notify, installed = progress or (lambda stage, done, total: None), installed_runtimes()
     with ExitStack() as stack:
         processes = processes or stack.enter_context(Processes())

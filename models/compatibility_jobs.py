@@ -168,20 +168,30 @@ class _FileSource:
         return iter(())
 
     def inputs(self) -> dict[str, Array]:
-        """Random: floats in [0, 1), integers of the whole type for int8 and uint8, below 10 for others."""
+        """By name, as `_file_values` makes them."""
         rng = np.random.default_rng(1)
         interpreter = load_runtime("tensorflow").interpreter(str(self._path))
         found: dict[str, Array] = {}
         for detail in interpreter.get_input_details():
-            dtype, shape = np.dtype(detail["dtype"]), (NUM_INPUTS, *(self._shape or detail["shape"])[1:])
-            limits = np.iinfo(dtype) if dtype.kind in "iu" and dtype.itemsize == 1 else None
-            values = rng.integers(limits.min, limits.max, shape) if limits else rng.integers(0, 10, shape)
-            found[_plain(detail["name"])] = (rng.random(shape) if dtype.kind == "f" else values).astype(dtype)
+            shape = NUM_INPUTS, *(self._shape or detail["shape"])[1:]
+            found[_plain(detail["name"])] = _file_values(rng, np.dtype(detail["dtype"]), shape)
         return found
 
     def outputs(self) -> Array:
         """Of the file as it is."""
         return _signature_outputs(str(self._path), self.inputs())
+
+
+def _file_values(rng: np.random.Generator, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
+    """Photos of a person for float images; else random: floats in [0, 1), all of int8 and uint8, others below 10."""
+    if dtype.kind == "f":
+        if len(shape) == 4 and shape[3] == 3:
+            from .photos import portraits
+
+            return portraits(*shape[:3])
+        return rng.random(shape).astype(dtype)
+    low, high = (np.iinfo(dtype).min, np.iinfo(dtype).max) if dtype.itemsize == 1 else (0, 10)
+    return rng.integers(low, high, shape).astype(dtype)
 
 
 def _signature_outputs(path: str, inputs: dict[str, Array]) -> Array:
