@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from nq_tflite_models.compatibility import ALL_ROWS, FORMATS, ROWS, Cell, Processes, Row, try_models
+from nq_tflite_models.compatibility import ALL_ROWS, FORMATS, ROWS, THIRD_PARTY_ROWS, Cell, Processes, Row, try_models
 from nq_tflite_models.families import APPLICATIONS, CUTS, FAMILIES
+from nq_tflite_models.third_party import THIRD_PARTY_FILES
 
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.runtimes import RUNTIMES, installed_runtimes
@@ -89,6 +90,19 @@ def test_a_file_is_a_row(tmp_path: Path, int8_tflite: bytes, monkeypatch: pytest
         ("int8.tflite", "int8", "part"),
     ]
     check(cells)
+
+
+@pytest.mark.network
+@pytest.mark.slow
+def test_every_third_party_file(tmp_path: Path, processes: Processes) -> None:
+    """What does not pass is what the files' list says: nothing to gain, or an operator that the runtime lacks."""
+    for cell in try_models(list(THIRD_PARTY_ROWS), tmp_path, processes=processes):
+        if "ModelSourceError" in cell.reason:
+            pytest.skip(cell.reason)
+        file = THIRD_PARTY_FILES[cell.model]
+        reason = file.refusal or (file.only_xnnpack if cell.runtime == "tflite-runtime" else "")
+        assert cell.outcome == ("unsupported" if reason else "pass"), cell
+        assert reason in cell.reason, cell
 
 
 def test_what_is_wrong_becomes_a_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
