@@ -18,6 +18,7 @@ from nq_tflite.runtimes import RUNTIMES, installed_runtimes
 
 from .compatibility_jobs import PRECISIONS, Outcome, Result, check_file, convert_source
 from .families import APPLICATIONS, FAMILIES, build_application, build_family
+from .third_party import THIRD_PARTY_FILES, third_party_bytes
 from .variants import VARIANTS
 
 #: Called with a stage, the steps done and the steps in all.
@@ -40,13 +41,17 @@ class Row:
 
     Attributes:
         build: makes the Keras model, with seeded weights; it is tried in every format of `FORMATS`.
-        file: a stock .tflite file instead, tried as it is; `activations` says which of the two it is.
+        file: the bytes of a stock .tflite file instead, tried as it is; `activations` says which of the two it is.
+        shape: of the file's one input, where the file does not fix it.
+        stateful: whether an invocation depends on those before it.
     """
 
     name: str
     build: Callable[[], Any] | None = None
-    file: Callable[[], Path] | None = None
+    file: Callable[[], bytes] | None = None
     activations: str = "float"
+    shape: tuple[int, ...] | None = None
+    stateful: bool = False
 
     @property
     def sources(self) -> list[tuple[str, str]]:
@@ -65,7 +70,19 @@ APPLICATION_ROWS: dict[str, Row] = {
 }
 """keras.applications at their real sizes, by their names there."""
 
-ALL_ROWS = ROWS | APPLICATION_ROWS
+THIRD_PARTY_ROWS: dict[str, Row] = {
+    name: Row(
+        name,
+        file=functools.partial(third_party_bytes, file),
+        activations="int8" if file.weights == "int8" else "float",
+        shape=file.input_shape,
+        stateful=file.stateful,
+    )
+    for name, file in THIRD_PARTY_FILES.items()
+}
+"""Files that others made, which packages carry."""
+
+ALL_ROWS = ROWS | APPLICATION_ROWS | THIRD_PARTY_ROWS
 
 
 @dataclass(frozen=True)
@@ -134,7 +151,7 @@ def try_models(
     Args:
       names: keys of `ALL_ROWS`.
       folder: where the files are written.
-      formats: keys of `FORMATS`.
+      formats: keys of `FORMATS`; files are tried as they are.
       runtimes: of `nq_tflite.runtimes.RUNTIMES`; those not installed are unsupported.
       nesting, rounding: as nq.convert.
       processes: some that are there already; new ones, ended with the last cell, if not given.
@@ -154,7 +171,8 @@ def try_models(
         if unknown := [each for each in wanted if each not in known]:
             raise UnsupportedModelError(what, expected=f"of {', '.join(known)}", got=", ".join(unknown))
     folder.mkdir(parents=True, exist_ok=True)
-    sources = [(name, source) for name in names for source in ALL_ROWS[name].sources if source[0] in formats]
+    rows = [ALL_ROWS[name] for name in names]
+    sources = [(row.name, source) for row in rows for source in row.sources if row.file or source[0] in formats]
     notify, installed = progress or (lambda stage, done, total: None), installed_runtimes()
     with ExitStack() as stack:
         processes = processes or stack.enter_context(Processes())
@@ -168,7 +186,8 @@ def try_models(
                 if runtime not in installed:
                     result = Result("unsupported", f"{runtime} is not installed")
                 elif converted.outcome == "pass":
-                    result = processes.run(runtime, check_file, runtime, stem, activations, precision)
+                    stateful = ALL_ROWS[name].stateful
+                    result = processes.run(runtime, check_file, runtime, stem, activations, precision, stateful)
                 else:
                     result = converted
                 yield Cell(name, format_name, activations, runtime, precision, result.outcome, result.reason)

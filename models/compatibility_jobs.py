@@ -17,6 +17,8 @@ from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.levels import signal_to_noise_db
 from nq_tflite.runtimes import load_runtime
 
+from .dynamic_range import write_dynamic_range
+
 if TYPE_CHECKING:
     from .compatibility import Row
 
@@ -28,6 +30,8 @@ NUM_INPUTS, NUM_CALIBRATION = 3, 8
 LEAST_UNPACKED_DB = 100.0
 #: Fused layers of float models quantize their inputs, and operators that the runtime keeps differ in their last bits.
 LEAST_FUSED_DB = 18.0
+#: So much further off than XNNPACK's dynamic range fused layers may be.
+DYNAMIC_RANGE_SLACK_DB = 3.0
 #: Full-bit and the source: 8-bit weights. A full-int8 model may be so much further than tensorflow's own file.
 LEAST_FULL_DB, INT8_SLACK_DB = 18.0, 3.0
 #: The runtime whose full-int8 results fused layers give to the bit.
@@ -49,11 +53,11 @@ def convert_source(row: Row, format_name: str, activations: str, stem: Path, nes
     """Nests a source, extracts both precisions, and compares full-bit with the source.
 
     Writes stem.tflite, stem_full.tflite, stem_part.tflite, the inputs as stem.npz, and the stock files' outputs under
-    XNNPACK as stem_xnnpack.npz. Passes if full-bit's outputs are
+    XNNPACK as stem_xnnpack.npz, at dynamic range too for float files. Passes if full-bit's outputs are
     near the source's: 18 dB, or as near as tensorflow's own full-int8 model less 3 dB.
     """
     warnings.filterwarnings("ignore")
-    source: _KerasSource | _FileSource = _KerasSource(row, stem.parent) if row.build else _FileSource(row)
+    source = _source(row, stem.parent)
     try:
         path = source.path(format_name)
         data = source.samples if activations == "int8" and not format_name.endswith(".tflite") else None
@@ -65,13 +69,33 @@ def convert_source(row: Row, format_name: str, activations: str, stem: Path, nes
     inputs = source.inputs()
     np.savez(f"{stem}.npz", **inputs)
     stock = load_runtime("tensorflow").interpreter
-    np.savez(f"{stem}_xnnpack.npz", **{each: _outputs(stock(f"{stem}_{each}.tflite"), inputs) for each in PRECISIONS})
+    theirs = {each: _outputs(stock(f"{stem}_{each}.tflite"), inputs) for each in PRECISIONS}
+    if row.file and activations == "float":
+        theirs |= {f"{each}_dynamic_range": _at_dynamic_range(stem, each, inputs) for each in PRECISIONS}
+    np.savez(f"{stem}_xnnpack.npz", **theirs)
     wanted, least = source.outputs(), LEAST_FULL_DB
     full = signal_to_noise_db(wanted, _signature_outputs(f"{stem}_full.tflite", inputs))
     if activations == "int8" and row.build:
         own = signal_to_noise_db(wanted, _signature_outputs(str(source.path("int8.tflite")), inputs))
         least = min(least, own - INT8_SLACK_DB)
     return Result("pass") if full >= least else Result("fails", f"full-bit is {full:.1f} dB from the source")
+
+
+def _at_dynamic_range(stem: Path, precision: str, inputs: dict[str, Array]) -> Array:
+    path = Path(f"{stem}_{precision}_dynamic_range.tflite")
+    write_dynamic_range(Path(f"{stem}.tflite"), path, precision)
+    return _outputs(load_runtime("tensorflow").interpreter(str(path)), inputs)
+
+
+def _source(row: Row, folder: Path) -> _KerasSource | _FileSource:
+    """The last one again if it is the same: a row comes with its formats one after the other."""
+    if (row.name, folder) not in _LAST:
+        _LAST.clear()
+        _LAST[row.name, folder] = _KerasSource(row, folder) if row.build else _FileSource(row, folder)
+    return _LAST[row.name, folder]
+
+
+_LAST: dict[tuple[str, Path], _KerasSource | _FileSource] = {}
 
 
 class _KerasSource:
@@ -130,9 +154,10 @@ class _KerasSource:
 class _FileSource:
     """A .tflite file that somebody else made."""
 
-    def __init__(self, row: Row) -> None:
+    def __init__(self, row: Row, folder: Path) -> None:
         assert row.file is not None  # noqa: S101
-        self._path = row.file()
+        self._path, self._shape = folder / f"{row.name}.tflite", row.shape
+        self._path.write_bytes(row.file())
 
     def path(self, format_name: str) -> Path:
         """The file, whatever its format is called."""
@@ -143,15 +168,13 @@ class _FileSource:
         return iter(())
 
     def inputs(self) -> dict[str, Array]:
-        """Random: floats in [0, 1), integers of the whole type for int8 and uint8, below 10 for others."""
+        """By name, as `_file_values` makes them."""
         rng = np.random.default_rng(1)
         interpreter = load_runtime("tensorflow").interpreter(str(self._path))
         found: dict[str, Array] = {}
         for detail in interpreter.get_input_details():
-            dtype, shape = np.dtype(detail["dtype"]), (NUM_INPUTS, *detail["shape"][1:])
-            limits = np.iinfo(dtype) if dtype.kind in "iu" and dtype.itemsize == 1 else None
-            values = rng.integers(limits.min, limits.max, shape) if limits else rng.integers(0, 10, shape)
-            found[_plain(detail["name"])] = (rng.random(shape) if dtype.kind == "f" else values).astype(dtype)
+            shape = NUM_INPUTS, *(self._shape or detail["shape"])[1:]
+            found[_plain(detail["name"])] = _file_values(rng, np.dtype(detail["dtype"]), shape)
         return found
 
     def outputs(self) -> Array:
@@ -159,13 +182,24 @@ class _FileSource:
         return _signature_outputs(str(self._path), self.inputs())
 
 
+def _file_values(rng: np.random.Generator, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
+    """Photos of a person for float images; else random: floats in [0, 1), all of int8 and uint8, others below 10."""
+    if dtype.kind == "f":
+        if len(shape) == 4 and shape[3] == 3:
+            from .photos import portraits
+
+            return portraits(*shape[:3])
+        return rng.random(shape).astype(dtype)
+    low, high = (np.iinfo(dtype).min, np.iinfo(dtype).max) if dtype.itemsize == 1 else (0, 10)
+    return rng.integers(low, high, shape).astype(dtype)
+
+
 def _signature_outputs(path: str, inputs: dict[str, Array]) -> Array:
     """All outputs of a stock file in a row, in the order of the signature's names if there is one."""
     interpreter = load_runtime("tensorflow").interpreter(path)
-    interpreter.allocate_tensors()
     signatures = interpreter.get_signature_list()
     if not signatures:
-        return _in_a_row(_feed(interpreter, inputs))
+        return _outputs(interpreter, inputs)
     names = next(iter(signatures.values()))["outputs"]
     runner = interpreter.get_signature_runner(next(iter(signatures)))
     keys = list(runner.get_input_details())
@@ -177,13 +211,14 @@ def _signature_outputs(path: str, inputs: dict[str, Array]) -> Array:
 # ---- in a runtime's process ------------------------------------------------------------------------------------------
 
 
-def check_file(runtime: str, stem: Path, activations: str, precision: str) -> Result:
+def check_file(runtime: str, stem: Path, activations: str, precision: str, stateful: bool = False) -> Result:
     """Runs a nested file beside the stock file of the same precision.
 
     Passes if unpacked weights under the runtime's builtin kernels give the stock file's outputs to the bit (floats:
     100 dB); fused layers those of ai-edge-litert to the bit (full-int8, under it, where no weight is unpacked for its
-    builtin kernels) or nearly (18 dB) the runtime's own or XNNPACK's; and a switch to the other precision and back
-    changes nothing.
+    builtin kernels) or nearly (18 dB, or 3 dB less than XNNPACK's
+    dynamic range has) the runtime's own or XNNPACK's; and a switch to the other precision and back
+    changes nothing, or one before the first invocation where a model is `stateful`.
     """
     warnings.filterwarnings("ignore")
     loaded, stock, nested = load_runtime(runtime), f"{stem}_{precision}.tflite", f"{stem}.tflite"
@@ -192,13 +227,17 @@ def check_file(runtime: str, stem: Path, activations: str, precision: str) -> Re
     module = importlib.import_module(loaded.interpreter.__module__)
     builtin = {"experimental_op_resolver_type": module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES}
     try:
-        wanted = _outputs(loaded.interpreter(stock, **builtin), inputs)
         wanted_fused = _outputs(loaded.interpreter(stock), inputs)
     except (RuntimeError, ValueError) as error:
         words = " ".join(str(error).split())
         return Result("unsupported", f"{loaded.name} {loaded.version} does not run the stock file: {words}")
+    try:
+        wanted = _outputs(loaded.interpreter(stock, **builtin), inputs)
+    except RuntimeError:  # an operator that only XNNPACK computes
+        builtin, wanted = {}, wanted_fused
     unpacked = _outputs(nq.Interpreter(nested, precision=precision, runtime=runtime, fuse=False, **builtin), inputs)
-    if not _is_near(unpacked, wanted, None if activations == "int8" else LEAST_UNPACKED_DB):
+    least = None if activations == "int8" else LEAST_UNPACKED_DB if builtin else LEAST_FUSED_DB
+    if not _is_near(unpacked, wanted, least):
         return Result("fails", f"unpacked: {_apart(unpacked, wanted)} from the stock file under builtin kernels")
     interpreter = nq.Interpreter(nested, precision=precision, runtime=runtime)
     fused = _outputs(interpreter, inputs)
@@ -206,11 +245,19 @@ def check_file(runtime: str, stem: Path, activations: str, precision: str) -> Re
     exact = activations == "int8" and runtime == EXACT_RUNTIME and places == {"fused"}
     with np.load(f"{stem}_xnnpack.npz") as arrays:
         theirs = arrays[precision]
+        peer = arrays.get(f"{precision}_dynamic_range")
     least = None if exact else LEAST_FUSED_DB
+    if least is not None and peer is not None:  # a model may bear less than that
+        least = min(least, signal_to_noise_db(theirs, peer) - DYNAMIC_RANGE_SLACK_DB)
     if not (_is_near(fused, wanted_fused, least) or (least and _is_near(fused, theirs, least))):
         return Result("fails", f"fused: {_apart(fused, wanted_fused)} from the stock file")
-    interpreter.precision = PRECISIONS[1 - PRECISIONS.index(precision)]
-    _feed(interpreter, inputs)
+    other = PRECISIONS[1 - PRECISIONS.index(precision)]
+    if stateful:
+        interpreter = nq.Interpreter(nested, precision=other, runtime=runtime)
+        interpreter.allocate_tensors()
+    else:
+        interpreter.precision = other
+        _feed(interpreter, inputs)
     interpreter.precision = precision
     again = _in_a_row(_feed(interpreter, inputs))
     return Result("pass") if np.array_equal(again, fused) else Result("fails", "a switch and back changes outputs")
@@ -227,17 +274,27 @@ def _apart(got: Array, wanted: Array) -> str:
 
 
 def _outputs(interpreter: Any, inputs: dict[str, Array]) -> Array:
+    for source, values in _given(interpreter, inputs):
+        if (1, *values.shape[1:]) != tuple(source["shape"]):  # a placeholder
+            interpreter.resize_tensor_input(source["index"], (1, *values.shape[1:]))
     interpreter.allocate_tensors()
     return _in_a_row(_feed(interpreter, inputs))
 
 
+def _given(interpreter: Any, inputs: dict[str, Array]) -> list[tuple[Any, Array]]:
+    """Each input's details and values [inputs, ...]."""
+    sources = interpreter.get_input_details()
+    if len(sources) == 1:
+        return [(sources[0], next(iter(inputs.values())))]
+    return [(source, inputs[_plain(source["name"])]) for source in sources]
+
+
 def _feed(interpreter: Any, inputs: dict[str, Array]) -> list[Array]:
     """Each output [inputs, ...], run one by one."""
-    sources, sinks = interpreter.get_input_details(), interpreter.get_output_details()
+    sinks = interpreter.get_output_details()
     found: list[list[Array]] = []
     for number in range(NUM_INPUTS):
-        for source in sources:
-            values = next(iter(inputs.values())) if len(sources) == 1 else inputs[_plain(source["name"])]
+        for source, values in _given(interpreter, inputs):
             interpreter.set_tensor(source["index"], values[number : number + 1].astype(source["dtype"]))
         interpreter.invoke()
         found.append([np.array(interpreter.get_tensor(sink["index"])) for sink in sinks])

@@ -14,21 +14,25 @@ from nq_tflite.cli.console import NqCommand, json_option, print_json, print_line
 from nq_tflite.rounding import METHODS
 from nq_tflite.runtimes import RUNTIMES
 
-from .compatibility import ALL_ROWS, FORMATS, ROWS, Cell, try_models
+from .compatibility import ALL_ROWS, FORMATS, ROWS, THIRD_PARTY_ROWS, Cell, try_models
 
 _EPILOG = """\b
 Examples:
   python -m nq_tflite_models.matrix
   python -m nq_tflite_models.matrix --models vit,swin --formats memory,keras --runtimes ai-edge-litert
   python -m nq_tflite_models.matrix --models resnet --rounding descent --json
+  python -m nq_tflite_models.matrix --third-party
+  python -m nq_tflite_models.matrix --formats all
 
 Exit codes: 0 no cell fails, 1 a cell fails or error, 2 bad usage, 130 interrupted."""
 
 
 def _words(known: Sequence[str]) -> Callable[[click.Context, click.Parameter, str], tuple[str, ...]]:
-    """Reads a list with commas."""
+    """Reads a list with commas, or "all"."""
 
-    def read(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
+    def read(ctx: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
+        if value is None or value == "all":
+            return tuple(known) if value else ()
         words = tuple(dict.fromkeys(word.strip() for word in value.split(",")))
         if unknown := [word for word in words if word not in known]:
             raise click.BadParameter(f"no {', '.join(map(repr, unknown))}; expected names of {', '.join(known)}.")
@@ -41,12 +45,22 @@ def _words(known: Sequence[str]) -> Callable[[click.Context, click.Parameter, st
 @click.option(
     "--models",
     "names",
-    default=",".join(ROWS),
-    show_default=True,
+    show_default=", ".join(ROWS),
     callback=_words(list(ALL_ROWS)),
     help="Which, in order; any model of keras.applications, such as ResNet152V2, at its real size too.",
 )
-@click.option("--formats", default=",".join(FORMATS), show_default=True, callback=_words(list(FORMATS)), help="Input.")
+@click.option(
+    "--third-party",
+    is_flag=True,
+    help="Files that others made, fetched once (92 MB in packages); alone, or behind --models.",
+)
+@click.option(
+    "--formats",
+    default="memory",
+    show_default=True,
+    callback=_words(list(FORMATS)),
+    help=f"Of Keras models: of {', '.join(FORMATS)}; or all, which takes five times as long.",
+)
 @click.option(
     "--runtimes", default=",".join(RUNTIMES), show_default=True, callback=_words(RUNTIMES), help="Stock ones."
 )
@@ -58,6 +72,7 @@ def _words(known: Sequence[str]) -> Callable[[click.Context, click.Parameter, st
 def matrix(
     ctx: click.Context,
     names: tuple[str, ...],
+    third_party: bool,
     formats: tuple[str, ...],
     runtimes: tuple[str, ...],
     nesting: str,
@@ -70,10 +85,12 @@ def matrix(
     A cell passes if the outputs are those of the stock file of the same precision, full-bit is the source, and
     switching there and back changes nothing.
     """
+    if third_party:
+        names += tuple(name for name in THIRD_PARTY_ROWS if name not in names)
     with tempfile.TemporaryDirectory() as temporary, progress_bar() as progress:
         folder = keep or Path(temporary)
         options = {"formats": formats, "runtimes": runtimes, "nesting": nesting, "rounding": rounding}
-        cells = list(try_models(names, folder, progress=progress, **options))
+        cells = list(try_models(names or tuple(ROWS), folder, progress=progress, **options))
     if as_json:
         print_json({"cells": [asdict(cell) for cell in cells]})
     else:

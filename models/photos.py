@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from nq_tflite.errors import MissingPackageError, ModelSourceError
@@ -20,6 +21,9 @@ _INSTALL = "Run `pip install scikit-image scikit-learn`."
 
 SMALLEST_CROP = 0.5
 """Side of the smallest calibration crop, as a fraction of the photo's shorter side."""
+
+
+_PORTRAIT = "skimage/data/astronaut.png"
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ _DEMO_CROPS = (
 # Natural scenes stand first and are used once more than the textures when the count is no multiple of the list.
 _CALIBRATION_SOURCES = (
     "skimage/data/motorcycle_left.png",
-    "skimage/data/astronaut.png",
+    _PORTRAIT,
     "sklearn/datasets/images/flower.jpg",
     "skimage/data/motorcycle_right.png",
     "skimage/data/coins.png",
@@ -140,6 +144,20 @@ def calibration_photos(count: int = 64, seed: int = 0) -> tuple[Image.Image, ...
     rng = np.random.default_rng(seed)
     sources = [_open(source) for source in _CALIBRATION_SOURCES[:count]]
     return tuple(_random_crop(rng, sources[index % len(sources)]) for index in range(count))
+
+
+def portraits(count: int, height: int, width: int, seed: int = 0) -> npt.NDArray[np.float32]:
+    """Random crops of one photo of a person, for models that look for one: float32 [count, height, width, 3] in [0, 1].
+
+    Raises:
+      MissingPackageError, ModelSourceError: as `demo_photos`.
+
+    Example:
+      portraits(3, 192, 192).shape  # (3, 192, 192, 3)
+    """
+    rng, photo = np.random.default_rng(seed), _open(_PORTRAIT)
+    crops = [_random_crop(rng, photo).resize((width, height)) for _ in range(count)]
+    return np.stack([np.asarray(crop, np.float32) / 255 for crop in crops])
 
 
 def _random_crop(rng: np.random.Generator, photo: Image.Image) -> Image.Image:

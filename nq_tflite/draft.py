@@ -20,6 +20,8 @@ from nq_tflite.spec import Nesting
 from nq_tflite.widening import Widened, widen
 
 Real = NDArray[np.float64]
+#: Begins the reason of a weight that nests only if it is asked for.
+TOO_SMALL = "too small to gain"
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def refusal(model: Any, group: list[Site], nesting: Nesting, *, forced: bool = F
     matrix = as_matrix(values, site.layout)
     channels, depth = matrix.shape
     if not forced and packed_bytes(site.layout, channels, depth, nesting.part_bits) >= values.size:
-        return f"too small to gain: padded to superblocks, {nesting.part_bits} bits take as much as INT8"
+        return f"{TOO_SMALL}: padded to superblocks, {nesting.part_bits} bits take as much as INT8"
     if tensor.type == schema.TensorType.FLOAT32:
         return ""
     reason = int8_reason(tensor, site.layout, channels)

@@ -61,6 +61,11 @@ def _loading_fix(message: str) -> str:
             "Lambda layers carry code: if you trust the file, load it yourself, keras.saving.load_model(path, "
             "safe_mode=False), and pass the model to nq.convert."
         )
+    if "tf_keras" in message or "Unrecognized keyword arguments" in message:  # as Keras 3 says of Keras 2's `groups`
+        return (
+            "If Keras 2 wrote it: pip install tf_keras, load it with tf_keras.models.load_model(path, compile=False), "
+            "and pass the model to nq.convert."
+        )
     if any(word in message for word in ("Could not locate", "custom", "Unknown layer", "register")):
         return (
             "In Python, pass its classes: nq.convert(path, ..., custom_objects={'MyLayer': MyLayer}); or import the "
@@ -70,8 +75,8 @@ def _loading_fix(message: str) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    """What Keras says of a class that it lacks, wherever it says it; or the first line."""
-    lacking = re.search(r"Could not locate \w+ '[^']+'", str(error))
+    """What Keras says of a class that it lacks or that lacks something, wherever it says it; or the first line."""
+    lacking = re.search(r"Could not locate \w+ '[^']+'|Unrecognized keyword arguments passed to .*", str(error))
     if lacking:
         return lacking.group()
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

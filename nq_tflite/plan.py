@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from nq_tflite.biases import LevelBiases, fit_biases
 from nq_tflite.bitpack import Layout
-from nq_tflite.draft import Draft, draft_weight
+from nq_tflite.draft import TOO_SMALL, Draft, draft_weight
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.format import LevelOptions, OptionBlock, OutputType
 from nq_tflite.levels import Codes, value_at
@@ -26,6 +26,7 @@ from nq_tflite.widening import Widened
 
 #: Weights of deeper filters are rounded without covariances, whose matrices would take minutes and gigabytes each.
 MOST_DEPTH = 5120
+_EXCLUDED = "excluded by name"
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def make_plan(
     for done, group in enumerate(groups):
         levels = (own or {}).get((group[0].subgraph, group[0].tensor), nesting)
         if selected.excludes(group[0].name):
-            left.append(unnested(model, group[0], "excluded by name", stored_bytes))
+            left.append(unnested(model, group[0], _EXCLUDED, stored_bytes))
             continue
         forced = selected.includes(group[0].name)
         draft = draft_weight(model, group, levels, sources, widened=widened, forced=forced)
@@ -150,14 +151,26 @@ def make_plan(
         if progress:
             progress(done + 1, len(groups))
     if not weights:
-        reasons = sorted({f"{w.operator}: {w.reason}" for w in left}) or [f"no {READER_NAMES} with a constant weight"]
-        raise UnsupportedModelError(
-            "weights to nest",
-            expected="a full-int8 or float model with weights that are worth it",
-            got="none; " + "; ".join(reasons),
-            fix="Convert the Keras model with representative_data instead.",
-        )
+        raise _nothing_nests(left)
     return Plan(tuple(weights), tuple(left))
+
+
+def _nothing_nests(left: Sequence[Unnested]) -> UnsupportedModelError:
+    """Says why, and what helps against the reason that is easiest to overcome."""
+    reasons = sorted({f"{each.operator}: {each.reason}" for each in left})
+    fix = "Convert the Keras model with representative_data instead."
+    if any(each.reason == _EXCLUDED for each in left):
+        fix = "Exclude fewer."
+    elif any(each.reason.startswith(TOO_SMALL) for each in left):
+        fix = "Ship the model as it is: nesting saves nothing here; include='*' nests such weights all the same."
+    elif not left:
+        reasons, fix = [f"no {READER_NAMES} with a constant weight"], ""
+    return UnsupportedModelError(
+        "weights to nest",
+        expected="a full-int8 or float model with weights that are worth it",
+        got="none; " + "; ".join(reasons),
+        fix=fix,
+    )
 
 
 def _round(draft: Draft, nesting: Nesting, method: Method, lockstep: Lockstep | None, *, exact: bool) -> WeightPlan:

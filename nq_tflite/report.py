@@ -14,6 +14,7 @@ from nq_tflite.draft import unnested_weights
 from nq_tflite.levels import Codes, signal_to_noise_db, value_at
 from nq_tflite.nested import NestedFile, NestedWeight, read_nested
 from nq_tflite.plan import Plan, WeightPlan
+from nq_tflite.rounding import FALLBACK
 from nq_tflite.sites import Unnested
 from nq_tflite.spec import Nesting
 
@@ -27,6 +28,7 @@ class WeightRow:
         bias_bytes: those among them that are the level's bias deltas with their padding.
         snr_db: for each precision, signal-to-noise ratio of the weights, part-bit first; against the source's weights
             in a conversion, against the full-bit weights in `inspect` (whose last is then infinite).
+        rounding: name of the method that chose the codes; "" in `inspect`, for the file does not say.
     """
 
     name: str
@@ -37,6 +39,7 @@ class WeightRow:
     level_bytes: tuple[int, ...]
     bias_bytes: tuple[int, ...]
     snr_db: tuple[float, ...]
+    rounding: str = ""
 
     @property
     def num_weights(self) -> int:
@@ -321,8 +324,18 @@ def conversion_report(
 ) -> ConversionReport:
     """The report of a finished conversion."""
     rows = tuple(_planned_row(weight) for weight in plan.weights)
-    return ConversionReport(
-        str(path), size, str(nesting), rounding, rows, plan.unnested, estimate, tuple(notes), search
+    notes = tuple(note for note in (*notes, _fallback_note(rows, rounding)) if note)
+    return ConversionReport(str(path), size, str(nesting), rounding, rows, plan.unnested, estimate, notes, search)
+
+
+def _fallback_note(rows: Sequence[WeightRow], rounding: str) -> str:
+    """Which method stood in for the one that was asked for, and how often; lookups are always rounded to nearest."""
+    count = sum(row.rounding == FALLBACK.name for row in rows)
+    if rounding == FALLBACK.name or not count:
+        return ""
+    return (
+        f"{count} of {len(rows)} weights rounded by {FALLBACK.name} in place of {rounding}, which needs to see their "
+        "inputs: too deep, shared, in another subgraph, or behind what does not run alone (in --json: `rounding`)"
     )
 
 
@@ -351,6 +364,7 @@ def _planned_row(weight: WeightPlan) -> WeightRow:
         level_bytes=tuple(block.level_bytes(level) for level in range(len(block.levels))),
         bias_bytes=tuple(block.delta_bytes(level) for level in range(len(block.levels))),
         snr_db=_snr_db(weight.target, weight.codes, weight.scales, weight.nesting),
+        rounding=weight.rounding,
     )
 
 

@@ -73,7 +73,8 @@ def find_sites(
             site = Site(index, tensor_index, tuple(p for p, _ in uses), layout, fb.text(tensor.name))
             if not layouts:
                 if _is_large(model, tensor) and not _serves_a_weight(model, subgraph, uses):
-                    left.append(unnested(model, site, "an operator without nesting", stored_bytes))
+                    reason = "sparse" if tensor.sparsity is not None else "an operator without nesting"
+                    left.append(unnested(model, site, reason, stored_bytes))
                 continue
             reason = _reason(model, subgraph, site, uses, len(layouts))
             if reason:

@@ -6,6 +6,7 @@ becomes a model of its own under the stock runtime, so that any operator TFLite 
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from typing import Any
@@ -25,6 +26,8 @@ _NOT_ALONE = {
     for name in ("CALL_ONCE", "IF", "WHILE", "VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "STABLEHLO_COMPOSITE")
     if hasattr(schema.BuiltinOperator, name)
 }
+#: Operators that XNNPACK takes along with others but not alone.
+_BUILTIN_ALONE = {schema.BuiltinOperator.DENSIFY}
 
 
 class GraphWalk:
@@ -83,7 +86,11 @@ class GraphWalk:
         operator = self._subgraph.operators[position]
         computed = self._values.keys()
         alone = _Alone(self._model, position, computed, self._replaced, self._runtime, self._num_threads)
-        results = [alone.run([self._values[t][k] for t in alone.inputs]) for k in range(self._num_samples())]
+        given = [[self._values[t][k] for t in alone.inputs] for k in range(self._num_samples())]
+        if all(value is first for each in given for value, first in zip(each, given[0], strict=True)):
+            results = [alone.run(given[0])] * len(given)  # of constants, as DENSIFY makes them: one for all
+        else:
+            results = [alone.run(each) for each in given]
         for number, tensor in enumerate(fb.indices(operator.outputs)):
             self._values[tensor] = [result[number] for result in results]
         for tensor in {*fb.indices(operator.inputs), *fb.indices(operator.outputs)}:
@@ -115,8 +122,9 @@ class _Alone:
         given = [t for slot, t in enumerate(fb.indices(operator.inputs)) if (position, slot) not in replaced]
         self.inputs = [tensor for tensor in dict.fromkeys(given) if tensor in computed]
         packed = self._single(model, subgraph, operator, position, replaced)
+        options = _without_xnnpack(runtime) if fb.builtin_code(model, operator) in _BUILTIN_ALONE else {}
         try:
-            self._interpreter = runtime.interpreter(model_content=packed, num_threads=num_threads)
+            self._interpreter = runtime.interpreter(model_content=packed, num_threads=num_threads, **options)
         except (ValueError, RuntimeError) as error:
             raise _refused(name, _first_line(error)) from error
         self._in = [details["index"] for details in self._interpreter.get_input_details()]
@@ -136,7 +144,7 @@ class _Alone:
                 return placed[index]
             old = subgraph.tensors[index]
             tensor = schema.TensorT(shape=old.shape, type=old.type, name=old.name, quantization=old.quantization)
-            tensor.hasRank, tensor.shapeSignature = old.hasRank, old.shapeSignature
+            tensor.hasRank, tensor.shapeSignature, tensor.sparsity = old.hasRank, old.shapeSignature, old.sparsity
             data = model.buffers[old.buffer].data if values is None else np.frombuffer(values.tobytes(), np.uint8)
             tensor.buffer = 0
             if data is not None and len(data):
@@ -191,6 +199,12 @@ class _Alone:
             self._interpreter.set_tensor(index, value)
         self._interpreter.invoke()
         return [self._interpreter.get_tensor(index) for index in self._out]
+
+
+def _without_xnnpack(runtime: Runtime) -> dict[str, Any]:
+    """Options of a runtime's Interpreter."""
+    resolvers = importlib.import_module(runtime.interpreter.__module__).OpResolverType
+    return {"experimental_op_resolver_type": resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES}
 
 
 def _bias_tensor(subgraph: Any, inputs: Sequence[int], values: Array, buffer: int) -> Any:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from nq_tflite import flatbuffer as fb
 from nq_tflite.bitpack import CHANNEL_AXIS
 from nq_tflite.flatbuffer import schema
+from nq_tflite.format import CUSTOM_OP_NAME
 from nq_tflite.readers import Reader, reader_of, slots_of
 from nq_tflite.sites import int8_reason
 
@@ -47,14 +48,15 @@ class Widened:
     def restore(self, model: Any) -> None:
         """Makes every weight that is a constant still what it was; call it when the others are nested.
 
-        Biases stay float32, for fused layers want them constant.
+        Biases of nested layers stay float32, for fused layers want them constant. The others go back with their
+        weights: tensorflow's XNNPACK takes no layer that reads one through DEQUANTIZE and the other not.
         """
         for (index, tensor), old in self._int8.items():
             if model.subgraphs[index].tensors[tensor].buffer:
                 model.subgraphs[index].tensors[tensor] = old
         for (index, tensor), operator in reversed(self._float16.items()):
             subgraph = model.subgraphs[index]
-            if subgraph.tensors[tensor].buffer and not _is_bias(model, subgraph, tensor):
+            if subgraph.tensors[tensor].buffer and not _serves_nested(model, subgraph, tensor):
                 subgraph.tensors[tensor].buffer = 0
                 subgraph.operators.insert(0, operator)
         for (index, _), operator in self._float16.items():
@@ -130,10 +132,20 @@ def _widen_int8(model: Any, index: int, subgraph: Any, widened: Widened, buffers
         subgraph.tensors[tensor_index] = wide
 
 
-def _is_bias(model: Any, subgraph: Any, tensor: int) -> bool:
-    uses = fb.consumers(subgraph).get(tensor, [])
-    readers = [(reader_of(model, subgraph.operators[position]), slot) for position, slot in uses]
-    return all(reader is not None and slot == reader.bias for reader, slot in readers)
+def _serves_nested(model: Any, subgraph: Any, tensor: int) -> bool:
+    """Whether a layer whose weight is nested reads it as its bias."""
+    unpacked = {
+        output
+        for operator in subgraph.operators
+        if fb.custom_name(model, operator) == CUSTOM_OP_NAME
+        for output in fb.indices(operator.outputs)
+    }
+    for position, slot in fb.consumers(subgraph).get(tensor, []):
+        operator = subgraph.operators[position]
+        reader = reader_of(model, operator)
+        if reader is not None and slot == reader.bias and operator.inputs[reader.weight] in unpacked:
+            return True
+    return False
 
 
 def _is_dynamic(model: Any, subgraph: Any, position: int, slot: int) -> bool:

@@ -62,6 +62,24 @@ def test_layers_far_below_the_others_are_named_worst_first() -> None:
     assert "--budget" in found
 
 
+def test_layers_that_cost_little_may_be_excluded() -> None:
+    """By names that fit no other weight; not where part-bit would grow by much, nor in a float model."""
+
+    def sized(name: str, snr_db: float, width: int) -> WeightRow:
+        levels = (width * 640, width * 384)
+        return replace(row(name, snr_db), shape=(width, 1, 1, 1024), level_bytes=levels)
+
+    others = [sized("conv_10;bn", 20.0, 1024), sized("b", 21.0, 1024), sized("c", 22.0, 1024)]
+    worst = [sized("conv_1;bn", 8.0, 16), sized("conv_2;bn", 12.0, 16)]
+    [found] = advice(report_of((1.0, 1.0), *worst, *others))
+    assert "--exclude 'conv_1;bn' --exclude 'conv_2*' leaves them INT8" in found
+    assert f"for {2 * 16 * (1024 - 640)} bytes more" in found
+    [found] = advice(report_of((1.0, 1.0), sized("conv_1;bn", 8.0, 1024), *others))
+    assert "--exclude" not in found
+    floats = [replace(each, output_type="float32") for each in [*worst, *others]]
+    assert "--exclude" not in " ".join(advice(report_of((1.0, 1.0), *floats)))
+
+
 def test_a_small_file_is_told_about_pages() -> None:
     [found] = advice(report_of((1.0, 1.0), row("a", 20.0, size=1000)))
     assert "32768 of 10000000 are padding" in found

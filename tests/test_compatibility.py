@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
 import sys
@@ -11,8 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from nq_tflite_models.compatibility import ALL_ROWS, FORMATS, ROWS, Cell, Processes, Row, try_models
+from nq_tflite_models.compatibility import ALL_ROWS, FORMATS, ROWS, THIRD_PARTY_ROWS, Cell, Processes, Row, try_models
 from nq_tflite_models.families import APPLICATIONS, CUTS, FAMILIES
+from nq_tflite_models.third_party import THIRD_PARTY_FILES
 
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.runtimes import RUNTIMES, installed_runtimes
@@ -80,9 +82,8 @@ def test_all_of_keras_applications_is_here() -> None:
 def test_a_file_is_a_row(tmp_path: Path, int8_tflite: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     from nq_tflite_models import compatibility
 
-    path = tmp_path / "given.tflite"
-    path.write_bytes(int8_tflite)
-    monkeypatch.setitem(compatibility.ALL_ROWS, "given", Row("given", file=path.absolute, activations="int8"))
+    row = Row("given", file=functools.partial(bytes, int8_tflite), activations="int8")
+    monkeypatch.setitem(compatibility.ALL_ROWS, "given", row)
     cells = list(try_models(["given"], tmp_path, runtimes=["ai-edge-litert"]))
     assert [(cell.format, cell.activations, cell.precision) for cell in cells] == [
         ("int8.tflite", "int8", "full"),
@@ -91,12 +92,24 @@ def test_a_file_is_a_row(tmp_path: Path, int8_tflite: bytes, monkeypatch: pytest
     check(cells)
 
 
+@pytest.mark.network
+@pytest.mark.slow
+def test_every_third_party_file(tmp_path: Path, processes: Processes) -> None:
+    """What does not pass is what the files' list says: nothing to gain, or an operator that the runtime lacks."""
+    for cell in try_models(list(THIRD_PARTY_ROWS), tmp_path, processes=processes):
+        if "ModelSourceError" in cell.reason:
+            pytest.skip(cell.reason)
+        file = THIRD_PARTY_FILES[cell.model]
+        reason = file.refusal or (file.only_xnnpack if cell.runtime == "tflite-runtime" else "")
+        assert cell.outcome == ("unsupported" if reason else "pass"), cell
+        assert reason in cell.reason, cell
+
+
 def test_what_is_wrong_becomes_a_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A damaged file, a process that dies, a runtime that is not there."""
     from nq_tflite_models import compatibility
 
-    (tmp_path / "damaged.tflite").write_bytes(b"damaged")
-    for name, file in (("damaged", (tmp_path / "damaged.tflite").absolute), ("deadly", _die)):
+    for name, file in (("damaged", functools.partial(bytes, b"damaged")), ("deadly", _die)):
         monkeypatch.setitem(compatibility.ALL_ROWS, name, Row(name, file=file))
     monkeypatch.setattr(compatibility, "installed_runtimes", lambda: ("tensorflow",))
     cells = list(try_models(["damaged", "deadly", "damaged"], tmp_path, runtimes=["tensorflow", "ai-edge-litert"]))
@@ -109,7 +122,7 @@ def test_what_is_wrong_becomes_a_cell(tmp_path: Path, monkeypatch: pytest.Monkey
     }
 
 
-def _die() -> Path:
+def _die() -> bytes:
     import os
 
     os._exit(3)

@@ -288,7 +288,8 @@ def test_models_without_anything_to_nest(tmp_path: Path) -> None:
     inputs = keras.Input((4,))
     bare = keras.Model(inputs, keras.layers.ReLU()(inputs))
     refused(UnsupportedModelError, "got none; no CONV_2D", tmp_path, bare)
-    refused(UnsupportedModelError, "too small to gain", tmp_path, dense_net())
+    refused(UnsupportedModelError, r"too small to gain.*include='\*' nests such weights", tmp_path, dense_net())
+    assert nq.convert(dense_net(), tmp_path / "forced.tflite", "8|5", include="*").weights
 
 
 def test_nested_files_are_not_nested_again(nested_dir: Path, tmp_path: Path) -> None:

@@ -104,6 +104,21 @@ def test_files_of_keras_2(tmp_path: Path) -> None:
         assert from_file == converted(model, tmp_path / "memory.tflite", data)
 
 
+@pytest.mark.parametrize("suffix", [".h5", ".keras"])
+def test_files_of_keras_2_that_keras_3_does_not_read(suffix: str, tmp_path: Path) -> None:
+    """Keras 3 has no `groups` of depthwise convolutions, and no classes of tf_keras: what the message says helps."""
+    tf_keras = pytest.importorskip("tf_keras")
+    image = tf_keras.Input((8, 8, 64), name="image")
+    model = tf_keras.Model(image, tf_keras.layers.Conv2D(64, 3)(tf_keras.layers.DepthwiseConv2D(3)(image)))
+    path = tmp_path / f"model{suffix}"
+    model.save(path)
+    with pytest.raises(UnsupportedModelError, match=r"tf_keras\.models\.load_model\(path, compile=False\)") as refused:
+        nq.convert(path, tmp_path / "file.tflite")
+    assert "custom_objects" not in str(refused.value)
+    loaded = tf_keras.models.load_model(path, compile=False)
+    assert converted(loaded, tmp_path / "file.tflite") == converted(model, tmp_path / "memory.tflite")
+
+
 def test_subclassed_models(tmp_path: Path) -> None:
     model = subclassed()
     model.save(tmp_path / "model.keras")

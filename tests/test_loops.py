@@ -49,6 +49,15 @@ def test_the_loop_holds_the_weights_and_the_main_graph_a_mark(recurrent: Path) -
     assert {row.name for row in nq.inspect_file(recurrent).weights} == {weight.name for weight in nested.weights}
 
 
+def test_weights_whose_inputs_nobody_sees_are_told_of(recurrent: Path, tmp_path: Path) -> None:
+    nq.extract(recurrent, tmp_path / "stock.tflite")
+    report = nq.convert(tmp_path / "stock.tflite", tmp_path / "again.tflite", "8|5")
+    assert {row.rounding for row in report.weights} == {"squant"}
+    count = len(report.weights)
+    assert f"{count} of {count} weights rounded by squant in place of descent" in " ".join(report.notes)
+    assert {row["rounding"] for row in report.as_dict()["weights"]} == {"squant"}
+
+
 def test_unpacked_is_the_extracted_model(recurrent: Path, sequences: np.ndarray, worker: Any, tmp_path: Path) -> None:
     outputs = worker(jobs.run_nested, recurrent, sequences, ("part", "full"))
     for precision, got in zip(("part", "full"), outputs, strict=True):

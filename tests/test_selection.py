@@ -13,7 +13,7 @@ from graphs import Graph
 
 import nq_tflite as nq
 from nq_tflite.cli import nq_tflite as main
-from nq_tflite.errors import SelectionError
+from nq_tflite.errors import SelectionError, UnsupportedModelError
 from nq_tflite.selection import Selection
 
 SMALL = "too small to gain: padded to superblocks, 5 bits take as much as INT8"
@@ -53,6 +53,11 @@ def test_excluded_weights_stay_and_say_so(names: list[str], chain: bytes, tmp_pa
     assert {row.bytes for row in inspected.unnested} == {row.bytes for row in report.unnested}
 
 
+def test_excluding_everything_is_refused(chain: bytes, tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedModelError, match=r"excluded by name.*Exclude fewer"):
+        nq.convert(chain, tmp_path / "nested.tflite", "8|5", rounding="nearest", exclude="*")
+
+
 def test_included_weights_nest_without_gain(names: list[str], chain: bytes, tmp_path: Path) -> None:
     before = nq.convert(chain, tmp_path / "before.tflite", "8|5", rounding="nearest")
     small = [name for name, reason in reasons(before).items() if reason == SMALL]
@@ -90,7 +95,7 @@ def test_the_command_line_chooses_too(names: list[str], chain: bytes, tmp_path: 
     assert "nearest" in failed.output
     shown = CliRunner().invoke(main, ["inspect", str(path), "--json"])
     assert {row["reason"] for row in json.loads(shown.stdout)["unnested"]} >= {"left out when the file was made"}
-    table = CliRunner().invoke(main, ["inspect", str(path)])
+    table = CliRunner().invoke(main, ["inspect", str(path), "--layers"])
     assert "left as they are" in table.stdout
 
 

@@ -14,6 +14,7 @@ from nq_tflite import flatbuffer as fb
 from nq_tflite.flatbuffer import schema
 from nq_tflite.keras_export import export
 from nq_tflite.nested import read_nested
+from nq_tflite.readers import reader_of
 
 #: SNR in dB of fused full-bit against the stock dynamic-range model: both quantize activations to 8 bits, each its way.
 DYNAMIC_RANGE_SNR_DB = 35.0
@@ -101,6 +102,19 @@ def test_float16_weights_that_do_not_nest_stay_float16(float16_tflite: bytes, tm
     for name, values in after.items():
         np.testing.assert_array_equal(values, before[name])
     assert {row.shape for row in report.unnested} <= {values.shape for values in after.values()}
+    nq.extract(path, tmp_path / "stock.tflite")
+    model = fb.read_model(tmp_path / "stock.tflite").model
+    readers = [op for op in model.subgraphs[0].operators if reader_of(model, op)]
+    are_constant = [
+        [fb.constant(model, model.subgraphs[0].tensors[index]) is not None for index in fb.indices(op.inputs)[1:3]]
+        for op in readers
+    ]
+    assert are_constant == [
+        [True, True],
+        [False, False],
+        [False, False],
+        [True, True],
+    ]  # a layer's weight and bias alike
 
 
 def test_dynamic_range_weights_keep_their_codes(
