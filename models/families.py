@@ -126,8 +126,12 @@ def build_application(name: str, seed: int = 0) -> keras.Model:
     """
     import keras
 
-    options = _PLAIN if name.startswith(("MobileNetV3", "EfficientNetV2", "ConvNeXt")) else {}
-    return _seeded(getattr(keras.applications, name)(weights=None, classifier_activation=None, **options), seed)
+    options: dict[str, Any] = {"weights": None, "classifier_activation": None}
+    if name.startswith(("MobileNetV3", "EfficientNetV2", "ConvNeXt")):
+        options |= _PLAIN
+    if name.startswith("MobileNetV3"):  # of any size, if it is not told
+        options["input_shape"] = (224, 224, 3)
+    return _seeded(getattr(keras.applications, name)(**options), seed)
 
 
 def build_family(name: str, seed: int = 0) -> keras.Model:
