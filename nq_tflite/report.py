@@ -334,8 +334,9 @@ def _fallback_note(rows: Sequence[WeightRow], rounding: str) -> str:
     if rounding == FALLBACK.name or not count:
         return ""
     return (
-        f"{count} of {len(rows)} weights rounded by {FALLBACK.name} in place of {rounding}, which needs to see their "
-        "inputs: too deep, shared, in another subgraph, or behind what does not run alone (in --json: `rounding`)"
+        f"{count} of {len(rows)} weights rounded by {FALLBACK.name} in place of {rounding}, which needs samples of "
+        "their inputs: none at hand, too deep, shared, in another subgraph, or behind what does not run alone (--json: "
+        "`rounding`)"
     )
 
 
