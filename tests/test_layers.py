@@ -40,7 +40,7 @@ LAYERS: list[set[str]] = [
     {"__init__"},
     {"photo_folder", "preprocessing", "memory"},
     {"evaluate", "benchmark", "contenders", "storage", "watch"},
-    {"compare", "demo", "strategies"},
+    {"compare", "demo", "strategies", "timeline"},
     {"cli"},
     {"__main__"},
 ]
