@@ -60,20 +60,32 @@ STYLE: dict[Any, Any] = {
 
 
 @contextmanager
-def new_figure(width: float, height: float) -> Iterator[Figure]:
-    """A figure in the house style; without pyplot, whose state is the program's own.
+def style() -> Iterator[None]:
+    """Matplotlib's settings in the house style, for a while.
 
     Raises:
         MissingPackageError: matplotlib is not installed.
     """
     try:
         import matplotlib
-        from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
         raise MissingPackageError(
             "figures", expected="the package matplotlib", got="none installed", fix="pip install 'nq-tflite[plot]'."
         ) from error
     with matplotlib.rc_context(STYLE):
+        yield
+
+
+@contextmanager
+def new_figure(width: float, height: float) -> Iterator[Figure]:
+    """A figure of so many inches in the house style; without pyplot, whose state is the program's own.
+
+    Raises:
+        MissingPackageError: matplotlib is not installed.
+    """
+    with style():
+        from matplotlib.figure import Figure
+
         yield Figure(figsize=(width, height))
 
 
@@ -87,12 +99,10 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
     Raises:
         ModelSourceError: the file cannot be written, or its name ends in no format of figures.
     """
-    import matplotlib
-
     target = Path(path)
     partial = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
     try:
-        with matplotlib.rc_context(STYLE):
+        with style():
             figure.savefig(partial)
         partial.replace(target)
     except (OSError, ValueError) as error:
