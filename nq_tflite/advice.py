@@ -38,6 +38,11 @@ def advice(report: ConversionReport) -> tuple[str, ...]:
     return tuple(each for each in found if each)
 
 
+def layer_advice(rows: Sequence[WeightRow], nesting: Nesting) -> tuple[str, ...]:
+    """What `advice` says of the layers, for a file whose conversion is not at hand."""
+    return tuple(each for each in [_outliers(rows, nesting)] if each)
+
+
 def _part_bits(estimate: Estimate, nesting: Nesting) -> list[str]:
     part = nesting.part_bits
     if estimate.agreement is None:

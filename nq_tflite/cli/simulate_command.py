@@ -84,9 +84,9 @@ def simulate(
     memory_bytes = memory or 16 * strategies[0].costs.held_bytes[-1]
     runs = [run_strategy(each, trace, chosen, accuracy, memory_bytes) for each in strategies]
     if plot is not None:
-        from nq_tflite.plot import plot_runs
+        from nq_tflite.plot import runs_figure, save_figure
 
-        plot_runs(runs, trace, plot, memory_bytes)
+        save_figure(runs_figure(runs, trace, memory_bytes), plot)
     outcomes = [outcome(run, trace, len(accuracy) - 1) for run in runs]
     if as_json:
         settings = {"trace": trace.name, "policy": chosen.name, "accuracy": accuracy, "memory_bytes": memory_bytes}
