@@ -32,6 +32,7 @@ COMMANDS = (
     "inspect",
     "join",
     "receive",
+    "report",
     "simulate",
     "split",
     "storage",

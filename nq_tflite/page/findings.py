@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from nq_tflite.advice import advice, layer_advice
+from nq_tflite.advice import advice, file_advice
 from nq_tflite.benchmark import Job, answer_job, delegation_in_child, run_in_child
 from nq_tflite.delegation import Delegation
 from nq_tflite.errors import FormatError, NqError
@@ -99,11 +99,11 @@ def find(
         evaluation = _evaluate(
             path, photos, labels, reference=reference, runtime=runtime, num_threads=num_threads, **preprocessing
         )
-    nesting = Nesting(file.precisions[::-1])
+    nesting, measured = Nesting(file.precisions[::-1]), None if evaluation is None else _as_estimate(evaluation)
     return Findings(
         file=file,
         drawn=drawn,
-        advice=layer_advice(file.weights, nesting) if known is None else advice(known),
+        advice=file_advice(file.weights, nesting, measured) if known is None else advice(known, measured),
         delegation=delegation,
         timeline=timeline,
         not_run=not_run,
@@ -201,6 +201,20 @@ def _evaluate(
     given = {name: None if each is None else os.fspath(each) for name, each in files.items()}
     answer = run_in_child(__name__, {"job": "evaluate"} | given | options)
     return Evaluation(**(answer | {"scores": tuple(Score(**each) for each in answer["scores"])}))
+
+
+def _as_estimate(evaluation: Evaluation) -> Estimate:
+    """What advice can be given on."""
+    scores = evaluation.scores[::-1]
+    return Estimate(
+        inputs="photos",
+        num_inputs=evaluation.num_photos,
+        held_out=True,
+        precisions=tuple(score.bits or 0 for score in scores),
+        agreement=tuple(score.agreement for score in scores),
+        expected_agreement=None,
+        snr_db=tuple(score.logit_snr_db for score in scores),
+    )
 
 
 def _evaluate_job(job: Job) -> Job:
