@@ -22,6 +22,7 @@ import nq_tflite as nq
 from nq_tflite import flatbuffer as fb
 from nq_tflite.conversion import convert
 from nq_tflite.errors import FormatError, MissingPackageError, SelectionError
+from nq_tflite.page.findings import find
 from nq_tflite.report import ConversionReport, Estimate, inspect_file
 
 #: Layers' names that end a text, an attribute, a comment or a formula and go on as something else.
@@ -106,6 +107,14 @@ def test_the_command_measures_and_writes_one_page(nested_dir: Path, tmp_path: Pa
     assert len(rows) >= len(told["file"]["weights"])
 
 
+def test_what_has_not_run_is_said(page: Path) -> None:
+    text = page.read_text()
+    assert "The model has not run here: no TFLite runtime" in text
+    assert 'aria-label="Latency' not in text
+    assert "Accuracy has not been measured" in text
+
+
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_runtime")
 def test_without_a_runtime_it_says_so(nested_dir: Path, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
@@ -158,16 +167,14 @@ def test_the_conversions_own_word(evil: tuple[Path, ConversionReport], nested_di
         assert expected in text
     lines = tmp_path / "lines.json"
     lines.write_text(json.dumps(conversion.as_dict()).replace("Infinity", "null"))
-    second = nq.write_report(path, tmp_path / "b.html", conversion=lines)
-    assert second.advice == first.advice
-    assert (tmp_path / "b.html").read_text() == text
+    second = find(path, conversion=lines)
+    assert (second.advice, second.conversion) == (first.advice, first.conversion)
     with pytest.raises(FormatError, match="that of another file"):
-        nq.write_report(nested_dir / "int8_8_6_4.tflite", tmp_path / "c.html", conversion=lines)
+        find(nested_dir / "int8_8_6_4.tflite", conversion=lines)
     for broken in ("", "[]", "{}", json.dumps(conversion.as_dict() | {"weights": [1]})):
         lines.write_text(broken)
         with pytest.raises(FormatError, match="what nq-tflite convert --json printed"):
-            nq.write_report(path, tmp_path / "c.html", conversion=lines)
-    assert not (tmp_path / "c.html").exists()
+            find(path, conversion=lines)
 
 
 @pytest.mark.usefixtures("no_runtime")

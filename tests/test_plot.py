@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_cli import check_error, invoke, run
+from test_cli import check_error, invoke
 
 from nq_tflite.advice import worst_first
 from nq_tflite.benchmark import BenchmarkReport, Latency, Setting
@@ -217,14 +217,18 @@ def test_a_name_is_no_formula(tmp_path: Path, report: InspectReport) -> None:
 
 @pytest.mark.parametrize("figure", ["layers", "sizes", "weights"])
 def test_inspect_draws(model: Path, tmp_path: Path, figure: str) -> None:
-    result = invoke("inspect", model, "--weight", "nothing has this name", "--plot", tmp_path / "a.svg")
-    check_error(result, "got 0 that fit")
     name = inspect_file(model).weights[0].name
     extra = ("--weight", name) if figure == "weights" else ()
     result = invoke("inspect", model, "--plot", tmp_path / "a.svg", "--figure", figure, *extra, "--json")
     assert result.exit_code == 0
     assert (tmp_path / "a.svg").read_text().rstrip().endswith("</svg>")
     assert [path.name for path in tmp_path.iterdir()] == ["a.svg"]
+
+
+def test_inspect_draws_no_weight_that_is_not_there(model: Path, tmp_path: Path) -> None:
+    result = invoke("inspect", model, "--weight", "nothing has this name", "--plot", tmp_path / "a.svg")
+    check_error(result, "got 0 that fit")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -242,11 +246,3 @@ def test_inspect_draws(model: Path, tmp_path: Path, figure: str) -> None:
 def test_bad_figures_are_bad_usage(arguments: tuple[str, ...]) -> None:
     result = invoke(*arguments)
     assert (result.exit_code, result.stdout) == (2, "")
-
-
-@pytest.mark.slow
-def test_benchmark_draws(nested_dir: Path, tmp_path: Path) -> None:
-    counts = ("--runs", 2, "--switches", 2, "--reloads", 1)
-    done = run("benchmark", nested_dir / "int8_8_5.tflite", *counts, "--plot", tmp_path / "a.pdf")
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")

@@ -87,7 +87,8 @@ def layers_figure(weights: Sequence[WeightRow], *, most: int = 20, width: float 
                 continue  # full-bit beside itself
             colour = level_look(level, levels)["color"]
             middle = float(np.median([row.snr_db[level] for row in weights]))
-            errors.axvline(middle, color=colour, linewidth=0.8, alpha=0.5)
+            if np.isfinite(middle):
+                errors.axvline(middle, color=colour, linewidth=0.8, alpha=0.5)
             errors.plot(values, range(len(shown)), color=colour, marker=MARKERS[level], linestyle="")
         for level in range(levels):
             starts = [sum(row.level_bytes[:level]) / 1e3 for row in shown]
