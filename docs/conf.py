@@ -10,7 +10,6 @@ from nq_tflite.version import __version__  # noqa: E402  (the package is install
 
 project = "nq_tflite"
 author = "the nq_tflite authors"
-project_copyright = "Apache-2.0"
 version = release = __version__
 
 extensions = [
@@ -52,10 +51,11 @@ nitpick_ignore_regex = [
 ]
 
 html_theme = "furo"
+pygments_dark_style = "github-dark"
 html_title = f"nq_tflite {__version__}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
-html_show_sphinx = False
+html_show_sphinx = html_show_copyright = False
 html_copy_source = False
 html_theme_options = {
     "light_css_variables": {"color-brand-primary": "#0072B2", "color-brand-content": "#0072B2"},

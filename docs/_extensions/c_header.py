@@ -68,7 +68,8 @@ def _entry(piece: str) -> Entry:
     code = piece[comment.end() :].strip() if comment else piece
     bare = _COMMENT.sub("", code)
     names = re.findall(r"(\w+)\(", bare.replace("(*report_error)(", "")) or re.findall(r"(\w+)(?:;| = 1u)", bare)[-1:]
-    return Entry(tuple(names), " ".join(comment[1].split()) if comment else "", code)
+    text = re.sub(r"\n \* ?", " ", comment[1]) if comment else ""
+    return Entry(tuple(names), " ".join(text.split()), code)
 
 
 class CHeader(SphinxDirective):

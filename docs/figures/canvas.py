@@ -14,7 +14,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from nq_tflite.plot import COLOURS
 
-WIDTH = 7.2
+WIDTH = 6.4
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,7 @@ def paint_file(figure: Figure, palette: Palette) -> None:
     """The file from its first byte to its last, and what of it a process holds at each precision."""
     axes = plain_axes(figure, 16, 7.6)
     pieces = [
-        (0.3, 3.0, "flatbuffer root\ngraph, small tensors,\nsection table", palette.faint),
+        (0.3, 3.0, "flatbuffer root\ngraph, tensors,\nsection table", palette.faint),
         (4.1, 6.6, "section 0\nlevel 0 of every weight", palette.base),
         (11.5, 4.2, "section 1\nlevel 1 of every weight", palette.residual),
     ]
@@ -150,10 +150,10 @@ def paint_switching(figure: Figure, palette: Palette) -> None:
         axes.text(x + 2.3, rows["another thread"] + 0.35, note, fontsize=7.5, va="center", color=palette.faint)
     box(axes, 6.9, rows["residual held"], 5.7, 0.6, "", colour=palette.residual, fill=0.4, line=0, rounded=False)
     axes.plot([3.0, 15.0], [rows["residual held"]] * 2, color=palette.faint, linewidth=0.8)
-    arrow(axes, (8.0, 3.6), (8.0, 4.35), palette.ink)
+    arrow(axes, (8.0, 3.65), (8.0, 4.35), palette.ink)
     arrow(axes, (12.6, 4.35), (12.6, 2.05), palette.ink)
-    axes.text(8.0, 5.55, "in force at the next invocation", ha="center", va="center", fontsize=8)
-    axes.text(12.7, 5.55, "released when the running one has ended", ha="center", va="center", fontsize=8)
+    axes.text(7.7, 5.55, "in force at the next invocation", ha="center", va="center", fontsize=8)
+    axes.text(13.1, 5.55, "released when the running one ends", ha="center", va="center", fontsize=8)
     arrow(axes, (2.8, 0.6), (15.4, 0.6), palette.faint)
     axes.text(15.4, 0.25, "time", ha="right", va="center", fontsize=8, color=palette.faint)
 
@@ -190,9 +190,9 @@ def paint_plugin(figure: Figure, palette: Palette) -> None:
     operators = ["CONV_2D", "DEPTHWISE_CONV_2D", "CONV_2D", "ADD"]
     for index, name in enumerate(operators):
         y = 7.0 - 1.75 * index
-        box(axes, 4.4, y, 3.6, 0.95, name, colour=palette.faint, size=8)
+        box(axes, 4.4, y, 3.6, 0.95, name, colour=palette.faint, size=7.5)
         if name != "ADD":
-            box(axes, 0.3, y, 3.5, 0.95, "NQ_UNPACK_DEQUANT\nlevel 0 · level 1", colour=palette.base, size=7.5)
+            box(axes, 0.3, y, 3.5, 0.95, "NQ_UNPACK_DEQUANT\nlevel 0 · level 1", colour=palette.base, size=7)
             arrow(axes, (3.8, y + 0.47), (4.4, y + 0.47), palette.base)
         arrow(axes, (6.1, y + 1.7 if index else 8.55), (6.1, y + 0.95), palette.faint)
     axes.text(6.35, 8.4, "INT8 activations", va="center", fontsize=8)
@@ -200,11 +200,11 @@ def paint_plugin(figure: Figure, palette: Palette) -> None:
     axes.text(6.1, 0.7, "…", ha="center", va="center", fontsize=12)
 
     box(axes, 8.9, 1.15, 6.8, 7.05, "", colour=palette.base, fill=0.07, line=1.6)
-    axes.text(11.2, 7.7, "one partition, the plugin's kernels", va="center", color=palette.base)
+    axes.text(11.2, 7.7, "one partition of the plugin", va="center", color=palette.base)
     steps = ["convolution", "depthwise convolution", "convolution", "addition"]
     for index, name in enumerate(steps):
         y = 6.2 - 1.5 * index
-        box(axes, 9.3, y, 3.3, 0.9, name, colour=palette.base)
+        box(axes, 9.3, y, 3.3, 0.9, name, colour=palette.base, size=8)
         if index < 3:
             arrow(axes, (10.95, y), (10.95, y - 0.6), palette.base)
         if name != "addition":
