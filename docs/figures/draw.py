@@ -44,7 +44,7 @@ def paint_switch(figure: Figure, palette: Palette) -> None:
         note = f"switch: {moved / 1e6:.2f} MB in {1e3 * seconds:.2f} ms"
         top.text(at, 1.19 * stock_held.max(), note, ha="center", va="top", fontsize=8)
     top.set_ylim(0, 1.2 * stock_held.max())
-    top.set_title("memory that the model adds to its process, MB")
+    top.set_title(f"{measured['model']}: memory that the model adds to its process, MB")
 
     for axes in (top, bottom):
         axes.grid(axis="y")
@@ -59,7 +59,7 @@ def paint_switch(figure: Figure, palette: Palette) -> None:
     bottom.set_ylim(min(rates) - 8, 103)
     bottom.set_xlim(0, end)
     bottom.set_xlabel("seconds")
-    bottom.set_title(f"answers that are the float model's, of {measured['frames']} frames in each stretch")
+    bottom.set_title(f"answers that are the float model's, % of {measured['frames']} frames in each stretch")
 
 
 def paint_levels(figure: Figure, palette: Palette) -> None:
@@ -217,7 +217,7 @@ def paint_plugin(figure: Figure, palette: Palette) -> None:
 
 #: Name, what paints it, and its height in inches.
 FIGURES: dict[str, tuple[Callable[[Figure, Palette], Any], float]] = {
-    "switch": (paint_switch, 4.2),
+    "switch": (paint_switch, 3.6),
     "levels": (paint_levels, 3.7),
     "file": (paint_file, 3.3),
     "switching": (paint_switching, 2.7),
