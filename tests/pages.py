@@ -14,7 +14,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
     *sorted(ROOT.glob("*.md")),
-    *sorted(ROOT.glob("docs/**/*.md")),
+    *sorted(page for page in ROOT.glob("docs/**/*.md") if page.parent.name != "notebooks"),  # these are made
+    *sorted(ROOT.glob("notebooks/*.md")),
     ROOT / "nq_tflite" / "FORMAT.md",
     ROOT / "models" / "README.md",
     ROOT / "custom_ops" / "android" / "README.md",

@@ -12,7 +12,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from nq_tflite.plot import COLOURS
 
 WIDTH = 6.4
 
@@ -33,7 +32,8 @@ class Palette:
     stock: str
 
 
-BLUE, ORANGE, GREEN, VERMILION, _, SKY = COLOURS
+#: Of Okabe and Ito's, as in `nq_tflite.plot`.
+BLUE, ORANGE, GREEN, VERMILION, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9"
 #: By the end of the file's name. The light one is opaque, for pages that know of no dark one.
 PALETTES = {
     "": Palette("#24292f", "#8c959f", "#ffffff", BLUE, ORANGE, GREEN, VERMILION),
