@@ -1,15 +1,18 @@
-// A system that has little memory: what asks for more than a fuzzer should use is told so, and has to say so in turn.
+#include "allocation.h"
+
+#include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <cstdlib>
 #include <new>
 
 namespace {
 
-constexpr std::size_t kMaxBytes = std::size_t{1} << 24;
+std::atomic<std::size_t> max_bytes = SIZE_MAX;
 
 void* try_to_allocate(std::size_t bytes, std::size_t alignment) noexcept {
   void* memory = nullptr;
-  return bytes <= kMaxBytes && posix_memalign(&memory, alignment, bytes) == 0 ? memory : nullptr;
+  return bytes <= max_bytes && posix_memalign(&memory, alignment, bytes) == 0 ? memory : nullptr;
 }
 
 void* allocate(std::size_t bytes, std::size_t alignment = alignof(std::max_align_t)) {
@@ -19,6 +22,13 @@ void* allocate(std::size_t bytes, std::size_t alignment = alignof(std::max_align
 }
 
 }  // namespace
+
+namespace nq_fuzz {
+
+LittleMemory::LittleMemory() { max_bytes = std::size_t{1} << 20; }
+LittleMemory::~LittleMemory() { max_bytes = SIZE_MAX; }
+
+}  // namespace nq_fuzz
 
 void* operator new(std::size_t bytes) { return allocate(bytes); }
 void* operator new[](std::size_t bytes) { return allocate(bytes); }

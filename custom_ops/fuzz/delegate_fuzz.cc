@@ -14,6 +14,7 @@
 #include <iterator>
 #include <string>
 
+#include "allocation.h"
 #include "expect.h"
 #include "format/crc32.h"
 #include "format/section_table.h"
@@ -29,7 +30,7 @@ using Bytes = std::vector<uint8_t>;
 
 enum Switch { kUnsealed = 1, kPartBit = 2, kUnfused = 4, kThreads = 8, kResized = 16 };
 
-constexpr size_t kMaxInputBytes = 1 << 16;
+constexpr size_t kMaxTensorBytes = 1 << 16;
 
 void ignore(void*, const char*, va_list) {}
 
@@ -153,7 +154,7 @@ class Interpreter {
 
   explicit operator bool() const { return interpreter_ != nullptr; }
 
-  // False if the inputs are larger than a fuzzer should allocate, too.
+  // False if inputs or outputs are larger than a fuzzer should compute, too.
   bool allocate(bool resized) {
     const int32_t count = tflite().InterpreterGetInputTensorCount(interpreter_);
     for (int32_t i = 0; i < count; ++i) {
@@ -161,9 +162,13 @@ class Interpreter {
         const int shape[] = {2, 7, 5, 16};
         static_cast<void>(tflite().InterpreterResizeInputTensor(interpreter_, i, shape, 4));
       }
-      if (bytes_of(tflite().InterpreterGetInputTensor(interpreter_, i)) > kMaxInputBytes) return false;
+      if (bytes_of(tflite().InterpreterGetInputTensor(interpreter_, i)) > kMaxTensorBytes) return false;
     }
-    return tflite().InterpreterAllocateTensors(interpreter_) == 0;
+    if (tflite().InterpreterAllocateTensors(interpreter_) != 0) return false;
+    for (int32_t i = 0; i < tflite().InterpreterGetOutputTensorCount(interpreter_); ++i) {
+      if (bytes_of(tflite().InterpreterGetOutputTensor(interpreter_, i)) > kMaxTensorBytes) return false;
+    }
+    return true;
   }
 
   void invoke() {
@@ -221,6 +226,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const nq_session session = nq_session_open();
   TfLiteDelegate* delegate = create_delegate(session, switches);
   {
+    const nq_fuzz::LittleMemory little;
     Interpreter interpreter(model_file.write(file), delegate);
     const bool own = (groups & ~nq_fuzz::kOwnGroups) == 0;
     if (interpreter && nq_session_prepare(session) == NQ_OK && (own || all_fused(session)) &&

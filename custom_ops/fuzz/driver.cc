@@ -1,8 +1,6 @@
 // In libFuzzer's place where there is none: replays the inputs of files and folders, then runs seeded random mutations
 // of them. Understands -runs=, -max_total_time=, -seed=, -max_len= and -artifact_prefix= as libFuzzer does, and ignores
 // its other flags. Without feedback about coverage it finds less, and what libFuzzer found it finds again.
-#include <sanitizer/common_interface_defs.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
@@ -12,11 +10,13 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <memory>
 #include <random>
 #include <string>
 #include <vector>
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);
+extern "C" [[gnu::weak]] void __sanitizer_set_death_callback(void (*callback)());  // null without a sanitizer
 
 namespace {
 
@@ -165,7 +165,7 @@ class Mutator {
 int main(int argc, char** argv) {
   const Options options = parse(argc, argv);
   artifact_prefix = options.artifact_prefix;
-  __sanitizer_set_death_callback(keep_input);
+  if (__sanitizer_set_death_callback != nullptr) __sanitizer_set_death_callback(keep_input);
   const std::vector<Bytes> corpus = read_corpus(options);
   for (const Bytes& input : corpus) run(input);
   auto done = static_cast<long long>(corpus.size());
@@ -176,6 +176,6 @@ int main(int argc, char** argv) {
     run(mutator.next());
     ++done;
   }
-  std::fprintf(stderr, "Done %lld runs\n", done);
+  std::fprintf(stderr, "stat::number_of_executed_units: %lld\n", done);
   return 0;
 }

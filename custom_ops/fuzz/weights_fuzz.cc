@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "allocation.h"
 #include "edits.h"
 #include "expect.h"
 #include "fake_runtime.h"
@@ -170,6 +171,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const nq_session session = nq_session_open();
   TfLiteDelegate* delegate = create_delegate(session, data[0]);
   {
+    const nq_fuzz::LittleMemory little;
     Loaded model;
     model.edit(data + 1, size - 1, (data[0] & kUnsealed) == 0);
     model.run(delegate, session);

@@ -1,6 +1,6 @@
 """Runs a reader of readers.py under atheris:
 
-python tests/fuzz/fuzz_readers.py nested -max_total_time=3600 tests/fuzz/corpus/nested
+python tests/fuzz/fuzz_readers.py nested -max_total_time=3600 new/ tests/fuzz/corpus/nested
 
 Options and folders are libFuzzer's: https://llvm.org/docs/LibFuzzer.html. New inputs go to the first folder.
 """
@@ -10,14 +10,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import atheris
-
-sys.path.insert(0, str(Path(__file__).parent))
-with atheris.instrument_imports(include=["nq_tflite", "ai_edge_litert.schema_py_generated", "flatbuffers"]):
-    from readers import READERS
-
 
 def main() -> None:
+    import atheris
+
+    with atheris.instrument_imports(include=["nq_tflite"]):
+        from readers import READERS
+
     _, name, *options = sys.argv
     if name not in READERS:
         sys.exit(f"no reader {name!r}; expected one of {', '.join(READERS)}")
@@ -26,4 +25,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent))
     main()

@@ -184,6 +184,8 @@ bool layer_geometry(const TfLiteContext& context, const Consumer& consumer, cons
   g.out_c = filter.data[consumer.kind == ConsumerKind::kDepthwise ? 3 : 0];
   if (consumer.kind == ConsumerKind::kDense) {  // every row is a pixel
     g.in_c = filter.data[1];
+    // Rows that end elsewhere than dimensions do have no place in an output of as many dimensions.
+    if (consumer.keep_num_dims && (in.empty() || in.back() != g.in_c)) return false;
     g.in_w = g.out_w = static_cast<int32_t>(num_elements(in) / g.in_c);
     *geometry = g;
     return num_elements(in) % g.in_c == 0;

@@ -41,11 +41,14 @@ class PartitionNode {
 
   void invoke(TfLiteContext* context) {
     uint8_t* arena = environment_.arena->get(arena_bytes_);
+    static uint8_t nothing;
     for (auto& [index, pointer] : tensors_) {
       const auto internal = internal_.find(index);
       pointer =
           internal == internal_.end() ? static_cast<uint8_t*>(context->tensors[index].data) : arena + internal->second;
-      if (pointer == nullptr && num_elements(shapes_.at(index)) > 0) throw RunError{no_data(context->tensors[index])};
+      if (pointer != nullptr) continue;
+      if (num_elements(shapes_.at(index)) > 0) throw RunError{no_data(context->tensors[index])};
+      pointer = &nothing;  // of an empty batch
     }
     for (const auto& step : steps_) step->run(tensors_, environment_.threads.get());
   }
