@@ -16,6 +16,7 @@ from typing import Any
 import click
 import numpy as np
 import pytest
+from distributions import EXPORTS
 from pages import PAGES, ROOT, Block, anchors, blocks, links, name_of, prose
 
 import nq_tflite as nq
@@ -279,5 +280,10 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     pages = {path.relative_to(tmp_path / "html").with_suffix("") for path in (tmp_path / "html").rglob("*.html")}
     assert {path.relative_to(DOCS).with_suffix("") for path in DOCS.rglob("*.md")} <= pages
-    convert = (tmp_path / "html" / "reference" / "convert.html").read_text()
-    assert 'id="nq_tflite.convert"' in convert
+    reference = "".join(path.read_text() for path in (tmp_path / "html" / "reference").glob("*.html"))
+    assert {f"nq_tflite.{name}" for name in nq.__all__} - {"nq_tflite.__version__"} <= {*_ids(reference)}
+    assert {f"c.{name}" for name in EXPORTS} <= {*_ids(reference)}
+
+
+def _ids(page: str) -> list[str]:
+    return re.findall(r' id="([^"]+)"', page)
