@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 NATIVE := $(shell find custom_ops -name '*.c' -o -name '*.cc' -o -name '*.h' -o -name CMakeLists.txt)
 
-.PHONY: demo test test-recipes docs figures lint native native-arm no-native-arm count-arm sanitize wheels test-arm count-arm-nets musl clean
+.PHONY: demo test test-recipes docs figures lint native native-arm no-native-arm count-arm sanitize fuzz coverage wheels test-arm count-arm-nets musl clean
 .DEFAULT_GOAL := test
 
 # What a stamp's install needs to be redone for; the Python sources are linked, not copied.
@@ -30,8 +30,8 @@ demo: $(VENV)/demo.stamp
 ARM_MISSING = $(strip $(foreach tool,aarch64-linux-gnu-g++ arm-linux-gnueabihf-g++ qemu-aarch64 qemu-arm,\
                 $(if $(shell command -v $(tool)),,$(tool))))
 
-## Runs the tests. CI also runs the slow ones, the linters, the sanitizers, and native tests for Arm where it can.
-test: $(VENV)/dev.stamp $(if $(CI),lint sanitize $(if $(ARM_MISSING),no-)native-arm) native
+## Runs the tests. CI also runs the slow ones, the linters, the sanitizers, a little fuzzing, and native tests for Arm where it can.
+test: $(VENV)/dev.stamp $(if $(CI),lint sanitize fuzz $(if $(ARM_MISSING),no-)native-arm) native
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m '$(if $(CI),not recipe,not slow and not network and not recipe)'
 
 ## Runs docs/models.md's recipes for JAX and PyTorch, in environments of their own: gigabytes of downloads.
@@ -95,6 +95,29 @@ sanitize: $(VENV)/dev.stamp
 	  $(BIN)/cmake --build build/$$kind -j 2 && \
 	  $(BIN)/ctest --test-dir build/$$kind --output-on-failure || exit 1; \
 	done
+
+# Clang has libFuzzer; without it, what `sanitize` has built is taken, with fuzz/driver.cc.
+FUZZ_CLANG := $(shell command -v clang++-19 || command -v clang++)
+FUZZ_BUILD := build/$(if $(FUZZ_CLANG),fuzz,address,undefined)
+SECONDS    := 9
+
+## Fuzzes what reads files, each native target for SECONDS and each Python reader for a third of that: docs/fuzzing.md.
+fuzz: $(VENV)/dev.stamp
+	$(BIN)/pip install --quiet -e '.[fuzz]'
+	$(BIN)/cmake -S custom_ops -B $(FUZZ_BUILD) -G Ninja -DNQ_BUILD_FUZZERS=ON -DNQ_SANITIZE=address,undefined \
+	  $(if $(FUZZ_CLANG),-DCMAKE_CXX_COMPILER=$(FUZZ_CLANG))
+	$(BIN)/cmake --build $(FUZZ_BUILD) -j 2
+	$(BIN)/python tests/fuzz/run.py $(FUZZ_BUILD)/fuzz --seconds $(SECONDS)
+
+## Prints which lines of each native folder the native tests and the kept inputs of fuzzing run.
+coverage: $(VENV)/dev.stamp
+	rm -rf build/coverage
+	$(BIN)/cmake -S custom_ops -B build/coverage -G Ninja -DNQ_BUILD_TESTS=ON -DNQ_BUILD_FUZZERS=ON -DNQ_COVERAGE=ON \
+	  -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_COMPILER=g++ -DCMAKE_CXX_FLAGS=-O1
+	$(BIN)/cmake --build build/coverage -j 2
+	$(BIN)/ctest --test-dir build/coverage --output-on-failure
+	$(BIN)/python tests/fuzz/run.py build/coverage/fuzz --native --replay
+	$(BIN)/python tests/fuzz/coverage_table.py build/coverage
 
 # Platform tag and zig's target; the glibc of 2014 is 2.17.
 WHEELS := x86_64:x86_64-linux-gnu.2.17 aarch64:aarch64-linux-gnu.2.17 armv7l:arm-linux-gnueabihf.2.17

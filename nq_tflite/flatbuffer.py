@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import struct
 import tempfile
@@ -82,6 +83,7 @@ def read_model(source: str | os.PathLike[str] | bytes) -> ModelFile:
             fix="Pass a .tflite file, or a Keras model to convert.",
         )
     try:
+        _check_counts(data)
         model = schema.ModelT.InitFromPackedBuf(bytearray(data), 0)
         external = {i: (b.offset, b.size) for i, b in enumerate(model.buffers) if b.offset > 1}
         for index in external:
@@ -99,6 +101,28 @@ def read_model(source: str | os.PathLike[str] | bytes) -> ModelFile:
             fix="Convert the model again with a current tf.lite.TFLiteConverter.",
         )
     return ModelFile(model, external, len(data))
+
+
+def _check_counts(data: bytes) -> None:
+    """The file has room for a reference to each table: in a hostile one a few tables may stand for billions."""
+    root, most = schema.Model.GetRootAs(bytearray(data), 0), len(data) // 4
+    count = 0
+    for length in _table_counts(root):
+        count += length
+        if count > most:
+            raise ValueError(f"more than {most} tables in {len(data)} bytes")
+
+
+def _table_counts(root: Any) -> Iterator[int]:
+    """Lengths of a model's vectors of tables, one by one, the outer ones first."""
+    yield root.SubgraphsLength()
+    yield root.SignatureDefsLength()
+    for index in range(root.SubgraphsLength()):
+        subgraph = root.Subgraphs(index)
+        yield subgraph.TensorsLength() + subgraph.OperatorsLength()
+    for index in range(root.SignatureDefsLength()):
+        signature = root.SignatureDefs(index)
+        yield signature.InputsLength() + signature.OutputsLength()
 
 
 def _bring_in(buffer: Any, index: int, data: bytes) -> None:
@@ -273,7 +297,7 @@ def constant(model: Any, tensor: Any) -> NDArray[Any] | None:
     if dtype is None or data is None or not len(data):
         return None
     raw = np.asarray(data, np.uint8)
-    expected = int(np.prod(shape(tensor), dtype=np.int64)) * np.dtype(dtype).itemsize
+    expected = math.prod(shape(tensor)) * np.dtype(dtype).itemsize
     if len(raw) != expected:
         raise FormatError(
             f"tensor {text(tensor.name)!r}",

@@ -38,6 +38,9 @@ FLAG_BIAS = 1 << 0
 FLAG_START = 1 << 16
 CRITICAL_FLAGS = 0xFFFF
 
+#: What systems can count: positions in files are signed.
+MAX_FILE_BYTES = (1 << 63) - 1
+
 MIN_LEVELS = 2
 MAX_LEVELS = 7
 MIN_FULL_BITS = MIN_PART_BITS + 1
@@ -217,10 +220,11 @@ class SectionTable:
         """Raises FormatError unless sections are aligned, not empty, in order and apart, and their bits increase."""
         end = 1
         for level, section in enumerate(self.sections):
-            if section.offset % SECTION_ALIGNMENT or section.offset < end or not section.size:
+            fits = section.size and section.offset + section.size <= MAX_FILE_BYTES
+            if section.offset % SECTION_ALIGNMENT or section.offset < end or not fits:
                 raise _bad(
                     f"section {level}",
-                    f"bytes at a multiple of {SECTION_ALIGNMENT}, at {end} or behind",
+                    f"bytes at a multiple of {SECTION_ALIGNMENT}, at {end} or behind, in a file below 2^63 bytes",
                     f"{section.size} bytes at {section.offset}",
                 )
             end = section.offset + section.size

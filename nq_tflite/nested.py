@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import zlib
 from dataclasses import dataclass
@@ -183,7 +184,7 @@ def _check_shape(block: OptionBlock, dims: tuple[int, ...], tensor_type: int, na
     axis = CHANNEL_AXIS[block.layout]
     fits = (len(dims) == 4 if axis else len(dims) >= 2) and min(dims) > 0
     channels = dims[axis] if fits else 0
-    depth = int(np.prod(dims)) // channels if channels else 0
+    depth = math.prod(dims) // channels if channels else 0
     wanted = (block.channels, block.depth, int(block.output_type))
     _require(
         (channels, depth, tensor_type) == wanted,

@@ -88,7 +88,11 @@ class _Root:
 
     def _is_table(self, entry: int) -> bool:
         name = self._field(entry, _METADATA_NAME)
-        return name is not None and self._string(self._follow(name)) == METADATA_NAME.encode()
+        if name is None:
+            return False
+        start, wanted = self._follow(name), METADATA_NAME.encode()
+        # Of another length, it is not read: a hostile file has thousands of names that go on to its end.
+        return self._u32(start) == len(wanted) and self._string(start) == wanted
 
     def _required(self, table: int, field: int) -> int:
         position = self._field(table, field)

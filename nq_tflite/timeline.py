@@ -85,6 +85,11 @@ class Timeline:
         pairs = zip(before, self.switches, strict=False)
         return statistics.median(each.latency for old, each in pairs if (each.bits > (old or 0)) == up)
 
+    @property
+    def median_moved(self) -> int:
+        """Bytes that a switch moved."""
+        return round(statistics.median(each.bytes_moved for each in self.switches))
+
     def as_dict(self) -> dict[str, Any]:
         """Everything, for machines."""
         return asdict(self)

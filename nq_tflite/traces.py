@@ -120,7 +120,7 @@ def read_trace(source: str | os.PathLike[str], seed: int = 0) -> Trace:
         text = path.read_text(encoding="utf-8")
         rows = list(csv.DictReader(text.splitlines())) if path.suffix == ".csv" else _watched(text)
         columns = {name: np.array([_value(row, name) for row in rows]) for name in _names(rows)}
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError, csv.Error) as error:
         raise TraceError(
             f"trace {source}",
             expected=f"{', '.join(TRACES)}, a .csv file, or lines of nq-tflite watch --json",

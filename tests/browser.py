@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,13 @@ _FLAGS = (
     "--no-first-run",
     "--remote-debugging-pipe",
 )
+#: The protocol's pipes are file descriptors 3 and 4 of the browser, whatever numbers they have here.
+_START = """
+import fcntl, os, sys
+down, up = (fcntl.fcntl(int(each), fcntl.F_DUPFD, 10) for each in sys.argv[1:3])
+os.dup2(down, 3), os.dup2(up, 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 _TIMEOUT = 60.0
 
 
@@ -42,8 +50,7 @@ class Browser:
         down, self._write = os.pipe()
         self._read, up = os.pipe()
         assert CHROMIUM is not None
-        # The protocol's pipes are file descriptors 3 and 4 of the browser.
-        command = ["sh", "-c", f'exec "$0" "$@" 3<&{down} 4>&{up}', CHROMIUM, *_FLAGS, f"--user-data-dir={profile}"]
+        command = [sys.executable, "-c", _START, str(down), str(up), CHROMIUM, *_FLAGS, f"--user-data-dir={profile}"]
         self._process = subprocess.Popen(
             [*command, "about:blank"], pass_fds=(down, up), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )

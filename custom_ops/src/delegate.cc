@@ -121,6 +121,7 @@ TfLiteStatus prepare(TfLiteContext* context, TfLiteDelegate* delegate) {
     const auto& nested = *static_cast<NqDelegate*>(delegate);
     Session& session = *nested.environment.session;
     session.model_loaded();
+    if (const Status status = check_order(context); !status.ok()) return report(context, status);
     if (const Status status = show_hidden_levels(context); !status.ok()) return report(context, status);
     Claims claims;
     if (!plan_claims(context, nested.unfused, &claims)) return kTfLiteError;

@@ -7,6 +7,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -33,6 +34,21 @@ PIPE_WIDTH = 150
 FEW_LAYERS = 5
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else, on stdout.")
+
+#: What --plot can write.
+_FIGURES = (".png", ".svg", ".pdf")
+
+
+def _figure_file(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
+    """Before anything is measured for it."""
+    if value is not None and value.suffix not in _FIGURES:
+        raise click.BadParameter(f"expected a file that ends in {', '.join(_FIGURES)}.")
+    return value
+
+
+plot_option = click.option(
+    "--plot", type=click.Path(path_type=Path), callback=_figure_file, help="Figure to write: .png, .svg or .pdf."
+)
 
 layers_option = click.option("--layers", "-v", is_flag=True, help="Show every layer, not only the worst ones.")
 

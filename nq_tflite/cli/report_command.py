@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from nq_tflite.cli.console import json_option, print_json, print_lines, progress_bar
+from nq_tflite.cli.console import json_option, plot_option, print_json, print_lines, progress_bar
+from nq_tflite.errors import NqError
 from nq_tflite.runtimes import RUNTIMES
 
 _EPILOG = """\b
@@ -19,7 +20,7 @@ Examples:
 \b
 The page needs no other file and no network. Latency and memory are measured on this machine. Accuracy is told of
 photos, as nq-tflite evaluate does (--labels, --reference, --preprocess, --crop), or as the conversion estimated it, or
-not at all."""
+not at all. --plot writes the page's figure of latency and memory."""
 
 
 @click.command(epilog=_EPILOG)
@@ -35,6 +36,7 @@ not at all."""
 @click.option("--layer", "layers", multiple=True, help="Layer whose weights to draw; may be repeated; or the worst.")
 @click.option("--runtime", type=click.Choice(RUNTIMES), help="Stock runtime; the first installed one if not given.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads.")
+@plot_option
 @json_option
 @click.pass_context
 def report(
@@ -51,6 +53,7 @@ def report(
     layers: tuple[str, ...],
     runtime: str | None,
     threads: int,
+    plot: Path | None,
     as_json: bool,
 ) -> None:
     """Write one HTML page about the nested MODEL: sizes, accuracy, latency and memory, layers, weights, what to try."""
@@ -76,6 +79,12 @@ def report(
             num_threads=threads,
             progress=progress,
         )
+    if plot is not None:
+        from nq_tflite.plot import save_figure, timeline_figure
+
+        if findings.timeline is None:
+            raise NqError(f"figure {plot}", expected="a model that runs here", got=findings.not_run)
+        save_figure(timeline_figure(findings.timeline, findings.against), plot)
     if as_json:
         print_json({"page": str(page)} | findings.as_dict())
         return

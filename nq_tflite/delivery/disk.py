@@ -37,7 +37,7 @@ class State:
         try:
             fields = json.loads(path.read_bytes())
             state = cls(**fields) if fields.pop("version") == _STATE_VERSION else None
-        except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
+        except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None
         return state if state is not None and state.is_sound() else None
 

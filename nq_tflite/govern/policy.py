@@ -15,7 +15,10 @@ from nq_tflite.spec import Precision
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Finite, and no larger than a float can be."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return abs(value) <= sys.float_info.max
 
 
 @dataclass(frozen=True)
@@ -143,7 +146,7 @@ class Policy:
         where = os.fspath(path)
         try:
             data = _parse_toml(Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise PolicyError(f"policy {where}", expected="a readable TOML file", got=str(error)) from error
         rules = data.pop("rules", [])
         if not isinstance(rules, list) or not all(isinstance(rule, dict) for rule in rules):

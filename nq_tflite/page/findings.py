@@ -9,12 +9,13 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from nq_tflite.advice import advice, layer_advice, worst_first
+from nq_tflite.advice import advice, file_advice
 from nq_tflite.benchmark import Job, answer_job, delegation_in_child, run_in_child
 from nq_tflite.delegation import Delegation
 from nq_tflite.errors import FormatError, NqError
 from nq_tflite.evaluate import Evaluation, Score, evaluate
 from nq_tflite.nested import NestedWeight, read_nested
+from nq_tflite.plot import worst_weights
 from nq_tflite.report import ConversionReport, Estimate, InspectReport, WeightRow, find_weight, inspect_file
 from nq_tflite.runtimes import installed_runtimes
 from nq_tflite.sites import Unnested
@@ -23,8 +24,6 @@ from nq_tflite.timeline import Timeline, measure_timeline
 
 #: Called with a stage's name, the stages done and the stages in all.
 Progress = Callable[[str, int, int], None]
-#: Layers whose weights are drawn, if none are chosen.
-FEW_WEIGHTS = 6
 
 
 @dataclass(frozen=True)
@@ -100,11 +99,11 @@ def find(
         evaluation = _evaluate(
             path, photos, labels, reference=reference, runtime=runtime, num_threads=num_threads, **preprocessing
         )
-    nesting = Nesting(file.precisions[::-1])
+    nesting, measured = Nesting(file.precisions[::-1]), None if evaluation is None else _as_estimate(evaluation)
     return Findings(
         file=file,
         drawn=drawn,
-        advice=layer_advice(file.weights, nesting) if known is None else advice(known),
+        advice=file_advice(file.weights, nesting, measured) if known is None else advice(known, measured),
         delegation=delegation,
         timeline=timeline,
         not_run=not_run,
@@ -117,17 +116,8 @@ def find(
 
 def _choose(path: str | os.PathLike[str], file: InspectReport, layers: Sequence[str]) -> tuple[NestedWeight, ...]:
     nested = read_nested(path)
-    names = layers or [row.name for row in worst_first(file.weights)[:FEW_WEIGHTS]]
-    found = [find_weight(nested, name) for name in names]
-    for name, weight in zip(names, found, strict=True):
-        if weight is None and layers:
-            raise NqError(
-                f"layer {name!r}",
-                expected="the name of one nested weight, or a part that only its name has",
-                got=f"{sum(name in each.name for each in nested.weights)} that fit",
-                fix="nq-tflite inspect MODEL --json lists the names.",
-            )
-    return tuple(weight for weight in found if weight is not None)
+    chosen = [find_weight(nested, name) for name in layers]
+    return tuple(chosen or worst_weights(nested, file.weights))
 
 
 def _delegation(path: str | os.PathLike[str], runtime: str | None) -> tuple[Delegation | None, str]:
@@ -211,6 +201,20 @@ def _evaluate(
     given = {name: None if each is None else os.fspath(each) for name, each in files.items()}
     answer = run_in_child(__name__, {"job": "evaluate"} | given | options)
     return Evaluation(**(answer | {"scores": tuple(Score(**each) for each in answer["scores"])}))
+
+
+def _as_estimate(evaluation: Evaluation) -> Estimate:
+    """What advice can be given on."""
+    scores = evaluation.scores[::-1]
+    return Estimate(
+        inputs="photos",
+        num_inputs=evaluation.num_photos,
+        held_out=True,
+        precisions=tuple(score.bits or 0 for score in scores),
+        agreement=tuple(score.agreement for score in scores),
+        expected_agreement=None,
+        snr_db=tuple(score.logit_snr_db for score in scores),
+    )
 
 
 def _evaluate_job(job: Job) -> Job:

@@ -134,7 +134,7 @@ def _context(findings: Findings) -> dict[str, Any]:
         "most_bytes": max(sum(row.level_bytes) for row in rows),
         "reference": "" if evaluation is None else Path(evaluation.reference).name,
         "drawings": draw(findings),
-        "precision_name": units.precision_name,
+        "all_fused": findings.delegation is None or all(each.place == "fused" for each in findings.delegation.nested),
         "cpu": f"{cpu_name()} ({os.cpu_count()} CPUs)",
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
         "version": __version__,

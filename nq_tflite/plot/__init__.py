@@ -11,7 +11,7 @@ from nq_tflite.plot.accuracy import accuracy_figure, comparison_figure
 from nq_tflite.plot.runs import runs_figure
 from nq_tflite.plot.style import save_figure
 from nq_tflite.plot.timing import benchmark_figure, timeline_figure
-from nq_tflite.plot.weights import histogram_figure, layers_figure, sizes_figure
+from nq_tflite.plot.weights import histogram_figure, layers_figure, sizes_figure, worst_weights
 
 __all__ = [
     "accuracy_figure",
@@ -23,4 +23,5 @@ __all__ = [
     "save_figure",
     "sizes_figure",
     "timeline_figure",
+    "worst_weights",
 ]

@@ -58,8 +58,13 @@ def _plot_rates(axes: Axes, scores: Sequence[Score], k: int) -> None:
         bars = None if errors[0] is None else [100 * (error or 0.0) for error in errors]
         look: dict[str, Any] = {"color": COLOURS[index], "marker": MARKERS[index], "capsize": 3.0, "elinewidth": 1.0}
         axes.errorbar(at, heights, bars, label=name, linestyle=DASHES[index], **look)
-    lowest = min(100 * (value or 0.0) for _, values, _ in shown for value in values)
-    axes.set_ylim(max(0, min(90, lowest - 12)), 101)
+    lowest = min(
+        100 * ((value or 0.0) - (error or 0.0))
+        for _, values, errors in shown
+        for value, error in zip(values, errors, strict=True)
+    )
+    bottom = max(0.0, min(90.0, lowest - 5))
+    axes.set_ylim(bottom, 100 + 0.05 * (100 - bottom))
     axes.set_title("of the photos, %")
 
 

@@ -32,6 +32,7 @@ def runs_figure(runs: Sequence[Run], trace: Trace, memory_bytes: int | None = No
         times = trace.seconds / seconds
         _plot_trace(axes[0], times, trace)
         _plot_strategies(axes[1:], times, runs, trace, memory_bytes)
+        axes[-1].set_xlim(times[0], times[-1])
         axes[-1].set_xlabel(unit)
         figure.legend(*axes[1].get_legend_handles_labels(), loc="outside upper left", ncols=2)
         return figure

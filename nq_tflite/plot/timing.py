@@ -42,8 +42,10 @@ def timeline_figure(timeline: Timeline, stock: Timeline | None = None, *, width:
     unit, scale = ("s", 1.0) if longest > 2 else ("ms", 1e3)
     with new_figure(width, 0.4 * width + 1.9) as figure:
         latency, memory = figure.subplots(2, 1, sharex=True, height_ratios=(1, 1.15))
-        slowest = max(each.median_latency(bits) for each, bits in _states(timeline, stock))
-        _plot_latency(latency, timeline, scale, _BEYOND * slowest)
+        limit = _BEYOND * max(map(timeline.median_latency, timeline.precisions))
+        if stock is not None:
+            limit = max(limit, 1.15 * stock.median_latency(None))
+        _plot_latency(latency, timeline, scale, limit)
         _plot_memory(memory, timeline, scale)
         if stock is not None:
             look: dict[str, Any] = {"color": INK, "linestyle": (0, (1, 1.5)), "linewidth": 1.2}
@@ -59,12 +61,6 @@ def timeline_figure(timeline: Timeline, stock: Timeline | None = None, *, width:
             axes.set_xlim(0, scale * longest)
         figure.legend(loc="outside lower left", ncols=len(timeline.precisions) + 1, handletextpad=0.4)
         return figure
-
-
-def _states(timeline: Timeline, stock: Timeline | None) -> list[tuple[Timeline, int | None]]:
-    """Each precision, and the stock model."""
-    own: list[tuple[Timeline, int | None]] = [(timeline, bits) for bits in timeline.precisions]
-    return own if stock is None else [*own, (stock, None)]
 
 
 def _plot_latency(axes: Axes, timeline: Timeline, scale: float, limit: float) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,10 +21,11 @@ from nq_tflite.plot.style import (
 )
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from nq_tflite.nested import NestedWeight
+    from nq_tflite.nested import NestedFile, NestedWeight
     from nq_tflite.report import InspectReport, WeightRow
 
 
@@ -38,39 +39,33 @@ def sizes_figure(report: InspectReport, *, width: float = WIDTH) -> Figure:
     graph = report.file_bytes - sum(report.section_bytes)
     precisions, sections = report.precisions, report.section_bytes
     levels = len(sections)
-    rows = [(level_name(bits, precisions), sections[: level + 1]) for level, bits in enumerate(precisions)]
+    colours = [str(level_look(level, levels)["color"]) for level in range(levels)]
     with new_figure(width, 0.34 * (levels + 1) + 1.15) as figure:
         axes = figure.subplots()
-        for place, (_, parts) in enumerate(rows):
-            _stack(axes, place, [graph, *parts], [QUIET, *_level_colours(levels)[: len(parts)]])
+        for level in range(levels):
+            bars = _stack(axes, level, [graph, *sections[: level + 1]], [QUIET, *colours[: level + 1]])
         separate = [size for level in range(levels) for size in (graph, sum(sections[: level + 1]))]
-        colours = [each for colour in _level_colours(levels) for each in (QUIET, colour)]
-        _stack(axes, levels, separate, colours, faint=True)
-        axes.set_yticks(range(levels + 1), [*(name for name, _ in rows), "separate files"])
+        _stack(axes, levels, separate, [each for colour in colours for each in (QUIET, colour)], faint=True)
+        names = [level_name(bits, precisions) for bits in precisions]
+        axes.set_yticks(range(levels + 1), [*names, "separate files"])
         axes.set_ylim(levels + 0.5, -0.5)
         axes.set_xlim(right=1.14 * sum(separate) / 1e6)
         axes.set_title("bytes that a precision needs, MB")
         only_across(axes, "x")
-        residuals = [f"+ {bits} bits" for bits in np.diff(precisions)]
-        names = ["graph", f"{precisions[0]} bits", *residuals]
-        for name, colour in zip(names, [QUIET, *_level_colours(levels)], strict=True):
-            axes.bar(0, 0, color=colour, label=name)
-        figure.legend(loc="outside lower left", ncols=len(names), handlelength=1.0)
+        names = ["graph", f"{precisions[0]} bits", *(f"+ {bits} bits" for bits in np.diff(precisions))]
+        figure.legend(bars, names, loc="outside lower left", ncols=len(names), handlelength=1.0)
         return figure
 
 
-def _level_colours(levels: int) -> list[str]:
-    return [str(level_look(level, levels)["color"]) for level in range(levels)]
-
-
-def _stack(axes: Axes, place: int, sizes: Sequence[int], colours: Sequence[str], faint: bool = False) -> None:
-    start = 0.0
+def _stack(axes: Axes, place: int, sizes: Sequence[int], colours: Sequence[str], faint: bool = False) -> list[Artist]:
+    """Bars end to end, with their sum behind them."""
+    start, bars = 0.0, list[Any]()
     for size, colour in zip(sizes, colours, strict=True):
-        axes.barh(
-            place, size / 1e6, 0.62, start, color=colour, edgecolor=PAPER, linewidth=1.0, alpha=0.45 if faint else 1.0
-        )
+        look: dict[str, Any] = {"color": colour, "edgecolor": PAPER, "linewidth": 1.0, "alpha": 0.45 if faint else 1.0}
+        bars += axes.barh(place, size / 1e6, 0.62, start, **look)
         start += size / 1e6
     axes.annotate(f"{start:.2f}", (start, place), xytext=(4, 0), textcoords="offset points", va="center", color=QUIET)
+    return bars
 
 
 def layers_figure(weights: Sequence[WeightRow], *, most: int = 20, width: float = WIDTH) -> Figure:
@@ -92,7 +87,8 @@ def layers_figure(weights: Sequence[WeightRow], *, most: int = 20, width: float 
                 continue  # full-bit beside itself
             colour = level_look(level, levels)["color"]
             middle = float(np.median([row.snr_db[level] for row in weights]))
-            errors.axvline(middle, color=colour, linewidth=0.8, alpha=0.5)
+            if np.isfinite(middle):
+                errors.axvline(middle, color=colour, linewidth=0.8, alpha=0.5)
             errors.plot(values, range(len(shown)), color=colour, marker=MARKERS[level], linestyle="")
         for level in range(levels):
             starts = [sum(row.level_bytes[:level]) / 1e3 for row in shown]
@@ -114,6 +110,12 @@ def _bits_text(rows: Sequence[WeightRow], level: int) -> str:
     """What a level brings a weight to; layers may have bit-widths of their own."""
     found = {row.nesting.split("|")[::-1][level] for row in rows}
     return f"{'to ' if level else ''}{'-'.join(sorted(found))} bits"
+
+
+def worst_weights(nested: NestedFile, weights: Sequence[WeightRow], most: int = 6) -> list[NestedWeight]:
+    """The weights of a file that part-bit costs most, for `histogram_figure`, by their rows in a report of it."""
+    by_name = {weight.name: weight for weight in nested.weights}
+    return [by_name[row.name] for row in worst_first(weights)[:most]]
 
 
 def histogram_figure(weights: Sequence[NestedWeight], *, columns: int = 2, width: float = WIDTH) -> Figure:

@@ -51,7 +51,8 @@ std::optional<uint64_t> FlatbufferTable::referred(int field) const {
 std::optional<FlatbufferVector> FlatbufferTable::vector(int field) const {
   const auto position = referred(field);
   const auto size = position ? read<uint32_t>(file_, *position) : std::nullopt;
-  if (!size) return std::nullopt;
+  // A vector that claims more than the file holds would have its reader count to billions.
+  if (!size || *size > (file_.size - *position - sizeof(uint32_t)) / sizeof(uint32_t)) return std::nullopt;
   return FlatbufferVector(file_, *position + sizeof(uint32_t), *size);
 }
 

@@ -17,6 +17,7 @@ class FlatbufferTable {
   // A field by its number in the schema. Without one, the schema's default: 0, or nothing.
   uint64_t u32(int field) const { return scalar<uint32_t>(field); }
   uint64_t u64(int field) const { return scalar<uint64_t>(field); }
+  // Of tables, all of whose places are in the file.
   std::optional<FlatbufferVector> vector(int field) const;
   // Of strings too: the first character.
   const uint8_t* vector_data(int field) const;

@@ -8,6 +8,7 @@ namespace nq {
 FixedPoint fixed_point(double real) {
   FixedPoint result;
   if (real == 0) return result;
+  if (!std::isfinite(real)) return {0, std::numeric_limits<int32_t>::max()};
   const double fraction = std::frexp(real, &result.shift);
   auto multiplier = static_cast<int64_t>(std::round(fraction * 2147483648.0));
   if (multiplier == int64_t{1} << 31) {

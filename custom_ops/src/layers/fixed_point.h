@@ -11,6 +11,7 @@ struct FixedPoint {
   int32_t shift = 0;
 };
 
+// Of what is not finite, with a shift beyond any use.
 FixedPoint fixed_point(double real);
 
 // The upper 16 bits of a multiplier, rounded.

@@ -9,6 +9,9 @@ namespace nq {
 // Greatest stride, dilation and kernel size, so that products of two stay within int32.
 inline constexpr int32_t kMaxWindowStep = 1 << 14;
 
+// Greatest side of an image, so that sums of several stay within int32.
+inline constexpr int32_t kMaxImageSide = 1 << 24;
+
 struct Window {
   int32_t kernel_h = 1, kernel_w = 1;
   int32_t stride_h = 1, stride_w = 1;

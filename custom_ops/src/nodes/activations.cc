@@ -112,9 +112,9 @@ std::unique_ptr<Operator> make_hard_swish(const TfLiteContext& context, const Tf
 std::unique_ptr<Operator> make_softmax(const TfLiteContext& context, const TfLiteNode& node, std::string* reason) {
   if (!has_int8_ends(context, node, 1, reason)) return nullptr;
   const auto* params = params_of<SoftmaxParams>(node);
-  if (params == nullptr || !std::isfinite(params->beta) || params->beta <= 0) return stays(reason, "beta");
   const int input = node.inputs->data[0], output = node.outputs->data[0];
   const Quantization from = quantization_of(context.tensors[input]), to = quantization_of(context.tensors[output]);
+  if (params == nullptr || params->beta <= 0 || !std::isfinite(params->beta * from.scale)) return stays(reason, "beta");
   if (to.scale != 1.0f / 256 || to.zero_point != -128) return stays(reason, "an output other than of 256ths");
   return std::make_unique<SoftmaxOperator>(input, output, Softmax(from.scale, params->beta, to));
 }

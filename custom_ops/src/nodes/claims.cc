@@ -159,6 +159,32 @@ bool read_graph(TfLiteContext* context, std::vector<GraphNode>* nodes) {
   return context->GetExecutionPlan(context, &plan) == kTfLiteOk && read_nodes(context, *plan, nodes);
 }
 
+Status check_order(TfLiteContext* context) {
+  std::vector<GraphNode> graph;
+  if (!read_graph(context, &graph)) return error(NQ_SYSTEM, "the runtime does not give the delegate its graph");
+  std::set<int> computed;  // by the operators that are still to come, the one in question included
+  for (size_t i = graph.size(); i-- > 0;) {
+    const TfLiteNode& node = *graph[i].node;
+    for (int k = 0; k < node.outputs->size; ++k) {
+      const int index = node.outputs->data[k];
+      const TfLiteTensor* tensor = tensor_at(*context, index);
+      if (tensor == nullptr || tensor->is_variable) continue;
+      if (is_constant(*tensor) || !computed.insert(index).second) {
+        return invalid_model("operator %zu computes tensor %d, a constant or another's result; expected its own", i,
+                             index);
+      }
+    }
+    for (int k = 0; k < node.inputs->size; ++k) {
+      const int index = node.inputs->data[k];
+      const TfLiteTensor* tensor = tensor_at(*context, index);
+      if (tensor == nullptr || tensor->is_variable || computed.count(index) == 0) continue;
+      return invalid_model("operator %zu reads tensor %d, which is computed only then; expected operators in order", i,
+                           index);
+    }
+  }
+  return {};
+}
+
 const GraphNode* nested_weight_of(const std::vector<GraphNode>& nodes, const TfLiteNode& node) {
   for (const GraphNode& entry : nodes) {
     if (is_nested(entry) && entry.node->outputs->size > 0 && contains(*node.inputs, entry.node->outputs->data[0])) {

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "session/delegation.h"
+#include "status.h"
 #include "tflite_abi.h"
 
 namespace nq {
@@ -35,6 +36,10 @@ bool read_nodes(TfLiteContext* context, const TfLiteIntArray& indices, std::vect
 
 // The nodes that the runtime will run, in that order; false if it does not give them.
 bool read_graph(TfLiteContext* context, std::vector<GraphNode>* nodes);
+
+// Whether every operator reads only what those before it compute, and writes what no other does and no file holds.
+// Runtimes rely on it and do not check it: TFLite writes outside its memory when a delegate claims a part of a cycle.
+Status check_order(TfLiteContext* context);
 
 // The nested operator that gives this node its weight, if it is among `nodes`.
 const GraphNode* nested_weight_of(const std::vector<GraphNode>& nodes, const TfLiteNode& node);

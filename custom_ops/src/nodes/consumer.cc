@@ -77,6 +77,16 @@ bool check_types(const TfLiteTensor* input, const TfLiteTensor* filter, const Tf
   return (int8 && filter->type == kTfLiteInt8) || refuse(reason, not_int8(input, output));
 }
 
+// Of the products that requantization multiplies by. Weights of which nothing is known are refused when they are bound.
+bool has_finite_multipliers(const TfLiteTensor& input, const TfLiteTensor& filter, const TfLiteTensor& output) {
+  const auto* affine = static_cast<const TfLiteAffineQuantization*>(filter.quantization.params);
+  if (filter.quantization.type != kTfLiteAffineQuantization || affine == nullptr || affine->scale == nullptr) return true;
+  const TfLiteFloatArray& scales = *affine->scale;
+  return std::all_of(scales.data, scales.data + scales.size, [&](float scale) {
+    return std::isfinite(input.params.scale * scale / output.params.scale);
+  });
+}
+
 int channels_of(const Consumer& consumer, const TfLiteTensor& weight) {
   return weight.dims->data[consumer.kind == ConsumerKind::kDepthwise ? 3 : 0];
 }
@@ -120,6 +130,9 @@ bool read_consumer(const TfLiteContext& context, const TfLiteNode& node, const T
   const TfLiteTensor* filter = tensor_at(context, weight);
   if (!check_types(input, filter, output, consumer, reason)) return false;
   if (!check_shapes(*consumer, *input, *filter, reason)) return false;
+  if (!consumer->is_float && !has_finite_multipliers(*input, *filter, *output)) {
+    return refuse(reason, "scales too far apart");
+  }
   if (bias >= 0 && consumer->bias != bias) return refuse(reason, "a bias other than the nested operator's");
   const TfLiteTensor* bias_tensor = tensor_at(context, consumer->bias);
   const TfLiteType bias_type = consumer->is_float ? kTfLiteFloat32 : kTfLiteInt32;
@@ -171,11 +184,13 @@ bool layer_geometry(const TfLiteContext& context, const Consumer& consumer, cons
   g.out_c = filter.data[consumer.kind == ConsumerKind::kDepthwise ? 3 : 0];
   if (consumer.kind == ConsumerKind::kDense) {  // every row is a pixel
     g.in_c = filter.data[1];
+    // Rows that end elsewhere than dimensions do have no place in an output of as many dimensions.
+    if (consumer.keep_num_dims && (in.empty() || in.back() != g.in_c)) return false;
     g.in_w = g.out_w = static_cast<int32_t>(num_elements(in) / g.in_c);
     *geometry = g;
     return num_elements(in) % g.in_c == 0;
   }
-  if (in.size() != 4 || in[3] != filter.data[3]) return false;
+  if (in.size() != 4 || in[3] != filter.data[3] || std::max(in[1], in[2]) > kMaxImageSide) return false;
   g.window.kernel_h = filter.data[1];
   g.window.kernel_w = filter.data[2];
   g.batches = in[0];

@@ -89,7 +89,7 @@ struct BinaryNode {
   Operand operands[2];
   bool is_float;
   Quantization a, b, out;
-  ActivationRange range;
+  ActivationRange range = {-128, 127};
   FloatRange float_range;
 };
 
@@ -127,7 +127,7 @@ bool read_binary(const TfLiteContext& context, const TfLiteNode& node, BinaryNod
   binary->a = quantization_of(context.tensors[node.inputs->data[0]]);
   binary->b = quantization_of(context.tensors[node.inputs->data[1]]);
   binary->out = quantization_of(*out);
-  binary->range = activation_range(params->activation, *out);
+  if (!binary->is_float) binary->range = activation_range(params->activation, *out);  // floats have no scale
   binary->float_range = float_activation_range(params->activation);
   return true;
 }

@@ -20,6 +20,7 @@ enum SubgraphField { kSubgraphTensors = 0 };
 enum TensorField { kTensorBuffer = 2, kTensorName = 3 };
 enum BufferField { kBufferOffset = 1, kBufferSize = 2 };
 
+constexpr uint32_t kMaxSubgraphs = 1 << 12;  // to look at: a hostile file may have one for each of its bytes
 constexpr uint64_t kModelAlignment = 4;  // of a model inside another file, an Android package
 
 bool is_hidden(const TfLiteTensor* tensor) {
@@ -50,7 +51,7 @@ std::vector<int> hidden_levels(const TfLiteContext& context, const std::vector<G
 // The tensors of the subgraph whose tensor `index` has its name at this address: the runtime's names are the file's.
 std::optional<FlatbufferVector> tensors_named_at(const FlatbufferTable& model, int index, const char* name) {
   const auto subgraphs = model.vector(kModelSubgraphs);
-  for (uint32_t i = 0; subgraphs && i < subgraphs->size(); ++i) {
+  for (uint32_t i = 0; subgraphs && i < std::min(subgraphs->size(), kMaxSubgraphs); ++i) {
     const auto subgraph = subgraphs->table(i);
     const auto tensors = subgraph ? subgraph->vector(kSubgraphTensors) : std::nullopt;
     const auto tensor = tensors ? tensors->table(static_cast<uint64_t>(index)) : std::nullopt;

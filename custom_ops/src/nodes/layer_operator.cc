@@ -168,7 +168,7 @@ bool read_plain_layer(const TfLiteContext& context, const TfLiteNode& node, cons
                       Consumer* consumer, OptionBlock* block, std::string* reason) {
   if (!is_layer(registration)) return refuse(reason, "no kernel for the operator");
   const TfLiteTensor* weight = node.inputs->size > 1 ? tensor_at(context, node.inputs->data[1]) : nullptr;
-  if (weight == nullptr || weight->type != kTfLiteInt8 || !is_constant(*weight) || weight->dims == nullptr) {
+  if (weight == nullptr || weight->type != kTfLiteInt8 || !is_constant(*weight) || !is_dense(*weight)) {
     return refuse(reason, "a weight that is not an int8 constant");
   }
   if (!read_consumer(context, node, registration, node.inputs->data[1], -1, consumer, reason)) return false;

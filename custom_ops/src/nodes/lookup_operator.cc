@@ -101,7 +101,7 @@ bool can_look_up(const TfLiteContext& context, const TfLiteNode& node, const TfL
   }
   const TfLiteTensor* indices = tensor_at(context, node.inputs->data[slots.indices]);
   const TfLiteTensor *table = tensor_at(context, weight), *output = tensor_at(context, node.outputs->data[0]);
-  if (indices == nullptr || indices->type != kTfLiteInt32 || indices->dims == nullptr) {
+  if (indices == nullptr || indices->type != kTfLiteInt32 || !is_dense(*indices)) {
     return refuse(reason, "indices that are not int32");
   }
   return (table != nullptr && output != nullptr && table->dims != nullptr && output->type == table->type) ||

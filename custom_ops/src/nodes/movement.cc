@@ -1,4 +1,5 @@
 // Operators that put elements elsewhere and compute nothing: PAD and CONCATENATION.
+#include <limits>
 #include <numeric>
 
 #include "nodes/makers.h"
@@ -28,7 +29,13 @@ class PadOperator : public Operator {
     in_ = shapes.at(inputs()[0]);
     if (in_.size() != 4) return error(NQ_INVALID_MODEL, "a padded tensor has rank %zu; expected 4", in_.size());
     out_ = in_;
-    for (size_t i = 0; i < 4; ++i) out_[i] += paddings_[2 * i] + paddings_[2 * i + 1];
+    for (size_t i = 0; i < 4; ++i) {
+      const int32_t added = paddings_[2 * i] + paddings_[2 * i + 1];
+      if (out_[i] > std::numeric_limits<int32_t>::max() - added) {
+        return error(NQ_INVALID_MODEL, "a padded tensor would have a side of 2^31 or more; expected less");
+      }
+      out_[i] += added;
+    }
     *output = out_;
     return {};
   }
@@ -87,6 +94,7 @@ class ConcatenationOperator : public Operator {
     for (const int index : inputs()) {
       Shape shape = shapes.at(index);
       if (static_cast<int>(shape.size()) != rank) return unfit();
+      if (shape[axis] > std::numeric_limits<int32_t>::max() - (*output)[axis]) return unfit();
       (*output)[axis] += shape[axis];
       shape[axis] = (*output)[axis];
       if (shape != *output) return unfit();

@@ -22,6 +22,17 @@ inline int64_t num_elements(const Shape& shape) {
   return count;
 }
 
+// Whether there can be such a tensor: TFLite's kernels count elements, and bytes, in 32 bits.
+inline bool is_shape(const Shape& shape) {
+  constexpr int64_t kMaxElements = int64_t{1} << 31;
+  int64_t count = 1;
+  for (const int32_t size : shape) {
+    if (size < 0 || count * size >= kMaxElements) return false;
+    count *= size;
+  }
+  return true;
+}
+
 // By tensor index: what a partition knows of its tensors beyond what the runtime does.
 using Shapes = std::map<int, Shape>;
 using Pointers = std::map<int, uint8_t*>;

@@ -41,10 +41,14 @@ class PartitionNode {
 
   void invoke(TfLiteContext* context) {
     uint8_t* arena = environment_.arena->get(arena_bytes_);
+    static uint8_t nothing;
     for (auto& [index, pointer] : tensors_) {
       const auto internal = internal_.find(index);
       pointer =
           internal == internal_.end() ? static_cast<uint8_t*>(context->tensors[index].data) : arena + internal->second;
+      if (pointer != nullptr) continue;
+      if (num_elements(shapes_.at(index)) > 0) throw RunError{no_data(context->tensors[index])};
+      pointer = &nothing;  // of an empty batch
     }
     for (const auto& step : steps_) step->run(tensors_, environment_.threads.get());
   }
@@ -114,15 +118,26 @@ class PartitionNode {
     return reader;
   }
 
+  static Status no_data(const TfLiteTensor& tensor) {
+    return error(NQ_INVALID_MODEL, "tensor '%s' has no data; expected an input, a constant or an operator's output",
+                 tensor.name == nullptr ? "" : tensor.name);
+  }
+
+  static Status too_large() {
+    return error(NQ_INVALID_MODEL, "a tensor would have 2^31 elements or more; expected fewer: choose smaller inputs");
+  }
+
   Status reshape(TfLiteContext* context) {
     Shapes shapes;
     for (const auto& step : steps_) {
       for (const int index : step->inputs()) {
         const TfLiteIntArray& dims = *context->tensors[index].dims;
-        shapes.try_emplace(index, dims.data, dims.data + dims.size);  // from outside, unless a step has written it
+        const auto known = shapes.try_emplace(index, dims.data, dims.data + dims.size).first;  // unless a step wrote it
+        if (!is_shape(known->second)) return too_large();
       }
       Shape& output = shapes[step->output()];
       if (Status status = step->reshape(shapes, &output); !status.ok()) return status;
+      if (!is_shape(output)) return too_large();
       if (outputs_.count(step->output()) == 0) continue;
       const Status status =
           resize(context, step->output(), new_int_array(static_cast<int>(output.size()), output.data()));

@@ -27,9 +27,10 @@ class PoolOperator : public Operator {
     Geometry g;
     g.window = window_;
     if (in.size() == 4) g.batches = in[0], g.in_h = in[1], g.in_w = in[2], g.in_c = g.out_c = in[3];
-    place_window(&g);
-    if (in.size() != 4 || g.out_h < 1 || g.out_w < 1) {
-      return error(NQ_INVALID_MODEL, "the input of a pooling is too small; expected room for its window");
+    const bool is_image = in.size() == 4 && std::max(in[1], in[2]) <= kMaxImageSide;
+    if (is_image) place_window(&g);
+    if (!is_image || g.out_h < 1 || g.out_w < 1) {
+      return error(NQ_INVALID_MODEL, "the input of a pooling does not fit; expected an image with room for its window");
     }
     geometry_ = g;
     *output = {g.batches, g.out_h, g.out_w, g.out_c};

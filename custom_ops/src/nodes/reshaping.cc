@@ -124,7 +124,7 @@ class PackOperator : public Operator {
 };
 
 bool is_int32(const TfLiteTensor* tensor) {
-  return tensor != nullptr && tensor->type == kTfLiteInt32 && tensor->dims != nullptr;
+  return tensor != nullptr && tensor->type == kTfLiteInt32 && is_dense(*tensor);
 }
 
 // What the model says of an output whose batch alone is open: every computed shape can only be this one.

@@ -22,14 +22,17 @@ inline const TfLiteTensor* tensor_at(const TfLiteContext& context, int index) {
   return inside ? &context.tensors[index] : nullptr;
 }
 
-// Quantized per tensor, with parameters that make sense.
+// Has as many elements as its shape says: runtimes check that of all constants but sparse ones.
+inline bool is_dense(const TfLiteTensor& tensor) { return tensor.dims != nullptr && tensor.sparsity == nullptr; }
+
+// Quantized per tensor, with parameters that make sense: a scale that has a reciprocal, among others.
 inline bool is_quantized_int8(const TfLiteTensor* tensor) {
-  return tensor != nullptr && tensor->type == kTfLiteInt8 && tensor->dims != nullptr && tensor->params.scale > 0 &&
-         std::isfinite(tensor->params.scale) && tensor->params.zero_point >= -128 && tensor->params.zero_point <= 127;
+  return tensor != nullptr && tensor->type == kTfLiteInt8 && is_dense(*tensor) && tensor->params.scale > 0 &&
+         std::isnormal(tensor->params.scale) && tensor->params.zero_point >= -128 && tensor->params.zero_point <= 127;
 }
 
 inline bool is_float(const TfLiteTensor* tensor) {
-  return tensor != nullptr && tensor->type == kTfLiteFloat32 && tensor->dims != nullptr;
+  return tensor != nullptr && tensor->type == kTfLiteFloat32 && is_dense(*tensor);
 }
 
 inline Quantization quantization_of(const TfLiteTensor& tensor) {

@@ -49,6 +49,7 @@ bool spin_until(const Done& done) {
 uint8_t* Workspace::get(size_t bytes) {
   if (capacity_ < bytes + kAlignment) {
     storage_.reset();
+    capacity_ = 0;  // should memory be short
     storage_.reset(new uint8_t[bytes + kAlignment]);
     capacity_ = bytes + kAlignment;
   }

@@ -1,0 +1,118 @@
+"""Runs every fuzz target for a while, one after another, and prints how often each ran:
+
+python tests/fuzz/run.py build/fuzz/fuzz --seconds 3600 --target delegate
+
+Ends with 1 if one of them found something; the input is kept in the folder `build/finds`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from nq_tflite_models.archives import weight_bytes
+
+from nq_tflite.errors import ModelSourceError
+
+ROOT = Path(__file__).parent.parent.parent
+NATIVE = ("option_block", "section_table", "flatbuffer", "mapping", "hidden_levels", "weights", "delegate")
+PYTHON = ("option_block", "section_table", "sections", "flatbuffer", "nested", "delivery", "state", "policy", "trace")
+#: What a line of libFuzzer's, and of fuzz/driver.cc, says at the end.
+EXECUTED = re.compile(r"stat::number_of_executed_units: (\d+)|Done (\d+) runs")
+FINDS = ROOT / "build" / "finds"
+#: Sanitizers' options: TFLite's own library keeps memory to the end, and inputs that ask for much get none.
+ENVIRONMENT = {"ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1:malloc_context_size=4"}
+
+
+def tflite_c(folder: Path) -> Path | None:
+    """TFLite's C library, of the package that tests/test_embedding.py runs the example under; None without it."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    from test_embedding import TFLITE_C
+
+    if platform.machine() != "x86_64":
+        return None
+    try:
+        content = weight_bytes(TFLITE_C)
+    except ModelSourceError as error:
+        print(error, file=sys.stderr)
+        return None
+    path = folder / "libtensorflowlite_c.so"
+    path.write_bytes(content)
+    return path
+
+
+def commands(build: Path, seconds: float, options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Each target's name and command. New inputs go to a folder of their own, kept ones are read."""
+    library = tflite_c(folder)
+    for name in NATIVE:
+        kept, target = ROOT / "custom_ops" / "fuzz" / "corpus" / name, f"native {name}"
+        if name == "delegate" and library is None:
+            print("NOT RUN: native delegate, for want of TFLite's C library for this machine")
+        elif not options.python and options.target in (None, name):
+            size = ["-max_len=160", "-len_control=0"] if name in ("delegate", "weights") else ["-max_len=16384"]
+            yield target, [str(build / f"{name}_fuzz"), *limits(seconds, options), *size, *inputs(folder, target, kept)]
+    if options.native:
+        return
+    if importlib.util.find_spec("atheris") is None:
+        print("NOT RUN: Python readers, for want of atheris")
+        return
+    for name in PYTHON:
+        kept, target = ROOT / "tests" / "fuzz" / "corpus" / name, f"python {name}"
+        script = [sys.executable, str(ROOT / "tests" / "fuzz" / "fuzz_readers.py"), name]
+        if options.target in (None, name):
+            yield target, [*script, *limits(seconds / 3, options), "-max_len=4096", *inputs(folder, target, kept)]
+
+
+def limits(seconds: float, options: argparse.Namespace) -> list[str]:
+    time = ["-runs=0"] if options.replay else [f"-max_total_time={max(1, round(seconds))}"]
+    return [*time, f"-seed={options.seed}", "-timeout=60", "-rss_limit_mb=2500", "-print_final_stats=1"]
+
+
+def inputs(folder: Path, target: str, kept: Path) -> list[str]:
+    new = folder / target.replace(" ", "_")
+    new.mkdir()
+    FINDS.mkdir(parents=True, exist_ok=True)
+    return [f"-artifact_prefix={FINDS}/{new.name}-", str(new), str(kept)]
+
+
+def run(command: list[str], folder: Path) -> tuple[int, int, str]:
+    """Exit code, executions and output."""
+    environment = os.environ | ENVIRONMENT | {"NQ_TFLITE_C": str(folder / "libtensorflowlite_c.so")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", check=False)
+    output = done.stdout + done.stderr
+    counts = [int(a or b) for a, b in EXECUTED.findall(output)]
+    return done.returncode, max(counts, default=0), output
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Runs the fuzz targets.")
+    parser.add_argument("build", type=Path, help="folder of the native targets")
+    parser.add_argument("--seconds", type=float, default=9, help="of each native target; Python has a third")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--target", help="this one alone")
+    parser.add_argument("--native", action="store_true", help="no Python readers")
+    parser.add_argument("--python", action="store_true", help="Python readers alone")
+    parser.add_argument("--replay", action="store_true", help="the kept inputs alone")
+    options = parser.parse_args()
+    failed = False
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        for target, command in commands(options.build, options.seconds, options, folder):
+            code, executions, output = run(command, folder)
+            failed = failed or code != 0
+            print(f"{target:<24} {executions:>12,} executions, {'clean' if code == 0 else f'FAILED ({code})'}", flush=True)
+            if code != 0:
+                print(output[-6000:])
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
