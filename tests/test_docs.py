@@ -63,7 +63,14 @@ OTHER_LANGUAGES = {
     "java": "tests/test_android.py compiles and runs the library, and the example like it",
 }
 #: Pages that convert a model: a few seconds each.
-SLOW = {"README.md", "docs/index.md", "docs/quickstart.md", "docs/choosing_levels.md", "docs/accuracy.md"}
+SLOW = {
+    "README.md",
+    "docs/index.md",
+    "docs/quickstart.md",
+    "docs/choosing_levels.md",
+    "docs/accuracy.md",
+    "docs/report.md",
+}
 #: Sites that pages link to; nothing is fetched.
 SITES = {"arxiv.org", "keepachangelog.com", "semver.org"}
 
@@ -200,6 +207,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
     stock = export(model, sample_source(np.random.default_rng(0).normal(size=(4, 224, 224, 3)).astype(np.float32)))
     for name in ("stock.tflite", "int8.tflite"):
         (folder / name).write_bytes(stock)
+    (folder / "float.tflite").write_bytes(export(model, None))
     nq.convert(stock, folder / "model.tflite", "8|5", rounding="nearest")
     (folder / "photos").mkdir()
     write_demo_photos(folder / "photos")
