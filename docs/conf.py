@@ -34,6 +34,7 @@ nb_execution_mode = "off"
 
 # Docstrings in Google's style, written for people who read the source: `such words` are code there.
 default_role = "code"
+smartquotes = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
