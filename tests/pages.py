@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 import shlex
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
     *sorted(ROOT.glob("*.md")),
     *sorted(page for page in ROOT.glob("docs/**/*.md") if page.parent.name != "notebooks"),  # these are made
-    *sorted(ROOT.glob("notebooks/*.md")),
     ROOT / "nq_tflite" / "FORMAT.md",
     ROOT / "models" / "README.md",
     ROOT / "custom_ops" / "android" / "README.md",
@@ -36,9 +36,10 @@ class Block:
 
     @property
     def commands(self) -> list[list[str]]:
-        """The words of each command, comments left out."""
+        """The words of each command, comments and where it writes left out."""
         lines = self.text.replace("\\\n", " ").splitlines()
-        return [words for line in lines if (words := shlex.split(line, comments=True))]
+        commands = [shlex.split(line, comments=True) for line in lines]
+        return [list(takewhile(lambda word: word != ">", words)) for words in commands if words]
 
 
 def name_of(page: Path) -> str:

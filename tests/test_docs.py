@@ -16,6 +16,7 @@ from typing import Any
 import click
 import numpy as np
 import pytest
+from distributions import EXPORTS
 from pages import PAGES, ROOT, Block, anchors, blocks, links, name_of, prose
 
 import nq_tflite as nq
@@ -62,7 +63,7 @@ OTHER_LANGUAGES = {
     "java": "tests/test_android.py compiles and runs the library, and the example like it",
 }
 #: Pages that convert a model: a few seconds each.
-SLOW = {"README.md", "docs/index.md", "docs/quickstart.md", "docs/choosing_levels.md", "docs/accuracy.md"}
+SLOW = {f"docs/{name}.md" for name in ("accuracy", "choosing_levels", "index", "quickstart", "report")}
 #: Sites that pages link to; nothing is fetched.
 SITES = {"arxiv.org", "keepachangelog.com", "semver.org"}
 
@@ -70,7 +71,7 @@ SITES = {"arxiv.org", "keepachangelog.com", "semver.org"}
 def pages_with(language: str) -> list[Any]:
     """Pages that have such blocks to run, as parameters of a test."""
     found = [page for page in PAGES if any(each.language == language and not each.mark for each in blocks(page))]
-    return [_parameter(page) for page in found]
+    return [_parameter(page) for page in found if (language, page) != ("python", ROOT / "README.md")]
 
 
 def _parameter(page: Path) -> Any:
@@ -103,7 +104,7 @@ def desk(nested_dir: Path, int8_tflite: bytes, tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize("page", pages_with("python"))
 def test_python_runs(page: Path, desk: Path, mixed_model: Any, samples: np.ndarray) -> None:
-    """All blocks of a page, one after the other."""
+    """All blocks of a page, one after the other. The README's are tests/test_readme.py's."""
     code = "\n".join(each.text for each in blocks(page) if each.language == "python" and not each.mark)
     if "model.keras" in code:
         mixed_model.save("model.keras")
@@ -199,6 +200,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
     stock = export(model, sample_source(np.random.default_rng(0).normal(size=(4, 224, 224, 3)).astype(np.float32)))
     for name in ("stock.tflite", "int8.tflite"):
         (folder / name).write_bytes(stock)
+    (folder / "float.tflite").write_bytes(export(model, None))
     nq.convert(stock, folder / "model.tflite", "8|5", rounding="nearest")
     (folder / "photos").mkdir()
     write_demo_photos(folder / "photos")
@@ -279,5 +281,6 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     pages = {path.relative_to(tmp_path / "html").with_suffix("") for path in (tmp_path / "html").rglob("*.html")}
     assert {path.relative_to(DOCS).with_suffix("") for path in DOCS.rglob("*.md")} <= pages
-    convert = (tmp_path / "html" / "reference" / "convert.html").read_text()
-    assert 'id="nq_tflite.convert"' in convert
+    reference = "".join(path.read_text() for path in (tmp_path / "html" / "reference").glob("*.html"))
+    shown = set(re.findall(r' id="(?:nq_tflite|c)\.(?:\w+\.)*(\w+)"', reference))
+    assert {*nq.__all__, *EXPORTS} - {"__version__"} <= shown

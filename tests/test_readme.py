@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pages import ROOT, blocks
 
-README = ROOT / "README.md"
+README, INDEX = ROOT / "README.md", ROOT / "docs" / "index.md"
 
 
 def test_a_newcomer_ends_with_a_switched_model(
@@ -23,6 +23,16 @@ def test_a_newcomer_ends_with_a_switched_model(
     assert re.search(
         r"^\(1, 1000\) 5\n[1-9]\d* bytes in \d+\.\d\d ms, [1-9]\d* resident$", capsys.readouterr().out, re.M
     )
+
+
+def test_the_first_lines_are_those_of_the_site() -> None:
+    """Which run there; the README says more in its comments."""
+    first, second = (next(each for each in blocks(page) if each.language == "python") for page in (README, INDEX))
+    assert _without_comments(first.text) == _without_comments(second.text)
+
+
+def _without_comments(code: str) -> str:
+    return re.sub(r"  # .*$", "", code, flags=re.MULTILINE)
 
 
 def test_ci_runs_the_readmes_command() -> None:

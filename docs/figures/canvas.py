@@ -12,60 +12,51 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
+from nq_tflite.plot.style import COLOURS, INK, PAPER, QUIET, STYLE
 
 WIDTH = 6.4
 
 
 @dataclass(frozen=True)
 class Palette:
-    """Colours of one drawing: text and lines, what stands back, what is behind it all, and two that stand for things.
+    """Colours of one drawing: text and lines, what stands back, what is behind it all, and those that mean something.
 
-    `base` is level 0 and part-bit, `residual` what the levels above add; `stock` is the runtime's own.
+    As in `nq_tflite.plot`, part-bit and level 0 have one colour in every figure, full-bit and what it adds another.
     """
 
     ink: str
     faint: str
     ground: str
-    base: str
-    residual: str
+    part: str
+    full: str
     third: str
-    stock: str
 
 
-#: Of Okabe and Ito's, as in `nq_tflite.plot`.
-BLUE, ORANGE, GREEN, VERMILION, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9"
+BLUE, VERMILION, GREEN, _, _, SKY = COLOURS
 #: By the end of the file's name. The light one is opaque, for pages that know of no dark one.
 PALETTES = {
-    "": Palette("#24292f", "#8c959f", "#ffffff", BLUE, ORANGE, GREEN, VERMILION),
-    "-dark": Palette("#d7dde3", "#7d8590", "none", SKY, ORANGE, "#2fc39a", "#ff8a4c"),
+    "": Palette(INK, QUIET, PAPER, VERMILION, BLUE, GREEN),
+    "-dark": Palette("#d7dde3", "#8b949e", "none", "#ff8a4c", SKY, "#2fc39a"),
 }
 
 
 def draw(name: str, paint: Callable[[Figure, Palette], None], height: float, folder: Path) -> None:
     """Writes `name.svg` and `name-dark.svg`; text stays text, so they are small and can be searched."""
     for ending, palette in PALETTES.items():
-        style: dict[Any, Any] = {
-            "svg.fonttype": "none",
-            "svg.hashsalt": "nq_tflite",
+        style: dict[Any, Any] = STYLE | {
             "font.family": "sans-serif",
             "font.sans-serif": ["Helvetica", "Arial", "DejaVu Sans"],
-            "font.size": 9.0,
             "text.color": palette.ink,
+            "axes.titlecolor": palette.ink,
             "axes.labelcolor": palette.ink,
             "axes.edgecolor": palette.faint,
             "axes.facecolor": "none",
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.titlesize": 9.0,
-            "axes.titlelocation": "left",
+            "axes.grid": False,
             "xtick.color": palette.ink,
             "ytick.color": palette.ink,
             "grid.color": palette.faint,
             "grid.alpha": 0.25,
-            "grid.linewidth": 0.5,
-            "legend.frameon": False,
             "savefig.facecolor": palette.ground,
-            "figure.constrained_layout.use": True,
         }
         with matplotlib.rc_context(style):
             figure = Figure(figsize=(WIDTH, height))
