@@ -335,8 +335,9 @@ def test_a_long_table_opens(browser: Browser, everything: Path, tmp_path: Path) 
     longer = tmp_path / "longer.html"
     longer.write_text(everything.read_text().replace(row.group(1), row.group(1) * 40))
     seen = "[...document.querySelectorAll('.layers tbody tr')].filter((row) => row.offsetParent !== null).length"
-    browser.look(longer, 800, media="print")
+    browser.look(longer, 720, media="print")
     total = browser.run(seen)
+    assert browser.run("document.querySelector('.wide').offsetParent !== null")
     assert total >= 40
     browser.look(longer, 800)
     assert browser.run(seen) == 12
