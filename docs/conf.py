@@ -47,6 +47,7 @@ nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"(numpy|np|npt|collections|contextlib|os|pathlib|types|typing|logging|enum|click)\..*"),
     ("py:.*", r"NDArray|Any|Path|Callable|Iterator|Iterable|Mapping|Sequence|TracebackType|PathLike|np|npt"),
+    ("py:.*", r"Figure|(nq_tflite\.nested\.)?Nested(File|Weight)"),
     ("c:identifier", r"u?int\d+_t|size_t|TfLiteDelegate|LiteRtAcceleratorDef"),
 ]
 

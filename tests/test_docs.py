@@ -62,7 +62,14 @@ OTHER_LANGUAGES = {
     "java": "tests/test_android.py compiles and runs the library, and the example like it",
 }
 #: Pages that convert a model: a few seconds each.
-SLOW = {"README.md", "docs/index.md", "docs/quickstart.md", "docs/choosing_levels.md", "docs/accuracy.md"}
+SLOW = {
+    "README.md",
+    "docs/index.md",
+    "docs/quickstart.md",
+    "docs/choosing_levels.md",
+    "docs/accuracy.md",
+    "docs/report.md",
+}
 #: Sites that pages link to; nothing is fetched.
 SITES = {"arxiv.org", "keepachangelog.com", "semver.org"}
 
