@@ -122,12 +122,6 @@ def level_look(level: int, num_levels: int) -> dict[str, Any]:
     return line_look(num_levels - 1 - level)
 
 
-def level_name(bits: int, precisions: tuple[int, ...]) -> str:
-    """8 bits (full), 6 bits, 5 bits (part)."""
-    names = {precisions[0]: " (part)", precisions[-1]: " (full)"}
-    return f"{bits} bits{names.get(bits, '')}"
-
-
 def short_label(name: str, most: int = 34) -> str:
     """A name in one line, cut from the left."""
     shown = " ".join("".join(each if each.isprintable() else " " for each in name).split())

@@ -15,10 +15,10 @@ from nq_tflite.plot.style import (
     WIDTH,
     layer_labels,
     level_look,
-    level_name,
     new_figure,
     only_across,
 )
+from nq_tflite.units import precision_name
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -46,7 +46,7 @@ def sizes_figure(report: InspectReport, *, width: float = WIDTH) -> Figure:
             bars = _stack(axes, level, [graph, *sections[: level + 1]], [QUIET, *colours[: level + 1]])
         separate = [size for level in range(levels) for size in (graph, sum(sections[: level + 1]))]
         _stack(axes, levels, separate, [each for colour in colours for each in (QUIET, colour)], faint=True)
-        names = [level_name(bits, precisions) for bits in precisions]
+        names = [precision_name(bits, precisions) for bits in precisions]
         axes.set_yticks(range(levels + 1), [*names, "separate files"])
         axes.set_ylim(levels + 0.5, -0.5)
         axes.set_xlim(right=1.14 * sum(separate) / 1e6)
