@@ -108,7 +108,9 @@ def main() -> int:
         for target, command in commands(options.build, options.seconds, options, folder):
             code, executions, output = run(command, folder)
             failed = failed or code != 0
-            print(f"{target:<24} {executions:>12,} executions, {'clean' if code == 0 else f'FAILED ({code})'}", flush=True)
+            print(
+                f"{target:<24} {executions:>12,} executions, {'clean' if code == 0 else f'FAILED ({code})'}", flush=True
+            )
             if code != 0:
                 print(output[-6000:])
     return 1 if failed else 0
