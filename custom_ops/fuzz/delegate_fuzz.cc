@@ -1,9 +1,9 @@
 // The delegate under TFLite's own C library, with edited nested files.
 //
-// An input is: u8 seed, u8 switches, and edits (edits.h) of that seed's sites (model_sites.h). TFLite runs its flatbuffer
-// verifier over every file first. Its own operators trust what they read, so they run only where an edited file cannot
-// differ for them: where nothing but what this library reads was edited, or where the delegate has taken every operator.
-// Otherwise the file gets as far as the delegate's claims and checks, and no further.
+// An input is: u8 seed, u8 switches, and edits (edits.h) of that seed's sites (model_sites.h). TFLite runs its
+// flatbuffer verifier over every file first. Its own operators trust what they read, so they run only where an edited
+// file cannot differ for them: where nothing but what this library reads was edited, or where the delegate has taken
+// every operator. Otherwise the file gets as far as the delegate's claims and checks, and no further.
 #include <unistd.h>
 
 #include <algorithm>

@@ -34,8 +34,9 @@ const uint8_t* running = nullptr;
 size_t running_size = 0;
 
 void keep_input() {
-  const std::string path = artifact_prefix + "crash-" + std::to_string(std::hash<std::string>()(
-                                                            {reinterpret_cast<const char*>(running), running_size}));
+  const std::string path =
+      artifact_prefix + "crash-" +
+      std::to_string(std::hash<std::string>()({reinterpret_cast<const char*>(running), running_size}));
   if (std::FILE* file = std::fopen(path.c_str(), "wb")) {
     std::fwrite(running, 1, running_size, file);
     std::fclose(file);

@@ -1,9 +1,8 @@
 // The flatbuffer reader, from any bytes: visits everything that hidden_levels.cc may, and the schema's limits.
-#include "format/flatbuffer.h"
-
 #include <algorithm>
 
 #include "expect.h"
+#include "format/flatbuffer.h"
 
 namespace {
 

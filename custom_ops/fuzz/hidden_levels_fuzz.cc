@@ -2,8 +2,6 @@
 //
 // The first 16 bytes of an input are u32 places in the file of the two levels' names, and u32 their sizes; the rest is
 // the file. It is mapped whole pages long, as files are: a read behind its last page ends the process.
-#include "nodes/hidden_levels.h"
-
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -12,6 +10,7 @@
 #include "expect.h"
 #include "fake_runtime.h"
 #include "format/bytes.h"
+#include "nodes/hidden_levels.h"
 
 namespace {
 
@@ -43,7 +42,9 @@ class File {
   const uint8_t* data_;
 };
 
-nq_test::Bytes option_block() { return nq_test::option_bytes(nq_test::make_block(nq::Layout::kMatrix, 16, 32, {5, 3})); }
+nq_test::Bytes option_block() {
+  return nq_test::option_bytes(nq_test::make_block(nq::Layout::kMatrix, 16, 32, {5, 3}));
+}
 
 }  // namespace
 

@@ -1,9 +1,8 @@
 // The list of mappings, /proc/self/maps, from any text; a file may have any name. The first 16 bytes are the range
 // that is looked for.
-#include "paging/file_mapping.h"
-
 #include "expect.h"
 #include "format/bytes.h"
+#include "paging/file_mapping.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size < 16) return 0;

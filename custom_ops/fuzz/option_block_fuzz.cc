@@ -1,7 +1,6 @@
 // The option block, from any bytes.
-#include "format/option_block.h"
-
 #include "expect.h"
+#include "format/option_block.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   nq::OptionBlock block;

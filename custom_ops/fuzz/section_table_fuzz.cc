@@ -1,11 +1,10 @@
 // The section table, from any bytes as they are and with a checksum that fits them.
-#include "format/section_table.h"
-
 #include <cstring>
 #include <vector>
 
 #include "expect.h"
 #include "format/crc32.h"
+#include "format/section_table.h"
 
 namespace {
 

@@ -14,25 +14,25 @@ struct TfLiteModel;
 struct TfLiteInterpreter;
 struct TfLiteInterpreterOptions;
 
-#define NQ_TFLITE_FUNCTIONS(F)                                                                        \
+#define NQ_TFLITE_FUNCTIONS(F)                                                                                       \
   F(TfLiteModel*, ModelCreateFromFileWithErrorReporter, (const char*, void (*)(void*, const char*, va_list), void*)) \
-  F(void, ModelDelete, (TfLiteModel*))                                                                \
-  F(TfLiteInterpreterOptions*, InterpreterOptionsCreate, (void))                                      \
-  F(void, InterpreterOptionsDelete, (TfLiteInterpreterOptions*))                                      \
-  F(void, InterpreterOptionsSetNumThreads, (TfLiteInterpreterOptions*, int32_t))                      \
-  F(void, InterpreterOptionsAddDelegate, (TfLiteInterpreterOptions*, TfLiteDelegate*))                \
-  F(void, InterpreterOptionsSetErrorReporter,                                                         \
-    (TfLiteInterpreterOptions*, void (*)(void*, const char*, va_list), void*))                        \
-  F(TfLiteInterpreter*, InterpreterCreate, (const TfLiteModel*, TfLiteInterpreterOptions*))           \
-  F(void, InterpreterDelete, (TfLiteInterpreter*))                                                    \
-  F(int, InterpreterAllocateTensors, (TfLiteInterpreter*))                                            \
-  F(int, InterpreterInvoke, (TfLiteInterpreter*))                                                     \
-  F(int, InterpreterResizeInputTensor, (TfLiteInterpreter*, int32_t, const int*, int32_t))            \
-  F(int32_t, InterpreterGetInputTensorCount, (const TfLiteInterpreter*))                              \
-  F(TfLiteTensor*, InterpreterGetInputTensor, (const TfLiteInterpreter*, int32_t))                    \
-  F(int32_t, InterpreterGetOutputTensorCount, (const TfLiteInterpreter*))                             \
-  F(const TfLiteTensor*, InterpreterGetOutputTensor, (const TfLiteInterpreter*, int32_t))             \
-  F(void*, TensorData, (const TfLiteTensor*))                                                         \
+  F(void, ModelDelete, (TfLiteModel*))                                                                               \
+  F(TfLiteInterpreterOptions*, InterpreterOptionsCreate, (void))                                                     \
+  F(void, InterpreterOptionsDelete, (TfLiteInterpreterOptions*))                                                     \
+  F(void, InterpreterOptionsSetNumThreads, (TfLiteInterpreterOptions*, int32_t))                                     \
+  F(void, InterpreterOptionsAddDelegate, (TfLiteInterpreterOptions*, TfLiteDelegate*))                               \
+  F(void, InterpreterOptionsSetErrorReporter,                                                                        \
+    (TfLiteInterpreterOptions*, void (*)(void*, const char*, va_list), void*))                                       \
+  F(TfLiteInterpreter*, InterpreterCreate, (const TfLiteModel*, TfLiteInterpreterOptions*))                          \
+  F(void, InterpreterDelete, (TfLiteInterpreter*))                                                                   \
+  F(int, InterpreterAllocateTensors, (TfLiteInterpreter*))                                                           \
+  F(int, InterpreterInvoke, (TfLiteInterpreter*))                                                                    \
+  F(int, InterpreterResizeInputTensor, (TfLiteInterpreter*, int32_t, const int*, int32_t))                           \
+  F(int32_t, InterpreterGetInputTensorCount, (const TfLiteInterpreter*))                                             \
+  F(TfLiteTensor*, InterpreterGetInputTensor, (const TfLiteInterpreter*, int32_t))                                   \
+  F(int32_t, InterpreterGetOutputTensorCount, (const TfLiteInterpreter*))                                            \
+  F(const TfLiteTensor*, InterpreterGetOutputTensor, (const TfLiteInterpreter*, int32_t))                            \
+  F(void*, TensorData, (const TfLiteTensor*))                                                                        \
   F(size_t, TensorByteSize, (const TfLiteTensor*))
 
 struct TfLite {

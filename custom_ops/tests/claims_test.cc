@@ -3,6 +3,8 @@
 
 #include "check.h"
 #include "fake_runtime.h"
+#include "nodes/consumer.h"
+#include "nodes/operator.h"
 
 namespace {
 
@@ -130,6 +132,83 @@ TEST(weights_that_are_unpacked_have_a_reason) {
   CHECK_EQ(std::string("no fused kernel for the operator that reads it"), reason_after([](Graph* graph, int filter) {
              graph->runtime.add_builtin(kArgMax, {graph->image, filter}, {graph->activation("best")}, &filter);
            }));
+}
+
+// A fuzzer's: each would be computed with what no arithmetic is meant for.
+TEST(tensors_that_make_no_sense_are_refused) {
+  const auto reason_after = [](auto change) {
+    Graph graph;
+    const int filter = graph.weight("filter");
+    graph.runtime.set_scales(filter, std::vector<float>(16, 0.5f), 0);
+    graph.nested({filter});
+    graph.conv(graph.image, filter);
+    change(&graph.runtime, graph.image, filter);
+    const std::vector<OperatorPlace> operators = graph.plan().operators;
+    return operators[0].reason;
+  };
+  int sparsity = 0;
+  CHECK_EQ(std::string(), reason_after([](FakeRuntime*, int, int) {}));
+  CHECK_EQ(std::string("activations that are not int8 with one scale"),
+           reason_after([&](FakeRuntime* runtime, int image, int) { runtime->tensor(image).sparsity = &sparsity; }));
+  CHECK_EQ(std::string("activations that are not int8 with one scale"),
+           reason_after([](FakeRuntime* runtime, int image, int) { runtime->set_quantization(image, 1e-40f, 0); }));
+  CHECK_EQ(std::string("scales too far apart"), reason_after([](FakeRuntime* runtime, int image, int filter) {
+             runtime->set_quantization(image, 1e30f, 0);
+             runtime->set_scales(filter, {1e30f}, 0);
+           }));
+}
+
+TEST(operators_must_be_in_order) {
+  const auto order_after = [](auto change) {
+    Graph graph;
+    const int filter = graph.weight("filter");
+    graph.nested({filter});
+    const int out = graph.conv(graph.image, filter);
+    change(&graph, out);
+    return nq::check_order(graph.runtime.context());
+  };
+  const int add = 0;
+  const std::vector<int8_t> codes(16);
+  CHECK_OK(order_after([&](Graph* graph, int out) {
+    graph->runtime.add_builtin(kAdd, {out, graph->image}, {graph->activation("sum")}, &add);
+  }));
+  CHECK_FAILS(NQ_INVALID_MODEL, "computed only then", order_after([&](Graph* graph, int out) {
+                const int sum = graph->activation("sum");
+                graph->runtime.add_builtin(kAdd, {out, sum}, {sum}, &add);
+              }));
+  CHECK_FAILS(NQ_INVALID_MODEL, "computed only then", order_after([&](Graph* graph, int out) {
+                const int sum = graph->activation("sum"), later = graph->activation("later");
+                graph->runtime.add_builtin(kAdd, {out, later}, {sum}, &add);
+                graph->runtime.add_builtin(kAdd, {sum, sum}, {later}, &add);
+              }));
+  CHECK_FAILS(NQ_INVALID_MODEL, "another's result", order_after([&](Graph* graph, int out) {
+                graph->runtime.add_builtin(kAdd, {graph->image, graph->image}, {out}, &add);
+              }));
+  CHECK_FAILS(NQ_INVALID_MODEL, "a constant", order_after([&](Graph* graph, int out) {
+                const int constant = graph->runtime.add_constant(kTfLiteInt8, {16}, codes.data(), 16);
+                graph->runtime.add_builtin(kAdd, {out, out}, {constant}, &add);
+              }));
+}
+
+// Another number of rows than dimensions: results would lie behind the output.
+TEST(rows_of_a_dense_layer_end_where_dimensions_do) {
+  FakeRuntime runtime;
+  nq::Consumer consumer;
+  consumer.kind = nq::ConsumerKind::kDense;
+  consumer.weight = runtime.add_output("filter", kTfLiteInt8, {16, 8});
+  const auto fits = [&](bool keep_num_dims, const nq::Shape& in) {
+    nq::Geometry geometry;
+    consumer.keep_num_dims = keep_num_dims;
+    return nq::layer_geometry(*runtime.context(), consumer, in, &geometry);
+  };
+  CHECK(fits(true, {3, 2, 8}) && fits(false, {3, 2, 8}) && fits(false, {3, 16}));
+  CHECK(!fits(true, {3, 16}) && !fits(true, {}) && !fits(false, {3, 4}));
+}
+
+TEST(tensors_have_fewer_elements_than_32_bits_count) {
+  CHECK(nq::is_shape({}) && nq::is_shape({0}) && nq::is_shape({1 << 15, (1 << 16) - 1}));
+  CHECK(!nq::is_shape({1 << 15, 1 << 16}) && !nq::is_shape({-1}) && !nq::is_shape({-2, -2}));
+  CHECK(!nq::is_shape({1 << 30, 1 << 30, 1 << 30, 1 << 30}));
 }
 
 TEST(lookups_are_fused_or_have_a_reason) {

@@ -152,6 +152,19 @@ TEST(a_computed_level_stays_hidden) {
   }
 }
 
+// Before, each of 2^32 - 1 graphs was looked for.
+TEST(counts_beyond_the_file_are_no_counts) {
+  const Model model;
+  Bytes bytes = model.file();
+  const nq::ByteSpan file = {bytes.data(), bytes.size()};
+  CHECK(nq::flatbuffer_root(file)->vector(2).has_value());
+  const uint8_t* count = nq::flatbuffer_root(file)->vector_data(2) - 4;
+  std::fill_n(bytes.begin() + (count - bytes.data()), 4, uint8_t{0xFF});
+  CHECK(!nq::flatbuffer_root(file)->vector(2));
+  const MappedFile mapped(bytes);
+  CHECK_FAILS(NQ_INVALID_ARGUMENT, "not mapped from a file", Runtime(model, mapped.data()).show());
+}
+
 // Visits all that show_hidden_levels() may.
 uint64_t walk(nq::ByteSpan file) {
   uint64_t sum = 0;

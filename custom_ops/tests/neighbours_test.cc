@@ -186,6 +186,15 @@ TEST(tables_are_of_their_functions) {
   CHECK(!nq::make_hard_swish_table({1000.0f, 0}, {0.01f, 0}, &table));
 }
 
+TEST(tables_between_scales_too_far_apart_are_none) {
+  nq::Table table;
+  const Quantization least = {std::numeric_limits<float>::min(), 0}, greatest = {1e38f, 0};
+  CHECK(!nq::make_relu_table(greatest, least, {-128, 127}, &table));
+  CHECK(!nq::make_hard_swish_table(greatest, least, &table));
+  CHECK(!nq::make_requantize_table(greatest, least, &table));
+  CHECK(!nq::make_leaky_relu_table(greatest, least, 0.5f, &table));
+}
+
 TEST(fixed_point_products_are_rounded_products) {
   for (const double factor : {1e-6, 0.3, 0.5, 0.99999999, 1.0, 7.25}) {
     const nq::FixedPoint by = nq::fixed_point(factor);

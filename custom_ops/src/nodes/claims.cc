@@ -168,7 +168,7 @@ Status check_order(TfLiteContext* context) {
     for (int k = 0; k < node.outputs->size; ++k) {
       const int index = node.outputs->data[k];
       const TfLiteTensor* tensor = tensor_at(*context, index);
-      if (tensor == nullptr || tensor->is_variable) continue;
+      if (tensor == nullptr) continue;
       if (is_constant(*tensor) || !computed.insert(index).second) {
         return invalid_model("operator %zu computes tensor %d, a constant or another's result; expected its own", i,
                              index);
@@ -176,8 +176,7 @@ Status check_order(TfLiteContext* context) {
     }
     for (int k = 0; k < node.inputs->size; ++k) {
       const int index = node.inputs->data[k];
-      const TfLiteTensor* tensor = tensor_at(*context, index);
-      if (tensor == nullptr || tensor->is_variable || computed.count(index) == 0) continue;
+      if (computed.count(index) == 0) continue;
       return invalid_model("operator %zu reads tensor %d, which is computed only then; expected operators in order", i,
                            index);
     }

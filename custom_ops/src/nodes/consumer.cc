@@ -80,11 +80,11 @@ bool check_types(const TfLiteTensor* input, const TfLiteTensor* filter, const Tf
 // Of the products that requantization multiplies by. Weights of which nothing is known are refused when they are bound.
 bool has_finite_multipliers(const TfLiteTensor& input, const TfLiteTensor& filter, const TfLiteTensor& output) {
   const auto* affine = static_cast<const TfLiteAffineQuantization*>(filter.quantization.params);
-  if (filter.quantization.type != kTfLiteAffineQuantization || affine == nullptr || affine->scale == nullptr) return true;
+  if (filter.quantization.type != kTfLiteAffineQuantization || affine == nullptr || affine->scale == nullptr)
+    return true;
   const TfLiteFloatArray& scales = *affine->scale;
-  return std::all_of(scales.data, scales.data + scales.size, [&](float scale) {
-    return std::isfinite(input.params.scale * scale / output.params.scale);
-  });
+  return std::all_of(scales.data, scales.data + scales.size,
+                     [&](float scale) { return std::isfinite(input.params.scale * scale / output.params.scale); });
 }
 
 int channels_of(const Consumer& consumer, const TfLiteTensor& weight) {

@@ -21,7 +21,7 @@ enum TensorField { kTensorBuffer = 2, kTensorName = 3 };
 enum BufferField { kBufferOffset = 1, kBufferSize = 2 };
 
 constexpr uint32_t kMaxSubgraphs = 1 << 12;  // to look at: a hostile file may have one for each of its bytes
-constexpr uint64_t kModelAlignment = 4;  // of a model inside another file, an Android package
+constexpr uint64_t kModelAlignment = 4;      // of a model inside another file, an Android package
 
 bool is_hidden(const TfLiteTensor* tensor) {
   return tensor != nullptr && tensor->data == nullptr && tensor->allocation_type != kTfLiteMmapRo &&
