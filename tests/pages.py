@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
     *sorted(ROOT.glob("*.md")),
     *sorted(page for page in ROOT.glob("docs/**/*.md") if page.parent.name != "notebooks"),  # these are made
+    ROOT / "notebooks" / "README.md",
     ROOT / "nq_tflite" / "FORMAT.md",
     ROOT / "models" / "README.md",
     ROOT / "custom_ops" / "android" / "README.md",

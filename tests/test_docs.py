@@ -46,6 +46,7 @@ MARKED = {
     ("docs/c_and_cpp.md", "sh native"): 1,
     ("docs/choosing_levels.md", "sh minutes"): 1,
     ("docs/delivery.md", "sh network"): 1,
+    ("docs/fuzzing.md", "sh minutes"): 1,
     ("docs/governor.md", "sh board"): 1,
     ("docs/models.md", "python jax"): 1,
     ("docs/models.md", "python torch"): 1,
@@ -55,6 +56,7 @@ MARKED = {
     ("docs/raspberry_pi.md", "sh install"): 1,
     ("models/README.md", "python network"): 1,
     ("models/README.md", "sh minutes"): 3,
+    ("notebooks/README.md", "sh install"): 1,
 }
 #: Languages that are not run, and what stands for it.
 OTHER_LANGUAGES = {
@@ -65,7 +67,7 @@ OTHER_LANGUAGES = {
 #: Pages that convert a model: a few seconds each.
 SLOW = {f"docs/{name}.md" for name in ("accuracy", "choosing_levels", "index", "quickstart", "report")}
 #: Sites that pages link to; nothing is fetched.
-SITES = {"arxiv.org", "keepachangelog.com", "semver.org"}
+SITES = {"arxiv.org", "keepachangelog.com", "llvm.org", "semver.org"}
 
 
 def pages_with(language: str) -> list[Any]:
