@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nq_tflite.plot.style import COLOURS, INK, QUIET, WIDTH, level_look, level_name, new_figure, only_across
+from nq_tflite.plot.style import COLOURS, INK, QUIET, WIDTH, level_look, new_figure, only_across
+from nq_tflite.units import precision_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,7 +79,7 @@ def _plot_weights(axes: Axes, times: NDArray[Any], bits: NDArray[Any], megabytes
         colour = level_look(level, len(precisions))["color"] if len(precisions) > 1 else COLOURS[0]
         shown = np.where(bits == own, megabytes, 0.0)
         axes.fill_between(
-            times, shown, step="post", color=colour, alpha=0.55, linewidth=0, label=level_name(own, precisions)
+            times, shown, step="post", color=colour, alpha=0.55, linewidth=0, label=precision_name(own, precisions)
         )
     axes.step(times, megabytes, where="post", color=INK, linewidth=0.9)
     axes.set_ylim(bottom=0)
