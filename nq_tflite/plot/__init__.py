@@ -2,7 +2,7 @@
 
 >>> import nq_tflite as nq
 >>> from nq_tflite.plot import layers_figure, save_figure
->>> save_figure(layers_figure(nq.inspect_file("model.tflite")), "layers.svg")  # doctest: +SKIP
+>>> save_figure(layers_figure(nq.inspect_file("model.tflite").weights), "layers.svg")  # doctest: +SKIP
 """
 
 from __future__ import annotations
