@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 NATIVE := $(shell find custom_ops -name '*.c' -o -name '*.cc' -o -name '*.h' -o -name CMakeLists.txt)
 
-.PHONY: demo test test-recipes lint native native-arm no-native-arm count-arm sanitize fuzz coverage wheels test-arm count-arm-nets musl clean
+.PHONY: demo test test-recipes docs figures notebooks lint native native-arm no-native-arm count-arm sanitize fuzz coverage wheels test-arm count-arm-nets musl clean
 .DEFAULT_GOAL := test
 
 # What a stamp's install needs to be redone for; the Python sources are linked, not copied.
@@ -37,6 +37,19 @@ test: $(VENV)/dev.stamp $(if $(CI),lint sanitize fuzz $(if $(ARM_MISSING),no-)na
 ## Runs docs/models.md's recipes for JAX and PyTorch, in environments of their own: gigabytes of downloads.
 test-recipes: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -m recipe
+
+## Builds the documentation site into build/docs; any warning fails it. The slow tests do the same.
+docs: $(VENV)/dev.stamp
+	$(BIN)/python -m sphinx -W --keep-going -n -q docs build/docs
+	@echo "build/docs/index.html"
+
+## Draws the documentation's figures anew.
+figures: $(VENV)/dev.stamp
+	$(BIN)/python docs/figures/draw.py
+
+## Runs the notebooks and keeps what they show: two to four minutes. NOTEBOOKS="1 4" runs these alone.
+notebooks: $(VENV)/dev.stamp
+	$(BIN)/python tests/run_notebooks.py $(NOTEBOOKS)
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,8 @@ from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError
 
-NATIVE_SOURCE = Path(__file__).resolve().parent / "custom_ops"
+ROOT = Path(__file__).resolve().parent
+NATIVE_SOURCE = ROOT / "custom_ops"
 LIBRARY = Extension("nq_tflite.libnq_tflite", sources=[])
 
 NO_COMPILER = """nq-tflite builds its delegate from C++17 sources and found no compiler. Install one and try again:
@@ -72,4 +74,17 @@ def run_cmake(*arguments: str) -> None:
         raise CompileError(f"{' '.join(error.cmd)} failed; its messages above say why") from error
 
 
-setup(ext_modules=[LIBRARY], cmdclass={"build_ext": BuildNative, "bdist_wheel": PlatformWheel})
+def index_page() -> str:
+    """The README as the package index shows it, where the repository's pictures and pages are not to be had."""
+    readme = re.sub(
+        r"<picture>.*?</picture>\n\n", "", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL
+    )
+    return re.sub(r"\[([^\]]*)\]\((?!https?:)[^)]*\)", r"\1", readme)
+
+
+setup(
+    ext_modules=[LIBRARY],
+    cmdclass={"build_ext": BuildNative, "bdist_wheel": PlatformWheel},
+    long_description=index_page(),
+    long_description_content_type="text/markdown",
+)

@@ -5,6 +5,7 @@ Demo and calibration photos come from different files, so a demo never shows wha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -139,11 +140,25 @@ def calibration_photos(count: int = 64, seed: int = 0) -> tuple[Image.Image, ...
     Example:
       representative_data = [preprocessing.apply(photo)[None] for photo in calibration_photos(count=8)]
     """
-    if count < 0:
-        raise ValueError(f"count: expected 0 or more, got {count}")
-    rng = np.random.default_rng(seed)
-    sources = [_open(source) for source in _CALIBRATION_SOURCES[:count]]
-    return tuple(_random_crop(rng, sources[index % len(sources)]) for index in range(count))
+    return _random_crops([_open(source) for source in _CALIBRATION_SOURCES[:count]], count, seed)
+
+
+def demo_views(count: int = 40, seed: int = 0) -> tuple[Image.Image, ...]:
+    """Random square crops of the demo photos, half of them mirrored: for comparing a model with itself, as a crop may
+    have lost the subject.
+
+    Args:
+      count: how many; the photos take turns.
+      seed: the same seed gives the same pixels.
+
+    Raises:
+      ValueError: count is negative.
+      MissingPackageError, ModelSourceError: as `demo_photos`.
+
+    Example:
+      len(demo_views(count=8))  # 8
+    """
+    return _random_crops([photo.image for photo in demo_photos()], count, seed)
 
 
 def portraits(count: int, height: int, width: int, seed: int = 0) -> npt.NDArray[np.float32]:
@@ -158,6 +173,13 @@ def portraits(count: int, height: int, width: int, seed: int = 0) -> npt.NDArray
     rng, photo = np.random.default_rng(seed), _open(_PORTRAIT)
     crops = [_random_crop(rng, photo).resize((width, height)) for _ in range(count)]
     return np.stack([np.asarray(crop, np.float32) / 255 for crop in crops])
+
+
+def _random_crops(sources: Sequence[Image.Image], count: int, seed: int) -> tuple[Image.Image, ...]:
+    if count < 0:
+        raise ValueError(f"count: expected 0 or more, got {count}")
+    rng = np.random.default_rng(seed)
+    return tuple(_random_crop(rng, sources[index % len(sources)]) for index in range(count))
 
 
 def _random_crop(rng: np.random.Generator, photo: Image.Image) -> Image.Image:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from nq_tflite.conversion import convert
     from nq_tflite.delivery import ArrivedLevel, Delivery, join, receive, split
     from nq_tflite.extraction import extract
+    from nq_tflite.page import write_report
     from nq_tflite.report import inspect_file
 
 
@@ -50,6 +51,7 @@ __all__ = [
     "join",
     "receive",
     "split",
+    "write_report",
 ]
 
 _LATER = {
@@ -61,6 +63,7 @@ _LATER = {
     "join": "delivery",
     "receive": "delivery",
     "split": "delivery",
+    "write_report": "page",
 }
 
 

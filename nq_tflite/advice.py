@@ -24,8 +24,12 @@ def worst_first(rows: Sequence[WeightRow]) -> list[WeightRow]:
     return sorted(rows, key=lambda row: row.snr_db[0])
 
 
-def advice(report: ConversionReport) -> tuple[str, ...]:
+def advice(report: ConversionReport, measured: Estimate | None = None) -> tuple[str, ...]:
     """Suggestions for another conversion, each with the options to give; none where nothing calls for one.
+
+    Args:
+        report: of the conversion.
+        measured: what stands for its estimate, if the file has been measured since.
 
     Example:
         >>> for line in advice(report):  # doctest: +SKIP
@@ -33,18 +37,30 @@ def advice(report: ConversionReport) -> tuple[str, ...]:
     """
     nesting = Nesting.parse(report.nesting)
     found = [_more_data(report.estimate), _outliers(report.weights, nesting), _small_file(report, nesting)]
-    if report.estimate is not None:
-        found = [*_part_bits(report.estimate, nesting), *_full_bits(report), *found]
+    if measured is not None:
+        found = [*_levels(measured, report.weights, nesting, "the reference"), *found]
+    elif report.estimate is not None:
+        found = [*_levels(report.estimate, report.weights, nesting, "the source"), *found]
     return tuple(each for each in found if each)
 
 
-def _part_bits(estimate: Estimate, nesting: Nesting) -> list[str]:
+def file_advice(rows: Sequence[WeightRow], nesting: Nesting, measured: Estimate | None = None) -> tuple[str, ...]:
+    """What of `advice` can be said of a file whose conversion is not at hand."""
+    found = [] if measured is None else _levels(measured, rows, nesting, "the reference")
+    return tuple(each for each in [*found, _outliers(rows, nesting)] if each)
+
+
+def _levels(estimate: Estimate, rows: Sequence[WeightRow], nesting: Nesting, whom: str) -> list[str]:
+    return [*_part_bits(estimate, nesting, whom), *_full_bits(estimate, rows, whom)]
+
+
+def _part_bits(estimate: Estimate, nesting: Nesting, whom: str) -> list[str]:
     part = nesting.part_bits
     if estimate.agreement is None:
         kept, enough = f"its outputs have {estimate.snr_db[0]:.1f} dB", estimate.snr_db[0] >= ENOUGH_SNR_DB
     else:
         rates = estimate.agreement
-        kept = f"it agrees with the source on {100 * rates[0]:.1f} % of the inputs, full-bit on {100 * rates[-1]:.1f} %"
+        kept = f"it agrees with {whom} on {100 * rates[0]:.1f} % of the inputs, full-bit on {100 * rates[-1]:.1f} %"
         enough = rates[0] >= ENOUGH_KEPT * rates[-1]
     if enough or part + 1 >= min(nesting.precisions[1:]):
         return []
@@ -52,12 +68,12 @@ def _part_bits(estimate: Estimate, nesting: Nesting) -> list[str]:
     return [f"part-bit loses: {kept}; give it another bit (--nesting '{more}') or let --nesting auto find how many"]
 
 
-def _full_bits(report: ConversionReport) -> list[str]:
-    estimate, is_int8 = report.estimate, report.weights[0].output_type == OutputType.INT8.name.lower()
-    if estimate is None or estimate.agreement is None or estimate.agreement[-1] >= ENOUGH_KEPT or not is_int8:
+def _full_bits(estimate: Estimate, rows: Sequence[WeightRow], whom: str) -> list[str]:
+    is_int8 = rows[0].output_type == OutputType.INT8.name.lower()
+    if estimate.agreement is None or estimate.agreement[-1] >= ENOUGH_KEPT or not is_int8:
         return []
     return [
-        f"full-bit agrees with the source on {100 * estimate.agreement[-1]:.1f} % of the inputs: --exact keeps an INT8 "
+        f"full-bit agrees with {whom} on {100 * estimate.agreement[-1]:.1f} % of the inputs: --exact keeps an INT8 "
         "file's codes; from a Keras model, --activation-ranges auto tries other ranges of its activations"
     ]
 

@@ -119,7 +119,7 @@ def compare(
         Scores against the float model. Of all methods, those that want calibration photos are left out without any.
 
     Raises:
-        NestingError, PhotosError, UnsupportedModelError, WeightsError, FormatError, MissingPackageError.
+        NestingError, PhotosError, UnsupportedModelError, WeightsError, FormatError, MissingPackageError
 
     Example:
         >>> compare("model.keras", "photos", nestings=["8|4"]).rows[0].scores[0].agreement  # doctest: +SKIP

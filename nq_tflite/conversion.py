@@ -90,7 +90,7 @@ def convert(
 
     Raises:
         NestingError, SelectionError, RepresentativeDataError, UnsupportedModelError, WeightsError, FormatError,
-        MissingPackageError.
+        MissingPackageError
 
     Example:
         >>> report = nq.convert(model, "model.tflite", nesting="8|5", representative_data=photos)  # doctest: +SKIP

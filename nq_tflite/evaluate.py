@@ -213,7 +213,7 @@ class Classifier:
     def __init__(
         self,
         path: str | os.PathLike[str],
-        bits: int | None,
+        bits: int | None = None,
         runtime: str | None = None,
         num_threads: int | None = None,
         name: str | None = None,

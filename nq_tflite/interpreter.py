@@ -30,7 +30,7 @@ class Interpreter(SwitchingModel):
             the kernels use (AVX2, AVX-512 VNNI, NEON). Fused layers of a float model run at dynamic range, which is
             what LiteRT does by default too: every image (every row of a dense layer) is quantized to int8 at run time.
             With False they keep float arithmetic, exactly that of the extracted model.
-        num_threads, experimental_delegates and every other keyword: handed to the runtime's own Interpreter.
+        num_threads, experimental_delegates, options: handed to the runtime's own Interpreter, with any further keyword.
 
     Raises:
         FormatError: not a TFLite model, or a nested one that breaks a rule of the format.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import os
 import re
 import tempfile
@@ -327,7 +328,10 @@ def _convert(converter: Any, *, with_samples: bool) -> bytes:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps tensorflow's chatter off the terminal and the notebook: it prints from C++ and from Python."""
+    """Keeps tensorflow's chatter off the terminal and the notebook: it prints from C++ and from Python, and logs."""
+    logger = logging.getLogger("tensorflow")  # its handler keeps the stream that it started with
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     with tempfile.TemporaryFile("w+") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
         saved = [os.dup(1), os.dup(2)]
         try:
@@ -335,6 +339,7 @@ def _quiet() -> Iterator[None]:
             os.dup2(log.fileno(), 2)
             yield
         finally:
+            logger.setLevel(level)
             for descriptor, copy in zip((1, 2), saved, strict=True):
                 os.dup2(copy, descriptor)
                 os.close(copy)

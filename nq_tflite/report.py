@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from nq_tflite.draft import unnested_weights
+from nq_tflite.errors import SelectionError
 from nq_tflite.levels import Codes, signal_to_noise_db, value_at
 from nq_tflite.nested import NestedFile, NestedWeight, read_nested
 from nq_tflite.plan import Plan, WeightPlan
@@ -305,11 +306,22 @@ def inspect_file(path: str | os.PathLike[str]) -> InspectReport:
     )
 
 
-def find_weight(nested: NestedFile, name: str) -> NestedWeight | None:
-    """The nested weight of that name, or the only one whose name contains it."""
+def find_weight(nested: NestedFile, name: str) -> NestedWeight:
+    """The nested weight of that name, or the only one whose name contains it.
+
+    Raises:
+        SelectionError: none fits, or several do.
+    """
     exact = [weight for weight in nested.weights if weight.name == name]
     close = exact or [weight for weight in nested.weights if name in weight.name]
-    return close[0] if len(close) == 1 else None
+    if len(close) != 1:
+        raise SelectionError(
+            f"weight {name!r}",
+            expected="the name of one nested weight, or a part that only its name has",
+            got=f"{len(close)} that fit",
+            fix="nq-tflite inspect MODEL --json lists the names.",
+        )
+    return close[0]
 
 
 def conversion_report(

@@ -83,7 +83,7 @@ def load_source(
         options: those of `keras_export.export`.
 
     Raises:
-        UnsupportedModelError, RepresentativeDataError, FormatError, MissingPackageError.
+        UnsupportedModelError, RepresentativeDataError, FormatError, MissingPackageError
     """
     samples = None if data is None else sample_source(data)
     folded: list[FoldedNorm] = []

@@ -1,7 +1,7 @@
 """A Raspberry Pi's CPU without a Raspberry Pi: an arm64 Python with the stock runtimes, under qemu-user.
 
 `arm64.py WHEEL` sets it up below build/arm64 (Debian's packages and the package index's wheels, downloaded once) and
-installs an aarch64 wheel of nq-tflite in it; `pytest --cpu cortex-a72` then runs every job of jobs.py there.
+installs an aarch64 wheel of nq-tflite in it; `pytest --cpu cortex-a72` then runs every job there.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def command(cpu: str, arguments: Sequence[str | os.PathLike[str]], emulator: Seq
 
 
 class EmulatedWorker:
-    """`worker(job, *arguments)` runs a function of jobs.py in an emulated process that has one stock runtime."""
+    """`worker(job, *arguments)` runs a job in an emulated process that has one stock runtime."""
 
     def __init__(self, cpu: str, runtime: str) -> None:
         self._runtime = runtime

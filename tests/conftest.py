@@ -10,6 +10,7 @@ from contextlib import ExitStack, closing
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import arm64
@@ -33,9 +34,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     chosen, others = [], []
     for item in items:
         runs_jobs = isinstance(item, pytest.Function) and "worker_of" in item.fixturenames
-        (chosen if runs_jobs and hasattr(item.module, "jobs") else others).append(item)
+        (chosen if runs_jobs and _imports_jobs(item.module) else others).append(item)
     config.hook.pytest_deselected(items=others)
     items[:] = chosen
+
+
+def _imports_jobs(module: ModuleType) -> bool:
+    values = vars(module).values()
+    return any(isinstance(value, ModuleType) and value.__name__.endswith("jobs") for value in values)
 
 
 @pytest.fixture(scope="session")
@@ -95,8 +101,9 @@ def runtimes(cpu: str | None) -> tuple[str, ...]:
 
 @pytest.fixture(scope="session")
 def native_worker_of() -> Any:
-    """`native_worker_of(runtime)(job, *arguments)` runs a function of jobs.py in a process of that one stock runtime.
+    """`native_worker_of(runtime)(job, *arguments)` runs a job in a process of that one stock runtime.
 
+    Jobs are the functions of jobs.py and of every `*_jobs.py`, which their tests import as modules.
     tflite-runtime cannot share a process with the others (their extension types clash), so none of them does.
     """
     with ExitStack() as stack:

@@ -17,8 +17,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = {"nq_tflite": ROOT / "nq_tflite", "nq_tflite_models": ROOT / "models"}
 LIBRARY = "nq_tflite/libnq_tflite.so"
 DATA = {LIBRARY, "nq_tflite/FORMAT.md", "nq_tflite/py.typed", "nq_tflite_models/imagenet_classes.txt"}
+DATA |= {f"nq_tflite/page/page.{suffix}" for suffix in ("html", "css", "js")}
 INFO = {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE", "top_level.txt"}
-SOURCE_FOLDERS = ("custom_ops", "docs", "models", "nq_tflite", "tests")
+SOURCE_FOLDERS = ("custom_ops", "docs", "models", "notebooks", "nq_tflite", "tests")
 MAX_INSTALLED_BYTES = 5_000_000
 #: Of glibc, or the dynamic linker under the name of an architecture; libstdc++ too in a wheel built by GCC.
 SYSTEM_LIBRARIES = re.compile(r"lib(c|m|dl|pthread|gcc_s|stdc\+\+)\.so\.\d|ld-linux[\w-]*\.so\.\d")

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from nq_tflite.advice import advice, worst_first
+from nq_tflite.advice import advice, file_advice, worst_first
 from nq_tflite.report import ConversionReport, Estimate, WeightRow
+from nq_tflite.spec import Nesting
 
 GIVEN = "100 samples of the representative data"
 
@@ -32,6 +33,17 @@ def test_a_poor_part_bit_wants_another_bit_where_there_is_one(nesting: str, sugg
     found = " ".join(advice(report_of((0.6, 0.99), nesting=nesting)))
     assert suggested in found
     assert bool(found) == bool(suggested)
+
+
+def test_what_was_measured_stands_for_the_estimate() -> None:
+    report, nesting = report_of((0.97, 0.99)), Nesting.parse("8|5")
+    measured = Estimate("photos", 50, True, (5, 8), (0.5, 0.99), None, (5.0, 30.0))
+    assert advice(report, measured) == file_advice(report.weights, nesting, measured)
+    [found] = advice(report, measured)
+    assert "agrees with the reference on 50.0 % of the inputs" in found
+    assert file_advice(report.weights, nesting) == ()
+    [found] = file_advice([row("a", 20.0), row("b", 20.0), row("bad", 10.0)], nesting)
+    assert found.startswith("bad: ")
 
 
 def test_outputs_that_are_no_scores_go_by_their_noise() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import jobs
 import numpy as np
 import pytest
+import switching_jobs
 
 from nq_tflite.nested import read_nested
 
@@ -36,7 +37,7 @@ def test_a_model_inside_a_package_gives_the_same_and_pages(
     assert offset % (2 * alignment) != 0
     order = ["full", "part", "full", "part"]
     wanted = worker(jobs.run_nested, model, samples[:4], order, builtin=False)
-    got = worker(jobs.run_inside_archive, archive, offset, model.stat().st_size, samples[:4], order)
+    got = worker(switching_jobs.run_inside_archive, archive, offset, model.stat().st_size, samples[:4], order)
     levels = [section.size for section in read_nested(model).table.sections]
     kept = 0 if alignment == mmap.PAGESIZE else (len(levels) - 1) * mmap.PAGESIZE  # shared with a neighbour
     for precision, outputs, (found, resident, can_page) in zip(order, wanted, got, strict=True):

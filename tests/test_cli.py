@@ -32,6 +32,7 @@ COMMANDS = (
     "inspect",
     "join",
     "receive",
+    "report",
     "simulate",
     "split",
     "storage",
@@ -455,8 +456,10 @@ def test_evaluate(nested: Path, stock: Path, photos: Path) -> None:
     assert done.returncode == 0, done.stderr
     for text in ("8 bits (full)", "5 bits (part)", "top-90", "3 photos", "the model's own full-bit output"):
         assert text in done.stdout
-    done = run(*arguments, "--labels", photos / "labels.csv", "--reference", stock, "--json")
+    figure = photos / "accuracy.svg"
+    done = run(*arguments, "--labels", photos / "labels.csv", "--reference", stock, "--plot", figure, "--json")
     assert done.returncode == 0, done.stderr
+    assert "top-90" in figure.read_text()
     data = json.loads(done.stdout)
     assert [score["bits"] for score in data["scores"]] == [8, 5]
     assert [score["top_k"] for score in data["scores"]] == [1.0, 1.0]
@@ -474,8 +477,10 @@ def test_evaluate_compare(keras_file: Path, photos: Path) -> None:
     for text in ("weights alone, 3 photos", "min-max, separate files", "descent, calibrated", "12.00", "8|6", "4 bits"):
         assert text in done.stdout
     assert "8|4, descent-calibrated: rounding" in done.stderr
-    done = run(*common, *methods, "--calibration", photos, "--activations", "int8", "--json")
+    figure = photos / "bits.svg"
+    done = run(*common, *methods, "--calibration", photos, "--activations", "int8", "--plot", figure, "--json")
     assert done.returncode == 0, done.stderr
+    assert "descent, calibrated" in figure.read_text()
     found = json.loads(done.stdout)
     assert [(row["nesting"], row["method"]) for row in found["rows"]] == [
         ("8|5", name) for name in ("minmax", "nearest", "descent-calibrated")
@@ -526,8 +531,10 @@ def test_benchmark(nested: Path, stock: Path) -> None:
         assert text in done.stdout
     [line] = [line for line in done.stdout.splitlines() if "nested weights fused" in line]
     assert line.startswith(f"{nested.name}, ")
-    done = run("benchmark", nested, "--precision", "part", "--threads", "1,2", *counts, "--json")
+    figure = stock.with_name("ratios.svg")
+    done = run("benchmark", nested, "--precision", "part", "--threads", "1,2", *counts, "--plot", figure, "--json")
     assert done.returncode == 0, done.stderr
+    assert "2 threads" in figure.read_text()
     data = json.loads(done.stdout)
     assert [setting["num_threads"] for setting in data["settings"]] == [1, 2]
     assert [latency["bits"] for latency in data["settings"][0]["latencies"]] == [5]

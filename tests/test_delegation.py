@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-import jobs
+import delegation_jobs
 import numpy as np
 import pytest
 
@@ -43,7 +43,7 @@ def weights(delegation: nq.Delegation) -> set[tuple[str, str]]:
 
 def test_every_weight_of_a_full_int8_net_is_fused(worker: Any, nested_dir: Path) -> None:
     path = nested_dir / "int8_8_5.tflite"
-    for found in worker(jobs.delegation, path, fuse=True, batches=(1, 3, 1)):
+    for found in worker(delegation_jobs.delegation, path, fuse=True, batches=(1, 3, 1)):
         assert weights(found) == {(weight.consumer, weight.name) for weight in read_nested(path).weights}
         assert {(each.place, each.reason) for each in found.nested} == {("fused", None)}
         assert found.num_partitions >= 1
@@ -58,14 +58,14 @@ def test_every_operator_is_told_of_once_in_order(worker: Any, nested_dir: Path) 
     model = fb.read_model(path).model
     graph = model.subgraphs[0]
     readable = [each for each in graph.operators if fb.custom_name(model, each) != "NQ_UNPACK_DEQUANT"]
-    [found] = worker(jobs.delegation, path, fuse=True)
+    [found] = worker(delegation_jobs.delegation, path, fuse=True)
     assert [each.output for each in found.operators] == [
         fb.text(graph.tensors[each.outputs[0]].name) for each in readable
     ]
 
 
 def test_a_grouped_convolution_is_unpacked_and_says_so(worker: Any, grouped: Path) -> None:
-    [found] = worker(jobs.delegation, grouped, fuse=True)
+    [found] = worker(delegation_jobs.delegation, grouped, fuse=True)
     assert [(each.place, each.reason) for each in found.nested] == [
         ("unpacked", "several groups; one is supported"),
         ("fused", None),
@@ -77,7 +77,7 @@ def test_a_grouped_convolution_is_unpacked_and_says_so(worker: Any, grouped: Pat
 
 
 def test_the_layers_and_sums_of_a_float_model_are_fused(worker: Any, nested_dir: Path) -> None:
-    for found in worker(jobs.delegation, nested_dir / "float_8_5.tflite", fuse=True, batches=(1, 3, 1)):
+    for found in worker(delegation_jobs.delegation, nested_dir / "float_8_5.tflite", fuse=True, batches=(1, 3, 1)):
         assert {(each.place, each.reason) for each in found.nested} == {("fused", None)}
         others = {each.name: each for each in found.operators if each.weight is None}
         assert others.pop("ADD").place == "fused"
@@ -87,7 +87,7 @@ def test_the_layers_and_sums_of_a_float_model_are_fused(worker: Any, nested_dir:
 
 
 def test_without_fusing_that_is_the_reason(worker: Any, nested_dir: Path) -> None:
-    [found] = worker(jobs.delegation, nested_dir / "int8_8_5.tflite", fuse=False)
+    [found] = worker(delegation_jobs.delegation, nested_dir / "int8_8_5.tflite", fuse=False)
     assert {each.place for each in found.nested} == {"unpacked"}
     assert {each.reason for each in found.operators} == {"fusing is off"}
     assert found.num_partitions == 0
@@ -95,16 +95,16 @@ def test_without_fusing_that_is_the_reason(worker: Any, nested_dir: Path) -> Non
 
 def test_scalar_kernels_are_not_chosen_by_themselves(worker: Any, nested_dir: Path) -> None:
     path = nested_dir / "int8_8_5.tflite"
-    [found] = worker(jobs.delegation, path, isa="scalar")
+    [found] = worker(delegation_jobs.delegation, path, isa="scalar")
     assert {each.reason for each in found.nested} == {
         "the fused kernels of this CPU are scalar, slower than the runtime's"
     }
-    [asked_for] = worker(jobs.delegation, path, isa="scalar", fuse=True)
+    [asked_for] = worker(delegation_jobs.delegation, path, isa="scalar", fuse=True)
     assert asked_for.num_fused_weights == len(found.nested)
 
 
 def test_a_stock_model_has_no_nested_weights(worker: Any, int8_tflite: bytes) -> None:
-    [found] = worker(jobs.delegation, int8_tflite, fuse=True)
+    [found] = worker(delegation_jobs.delegation, int8_tflite, fuse=True)
     assert found.nested == ()
     assert {each.place for each in found.operators} == {"runtime"}
     assert "no fused layer beside it" in {each.reason for each in found.operators}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import delegation_jobs
 import jobs
 import numpy as np
 import pytest
@@ -180,5 +181,5 @@ def test_zeros_are_exact(worker_of: Any, branches: Path, images: np.ndarray) -> 
 
 def test_no_unpacked_weight_is_allocated(worker: Any, nested_dir: Path) -> None:
     path = nested_dir / "float_8_5.tflite"
-    assert worker(jobs.allocated_weights, path, fuse=True) == 0
-    assert worker(jobs.allocated_weights, path, fuse=False) == len(nq.inspect_file(path).weights)
+    assert worker(delegation_jobs.allocated_weights, path, fuse=True) == 0
+    assert worker(delegation_jobs.allocated_weights, path, fuse=False) == len(nq.inspect_file(path).weights)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import delegation_jobs
 import jobs
 import numpy as np
 import pytest
@@ -104,12 +105,12 @@ def test_the_weight_between_fused_nodes_is_never_allocated(
     litert: Any, branches: bytes, inputs: np.ndarray, tmp_path: Path
 ) -> None:
     nq.convert(branches, tmp_path / "nested.tflite", "8|5", rounding="nearest")
-    fused = litert(jobs.allocated_weights, tmp_path / "nested.tflite", fuse=True)
-    unpacked = litert(jobs.allocated_weights, tmp_path / "nested.tflite", fuse=False)
+    fused = litert(delegation_jobs.allocated_weights, tmp_path / "nested.tflite", fuse=True)
+    unpacked = litert(delegation_jobs.allocated_weights, tmp_path / "nested.tflite", fuse=False)
     assert fused == 0
     assert unpacked == len(nq.inspect_file(tmp_path / "nested.tflite").weights)
 
 
 def test_an_input_of_other_channels_is_refused(litert: Any, nested_dir: Path) -> None:
     with pytest.raises(RuntimeError, match="another shape; expected its channels"):
-        litert(jobs.prepare_for, nested_dir / "int8_8_5.tflite", (1, 16, 16, 4))
+        litert(delegation_jobs.prepare_for, nested_dir / "int8_8_5.tflite", (1, 16, 16, 4))

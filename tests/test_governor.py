@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import jobs
 import numpy as np
 import pytest
+import switching_jobs
 
 import nq_tflite as nq
 from nq_tflite.errors import FormatError, PolicyError, PrecisionError
@@ -190,9 +190,8 @@ def test_a_stock_model_is_refused() -> None:
 
 
 def test_real_interpreters_share_a_budget_while_they_run(worker: Any, nested_dir: Path, samples: np.ndarray) -> None:
-    seen = worker(
-        jobs.govern, [nested_dir / "int8_8_5.tflite", nested_dir / "int8_8_6_4.tflite"], samples[:1], seconds=1.0
-    )
+    paths = [nested_dir / "int8_8_5.tflite", nested_dir / "int8_8_6_4.tflite"]
+    seen = worker(switching_jobs.govern, paths, samples[:1], seconds=1.0)
     assert seen["switches"] > 10
     assert seen["over budget"] == 0
     assert seen["foreign outputs"] == 0

@@ -8,6 +8,7 @@ from typing import Any
 import jobs
 import numpy as np
 import pytest
+import switching_jobs
 
 import nq_tflite as nq
 from nq_tflite import native
@@ -67,7 +68,7 @@ def test_with_xnnpack_on_a_switch_gives_what_a_fresh_interpreter_gives(
 def test_toggling_repeats_outputs_and_gives_memory_back(
     times: int, worker: Any, nested_dir: Path, samples: np.ndarray
 ) -> None:
-    seen = worker(jobs.toggle, nested_dir / "int8_8_5.tflite", samples[:1], times)
+    seen = worker(switching_jobs.toggle, nested_dir / "int8_8_5.tflite", samples[:1], times)
     assert len(seen["full"]) == len(seen["part"]) == 1
     assert seen["moved"] == {seen["size"]}
     assert max(seen["resident part"]) <= 0.05 * seen["size"]
@@ -78,7 +79,7 @@ def test_switching_from_another_thread_never_mixes_precisions(
     cpu: str | None, worker: Any, nested_dir: Path, samples: np.ndarray
 ) -> None:
     seconds = 3.0 if cpu is None else 20.0
-    seen = worker(jobs.switch_while_running, nested_dir / "int8_8_6_4.tflite", samples, seconds)
+    seen = worker(switching_jobs.switch_while_running, nested_dir / "int8_8_6_4.tflite", samples, seconds)
     assert set(seen["outputs"]) <= set(seen["legal"].values())
     assert len(set(seen["legal"].values())) == 3
     assert seen["switches"] > 100
@@ -98,7 +99,7 @@ def test_every_call_of_the_stock_interpreter(worker: Any, nested_dir: Path, samp
 
 
 def test_a_model_from_bytes_switches_and_says_that_it_cannot_page(worker: Any, nested_dir: Path) -> None:
-    got = worker(jobs.paging_of_content, (nested_dir / "int8_8_5.tflite").read_bytes())
+    got = worker(switching_jobs.paging_of_content, (nested_dir / "int8_8_5.tflite").read_bytes())
     assert got == {"warnings": got["warnings"], "can_page": False, "moved": 0, "bits": (8, 5)}
     assert "model_path" in got["warnings"][0]
 
@@ -121,7 +122,7 @@ def test_a_file_whose_tail_has_not_arrived_runs_part_bit(
     data, residual = whole.read_bytes(), read_nested(whole).table.sections[1]
     partial = tmp_path / "partial.tflite"
     partial.write_bytes(data[: residual.offset] + bytes(residual.size))
-    got = worker(jobs.upgrade_damaged, partial, whole, samples[:2])
+    got = worker(switching_jobs.upgrade_damaged, partial, whole, samples[:2])
     assert "checksum" in got["message"].lower()
     assert got["precision"] == 5
     np.testing.assert_array_equal(got["after"], got["before"])

@@ -13,7 +13,7 @@ PACKAGE = Path(nq_tflite.__file__).parent
 
 #: From the lowest layer up; modules of one layer may not import each other, those of one room (package) may.
 LAYERS: list[set[str]] = [
-    {"delegation", "errors", "version"},
+    {"delegation", "errors", "units", "version"},
     {"spec", "runtimes", "selection"},
     {"levels", "biases"},
     {"bitpack", "rounding", "procedural"},
@@ -40,7 +40,8 @@ LAYERS: list[set[str]] = [
     {"__init__"},
     {"photo_folder", "preprocessing", "memory"},
     {"evaluate", "benchmark", "contenders", "storage", "watch"},
-    {"compare", "demo", "strategies"},
+    {"compare", "demo", "strategies", "timeline"},
+    {"page"},
     {"cli"},
     {"__main__"},
 ]
@@ -52,6 +53,7 @@ OWNERS = {
     "flatbuffers": {"flatbuffer", "rewrite"},
     "bitarray": {"bitview"},
     "matplotlib": {"plot"},
+    "jinja2": {"page"},
     "click": {"cli", "__main__"},
     "rich": {"cli", "__main__"},
     "PIL": {"preprocessing"},

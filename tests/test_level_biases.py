@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import delegation_jobs
 import jobs
 import numpy as np
 import pytest
@@ -227,7 +228,7 @@ def test_fused_every_precision_is_that_of_plain_biases(
         np.testing.assert_array_equal(outputs, wanted)
     other = worker(jobs.run_nested, plain[2], samples[:3], ["part"], builtin=False)
     assert (other[0] != got[1]).any()
-    [delegation] = worker(jobs.delegation, path)
+    [delegation] = worker(delegation_jobs.delegation, path)
     assert {each.place for each in delegation.nested} == {"fused"}
 
 

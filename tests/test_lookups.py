@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import delegation_jobs
 import jobs
 import numpy as np
 import pytest
@@ -65,7 +66,7 @@ def test_rows_are_those_of_the_extracted_table(
             for threads in (1, 2):
                 [got] = worker(jobs.all_outputs, path, INDICES, precision=precision, fuse=fuse, threads=threads)
                 np.testing.assert_array_equal(got, wanted)
-    [fused], [unpacked] = (worker(jobs.delegation, path, fuse=fuse, batches=(3,)) for fuse in (True, False))
+    [fused], [unpacked] = (worker(delegation_jobs.delegation, path, fuse=fuse, batches=(3,)) for fuse in (True, False))
     assert [(each.name, each.place) for each in fused.nested] == [(operator, "fused")]
     assert [(each.name, each.place) for each in unpacked.nested] == [(operator, "unpacked")]
 
@@ -106,7 +107,7 @@ def test_a_table_that_a_dense_layer_reads_too_is_stored_once(kind: str, worker: 
     nested = read_nested(path)
     assert [weight.consumer for weight in nested.weights] == ["GATHER", "FULLY_CONNECTED"]
     assert nested.table.sections[0].size == row.level_bytes[0]
-    [fused] = worker(jobs.delegation, path, fuse=True, batches=(2,))
+    [fused] = worker(delegation_jobs.delegation, path, fuse=True, batches=(2,))
     assert [(each.name, each.place) for each in fused.nested] == [("GATHER", "fused"), ("FULLY_CONNECTED", "fused")]
     for precision in ("full", "part"):
         stock = tmp_path / f"{precision}.tflite"

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import delegation_jobs
 import jobs
 import numpy as np
 import pytest
+import switching_jobs
 
 import nq_tflite as nq
 from nq_tflite import flatbuffer as fb
@@ -76,7 +78,7 @@ def test_fused_is_near_the_extracted_model(recurrent: Path, sequences: np.ndarra
         nq.extract(recurrent, stock, precision)
         wanted = worker(jobs.run_stock, stock, sequences)
         np.testing.assert_allclose(got, wanted, rtol=0, atol=DYNAMIC_RANGE_ERROR * np.abs(wanted).max())
-    [delegation] = worker(jobs.delegation, recurrent, fuse=True)
+    [delegation] = worker(delegation_jobs.delegation, recurrent, fuse=True)
     assert {(each.name, each.place) for each in delegation.nested} == {("FULLY_CONNECTED", "fused")}
     assert len(delegation.nested) == len(read_nested(recurrent).weights)
 
@@ -85,14 +87,14 @@ def test_fused_is_near_the_extracted_model(recurrent: Path, sequences: np.ndarra
 def test_all_rounds_of_an_invocation_have_one_precision(
     fuse: bool, recurrent: Path, sequences: np.ndarray, worker: Any
 ) -> None:
-    seen = worker(jobs.switch_while_running, recurrent, sequences, 1.5, fuse=fuse)
+    seen = worker(switching_jobs.switch_while_running, recurrent, sequences, 1.5, fuse=fuse)
     assert seen["switches"] > 20
     assert set(seen["outputs"]) <= set(seen["legal"].values())
     assert len(set(seen["legal"].values())) == 2
 
 
 def test_a_page_out_is_done_once_the_loop_has_ended(recurrent: Path, sequences: np.ndarray, worker: Any) -> None:
-    seen = worker(jobs.toggle, recurrent, sequences, 3)
+    seen = worker(switching_jobs.toggle, recurrent, sequences, 3)
     assert seen["resident part"] == {0}
     assert seen["resident full"] == seen["moved"] == {seen["size"]}
     assert len(seen["full"]) == len(seen["part"]) == 1

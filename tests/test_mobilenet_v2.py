@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import delegation_jobs
 import jobs
 import numpy as np
 import pytest
@@ -60,4 +61,4 @@ def test_file_holds_n_bits_a_weight(nesting: str, stock: bytes, tmp_path: Path) 
 
 def test_the_whole_network_is_one_partition(worker: Any, stock: bytes, tmp_path: Path) -> None:
     nq.convert(stock, tmp_path / "nested.tflite", "8|5", rounding="nearest")
-    assert worker(jobs.is_one_partition, tmp_path / "nested.tflite")
+    assert worker(delegation_jobs.is_one_partition, tmp_path / "nested.tflite")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import delegation_jobs
 import jobs
 import numpy as np
 import pytest
@@ -233,7 +234,7 @@ def test_neighbours_are_those_of_litert_bit_for_bit(
     outputs = {"trunk": branches.trunk} | branches.outputs
     nq.convert(branches.graph.build(list(outputs.values())), tmp_path / "nested.tflite", "8|5", rounding="nearest")
     nq.extract(tmp_path / "nested.tflite", tmp_path / "stock.tflite", "full")
-    assert litert(jobs.is_one_partition, tmp_path / "nested.tflite")
+    assert litert(delegation_jobs.is_one_partition, tmp_path / "nested.tflite")
     for batch in (1, 3):
         wanted = stock_litert(jobs.all_outputs, tmp_path / "stock.tflite", images[:batch])
         assert batch == 1 or len(np.unique(wanted[0])) == 256
@@ -260,7 +261,7 @@ def test_what_stays_with_the_runtime_is_right_too(
     b.add("LOGISTIC", [moved], (1, 7, 9, 61), scale=1 / 256, zero_point=-128)
     nq.convert(b.graph.build(list(b.outputs.values())), tmp_path / "nested.tflite", "8|5", rounding="nearest")
     nq.extract(tmp_path / "nested.tflite", tmp_path / "stock.tflite", "full")
-    assert not litert(jobs.is_one_partition, tmp_path / "nested.tflite")
+    assert not litert(delegation_jobs.is_one_partition, tmp_path / "nested.tflite")
     wanted = stock_litert(jobs.all_outputs, tmp_path / "stock.tflite", images)
     got = litert(jobs.all_outputs, tmp_path / "nested.tflite", images, precision="full", threads=2)
     assert_same(got, wanted, list(b.outputs))
@@ -295,7 +296,7 @@ def test_keras_graphs(
 ) -> None:
     nq.convert(modern, tmp_path / "nested.tflite", "8|5", rounding="nearest")
     nq.extract(tmp_path / "nested.tflite", tmp_path / "stock.tflite", precision)
-    assert litert(jobs.is_one_partition, tmp_path / "nested.tflite")
+    assert litert(delegation_jobs.is_one_partition, tmp_path / "nested.tflite")
     for batch in (1, 3):
         wanted = stock_litert(jobs.all_outputs, tmp_path / "stock.tflite", images[:batch])
         got = litert(jobs.all_outputs, tmp_path / "nested.tflite", images[:batch], precision=precision, threads=2)

@@ -13,6 +13,7 @@ from typing import Any
 import jobs
 import numpy as np
 import pytest
+import switching_jobs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import nestings
@@ -132,7 +133,7 @@ def test_a_part_bit_model_of_the_base_alone_is_upgraded_while_it_runs(
     path = tmp_path / "model.tflite"
     nq.join(parts.base.path, [], path)
     upgrades = [Path(upgrade.path) for upgrade in parts.upgrades]
-    got = worker(jobs.join_while_running, path, upgrades, samples[:3])
+    got = worker(switching_jobs.join_while_running, path, upgrades, samples[:3])
     wanted = worker(jobs.run_nested, model, samples[:3], [4, 6, 8], builtin=False)
     assert got["refused"] == ["FormatError"] * 2
     for outputs, right in zip(got["outputs"], wanted, strict=True):

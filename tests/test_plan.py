@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import delegation_jobs
 import jobs
 import numpy as np
 import pytest
@@ -101,7 +102,7 @@ def test_signatures_that_share_weights_share_their_levels(worker: Any, tmp_path:
     report = nq.inspect_file(tmp_path / "nested.tflite")
     assert report.section_bytes[0] <= 2 * report.weights[0].level_bytes[0]
     x = np.random.default_rng(3).normal(size=(2, 96)).astype(np.float32)
-    [delegation] = worker(jobs.delegation, tmp_path / "nested.tflite", batches=(2,))
+    [delegation] = worker(delegation_jobs.delegation, tmp_path / "nested.tflite", batches=(2,))
     assert [each.weight for each in delegation.nested] == [weight.name for weight in nested.weights]
     got = worker(jobs.run_signatures, tmp_path / "nested.tflite", x, fuse=False)  # exact: no dynamic range
     fused = worker(jobs.run_signatures, tmp_path / "nested.tflite", x, fuse=True)

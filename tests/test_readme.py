@@ -1,59 +1,75 @@
-"""What the documentation says, run: the README's Python, its commands, and the links between pages."""
+"""The README: what a newcomer does first, its numbers, and what the package index shows of it."""
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from pages import ROOT, blocks
 
-ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text()
-RASPBERRY_PI = ROOT / "docs" / "raspberry_pi.md"
-ANDROID = ROOT / "custom_ops" / "android" / "README.md"
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md")), ROOT / "models" / "README.md", ANDROID]
+README, INDEX = ROOT / "README.md", ROOT / "docs" / "index.md"
 
 
-def blocks(language: str, text: str = README) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-
-
-def test_quickstart_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All Python blocks, one after the other, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    code = "\n".join(blocks("python"))
-    assert "nq.convert(" in code
-    assert "nq.Interpreter(" in code
-    exec(compile(code, "README.md", "exec"), {})
-
-
-def test_the_boards_example_runs(
-    nested_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_newcomer_ends_with_a_switched_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """The block that needs nothing but itself, in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    shutil.copy(nested_dir / "int8_8_5.tflite", "model.tflite")
-    [code] = blocks("python", RASPBERRY_PI.read_text())
-    exec(compile(code, RASPBERRY_PI.name, "exec"), {})
-    assert re.fullmatch(r"0\.\d\d MB in \d+\.\d\d ms; 0\.\d\d MB held\n", capsys.readouterr().out)
+    [code] = [each.text for each in blocks(README) if each.language == "python" and "keras.applications" in each.text]
+    exec(compile(code, "README.md", "exec"), {})
+    assert re.search(
+        r"^\(1, 1000\) 5\n[1-9]\d* bytes in \d+\.\d\d ms, [1-9]\d* resident$", capsys.readouterr().out, re.M
+    )
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_commands_exist(page: Path) -> None:
-    makefile = (ROOT / "Makefile").read_text()
-    for target in re.findall(r"(?:^|`)make ([a-z][a-z-]*)", page.read_text(), re.MULTILINE):
-        assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"{page.name} names make {target}"
-    for module in re.findall(r"python -m (nq_tflite_models\.\w+)", page.read_text()):
-        assert importlib.util.find_spec(module), f"{page.name} names {module}"
+def test_the_first_lines_are_those_of_the_site() -> None:
+    """Which run there; the README says more in its comments."""
+    first, second = (next(each for each in blocks(page) if each.language == "python") for page in (README, INDEX))
+    assert _without_comments(first.text) == _without_comments(second.text)
+
+
+def _without_comments(code: str) -> str:
+    return re.sub(r"  # .*$", "", code, flags=re.MULTILINE)
 
 
 def test_ci_runs_the_readmes_command() -> None:
-    assert re.search(r"^make demo .*\nmake test ", "".join(blocks("sh")), re.MULTILINE)
+    shell = "".join(each.text for each in blocks(README) if each.language == "sh")
+    assert re.search(r"^make demo .*\nmake test ", shell, re.MULTILINE)
     assert "make test" in (ROOT / ".ci" / "run").read_text()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
-        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+def rows(text: str) -> dict[str, list[str]]:
+    """Cells of every table row by the row's name; of several tables with that name, all."""
+    found: dict[str, list[str]] = {}
+    for line in re.findall(r"^\|(.*)\|$", text.replace("\\|", "&"), re.MULTILINE):
+        name, *cells = (cell.strip() for cell in line.split("|"))
+        found.setdefault(name, []).extend(cells)
+    return found
+
+
+def test_numbers_are_those_of_the_benchmarks() -> None:
+    """The short tables repeat cells of the long ones, row by row."""
+    page = (ROOT / "docs" / "benchmarks.md").read_text()
+    [demo] = re.findall(r"## The demo\n(.*?)^## ", page, re.MULTILINE | re.DOTALL)
+    first, rest = README.read_text().split("## Measured")
+    assert rows(first) == rows(demo)
+    benchmarks = rows(page)
+    for name in ("ResNet50", "MobileNetV2", "EfficientNet-Lite0"):
+        latency, memory, _ = rows(rest)[name]
+        assert {latency, memory} <= set(benchmarks[name]), f"{name}: {benchmarks[name]}"
+
+
+def test_the_package_index_shows_no_link_that_leads_nowhere() -> None:
+    """Neither the repository's pictures nor its pages are there."""
+    done = subprocess.run(
+        [sys.executable, "setup.py", "--quiet", "--long-description"],
+        cwd=ROOT, capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    assert done.stdout.startswith("# nq_tflite\n")
+    assert "<picture" not in done.stdout
+    assert not re.search(r"\]\((?!https?:)", done.stdout)
+    assert "[FORMAT.md]" not in done.stdout
+    assert "FORMAT.md" in done.stdout

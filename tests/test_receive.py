@@ -22,6 +22,7 @@ from typing import Any
 import jobs
 import numpy as np
 import pytest
+import switching_jobs
 from model_server import ModelServer, serving
 
 import nq_tflite as nq
@@ -698,7 +699,7 @@ def test_an_interpreter_runs_part_bit_while_the_rest_arrives(
     """A switch fails while its level is on its way, and succeeds in the same interpreter once it has arrived."""
     server.at[sections[1].offset + sections[1].size // 2] = server.wait_for_release
     server.pause = 0.005
-    got = worker(jobs.run_while_receiving, server.url, path, samples[:3])
+    got = worker(switching_jobs.run_while_receiving, server.url, path, samples[:3])
     wanted = worker(jobs.run_nested, nested_dir / "int8_8_6_4.tflite", samples[:3], [4, 6, 8], builtin=False)
     assert got["refused"] == {"6": "FormatError", "8": "FormatError"}
     assert got["levels"] == [4, 6, 8]

@@ -15,7 +15,7 @@ from test_cli import check_error, invoke, run
 
 from nq_tflite.errors import ModelSourceError, TraceError
 from nq_tflite.govern import Policy, Rule
-from nq_tflite.plot import plot_runs
+from nq_tflite.plot import runs_figure, save_figure
 from nq_tflite.simulate import Costs, Strategy, outcome, simulate
 from nq_tflite.traces import TRACES, Trace, read_trace
 
@@ -99,15 +99,16 @@ def test_figures(name: str, tmp_path: Path) -> None:
     trace = read_trace(name)
     costs = replace(NESTED, held_bytes=(50_000, 80_000))
     runs = [simulate(Strategy("nested", costs), trace, Policy.named("memory+battery"), ACCURACY, 1_000_000)]
-    plot_runs(runs, trace, tmp_path / "a.png", 1_000_000)
+    figure = runs_figure(runs, trace, 1_000_000)
+    save_figure(figure, tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as image:
-        assert image.size == (1080, 1140)
+        assert image.size == (1152, 1216)
         assert len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)) > 100
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
     with pytest.raises(ModelSourceError, match=r"a \.png, \.svg or \.pdf"):
-        plot_runs(runs, trace, tmp_path / "a.doc", 1_000_000)
+        save_figure(figure, tmp_path / "a.doc")
     with pytest.raises(ModelSourceError, match="nowhere"):
-        plot_runs(runs, trace, tmp_path / "nowhere/a.png", 1_000_000)
+        save_figure(figure, tmp_path / "nowhere/a.png")
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 

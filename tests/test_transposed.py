@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import delegation_jobs
 import jobs
 import numpy as np
 import pytest
@@ -70,7 +71,7 @@ def test_unpacked_is_the_extracted_model(
         np.testing.assert_array_equal(worker(jobs.run_nested, path, inputs, [precision])[0], wanted)
         got = worker(jobs.run_nested, path, inputs, [precision], builtin=False)[0]  # XNNPACK leaves it to the runtime
         np.testing.assert_array_equal(got, wanted)
-    [found] = worker(jobs.delegation, path, fuse=True)
+    [found] = worker(delegation_jobs.delegation, path, fuse=True)
     assert [(each.place, each.reason) for each in found.nested] == [
         ("unpacked", "no fused kernel for the operator that reads it")
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import delegation_jobs
 import jobs
 import numpy as np
 import pytest
@@ -89,7 +90,7 @@ def test_float16_weights_nest_as_floats(
         nq.extract(path, tmp_path / "stock.tflite", precision)
         wanted = worker(jobs.run_stock, tmp_path / "stock.tflite", samples[:2])
         np.testing.assert_array_equal(worker(jobs.run_nested, path, samples[:2], [precision])[0], wanted)
-    [found] = worker(jobs.delegation, path, fuse=True)
+    [found] = worker(delegation_jobs.delegation, path, fuse=True)
     assert {each.place for each in found.nested} == {"fused"}
 
 

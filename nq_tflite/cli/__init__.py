@@ -12,6 +12,7 @@ from nq_tflite.cli.demo_command import demo
 from nq_tflite.cli.evaluate_command import evaluate
 from nq_tflite.cli.extract_command import extract
 from nq_tflite.cli.inspect_command import inspect
+from nq_tflite.cli.report_command import report
 from nq_tflite.cli.simulate_command import simulate
 from nq_tflite.cli.storage_command import storage
 from nq_tflite.cli.watch_command import watch
@@ -39,6 +40,7 @@ for _command in (
     inspect,
     evaluate,
     benchmark,
+    report,
     extract,
     split,
     join,

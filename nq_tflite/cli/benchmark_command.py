@@ -12,6 +12,7 @@ from nq_tflite.cli.console import (
     json_option,
     megabytes,
     milliseconds,
+    plot_option,
     precision_name,
     print_json,
     print_lines,
@@ -54,6 +55,7 @@ _MEMORY_NOTE = (
 @click.option("--runs", type=click.IntRange(1), default=50, show_default=True, help="Timed invocations of each.")
 @click.option("--switches", type=click.IntRange(1), default=100, show_default=True, help="Timed switches.")
 @click.option("--reloads", type=click.IntRange(1), default=10, show_default=True, help="Timed reloads.")
+@plot_option
 @json_option
 def benchmark(
     model: Path,
@@ -64,6 +66,7 @@ def benchmark(
     runs: int,
     switches: int,
     reloads: int,
+    plot: Path | None,
     as_json: bool,
 ) -> None:
     """Time MODEL at its precisions beside other models, and measure memory, switches and reloads."""
@@ -81,6 +84,10 @@ def benchmark(
             reloads=reloads,
             progress=progress,
         )
+    if plot is not None:
+        from nq_tflite.plot import benchmark_figure, save_figure
+
+        save_figure(benchmark_figure(report), plot)
     if as_json:
         print_json(report.as_dict())
     else:

@@ -1,4 +1,4 @@
-"""What every command shares: errors and exit codes, --json, tables on stdout, progress on stderr, units."""
+"""What every command shares: errors and exit codes, --json, tables on stdout, progress on stderr, and the units."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,6 +16,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from nq_tflite.errors import NqError
+from nq_tflite.units import decibels as decibels
+from nq_tflite.units import megabytes as megabytes
+from nq_tflite.units import milliseconds as milliseconds
+from nq_tflite.units import percent as percent
+from nq_tflite.units import precision_name as precision_name
+from nq_tflite.units import shape_text as shape_text
+from nq_tflite.units import short_name as short_name
 
 if TYPE_CHECKING:
     from nq_tflite.sites import Unnested
@@ -22,11 +30,25 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 #: Columns of tables that no terminal shows.
 PIPE_WIDTH = 150
-NAME_WIDTH = 40
 #: Rows of a table of layers, unless all are asked for.
 FEW_LAYERS = 5
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else, on stdout.")
+
+#: What --plot can write.
+_FIGURES = (".png", ".svg", ".pdf")
+
+
+def _figure_file(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
+    """Before anything is measured for it."""
+    if value is not None and value.suffix not in _FIGURES:
+        raise click.BadParameter(f"expected a file that ends in {', '.join(_FIGURES)}.")
+    return value
+
+
+plot_option = click.option(
+    "--plot", type=click.Path(path_type=Path), callback=_figure_file, help="Figure to write: .png, .svg or .pdf."
+)
 
 layers_option = click.option("--layers", "-v", is_flag=True, help="Show every layer, not only the worst ones.")
 
@@ -146,47 +168,3 @@ def warn(message: str) -> None:
 
 def _stdout() -> Console:
     return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, markup=False, highlight=False)
-
-
-# ---- units -----------------------------------------------------------------------------------------------------------
-
-
-def short_name(name: str) -> str:
-    """A tensor's name without the names fused into it, cut from the left."""
-    first = name.split(";")[0]
-    return first if len(first) <= NAME_WIDTH else "…" + first[1 - NAME_WIDTH :]
-
-
-def shape_text(shape: Sequence[int]) -> str:
-    """32x3x3x16."""
-    return "x".join(map(str, shape))
-
-
-def megabytes(count: int | None) -> str:
-    """4.11 MB (decimal)."""
-    return "-" if count is None else f"{count / 1e6:.2f} MB"
-
-
-def milliseconds(seconds: float) -> str:
-    """0.21 ms."""
-    return f"{seconds * 1e3:.2f} ms"
-
-
-def percent(rate: float | None, error: float | None = None) -> str:
-    """83.1 %, or 83.1 ± 3.4 %."""
-    if rate is None:
-        return "-"
-    return f"{100 * rate:.1f} %" if error is None else f"{100 * rate:.1f} ± {100 * error:.1f} %"
-
-
-def decibels(value: float) -> str:
-    """17.4, or "exact" without any error."""
-    return "exact" if math.isinf(value) else f"{value:.1f}"
-
-
-def precision_name(bits: int | None, levels: Sequence[int] = ()) -> str:
-    """5 bits (part), or stock."""
-    if bits is None:
-        return "stock"
-    names = {max(levels): " (full)", min(levels): " (part)"} if levels else {}
-    return f"{bits} bits{names.get(bits, '')}"

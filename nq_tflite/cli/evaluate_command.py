@@ -12,6 +12,7 @@ from nq_tflite.cli.console import (
     decibels,
     json_option,
     percent,
+    plot_option,
     precision_name,
     print_json,
     print_lines,
@@ -33,7 +34,7 @@ Examples:
   nq-tflite evaluate model.tflite --photos photos/ --labels photos/labels.csv --reference float.tflite
   nq-tflite evaluate model.tflite --photos photos/ --preprocess -1..1 --runtime tflite-runtime --threads 2 --json
   nq-tflite evaluate model.keras --compare --photos photos/ --calibration others/ --nesting '8|6' --nesting '8|4'
-  nq-tflite evaluate model.keras --compare --photos photos/ --calibration others/ --activations int8
+  nq-tflite evaluate model.keras --compare --photos photos/ --calibration others/ --activations int8 --plot bits.png
 
 \b
 labels.csv has the columns `file` (relative to its own folder) and `imagenet_indices` (class indices separated by
@@ -64,6 +65,7 @@ every level: with float activations of the weights alone, with int8 of whole fil
 @click.option("--method", "methods", multiple=True, help="To compare; may be repeated; all of them if not given.")
 @click.option("--calibration", type=click.Path(path_type=Path), help="Folder of other photos, to compare with data.")
 @click.option("--activations", type=click.Choice(("float", "int8")), help="To compare with; float if not given.")
+@plot_option
 @json_option
 @click.pass_context
 def evaluate(
@@ -82,6 +84,7 @@ def evaluate(
     methods: tuple[str, ...],
     calibration: Path | None,
     activations: Activations | None,
+    plot: Path | None,
     as_json: bool,
 ) -> None:
     """Measure what each precision of MODEL keeps: top-1, top-k, agreement with a reference, and logit SNR."""
@@ -99,6 +102,7 @@ def evaluate(
             crop_fraction=crop,
             num_threads=threads,
             k=top,
+            plot=plot,
             as_json=as_json,
         )
         return
@@ -117,6 +121,10 @@ def evaluate(
             k=top,
             progress=progress,
         )
+    if plot is not None:
+        from nq_tflite.plot import accuracy_figure, save_figure
+
+        save_figure(accuracy_figure(result), plot)
     if as_json:
         print_json(result.as_dict())
     else:
@@ -133,11 +141,17 @@ def _refuse_strangers(ctx: click.Context, compare: bool) -> None:
         raise click.UsageError(f"{options[given[0]]} {what} --compare.")
 
 
-def _compare(model: Path, photos: Path, labels: Path | None, *, as_json: bool, **options: Any) -> None:
+def _compare(
+    model: Path, photos: Path, labels: Path | None, *, plot: Path | None, as_json: bool, **options: Any
+) -> None:
     from nq_tflite.compare import compare as compare_methods
 
     with progress_bar() as progress:
         result = compare_methods(str(model), photos, labels, progress=progress, **options)
+    if plot is not None:
+        from nq_tflite.plot import comparison_figure, save_figure
+
+        save_figure(comparison_figure(result), plot)
     if as_json:
         print_json(result.as_dict())
     else:

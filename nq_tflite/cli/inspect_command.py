@@ -16,6 +16,7 @@ from nq_tflite.cli.console import (
     layers_title,
     megabytes,
     percent,
+    plot_option,
     print_json,
     print_lines,
     print_table,
@@ -36,7 +37,15 @@ Examples:
   nq-tflite inspect model.tflite
   nq-tflite inspect model.tflite --layers
   nq-tflite inspect model.tflite --json
-  nq-tflite inspect model.tflite --weight block_1_project --bits --count 8"""
+  nq-tflite inspect model.tflite --weight block_1_project --bits --count 8
+  nq-tflite inspect model.tflite --plot layers.png
+  nq-tflite inspect model.tflite --plot weights.svg --figure weights
+
+\b
+--figure: layers (error and bytes of the worst ones, or with --layers of all), sizes (bytes that each precision needs),
+weights (how the codes of the worst ones, or of --weight, are spread)."""
+
+_FIGURES = ("layers", "sizes", "weights")
 
 
 @dataclass(frozen=True)
@@ -71,8 +80,19 @@ class _Runs:
 @click.option("--bits", "show_bits", is_flag=True, help="Show the bits of the first weights of its first filter.")
 @click.option("--count", type=click.IntRange(1), default=16, show_default=True, help="How many weights --bits shows.")
 @layers_option
+@plot_option
+@click.option("--figure", type=click.Choice(_FIGURES), help="What --plot draws; layers, or --weight, if not given.")
 @json_option
-def inspect(model: Path, name: str | None, show_bits: bool, count: int, layers: bool, as_json: bool) -> None:
+def inspect(
+    model: Path,
+    name: str | None,
+    show_bits: bool,
+    count: int,
+    layers: bool,
+    plot: Path | None,
+    figure: str | None,
+    as_json: bool,
+) -> None:
     """Show what the nested MODEL holds: levels, bytes, the layers with the greatest errors, what a switch moves, which
     weights are computed on as they lie packed (fused) or unpacked for the runtime's kernels, and why others are not
     nested."""
@@ -80,7 +100,13 @@ def inspect(model: Path, name: str | None, show_bits: bool, count: int, layers: 
 
     if show_bits and name is None:
         raise click.UsageError("--bits needs --weight NAME.")
+    if figure is not None and plot is None:
+        raise click.UsageError("--figure needs --plot FILE.")
+    if name is not None and figure not in (None, "weights"):
+        raise click.UsageError(f"--figure {figure} does not go with --weight.")
     report = inspect_file(model)
+    if plot is not None:
+        _draw(model, report, figure or ("layers" if name is None else "weights"), name, layers, plot)
     if name is not None:
         _inspect_weight(model, name, report, count if show_bits else 0, as_json)
         return
@@ -93,6 +119,21 @@ def inspect(model: Path, name: str | None, show_bits: bool, count: int, layers: 
         _print_weights(report, runs, None if layers else FEW_LAYERS)
         if layers:
             print_unnested(report.unnested)
+
+
+def _draw(model: Path, report: InspectReport, figure: str, name: str | None, layers: bool, path: Path) -> None:
+    from nq_tflite.nested import read_nested
+    from nq_tflite.plot import histogram_figure, layers_figure, save_figure, sizes_figure, worst_weights
+    from nq_tflite.report import find_weight
+
+    if figure == "sizes":
+        save_figure(sizes_figure(report), path)
+    elif figure == "layers":
+        save_figure(layers_figure(report.weights, most=len(report.weights) if layers else 20), path)
+    else:
+        nested = read_nested(model)
+        weights = worst_weights(nested, report.weights) if name is None else [find_weight(nested, name)]
+        save_figure(histogram_figure(weights), path)
 
 
 def _find_runs(model: Path) -> _Runs:
@@ -152,15 +193,7 @@ def _inspect_weight(model: Path, name: str, report: InspectReport, count: int, a
     from nq_tflite.nested import read_nested
     from nq_tflite.report import find_weight
 
-    nested = read_nested(model)
-    weight = find_weight(nested, name)
-    if weight is None:
-        raise NqError(
-            f"weight {name!r}",
-            expected="the name of one nested weight, or a part that only its name has",
-            got=f"{sum(name in each.name for each in nested.weights)} that fit",
-            fix="nq-tflite inspect MODEL --json lists the names.",
-        )
+    weight = find_weight(read_nested(model), name)
     rows = tuple(row for row in report.weights if row.name == weight.name)
     first_filter, runs = _first_filter(weight, count), _find_runs(model)
     if as_json:

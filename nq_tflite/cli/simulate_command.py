@@ -11,6 +11,7 @@ from nq_tflite.cli.console import (
     json_option,
     megabytes,
     percent,
+    plot_option,
     print_json,
     print_lines,
     print_table,
@@ -58,7 +59,7 @@ def _accuracies(ctx: click.Context, parameter: click.Parameter, value: str) -> t
 @click.option("--memory", type=click.IntRange(1), help="Bytes of the device; 16 times the full-bit model if not given.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of a made-up trace.")
 @click.option("--runtime", type=click.Choice(RUNTIMES), help="Stock runtime; the first installed one if not given.")
-@click.option("--plot", type=click.Path(path_type=Path), help="Figure to write: .png, .svg or .pdf.")
+@plot_option
 @json_option
 def simulate(
     model: Path,
@@ -84,9 +85,9 @@ def simulate(
     memory_bytes = memory or 16 * strategies[0].costs.held_bytes[-1]
     runs = [run_strategy(each, trace, chosen, accuracy, memory_bytes) for each in strategies]
     if plot is not None:
-        from nq_tflite.plot import plot_runs
+        from nq_tflite.plot import runs_figure, save_figure
 
-        plot_runs(runs, trace, plot, memory_bytes)
+        save_figure(runs_figure(runs, trace, memory_bytes), plot)
     outcomes = [outcome(run, trace, len(accuracy) - 1) for run in runs]
     if as_json:
         settings = {"trace": trace.name, "policy": chosen.name, "accuracy": accuracy, "memory_bytes": memory_bytes}

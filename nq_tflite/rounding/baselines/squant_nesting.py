@@ -30,7 +30,7 @@ def squant_nesting(weights: Real, taps: int, nesting: Nesting) -> tuple[LevelCod
     levels, upper = [full], full.codes
     finer = nesting.full_bits
     for bits in nesting.precisions[-2::-1]:
-        upper = _upper_bits(upper, finer - bits, bits, taps)
+        upper = upper_bits(upper, finer - bits, bits, taps)
         levels.append(LevelCodes(upper << np.int8(nesting.full_bits - bits), full.scales))
         finer = bits
     return tuple(levels[::-1])
@@ -45,7 +45,12 @@ def squant_nesting_bits(nesting: Nesting) -> int:
     return nesting.full_bits + len(nesting.precisions) - 1
 
 
-def _upper_bits(codes: Codes, missing: int, bits: int, taps: int) -> Codes:
+def upper_bits(codes: Codes, missing: int, bits: int, taps: int) -> Codes:
+    """q_h of codes q, int8 [channels, depth], that lose `missing` bits and keep `bits`.
+
+    >>> upper_bits(np.array([[90, -90]], np.int8), 3, 5, taps=1)
+    array([[ 11, -11]], dtype=int8)
+    """
     target = codes / float(1 << missing)
     low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
     nearest = np.clip(np.rint(target), low, high).astype(np.int16)
