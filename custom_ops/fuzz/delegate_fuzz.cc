@@ -74,7 +74,7 @@ class Seed {
   Seed& operator=(const Seed&) = delete;
 
   // The edited file, until the next call, and which groups were edited.
-  const Bytes& edit(const uint8_t* data, size_t size, bool sealed, uint64_t* groups) {
+  Bytes& edit(const uint8_t* data, size_t size, bool sealed, uint64_t* groups) {
     file_.assign(pristine_.begin(), pristine_.end());  // in place: the sites point there
     *groups = nq_fuzz::apply_edits(data, size, sites_.groups);
     if (sealed) seal(&file_, sites_.table);
@@ -135,9 +135,10 @@ bool all_fused(nq_session session) {
 
 class Interpreter {
  public:
-  Interpreter(const std::string& path, TfLiteDelegate* delegate) {
+  // `file` is what stands at `path`.
+  Interpreter(const std::string& path, Bytes* file, TfLiteDelegate* delegate) {
     model_ = tflite().ModelCreateFromFileWithErrorReporter(path.c_str(), ignore, nullptr);
-    if (model_ == nullptr) return;  // the verifier refuses it
+    if (model_ == nullptr || !nq_fuzz::is_complete(file->data())) return;  // the verifier refuses it, or should
     auto* options = tflite().InterpreterOptionsCreate();
     tflite().InterpreterOptionsSetErrorReporter(options, ignore, nullptr);
     tflite().InterpreterOptionsSetNumThreads(options, 1);
@@ -222,12 +223,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const int switches = data[1];
   uint64_t groups = 0;
   Seed& seed = seeds()[data[0] % seeds().size()];
-  const Bytes& file = seed.edit(data + 2, size - 2, (switches & kUnsealed) == 0, &groups);
+  Bytes& file = seed.edit(data + 2, size - 2, (switches & kUnsealed) == 0, &groups);
   const nq_session session = nq_session_open();
   TfLiteDelegate* delegate = create_delegate(session, switches);
   {
     const nq_fuzz::LittleMemory little;
-    Interpreter interpreter(model_file.write(file), delegate);
+    Interpreter interpreter(model_file.write(file), &file, delegate);
     const bool own = (groups & ~nq_fuzz::kOwnGroups) == 0;
     if (interpreter && nq_session_prepare(session) == NQ_OK && (own || all_fused(session)) &&
         interpreter.allocate((switches & kResized) != 0)) {

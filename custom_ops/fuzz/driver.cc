@@ -52,7 +52,7 @@ bool take_number(const std::string& argument, const char* name, long long* numbe
 
 Options parse(int argc, char** argv) {
   Options options;
-  for (const std::string argument : std::vector<std::string>(argv + 1, argv + argc)) {
+  for (const std::string& argument : std::vector<std::string>(argv + 1, argv + argc)) {
     if (take_number(argument, "-runs=", &options.runs) || take_number(argument, "-seed=", &options.seed) ||
         take_number(argument, "-max_total_time=", &options.max_total_time) ||
         take_number(argument, "-max_len=", &options.max_len)) {

@@ -173,7 +173,23 @@ class Finder {
   ModelSites sites_;
 };
 
+bool has_all(const Table& table, const std::vector<int>& fields) {
+  return std::all_of(fields.begin(), fields.end(), [&](int field) { return table.referred(field) != nullptr; });
+}
+
 }  // namespace
+
+bool is_complete(uint8_t* file) {
+  const Table model(file + load<uint32_t>(file));
+  if (!has_all(model, {1, 2, 4})) return false;
+  for (const Table& graph : model.tables(2)) {
+    if (!has_all(graph, {0, 1, 2, 3})) return false;
+    for (const Table& each : graph.tables(3)) {
+      if (!has_all(each, {1, 2})) return false;
+    }
+  }
+  return true;
+}
 
 ModelSites find_sites(std::vector<uint8_t>* file) { return Finder(file).find(); }
 

@@ -35,4 +35,7 @@ struct ModelSites {
 // Of a whole, valid nested file, which must outlive them.
 ModelSites find_sites(std::vector<uint8_t>* file);
 
+// Whether a file that a verifier has passed has all the vectors that TFLite takes for granted.
+bool is_complete(uint8_t* file);
+
 }  // namespace nq_fuzz
