@@ -200,6 +200,18 @@ class Session:
         self._call("nq_session_memory", level, ctypes.byref(size), ctypes.byref(resident), ctypes.byref(pageable))
         return LevelMemory(size.value, resident.value, bool(pageable.value))
 
+    def size(self, level: int) -> int:
+        """Bytes of a level's section."""
+        size = ctypes.c_uint64()
+        self._call("nq_session_memory", level, ctypes.byref(size), None, None)
+        return size.value
+
+    def pageable(self, level: int) -> bool:
+        """Whether a level can be paged: asks nothing of the system."""
+        pageable = ctypes.c_int32()
+        self._call("nq_session_memory", level, None, None, ctypes.byref(pageable))
+        return bool(pageable.value)
+
     def num_weights(self) -> int:
         """Number of nested weights."""
         count = ctypes.c_int32()

@@ -10,7 +10,7 @@ namespace nq {
 inline TfLiteStatus report(TfLiteContext* context, const Status& status) {
   if (status.ok()) return kTfLiteOk;
   keep_last_error(status);
-  context->ReportError(context, "nq_tflite: %s\n", status.message().c_str());
+  context->ReportError(context, "nq_tflite: %s\n", last_error());
   return kTfLiteError;
 }
 
