@@ -166,6 +166,8 @@ class Session:
     def __init__(self) -> None:
         self._library = load_library()
         self.handle = int(self._library.nq_session_open())
+        if not self.handle:
+            raise NativeLibraryError(last_error())
 
     def close(self) -> None:
         """Forgets the handle; a running interpreter keeps its precision."""
