@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import struct
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -82,6 +83,7 @@ def load_library() -> ctypes.CDLL:
             fix=f"Reinstall nq-tflite (building needs a C++17 compiler) or set {LIBRARY_VARIABLE}.",
         )
     try:
+        _require_whole(path)
         library = ctypes.CDLL(str(path))
         _declare(library)
     except (OSError, AttributeError) as error:
@@ -100,6 +102,21 @@ def load_library() -> ctypes.CDLL:
             fix="Reinstall nq-tflite so that Python and native code match.",
         )
     return library
+
+
+def _require_whole(path: Path) -> None:
+    """Raises OSError if the library ends before its section headers, which stand last in it.
+
+    The dynamic linker does not ask: it maps what is missing, and reading that ends the process.
+    """
+    with path.open("rb") as file:
+        head, size = file.read(64), os.fstat(file.fileno()).st_size
+    if head[:4] != b"\x7fELF" or len(head) < 64:
+        return  # the linker says so
+    start, layout = (40, "<Q10x2H") if head[4] == 2 else (32, "<I10x2H")
+    offset, entry_bytes, count = struct.unpack_from(layout, head, start)
+    if size < offset + entry_bytes * count:
+        raise OSError(f"only {size} of {offset + entry_bytes * count} bytes")
 
 
 def _declare(library: ctypes.CDLL) -> None:

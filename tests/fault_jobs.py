@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import shutil
+import sys
 import tempfile
+import traceback
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,21 +28,13 @@ OURS = "@libnq_tflite"
 
 def import_everything() -> None:
     """What jobs import, so that no fault hits an import."""
-    import matplotlib.backends.backend_agg  # noqa: F401
-
-    import nq_tflite.advice
-    import nq_tflite.cli  # noqa: F401
-    import nq_tflite.conversion
-    import nq_tflite.delivery
-    import nq_tflite.extraction
-    import nq_tflite.plot
-    import nq_tflite.report
-    import nq_tflite.search
-    import nq_tflite.simulate
-    import nq_tflite.storage  # noqa: F401
-
+    for module in ("advice", "cli", "conversion", "delivery", "extraction", "plot", "report", "search", "storage"):
+        importlib.import_module(f"nq_tflite.{module}")
+    importlib.import_module("matplotlib.backends.backend_agg")
     native.load_library()
-    __import__({"ai-edge-litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime"}[runtime()] + ".interpreter")
+    importlib.import_module(
+        {"ai-edge-litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime"}[runtime()] + ".interpreter"
+    )
 
 
 def runtime() -> str:
@@ -62,7 +56,10 @@ def plain(text: str, *folders: Path) -> str:
 def message_of(error: BaseException, *folders: Path) -> str:
     """Type and text of an error; what nq_tflite has not raised itself is marked."""
     mark = "" if isinstance(error, nq.NqError) else "NOT CAUGHT: "
-    return f"{mark}{type(error).__name__}: {plain(str(error), *folders)}"
+    text = plain(str(error), *folders)
+    if "a model that" in text:
+        text = "the runtime does not load the model, in its own words"
+    return f"{mark}{type(error).__name__}: {text}"
 
 
 class Model:
@@ -101,7 +98,7 @@ def open_under(faults: Faults, path: Path, rules: str, right: dict[int, bytes], 
     except nq.NqError as error:
         return message_of(error, path.parent)
     finally:
-        hits = faults.hits() if rules else 1
+        hits = faults.hits() or "arch_prctl" in rules  # which a CPU without AMX is never asked for
         faults.set("")
     if not hits:
         return "NOT REACHED"
@@ -193,6 +190,22 @@ def nq_sections(path: Path) -> Any:
     return read_nested(path).table.sections
 
 
+def load_library(faults: Faults, path: Path) -> str:
+    """Loads another file as the native library."""
+    os.environ[native.LIBRARY_VARIABLE] = str(path)
+    native.load_library.cache_clear()
+    try:
+        native.load_library()
+    except nq.NqError as error:
+        return message_of(error, path.parent)
+    return "loads"
+
+
+def has_tensorflow(faults: Faults) -> bool:
+    """Whether the process has it."""
+    return "tensorflow" in sys.modules
+
+
 def _overwrite(path: Path, offset: int) -> None:
     with path.open("r+b") as file:
         file.seek(offset + 64)
@@ -204,33 +217,26 @@ def _overwrite(path: Path, offset: int) -> None:
 
 @dataclass
 class Survived:
-    """A loop over the allocations of an act: how many there were, how many of those that failed the act failed with,
-    and every outcome."""
+    """A loop over the allocations of an act: how many it makes, how many were made to fail, and every outcome."""
 
     allocations: int
     tried: int
     outcomes: dict[str, int]
 
 
-@contextmanager
-def _counting(faults: Faults, rules: str) -> Iterator[None]:
-    faults.set(rules)
-    try:
-        yield
-    finally:
-        faults.hits()
-
-
 def without_memory(faults: Faults, act: str, path: Path, right: dict[int, bytes], stride: int, count: int) -> Survived:
-    """Does something with its nth allocation failing (`count` 1; 0: that and all after it), for every stride-th n, until
-    none fails any more."""
+    """Does something with its nth allocation failing, for every stride-th n until none fails any more.
+
+    `count`: 1, or 0 for that allocation and all after it.
+    """
     outcomes: dict[str, int] = {}
     n, tried = 1, 0
     while True:
         rules = f"allocate,{OURS},{n},{count},12"
         outcome, hits = _ACTS[act](faults, path, rules, right)
         if hits < n:
-            return Survived(n, tried, outcomes | {"WITHOUT A FAULT: " + outcome: 1 for _ in [0] if outcome != "works"})
+            assert outcome == "works", outcome
+            return Survived(hits, tried, outcomes)
         outcomes[outcome] = outcomes.get(outcome, 0) + 1
         tried += 1
         n += stride
@@ -339,8 +345,9 @@ def _kept(path: Path, start: Any) -> Model:
 
 
 def _why(error: BaseException) -> str:
-    said = "out of memory" in str(error)
-    return f"{type(error).__name__}: out of memory" if said else message_of(error)
+    """An error by the library's own words: a runtime's message holds those of earlier failures too."""
+    text = str(error) if isinstance(error, native.NativeLibraryError) else native.last_error()
+    return f"{type(error).__name__}: {'out of memory' if text.startswith('out of memory') else plain(text)}"
 
 
 # ---- commands under faults -------------------------------------------------------------------------------------------
@@ -355,11 +362,33 @@ class Command:
     traceback: str
     hits: tuple[int, ...]
 
+    @property
+    def is_clear_error(self) -> bool:
+        """One line of an error, exit code 1."""
+        return self.exit_code == 1 and not self.traceback and self.output.count("error: ") == 1
+
+
+def figure(faults: Faults, path: Path, rules: str, folder: Path) -> Command:
+    """Writes a figure, as commands with --plot do."""
+    from matplotlib.figure import Figure
+
+    from nq_tflite.plot import save_figure
+
+    drawn = Figure()
+    drawn.subplots().plot(range(100))
+    faults.set(rules)
+    try:
+        save_figure(drawn, path)
+        exit_code, output = 0, ""
+    except nq.NqError as error:
+        exit_code, output = 1, f"error: {plain(str(error), folder)}"
+    hits = tuple(faults.hits(rule) for rule in range(rules.count(";") + 1))
+    faults.set("")
+    return Command(exit_code, output, "", hits)
+
 
 def command(faults: Faults, arguments: list[str], rules: str, folder: Path) -> Command:
     """Runs nq-tflite; temporary folders are made in `folder`."""
-    import traceback
-
     from click.testing import CliRunner
 
     from nq_tflite.cli import nq_tflite

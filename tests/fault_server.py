@@ -1,7 +1,7 @@
 """A process into which the fault shim (custom_ops/tests/fault_shim.cc) is preloaded, and which forks a child a job.
 
-`FaultyProcess` is the client; this file run as a script is the process. Everything that jobs import is imported once, so
-that a fault costs milliseconds and not a second. A child that dies tells by which signal.
+`FaultyProcess` is the client, `serve` what the process does. Everything that jobs import is imported once:
+a fault costs milliseconds and not a second. A child that dies tells by which signal.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ import signal
 import struct
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 SOURCE = Path(__file__).resolve().parents[1] / "custom_ops" / "tests" / "fault_shim.cc"
 #: After which a job counts as hanging, and dies of SIGALRM.
@@ -34,7 +35,7 @@ def build_shim(folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a job ended: by a signal (0: by none), with this result."""
+    """How a job ended: by a signal (0: by none; -1: an exception, which is on stderr), with this result."""
 
     signal: int
     value: Any
@@ -67,7 +68,7 @@ class FaultyProcess:
             "OPENBLAS_NUM_THREADS": "1",
             "PYTHONPATH": str(Path(__file__).parent),
         }
-        command = [sys.executable, __file__]
+        command = [sys.executable, "-c", "import fault_server; fault_server.serve()"]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
 
     def __enter__(self) -> FaultyProcess:
@@ -100,28 +101,40 @@ def _receive(stream: BinaryIO) -> Any:
     return pickle.loads(stream.read(struct.unpack("<Q", head)[0]))  # noqa: S301 - the other process is ours
 
 
-def _run_forked(faults: Faults, job: Callable[..., Any], arguments: tuple[Any, ...], kill_after: float | None) -> Ended:
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        signal.alarm(PATIENCE_SECONDS)
-        os.close(reader)
+def _answer(faults: Faults, job: Callable[..., Any], arguments: tuple[Any, ...], writer: int) -> NoReturn:
+    signal.alarm(PATIENCE_SECONDS)
+    try:
         value = job(faults, *arguments)
         faults.set("")
         with os.fdopen(writer, "wb") as answer:
             pickle.dump(value, answer)
         os._exit(0)
+    finally:  # a child never goes on as its parent
+        faults.set("")
+        traceback.print_exc()
+        os._exit(1)
+
+
+def _run_forked(faults: Faults, job: Callable[..., Any], arguments: tuple[Any, ...], kill_after: float | None) -> Ended:
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        _answer(faults, job, arguments, writer)
     os.close(writer)
     with os.fdopen(reader, "rb") as answer:
         if kill_after is not None and not select.select([answer], [], [], kill_after)[0]:
             os.kill(child, signal.SIGKILL)
         data = answer.read()
     _, status = os.waitpid(child, 0)
+    if os.WIFEXITED(status) and not data:
+        return Ended(-1, None)
     value = pickle.loads(data) if data else None  # noqa: S301 - the child's
     return Ended(os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0, value)
 
 
-def _serve() -> None:
+def serve() -> None:
+    """Answers calls on stdin, until it ends."""
     calls, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a runtime prints is no answer
     faults = Faults()
@@ -134,7 +147,3 @@ def _serve() -> None:
         except EOFError:
             return
         _send(answers, _run_forked(faults, job, arguments, kill_after))
-
-
-if __name__ == "__main__":
-    _serve()

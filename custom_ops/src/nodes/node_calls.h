@@ -17,7 +17,8 @@ inline TfLiteStatus report(TfLiteContext* context, const Status& status) {
 // Takes `shape` over; null if memory was short.
 inline Status resize(TfLiteContext* context, int index, TfLiteIntArray* shape) {
   TfLiteTensor& tensor = context->tensors[index];
-  if (shape == nullptr || context->ResizeTensor(context, &tensor, shape) != kTfLiteOk) {
+  if (shape == nullptr) return Status(NQ_SYSTEM, {});
+  if (context->ResizeTensor(context, &tensor, shape) != kTfLiteOk) {
     return error(NQ_SYSTEM, "the runtime cannot give '%s' its shape", tensor.name == nullptr ? "" : tensor.name);
   }
   return {};
