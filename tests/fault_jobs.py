@@ -90,6 +90,11 @@ def outputs(faults: Faults, path: Path) -> dict[int, bytes]:
     return found
 
 
+def struck(faults: Faults, rules: str) -> bool:
+    """Whether the first rule has made a call fail."""
+    return faults.hits() >= int(rules.split(",")[2])
+
+
 def open_under(faults: Faults, path: Path, rules: str, right: dict[int, bytes], threads: int = 1) -> str:
     """Opens a model full-bit, under faults, and runs it."""
     faults.set(rules)
@@ -98,7 +103,7 @@ def open_under(faults: Faults, path: Path, rules: str, right: dict[int, bytes], 
     except nq.NqError as error:
         return message_of(error, path.parent)
     finally:
-        hits = faults.hits() or "arch_prctl" in rules  # which a CPU without AMX is never asked for
+        hits = struck(faults, rules) or "arch_prctl" in rules  # which a CPU without AMX is never asked for
         faults.set("")
     if not hits:
         return "NOT REACHED"
@@ -119,7 +124,7 @@ def switch_under(faults: Faults, path: Path, start: Any, to: Any, rules: str, ri
     except nq.NqError as error:
         outcome = f"{message_of(error, path.parent)}; stays at {model.interpreter.precision} bits"
     finally:
-        hits = faults.hits()
+        hits = struck(faults, rules)
         faults.set("")
     if not hits:
         return "NOT REACHED"
@@ -140,7 +145,10 @@ def ask_resident(faults: Faults, path: Path, rules: str, right: dict[int, bytes]
     except nq.NqError as error:
         return message_of(error)
     finally:
+        hits = struck(faults, rules)
         faults.set("")
+    if not hits:
+        return "NOT REACHED"
     held = sum(map(model.interpreter.level_bytes, range(len(model.interpreter.levels))))
     return "tells" if resident == held else f"TELLS {resident} OF {held}"
 
