@@ -288,15 +288,24 @@ def _footprint(answer: Job) -> Footprint:
 # ---- child processes -------------------------------------------------------------------------------------------------
 
 
+#: `python -m`, but with the parent's path: that of -m and of -c starts in the working folder, where models may lie.
+_RUN_MODULE = """
+import sys
+sys.path[:] = sys.argv[2:]
+import runpy
+runpy.run_module(sys.argv[1], run_name="__main__", alter_sys=True)
+"""
+
+
 def run_in_child(module: str, job: Job, isa: str | None = None) -> Job:
-    """Runs `python -m module` with a job on its stdin and reads the answer from its stdout, both JSON.
+    """Runs a module as `python -m` does, with a job on its stdin and reads the answer from its stdout, both JSON.
 
     `isa` is the instruction set that the child's native library uses; the environment decides if it is not given.
 
     Raises:
         NqError: of the class that the child raised, or of the base class if it died.
     """
-    command = [sys.executable, "-m", module]
+    command = [sys.executable, "-c", _RUN_MODULE, module, *sys.path]
     environment = os.environ | ({"NQ_ISA": isa} if isa else {})
     child = subprocess.run(command, input=json.dumps(job), env=environment, capture_output=True, text=True, check=False)
     try:

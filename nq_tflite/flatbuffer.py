@@ -191,16 +191,19 @@ def write_whole(path: str | os.PathLike[str], chunks: Sequence[tuple[int, bytes]
 
     The bytes go to a sibling temporary file that is renamed over `path` once they are on the disk.
     """
-    target = Path(path)
     try:
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        return _write_whole(Path(path), chunks)
     except OSError as error:
         raise FormatError(
-            f"writing {target}",
-            expected="a writable folder",
+            f"writing {os.fspath(path)}",
+            expected="a writable folder with room for the file",
             got=error.strerror or str(error),
-            fix="Create the folder.",
+            fix="Create the folder, or make room.",
         ) from error
+
+
+def _write_whole(target: Path, chunks: Sequence[tuple[int, bytes]]) -> int:
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
             for offset, data in chunks:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import struct
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -82,6 +83,7 @@ def load_library() -> ctypes.CDLL:
             fix=f"Reinstall nq-tflite (building needs a C++17 compiler) or set {LIBRARY_VARIABLE}.",
         )
     try:
+        _require_whole(path)
         library = ctypes.CDLL(str(path))
         _declare(library)
     except (OSError, AttributeError) as error:
@@ -100,6 +102,21 @@ def load_library() -> ctypes.CDLL:
             fix="Reinstall nq-tflite so that Python and native code match.",
         )
     return library
+
+
+def _require_whole(path: Path) -> None:
+    """Raises OSError if the library ends before its section headers, which stand last in it.
+
+    The dynamic linker does not ask: it maps what is missing, and reading that ends the process.
+    """
+    with path.open("rb") as file:
+        head, size = file.read(64), os.fstat(file.fileno()).st_size
+    if head[:4] != b"\x7fELF" or len(head) < 64:
+        return  # the linker says so
+    start, layout = (40, "<Q10x2H") if head[4] == 2 else (32, "<I10x2H")
+    offset, entry_bytes, count = struct.unpack_from(layout, head, start)
+    if size < offset + entry_bytes * count:
+        raise OSError(f"only {size} of {offset + entry_bytes * count} bytes")
 
 
 def _declare(library: ctypes.CDLL) -> None:
@@ -166,6 +183,8 @@ class Session:
     def __init__(self) -> None:
         self._library = load_library()
         self.handle = int(self._library.nq_session_open())
+        if not self.handle:
+            raise NativeLibraryError(last_error())
 
     def close(self) -> None:
         """Forgets the handle; a running interpreter keeps its precision."""
@@ -199,6 +218,18 @@ class Session:
         size, resident, pageable = ctypes.c_uint64(), ctypes.c_uint64(), ctypes.c_int32()
         self._call("nq_session_memory", level, ctypes.byref(size), ctypes.byref(resident), ctypes.byref(pageable))
         return LevelMemory(size.value, resident.value, bool(pageable.value))
+
+    def size(self, level: int) -> int:
+        """Bytes of a level's section."""
+        size = ctypes.c_uint64()
+        self._call("nq_session_memory", level, ctypes.byref(size), None, None)
+        return size.value
+
+    def pageable(self, level: int) -> bool:
+        """Whether a level can be paged: asks nothing of the system."""
+        pageable = ctypes.c_int32()
+        self._call("nq_session_memory", level, None, None, ctypes.byref(pageable))
+        return bool(pageable.value)
 
     def num_weights(self) -> int:
         """Number of nested weights."""

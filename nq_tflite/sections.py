@@ -130,7 +130,13 @@ class _Root:
     def _bytes(self, start: int, size: int) -> bytes:
         if start < 0:
             raise _damaged("a position within the file", start)
-        if start + size > self._available or len(data := os.pread(self._descriptor, size, start)) < size:
+        data = b""
+        while start + size <= self._available and len(data) < size:
+            piece = os.pread(self._descriptor, size - len(data), start + len(data))
+            if not piece:
+                break
+            data += piece
+        if len(data) < size:
             raise _MissingBytesError
         return data
 

@@ -136,14 +136,12 @@ class SwitchingModel:
 
     def level_bytes(self, level: int) -> int:
         """Bytes of a level in the file."""
-        return self._session.memory(level).size
+        return self._session.size(level)
 
     @property
     def can_page(self) -> bool:
         """Whether a switch pages memory in and out: the model is mapped from a file."""
-        return bool(self._precisions) and all(
-            self._session.memory(level).pageable for level in range(1, len(self._precisions))
-        )
+        return bool(self._precisions) and all(map(self._session.pageable, range(1, len(self._precisions))))
 
     @property
     def delegation(self) -> Delegation:

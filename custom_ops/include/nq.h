@@ -94,6 +94,7 @@ NQ_EXPORT int32_t nq_format_version(void);
  * names none that this CPU can run: nq_last_error() lists those that it can. */
 NQ_EXPORT const char* nq_isa(void);
 
+/* 0 if memory is short. */
 NQ_EXPORT nq_session nq_session_open(void);
 /* Forgets the handle; an interpreter that still runs keeps the precision it has. 0 and unknown handles are ignored. */
 NQ_EXPORT void nq_session_close(nq_session session);
@@ -109,11 +110,12 @@ NQ_EXPORT nq_status nq_session_levels(nq_session session, int32_t* count, int32_
 /* The level that the next invocation uses, counted from 0 (part-bit). */
 NQ_EXPORT nq_status nq_session_get_level(nq_session session, int32_t* level);
 
-/* Switches; effective at the next invocation, never in the middle of one. `result` may be NULL. */
+/* Switches; effective at the next invocation, never in the middle of one. `result` may be NULL. An upgrade is refused
+ * with NQ_DATA_LOSS where the model's file has been cut or does not have its bytes any more. */
 NQ_EXPORT nq_status nq_session_set_level(nq_session session, int32_t level, uint32_t flags, nq_switch_result* result);
 
 /* Size of a level's section and the bytes of it that this process holds in memory. Without a file mapping
- * (`*pageable` = 0) all of it is held. Any of the pointers may be NULL. */
+ * (`*pageable` = 0) all of it is held. Any of the pointers may be NULL; without `resident` the system is not asked. */
 NQ_EXPORT nq_status nq_session_memory(nq_session session, int32_t level, uint64_t* size, uint64_t* resident,
                                       int32_t* pageable);
 

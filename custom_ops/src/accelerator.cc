@@ -6,6 +6,8 @@
 #include "litert_abi.h"
 #include "nq.h"
 #include "nq/format.h"
+#include "per_thread.h"
+#include "status.h"
 
 namespace nq {
 namespace {
@@ -13,7 +15,7 @@ namespace {
 struct AcceleratorOptions {
   std::vector<std::string> keys, values;
 };
-thread_local AcceleratorOptions options;
+PerThread<AcceleratorOptions> options;
 
 LiteRtStatus get_name(const LiteRtAccelerator*, const char** name) {
   *name = "nq_tflite";
@@ -40,13 +42,24 @@ bool can_wrap(const LiteRtRuntimeContext& runtime) {
   return runtime.header.major_version == 1 && runtime.header.struct_size >= sizeof(LiteRtRuntimeContext);
 }
 
+// With the calling thread's options; null after a failure, which nq_last_error() tells.
+TfLiteDelegate* create_delegate_of_thread() noexcept {
+  try {
+    AcceleratorOptions& own = options.get();
+    std::vector<char*> keys, values;
+    for (std::string& key : own.keys) keys.push_back(key.data());
+    for (std::string& value : own.values) values.push_back(value.data());
+    return tflite_plugin_create_delegate(keys.data(), values.data(), keys.size(), nullptr);
+  } catch (...) {
+    keep_last_error(status_of_current_exception());
+    return nullptr;
+  }
+}
+
 LiteRtStatus create(LiteRtRuntimeContext* runtime, LiteRtEnvironment*, const LiteRtAccelerator*, LiteRtOptions*,
                     LiteRtDelegateWrapper** wrapper) {
   if (!can_wrap(*runtime)) return kLiteRtStatusErrorWrongVersion;
-  std::vector<char*> keys, values;
-  for (std::string& key : options.keys) keys.push_back(key.data());
-  for (std::string& value : options.values) values.push_back(value.data());
-  TfLiteDelegate* delegate = tflite_plugin_create_delegate(keys.data(), values.data(), keys.size(), nullptr);
+  TfLiteDelegate* delegate = create_delegate_of_thread();
   if (delegate == nullptr) return kLiteRtStatusErrorRuntimeFailure;
   return runtime->wrap_delegate(delegate, tflite_plugin_destroy_delegate, wrapper);
 }
@@ -54,7 +67,7 @@ LiteRtStatus create(LiteRtRuntimeContext* runtime, LiteRtEnvironment*, const Lit
 }  // namespace
 
 void set_accelerator_options(const char* const* keys, const char* const* values, size_t num_options) {
-  options = {{keys, keys + num_options}, {values, values + num_options}};
+  options.get() = {{keys, keys + num_options}, {values, values + num_options}};
 }
 
 }  // namespace nq

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <new>
 #include <vector>
 
 #include "nodes/claims.h"
@@ -100,7 +101,7 @@ Status parse_options(const char* const* keys, const char* const* values, size_t 
 TfLiteStatus claim(TfLiteContext* context, const std::vector<int>& indices, const TfLiteRegistration& registration,
                    TfLiteDelegate* delegate) {
   TfLiteIntArray* nodes = new_int_array(static_cast<int>(indices.size()), indices.data());
-  if (nodes == nullptr) return kTfLiteError;
+  if (nodes == nullptr) throw std::bad_alloc();
   const TfLiteStatus status = context->ReplaceNodeSubsetsWithDelegateKernels(context, registration, nodes, delegate);
   std::free(nodes);
   return status;

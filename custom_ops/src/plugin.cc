@@ -5,6 +5,7 @@
 #include "delegate.h"
 #include "kernels/unpack.h"
 #include "nq.h"
+#include "per_thread.h"
 #include "session/registry.h"
 
 namespace {
@@ -17,7 +18,7 @@ struct OperatorList {
   nq::Delegation delegation;
   std::vector<nq_operator> operators;
 };
-thread_local OperatorList last_list;
+nq::PerThread<OperatorList> last_lists;
 
 nq_status finish(const Status& status) noexcept {
   if (!status.ok()) nq::keep_last_error(status);
@@ -108,7 +109,7 @@ nq_status nq_session_set_level(nq_session session, int32_t level, uint32_t flags
 nq_status nq_session_memory(nq_session session, int32_t level, uint64_t* size, uint64_t* resident, int32_t* pageable) {
   return with_session(session, [&](Session& found) {
     Session::Memory memory;
-    if (Status status = found.memory(level, &memory); !status.ok()) return status;
+    if (Status status = found.memory(level, &memory, resident != nullptr); !status.ok()) return status;
     if (size != nullptr) *size = memory.size;
     if (resident != nullptr) *resident = memory.resident;
     if (pageable != nullptr) *pageable = memory.pageable ? 1 : 0;
@@ -134,10 +135,11 @@ nq_status nq_session_delegation(nq_session session, const nq_operator** operator
       const char* reason = each.place == NQ_FUSED ? nullptr : each.reason.c_str();
       list.operators.push_back({each.name.c_str(), each.output.c_str(), weight, reason, each.place});
     }
-    last_list = std::move(list);  // the strings stay where they are in memory
-    *operators = last_list.operators.data();
-    *count = static_cast<int32_t>(last_list.operators.size());
-    if (num_partitions != nullptr) *num_partitions = last_list.delegation.num_partitions;
+    OperatorList& last = last_lists.get();
+    last = std::move(list);  // the strings stay where they are in memory
+    *operators = last.operators.data();
+    *count = static_cast<int32_t>(last.operators.size());
+    if (num_partitions != nullptr) *num_partitions = last.delegation.num_partitions;
     return Status();
   });
 }

@@ -1,5 +1,5 @@
 // The outcome of a fallible call: a C API status code and, for a failure, a message that says what was expected, what
-// was found and what to do.
+// was found and what to do. Where there is no memory for the message it is empty: a failure can always be told.
 #pragma once
 
 #include <string>
@@ -25,10 +25,10 @@ class [[nodiscard]] Status {
   std::string message_;
 };
 
-[[gnu::format(printf, 2, 3)]] Status error(nq_status code, const char* format, ...);
+[[gnu::format(printf, 2, 3)]] Status error(nq_status code, const char* format, ...) noexcept;
 
 // A model that breaks a rule of the format; adds what to do about it.
-[[gnu::format(printf, 1, 2)]] Status invalid_model(const char* format, ...);
+[[gnu::format(printf, 1, 2)]] Status invalid_model(const char* format, ...) noexcept;
 
 // Thrown by what has no other way to say that it failed.
 struct RunError {

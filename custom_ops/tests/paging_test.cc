@@ -6,6 +6,7 @@
 #include "check.h"
 #include "nested_file.h"
 #include "paging/file_mapping.h"
+#include "paging/mapped_file.h"
 #include "paging/pages.h"
 
 namespace {
@@ -22,6 +23,12 @@ Bytes random_bytes(size_t size) {
   Bytes bytes(size);
   for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(random());
   return bytes;
+}
+
+uint64_t resident_bytes(const uint8_t* data, size_t size) {
+  uint64_t resident = 0;
+  CHECK_OK(nq::resident_bytes(data, size, &resident));
+  return resident;
 }
 
 constexpr char kMaps[] =
@@ -109,13 +116,13 @@ TEST(pages_leave_and_return) {
   const PageRange pages = nq::section_pages(*mapping, file.data() + start, size);
   for (int round = 0; round < 3; ++round) {
     CHECK_OK(nq::page_in(pages));
-    CHECK_EQ(uint64_t{size}, nq::resident_bytes(file.data() + start, size));
+    CHECK_EQ(uint64_t{size}, resident_bytes(file.data() + start, size));
     CHECK(std::memcmp(file.data(), bytes.data(), bytes.size()) == 0);
     CHECK_OK(nq::page_out(pages));
-    CHECK_EQ(uint64_t{0}, nq::resident_bytes(file.data() + start, size));
+    CHECK_EQ(uint64_t{0}, resident_bytes(file.data() + start, size));
     // Reading everything before the section must not bring it back, as fault-around would.
     CHECK(std::memcmp(file.data(), bytes.data(), start) == 0);
-    CHECK_EQ(uint64_t{0}, nq::resident_bytes(file.data() + start, size));
+    CHECK_EQ(uint64_t{0}, resident_bytes(file.data() + start, size));
     CHECK_EQ(int{bytes[start + 5]}, int{file.data()[start + 5]});
   }
   // The advice has split the mapping; it is still found as one.
@@ -126,7 +133,7 @@ TEST(pages_leave_and_return) {
 TEST(an_empty_range_is_no_work) {
   CHECK_OK(nq::page_in({}));
   CHECK_OK(nq::page_out({}));
-  CHECK_EQ(uint64_t{0}, nq::resident_bytes(nullptr, 0));
+  CHECK_EQ(uint64_t{0}, resident_bytes(nullptr, 0));
 }
 
 TEST(what_the_system_refuses_is_an_error) {
@@ -135,6 +142,9 @@ TEST(what_the_system_refuses_is_an_error) {
   const PageRange gone = {static_cast<uint8_t*>(memory), kMegabyte};
   CHECK_FAILS(NQ_SYSTEM, "madvise", nq::page_out(gone));
   CHECK_FAILS(NQ_SYSTEM, "madvise", nq::page_in(gone));
+  uint64_t resident = 0;
+  CHECK_OK(nq::resident_bytes(gone.start, gone.size, &resident));
+  CHECK_EQ(uint64_t{0}, resident);
 }
 
 TEST(dropping_the_page_cache) {
@@ -142,13 +152,27 @@ TEST(dropping_the_page_cache) {
   auto mapping = nq::find_file_mapping(file.data(), file.size());
   CHECK(mapping.has_value());
   const PageRange pages = nq::section_pages(*mapping, file.data() + 16384, 100000);
-  nq::CachedFile cached;
-  CHECK_OK(cached.open(*mapping));
+  const nq::MappedFile opened(*mapping);
+  CHECK(opened.is_open());
   CHECK_OK(nq::page_out(pages));
-  cached.drop(*mapping, pages);
+  opened.drop(*mapping, pages);
   CHECK_OK(nq::page_in(pages));
+  mapping->inode += 1;  // the path names another file by now
+  CHECK(!nq::MappedFile(*mapping).is_open());
   mapping->path = "/nowhere/model.tflite";
-  CHECK_FAILS(NQ_SYSTEM, "/nowhere/model.tflite", cached.open(*mapping));
+  CHECK(!nq::MappedFile(*mapping).is_open());
+}
+
+TEST(a_mapped_file_that_changes_is_noticed) {
+  const MappedFile file(Bytes(20000, 7));
+  const nq::MappedFile opened(*nq::find_file_mapping(file.data(), 1));
+  nq::FileMark before, after;
+  CHECK(opened.mark(&before) && opened.mark(&after) && before == after);
+  CHECK_EQ(uint64_t{20000}, before.size);
+  CHECK_EQ(0, truncate(file.path().c_str(), 100));
+  CHECK(opened.mark(&after) && !(before == after));
+  CHECK_EQ(uint64_t{100}, after.size);
+  CHECK(!nq::MappedFile().mark(&after));
 }
 
 }  // namespace

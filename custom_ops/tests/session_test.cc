@@ -334,6 +334,73 @@ TEST(a_damaged_level_leaves_those_before_it_usable) {
   CHECK_EQ(1, model.invoke());
 }
 
+void overwrite(const std::string& path, uint64_t offset, const std::string& bytes) {
+  FILE* file = std::fopen(path.c_str(), "r+b");
+  CHECK(file != nullptr && std::fseek(file, static_cast<long>(offset), SEEK_SET) == 0);
+  CHECK_EQ(bytes.size(), std::fwrite(bytes.data(), 1, bytes.size(), file));
+  CHECK_EQ(0, std::fclose(file));
+}
+
+void make_empty_file(const std::string& path) {
+  FILE* file = std::fopen(path.c_str(), "wb");
+  CHECK(file != nullptr && std::fclose(file) == 0);
+}
+
+TEST(a_level_that_has_changed_is_verified_again) {
+  MappedModel file;
+  Model& model = file.model;
+  CHECK_OK(model.session.prepare());
+  model.set_level(0);
+  const uint64_t at = file.nested.sections[2].offset + 5;
+  const std::string right(1, static_cast<char>(file.nested.bytes[at]));
+  usleep(20000);  // a tick of the clock that files' times are of
+  overwrite(file.mapped.path(), at, std::string(1, static_cast<char>(right[0] ^ 1)));
+  nq_switch_result result = {};
+  CHECK_FAILS(NQ_DATA_LOSS, "checksum of level 2 (8 bits)", model.session.set_level(2, 0, &result));
+  CHECK_EQ(0, model.invoke());
+  CHECK(!model.resident(1) && !model.resident(2));
+  usleep(20000);
+  overwrite(file.mapped.path(), at, right);
+  model.set_level(2);
+  CHECK_EQ(2, model.invoke());
+}
+
+TEST(a_level_in_use_that_has_changed_is_told_at_the_next_upgrade) {
+  MappedModel file(kPart);
+  Model& model = file.model;
+  CHECK_OK(model.session.prepare());
+  usleep(20000);
+  overwrite(file.mapped.path(), file.nested.sections[0].offset, std::string(64, '\x5A'));
+  nq_switch_result result = {};
+  CHECK_FAILS(NQ_DATA_LOSS, "changed under the interpreter", model.session.set_level(2, 0, &result));
+  CHECK_EQ(0, model.level());
+}
+
+TEST(a_file_that_has_been_cut_is_never_read_behind_its_end) {
+  MappedModel file;
+  Model& model = file.model;
+  CHECK_OK(model.session.prepare());
+  model.set_level(1);
+  CHECK_EQ(0, truncate(file.mapped.path().c_str(), static_cast<off_t>(file.nested.sections[2].offset)));
+  nq_switch_result result = {};
+  CHECK_FAILS(NQ_DATA_LOSS, "cut under the interpreter", model.session.set_level(2, 0, &result));
+  CHECK_EQ(1, model.level());
+  CHECK_EQ(1, model.invoke());
+  model.set_level(0);  // memory can be given back all the same
+  CHECK_FAILS(NQ_DATA_LOSS, "cut under the interpreter", model.session.set_level(1, 0, &result));
+}
+
+TEST(a_file_that_was_replaced_is_the_old_one_still) {
+  MappedModel file;
+  Model& model = file.model;
+  CHECK_OK(model.session.prepare());
+  model.set_level(0);
+  CHECK_EQ(0, unlink(file.mapped.path().c_str()));
+  make_empty_file(file.mapped.path());
+  model.set_level(2, NQ_DROP_PAGE_CACHE);
+  CHECK_EQ(2, model.invoke());
+}
+
 TEST(bad_arguments) {
   MappedModel file;
   nq_switch_result result = {};

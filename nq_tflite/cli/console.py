@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import sys
@@ -61,6 +62,12 @@ class NqCommand(click.Command):
             return super().invoke(ctx)
         except NqError as error:
             click.echo(f"error: {' '.join(str(error).split())}", err=True)
+            ctx.exit(1)
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # whoever reads has had enough; click knows what to do
+                raise
+            where = f"{error.filename}: " if error.filename else ""
+            click.echo(f"error: {where}{error.strerror or error}", err=True)
             ctx.exit(1)
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)

@@ -240,13 +240,17 @@ def _copy(file: BinaryIO, start: int, size: int, path: Path, bits: int) -> Part:
     with disk_errors(path):
         temporary = path.with_name(f".{path.name}.new")
         file.seek(start)
-        with temporary.open("wb") as part:
-            while left:
-                block = file.read(min(BLOCK_BYTES, left))
-                digest.update(block)
-                part.write(block)
-                left -= len(block)
-            part.flush()
-            os.fsync(part.fileno())
-        temporary.replace(path)
+        try:
+            with temporary.open("wb") as part:
+                while left:
+                    block = file.read(min(BLOCK_BYTES, left))
+                    digest.update(block)
+                    part.write(block)
+                    left -= len(block)
+                part.flush()
+                os.fsync(part.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
     return Part(os.fspath(path), bits, size, digest.hexdigest())

@@ -8,6 +8,7 @@
 #include "nodes/consumer.h"
 #include "nodes/tensors.h"
 #include "nodes/weight_binding.h"
+#include "session/membership.h"
 
 namespace nq {
 namespace {
@@ -101,22 +102,22 @@ class LayerOperator : public Operator {
 class NestedLayer : public LayerOperator {
  public:
   NestedLayer(const TfLiteContext& context, const NodeEnvironment& environment, const Consumer& consumer,
-              const TensorIndices& tensors, Session::Member* member)
-      : LayerOperator(context, consumer), session_(environment.session), member_(member) {
-    if (!member->status.ok()) return;  // the session refuses to be prepared, so nothing runs
-    build(environment, member->weight, tensors.scale, member->weight.block.has_bias ? tensors.bias_in : consumer.bias);
+              const TensorIndices& tensors, Membership member)
+      : LayerOperator(context, consumer), session_(environment.session), member_(std::move(member)) {
+    if (!member_->status.ok()) return;  // the session refuses to be prepared, so nothing runs
+    const NestedWeight& weight = member_->weight;
+    build(environment, weight, tensors.scale, weight.block.has_bias ? tensors.bias_in : consumer.bias);
   }
-  ~NestedLayer() override { session_->remove(member_); }
 
   void run(const Pointers& tensors, ThreadPool* threads) override {
-    const int level = session_->begin(member_);
+    const int level = session_->begin(member_.get());
     run_at(level, tensors, threads);
-    session_->end(member_);
+    session_->end(member_.get());
   }
 
  private:
   std::shared_ptr<Session> session_;
-  Session::Member* member_;
+  Membership member_;
 };
 
 class PlainLayer : public LayerOperator {
@@ -207,8 +208,8 @@ std::unique_ptr<Operator> make_layer(const TfLiteContext& context, const void* g
   Consumer consumer;
   const Status status = bind(context, nested, reader, reader_registration, &weight, &tensors, &consumer);
   const std::string place = "weight '" + weight.name + "'";
-  Session::Member* member = environment.session->add(graph, std::move(weight), status.at(place));
-  return std::make_unique<NestedLayer>(context, environment, consumer, tensors, member);
+  Membership member = join_session(environment.session, graph, std::move(weight), status.at(place));
+  return std::make_unique<NestedLayer>(context, environment, consumer, tensors, std::move(member));
 }
 
 }  // namespace nq

@@ -4,6 +4,7 @@
 #include "nodes/makers.h"
 #include "nodes/tensors.h"
 #include "nodes/weight_binding.h"
+#include "session/membership.h"
 
 namespace nq {
 namespace {
@@ -26,14 +27,13 @@ Slots slots_of(const TfLiteRegistration& registration) {
 class NestedLookup : public Operator {
  public:
   NestedLookup(const TfLiteContext& context, const NodeEnvironment& environment, int indices, int output,
-               const TensorIndices& tensors, Session::Member* member)
+               const TensorIndices& tensors, Membership member)
       : Operator({indices}, output, tensors.scale < 0 ? sizeof(int8_t) : sizeof(float)),
         context_(context),
         unpack_(*environment.unpack),
         session_(environment.session),
         tensors_(tensors),
-        member_(member) {}
-  ~NestedLookup() override { session_->remove(member_); }
+        member_(std::move(member)) {}
 
   Status reshape(const Shapes& shapes, Shape* output) override {
     const TfLiteIntArray& table = *context_.tensors[tensors_.weight].dims;
@@ -51,7 +51,7 @@ class NestedLookup : public Operator {
       throw RunError{error(NQ_INVALID_ARGUMENT, "index %d is none of the %u rows of '%s'", indices[i], block.channels,
                            member_->weight.name.c_str())};
     }
-    const int level = session_->begin(member_);
+    const int level = session_->begin(member_.get());
     const uint8_t* levels[kMaxLevels] = {};
     for (int k = 0; k <= level; ++k) levels[k] = member_->weight.levels[k].data;
     const float* scale =
@@ -67,7 +67,7 @@ class NestedLookup : public Operator {
         }
       }
     });
-    session_->end(member_);
+    session_->end(member_.get());
   }
 
  private:
@@ -77,7 +77,7 @@ class NestedLookup : public Operator {
   const UnpackKernel& unpack_;
   std::shared_ptr<Session> session_;
   TensorIndices tensors_;
-  Session::Member* member_;
+  Membership member_;
   int64_t count_ = 0;  // of indices
 };
 
@@ -118,9 +118,10 @@ std::unique_ptr<Operator> make_lookup(const TfLiteContext& context, const void* 
     status = invalid_model("a lookup reads it; expected the matrix layout");
   }
   const std::string place = "weight '" + weight.name + "'";
-  Session::Member* member = environment.session->add(graph, std::move(weight), status.at(place));
+  Membership member = join_session(environment.session, graph, std::move(weight), status.at(place));
   const int indices = reader.inputs->data[slots_of(registration).indices];
-  return std::make_unique<NestedLookup>(context, environment, indices, reader.outputs->data[0], tensors, member);
+  return std::make_unique<NestedLookup>(context, environment, indices, reader.outputs->data[0], tensors,
+                                        std::move(member));
 }
 
 }  // namespace nq

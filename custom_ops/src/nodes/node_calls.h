@@ -10,14 +10,15 @@ namespace nq {
 inline TfLiteStatus report(TfLiteContext* context, const Status& status) {
   if (status.ok()) return kTfLiteOk;
   keep_last_error(status);
-  context->ReportError(context, "nq_tflite: %s\n", status.message().c_str());
+  context->ReportError(context, "nq_tflite: %s\n", last_error());
   return kTfLiteError;
 }
 
 // Takes `shape` over; null if memory was short.
 inline Status resize(TfLiteContext* context, int index, TfLiteIntArray* shape) {
   TfLiteTensor& tensor = context->tensors[index];
-  if (shape == nullptr || context->ResizeTensor(context, &tensor, shape) != kTfLiteOk) {
+  if (shape == nullptr) return Status(NQ_SYSTEM, {});
+  if (context->ResizeTensor(context, &tensor, shape) != kTfLiteOk) {
     return error(NQ_SYSTEM, "the runtime cannot give '%s' its shape", tensor.name == nullptr ? "" : tensor.name);
   }
   return {};

@@ -1,11 +1,13 @@
 #include "paging/file_mapping.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <cinttypes>
 #include <cstdio>
-#include <fstream>
-#include <sstream>
 
 namespace nq {
 namespace {
@@ -23,6 +25,28 @@ bool parse_line(const std::string& line, FileMapping* mapping) {
   return mapping->inode != 0;
 }
 
+// Empty if the system does not show it. Not by a stream, which would take want of memory for the file's end.
+std::string read_maps() {
+  std::string text(1 << 16, '\0');
+  const int file = ::open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+  if (file < 0) return {};
+  size_t size = 0;
+  try {
+    for (ssize_t got = 1; got != 0;) {
+      if (size == text.size()) text.resize(2 * size);
+      got = read(file, text.data() + size, text.size() - size);
+      if (got < 0 && errno != EINTR) break;
+      if (got > 0) size += static_cast<size_t>(got);
+    }
+  } catch (...) {
+    close(file);
+    throw;
+  }
+  close(file);
+  text.resize(size);
+  return text;
+}
+
 bool continues(const FileMapping& before, const FileMapping& after) {
   return before.end == after.start && before.device == after.device && before.inode == after.inode &&
          before.offset + (before.end - before.start) == after.offset;
@@ -31,9 +55,10 @@ bool continues(const FileMapping& before, const FileMapping& after) {
 }  // namespace
 
 std::optional<FileMapping> find_file_mapping(const std::string& maps, uintptr_t start, size_t size) {
-  std::istringstream lines(maps);
   std::optional<FileMapping> run;
-  for (std::string line; std::getline(lines, line);) {
+  for (size_t begin = 0, end; begin < maps.size(); begin = end + 1) {
+    end = std::min(maps.find('\n', begin), maps.size());
+    const std::string line = maps.substr(begin, end - begin);
     FileMapping mapping;
     if (!parse_line(line, &mapping)) continue;
     if (run && continues(*run, mapping)) {
@@ -49,10 +74,7 @@ std::optional<FileMapping> find_file_mapping(const std::string& maps, uintptr_t 
 }
 
 std::optional<FileMapping> find_file_mapping(const void* data, size_t size) {
-  std::ifstream file("/proc/self/maps");
-  std::ostringstream maps;
-  maps << file.rdbuf();
-  return find_file_mapping(maps.str(), reinterpret_cast<uintptr_t>(data), size);
+  return find_file_mapping(read_maps(), reinterpret_cast<uintptr_t>(data), size);
 }
 
 uintptr_t file_end(const FileMapping& mapping) {

@@ -24,8 +24,9 @@ constexpr int kPopulateRead = 22;  // Linux 5.14
 
 Status advise(PageRange pages, int advice, const char* name) {
   if (madvise(pages.start, pages.size, advice) == 0) return {};
-  return error(NQ_SYSTEM, "madvise(%s) of %zu bytes failed: %s; the model file may have changed under the interpreter",
-               name, pages.size, std::strerror(errno));
+  const int reason = errno;
+  return error(NQ_SYSTEM, "madvise(%s) of %zu bytes failed: %s; %s", name, pages.size, std::strerror(reason),
+               reason == EFAULT ? "the model file has been cut, or its disk cannot be read" : "try again");
 }
 
 void touch(PageRange pages) {
@@ -36,9 +37,9 @@ void touch(PageRange pages) {
 // Calls add(address, bytes) for each resident page of whole pages; false if the system does not tell.
 template <typename Add>
 bool for_each_resident_in_pagemap(uintptr_t start, uintptr_t end, const Add& add) {
+  std::vector<uint64_t> entries((end - start) / page_size());
   const int file = ::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
   if (file < 0) return false;
-  std::vector<uint64_t> entries((end - start) / page_size());
   const size_t bytes = entries.size() * sizeof(uint64_t);
   const auto position = static_cast<off_t>(start / page_size() * sizeof(uint64_t));
   const bool complete = pread(file, entries.data(), bytes, position) == static_cast<ssize_t>(bytes);
@@ -51,12 +52,17 @@ bool for_each_resident_in_pagemap(uintptr_t start, uintptr_t end, const Add& add
 
 // Counts what the system has cached of the file, which is more than this process holds.
 template <typename Add>
-void for_each_resident_in_cache(uintptr_t start, uintptr_t end, const Add& add) {
+Status for_each_resident_in_cache(uintptr_t start, uintptr_t end, const Add& add) {
   std::vector<unsigned char> present((end - start) / page_size());
-  if (mincore(reinterpret_cast<void*>(start), end - start, present.data()) != 0) return;
+  if (mincore(reinterpret_cast<void*>(start), end - start, present.data()) != 0) {
+    return error(NQ_SYSTEM,
+                 "the system tells nothing of what is resident: /proc/self/pagemap cannot be read, mincore: %s",
+                 std::strerror(errno));
+  }
   for (size_t i = 0; i < present.size(); ++i) {
     if (present[i] & 1) add(start + i * page_size());
   }
+  return {};
 }
 
 }  // namespace
@@ -93,40 +99,13 @@ Status page_in(PageRange pages) {
   return {};
 }
 
-uint64_t resident_bytes(const uint8_t* data, size_t size) {
+Status resident_bytes(const uint8_t* data, size_t size, uint64_t* resident) {
   const auto start = reinterpret_cast<uintptr_t>(data), end = start + size;
   const uintptr_t first = start / page_size() * page_size();
   const auto last = static_cast<uintptr_t>(align(end, page_size()));
-  uint64_t resident = 0;
-  const auto add = [&](uintptr_t page) { resident += std::min(end, page + page_size()) - std::max(start, page); };
-  if (!for_each_resident_in_pagemap(first, last, add)) for_each_resident_in_cache(first, last, add);
-  return resident;
-}
-
-CachedFile& CachedFile::operator=(CachedFile&& other) noexcept {
-  std::swap(descriptor_, other.descriptor_);
-  return *this;
-}
-
-CachedFile::~CachedFile() {
-  if (descriptor_ >= 0) close(descriptor_);
-}
-
-Status CachedFile::open(const FileMapping& mapping) {
-  CachedFile file;
-  file.descriptor_ = ::open(mapping.path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (file.descriptor_ < 0) {
-    return error(NQ_SYSTEM, "cannot open '%s' to drop its cached pages: %s; switch without dropping the page cache",
-                 mapping.path.c_str(), std::strerror(errno));
-  }
-  *this = std::move(file);
-  return {};
-}
-
-void CachedFile::drop(const FileMapping& mapping, PageRange pages) const {
-  if (descriptor_ < 0 || pages.size == 0) return;
-  const uint64_t offset = mapping.offset + (reinterpret_cast<uintptr_t>(pages.start) - mapping.start);
-  posix_fadvise(descriptor_, static_cast<off_t>(offset), static_cast<off_t>(pages.size), POSIX_FADV_DONTNEED);
+  *resident = 0;
+  const auto add = [&](uintptr_t page) { *resident += std::min(end, page + page_size()) - std::max(start, page); };
+  return for_each_resident_in_pagemap(first, last, add) ? Status() : for_each_resident_in_cache(first, last, add);
 }
 
 }  // namespace nq

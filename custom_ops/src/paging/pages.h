@@ -30,23 +30,6 @@ Status page_out(PageRange pages);
 Status page_in(PageRange pages);
 
 // Bytes of the range that this process holds in memory.
-uint64_t resident_bytes(const uint8_t* data, size_t size);
-
-// A second descriptor of a mapped file, for dropping the system's cached pages.
-class CachedFile {
- public:
-  CachedFile() = default;
-  CachedFile(CachedFile&& other) noexcept : descriptor_(other.descriptor_) { other.descriptor_ = -1; }
-  CachedFile& operator=(CachedFile&& other) noexcept;
-  ~CachedFile();
-
-  // Fails if the path names no file any more. If it names another one by now, dropping does nothing, which is harmless.
-  Status open(const FileMapping& mapping);
-  // Asks the system to forget what it has cached of the pages; it may decline without saying so.
-  void drop(const FileMapping& mapping, PageRange pages) const;
-
- private:
-  int descriptor_ = -1;
-};
+Status resident_bytes(const uint8_t* data, size_t size, uint64_t* resident);
 
 }  // namespace nq

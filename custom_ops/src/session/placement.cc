@@ -113,6 +113,7 @@ void find_pages(Placement* placement) {
   const uint8_t* end = placement->sections[last].data + placement->table.sections[last].size;
   placement->mapping = find_file_mapping(start, static_cast<size_t>(end - start));
   if (!placement->mapping) return;
+  placement->file = MappedFile(*placement->mapping);
   for (int level = 0; level <= last; ++level) {
     PlacedSection& section = placement->sections[level];
     section.pages = section_pages(*placement->mapping, section.data, placement->table.sections[level].size);
@@ -120,6 +121,12 @@ void find_pages(Placement* placement) {
 }
 
 }  // namespace
+
+uint64_t Placement::end_in_file() const {
+  const int last = num_levels() - 1;
+  const auto end = reinterpret_cast<uintptr_t>(sections[last].data) + static_cast<uintptr_t>(table.sections[last].size);
+  return mapping->offset + (end - mapping->start);
+}
 
 Status place(const std::vector<const NestedWeight*>& weights, Placement* placement) {
   const NestedWeight& first = *weights.front();

@@ -8,6 +8,7 @@
 
 #include "format/section_table.h"
 #include "paging/file_mapping.h"
+#include "paging/mapped_file.h"
 #include "paging/pages.h"
 #include "session/nested_weight.h"
 #include "status.h"
@@ -23,10 +24,13 @@ struct Placement {
   SectionTable table;
   std::array<PlacedSection, kMaxLevels> sections;
   std::optional<FileMapping> mapping;  // none: not pageable
+  MappedFile file;                     // of the mapping
   int num_weights = 0;                 // distinct ones: signatures may share
 
   int num_levels() const { return table.num_sections; }
   bool pageable() const { return mapping.has_value(); }
+  // Where the file must reach to, if it is pageable.
+  uint64_t end_in_file() const;
 };
 
 // `weights` is not empty.

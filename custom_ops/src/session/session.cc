@@ -83,17 +83,24 @@ void Session::set_delegation(const void* graph, Delegation delegation) {
 }
 
 Session::Member* Session::add(const void* graph, NestedWeight weight, Status status) {
-  Member* member = add_start(std::move(weight), std::move(status));
-  const std::lock_guard<std::mutex> state(state_);
-  invocations_.add(graph, &member->node);
-  return member;
+  return add_member(std::move(weight), std::move(status),
+                    [&](Invocations::Node* node) { invocations_.add(graph, node); });
 }
 
 Session::Member* Session::add_start(NestedWeight weight, Status status) {
+  return add_member(std::move(weight), std::move(status), [](Invocations::Node*) {});
+}
+
+// All or nothing: what throws leaves no member.
+template <typename Enter>
+Session::Member* Session::add_member(NestedWeight weight, Status status, const Enter& enter) {
+  std::list<Member> added;
+  added.push_back({std::move(weight), std::move(status), {}});
   const Control control(this);
   const std::lock_guard<std::mutex> state(state_);
+  enter(&added.front().node);
   forget_placement();
-  members_.push_back({std::move(weight), std::move(status), {}});
+  members_.splice(members_.end(), added);
   return &members_.back();
 }
 
@@ -111,7 +118,7 @@ void Session::forget_placement() {
   placement_ = nullptr;
   held_level_ = -1;
   verified_ = {};
-  dropped_file_ = {};
+  drops_cache_ = false;
 }
 
 int Session::begin(Member* member) {
@@ -231,16 +238,15 @@ Status Session::get_level(int* level) {
   return {};
 }
 
-Status Session::memory(int level, Memory* memory) {
+Status Session::memory(int level, Memory* memory, bool with_resident) {
   Snapshot placement;
   if (Status status = nested(&placement); !status.ok()) return status;
   if (Status status = check_level(*placement, level); !status.ok()) return status;
   const uint64_t size = placement->table.sections[level].size;
-  memory->size = size;
+  memory->size = memory->resident = size;
   memory->pageable = placement->pageable();
-  memory->resident =
-      memory->pageable ? resident_bytes(placement->sections[level].data, static_cast<size_t>(size)) : size;
-  return {};
+  if (!with_resident || !memory->pageable) return {};
+  return resident_bytes(placement->sections[level].data, static_cast<size_t>(size), &memory->resident);
 }
 
 Status Session::set_level(int level, uint32_t flags, nq_switch_result* result) {
@@ -253,19 +259,40 @@ Status Session::set_level(int level, uint32_t flags, nq_switch_result* result) {
   if ((flags & ~static_cast<uint32_t>(NQ_DROP_PAGE_CACHE)) != 0) {
     return error(NQ_INVALID_ARGUMENT, "flags 0x%x; expected 0 or NQ_DROP_PAGE_CACHE", flags);
   }
-  CachedFile file;
-  if ((flags & NQ_DROP_PAGE_CACHE) != 0 && placement->pageable()) {
-    if (Status status = file.open(*placement->mapping); !status.ok()) return status;
+  const bool drops = (flags & NQ_DROP_PAGE_CACHE) != 0, dropped = drops_cache_;
+  if (drops && placement->pageable() && !placement->file.is_open()) {
+    return error(
+        NQ_SYSTEM,
+        "'%s' is not the model's file any more, so its cached pages cannot be dropped; switch without dropping "
+        "the page cache",
+        placement->mapping->path.c_str());
   }
-  std::swap(dropped_file_, file);
+  drops_cache_ = drops;
   Status status = move_to(*placement, level, result);
   if (!status.ok()) {
-    std::swap(dropped_file_, file);
+    drops_cache_ = dropped;
   } else if (!result->deferred) {
-    dropped_file_ = {};
+    drops_cache_ = false;
   }
   result->seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return status;
+}
+
+// What has been verified counts as long as nobody has written to the file. Bytes behind its end must not be read: that
+// ends the process. Needs control_.
+Status Session::look_at_file(const Placement& placement) {
+  FileMark now;
+  if (!placement.pageable() || !placement.file.mark(&now)) return {};
+  if (now.size < placement.end_in_file()) {
+    return error(
+        NQ_DATA_LOSS,
+        "the model file has been cut under the interpreter: it has %llu bytes; expected %llu at least; copy it "
+        "again, to another name, and rename that",
+        static_cast<unsigned long long>(now.size), static_cast<unsigned long long>(placement.end_in_file()));
+  }
+  if (!(now == mark_)) verified_ = {};
+  mark_ = now;
+  return {};
 }
 
 Status Session::verify(const Placement& placement, int level) {
@@ -273,7 +300,9 @@ Status Session::verify(const Placement& placement, int level) {
   const Section& section = placement.table.sections[level];
   const uint32_t found = crc32(placement.sections[level].data, static_cast<size_t>(section.size));
   if (found != section.crc32) {
-    const char* advice = level == 0 ? "copy the file again" : "lower precisions still work; copy the file again";
+    const char* advice = level <= held_level_ ? "the file has changed under the interpreter: build a new one"
+                         : level == 0         ? "copy the file again"
+                                              : "lower precisions still work; copy the file again";
     return error(NQ_DATA_LOSS, "the checksum of level %d (%d bits) is %08x; expected %08x; %s", level, section.bits,
                  found, section.crc32, advice);
   }
@@ -283,8 +312,10 @@ Status Session::verify(const Placement& placement, int level) {
 
 // Needs control_.
 Status Session::page_in_levels(const Placement& placement, int first, int last) {
-  for (int level = first; level <= last; ++level) {
-    Status status = page_in(placement.sections[level].pages);
+  if (first > last) return {};
+  if (Status status = look_at_file(placement); !status.ok()) return status;
+  for (int level = 0; level <= last; ++level) {
+    Status status = level < first ? Status() : page_in(placement.sections[level].pages);
     if (status.ok()) status = verify(placement, level);
     if (status.ok()) continue;
     static_cast<void>(page_out_levels(placement, first, level));  // the failure to report is the first one
@@ -298,7 +329,7 @@ Status Session::page_out_levels(const Placement& placement, int first, int last)
   for (int level = last; level >= first; --level) {
     const PageRange pages = placement.sections[level].pages;
     if (Status status = page_out(pages); !status.ok()) return status;
-    if (placement.pageable()) dropped_file_.drop(*placement.mapping, pages);
+    if (drops_cache_ && placement.pageable()) placement.file.drop(*placement.mapping, pages);
   }
   return {};
 }
@@ -342,7 +373,7 @@ void Session::release_deferred() {
     const std::unique_lock<std::mutex> control(control_, std::try_to_lock);
     if (!control || !page_out_due()) return;
     static_cast<void>(page_out_levels(*placement_, level_ + 1, held_level_));  // no caller to report to
-    dropped_file_ = {};
+    drops_cache_ = false;
     const std::lock_guard<std::mutex> state(state_);
     held_level_ = level_;
   }

@@ -56,7 +56,7 @@ class Session {
   Status levels(SectionTable* table);
   Status get_level(int* level);
   Status set_level(int level, uint32_t flags, nq_switch_result* result);
-  Status memory(int level, Memory* memory);
+  Status memory(int level, Memory* memory, bool with_resident = true);
   Status num_weights(int* count);
   Status delegation(Delegation* all);
   void invocation_ended();
@@ -65,12 +65,15 @@ class Session {
   class Control;
   using Snapshot = std::shared_ptr<const Placement>;
 
+  template <typename Enter>
+  Member* add_member(NestedWeight weight, Status status, const Enter& enter);
   Status place_members(Snapshot* placement);
   Status ensure_placed(Snapshot* placement);
   Status placed(Snapshot* placement);
   Status nested(Snapshot* placement);
   void forget_placement();
 
+  Status look_at_file(const Placement& placement);
   Status verify(const Placement& placement, int level);
   Status page_in_levels(const Placement& placement, int first, int last);
   Status page_out_levels(const Placement& placement, int first, int last);
@@ -98,7 +101,8 @@ class Session {
 
   // Guarded by control_.
   std::array<bool, kMaxLevels> verified_ = {};
-  CachedFile dropped_file_;  // open while a page-out is to drop the page cache too
+  FileMark mark_;             // of the file that they have been verified in
+  bool drops_cache_ = false;  // a page-out is to drop the page cache too
 };
 
 }  // namespace nq

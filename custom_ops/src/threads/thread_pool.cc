@@ -1,6 +1,8 @@
 #include "threads/thread_pool.h"
 
 #include <chrono>
+#include <new>
+#include <system_error>
 #include <utility>
 
 namespace nq {
@@ -68,12 +70,24 @@ std::vector<std::unique_ptr<Workspace>> ThreadPool::make_workspaces(int count) {
 void ThreadPool::resize(int num_threads) {
   if (num_threads < 1) num_threads = 1;
   if (num_threads == size()) return;
+  auto workspaces = make_workspaces(num_threads);
+  auto shares = std::make_unique<Share[]>(static_cast<size_t>(num_threads));
+  threads_.reserve(static_cast<size_t>(num_threads));
   stop();
-  workspaces_ = make_workspaces(num_threads);
-  shares_ = std::make_unique<Share[]>(static_cast<size_t>(num_threads));
+  workspaces_ = std::move(workspaces);
+  shares_ = std::move(shares);
   stopping_ = false;
   generation_ = 0;
-  for (int thread = 1; thread < num_threads; ++thread) threads_.emplace_back(&ThreadPool::work, this, thread);
+  start_threads(num_threads - 1);
+}
+
+// As many of them as the system gives: the others' parts are taken all the same.
+void ThreadPool::start_threads(int count) {
+  try {
+    for (int thread = 1; thread <= count; ++thread) threads_.emplace_back(&ThreadPool::work, this, thread);
+  } catch (const std::system_error&) {
+  } catch (const std::bad_alloc&) {
+  }
 }
 
 void ThreadPool::stop() {

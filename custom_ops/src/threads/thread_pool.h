@@ -29,7 +29,8 @@ class ThreadPool {
 
   ~ThreadPool();
 
-  // Threads that run() uses, the caller's own among them; at least 1. Not while run() is running.
+  // Threads that run() uses, the caller's own among them; at least 1. Fewer run where the system gives no more, and
+  // the results are the same. Without memory it throws and leaves the pool as it was. Not while run() is running.
   void resize(int num_threads);
   int size() const { return static_cast<int>(workspaces_.size()); }
 
@@ -57,6 +58,7 @@ class ThreadPool {
     int end = 0;
   };
 
+  void start_threads(int count);
   void work(int thread);
   bool wait_for_generation(int thread, uint32_t* seen);
   void take_parts(uint32_t generation, int thread);
