@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 NATIVE := $(shell find custom_ops -name '*.c' -o -name '*.cc' -o -name '*.h' -o -name CMakeLists.txt)
 
-.PHONY: demo test test-recipes docs figures notebooks lint native native-arm no-native-arm count-arm sanitize fuzz coverage wheels test-arm count-arm-nets musl clean
+.PHONY: demo test test-recipes docs figures notebooks lint lock native native-arm no-native-arm count-arm sanitize sanitize-python valgrind fuzz coverage wheels test-arm count-arm-nets musl clean
 .DEFAULT_GOAL := test
 
 # What a stamp's install needs to be redone for; the Python sources are linked, not copied.
@@ -18,8 +18,13 @@ $(VENV)/demo.stamp: $(INSTALL) | $(BIN)/python
 	$(BIN)/pip install --quiet -e '.[demo]'
 	@touch $@
 
-$(VENV)/dev.stamp: $(INSTALL) | $(BIN)/python
-	$(BIN)/pip install --quiet -e '.[dev]'
+# Versions and hashes of everything for development, on the Python and machine that they are known for.
+LOCK := $(wildcard requirements/$(shell $(PYTHON) -c \
+          'import sys, platform; print("cp%d%d-%s.txt" % (*sys.version_info[:2], platform.machine()))'))
+
+$(VENV)/dev.stamp: $(INSTALL) $(LOCK) | $(BIN)/python
+	$(if $(LOCK),$(BIN)/pip install --quiet --require-hashes --no-deps -r $(LOCK))
+	$(BIN)/pip install --quiet $(if $(LOCK),--no-build-isolation) -e '.[dev]'
 	@touch $@ $(VENV)/demo.stamp
 
 ## Converts a real MobileNetV2, classifies real photos at two precisions, prints one table.
@@ -31,7 +36,7 @@ ARM_MISSING = $(strip $(foreach tool,aarch64-linux-gnu-g++ arm-linux-gnueabihf-g
                 $(if $(shell command -v $(tool)),,$(tool))))
 
 ## Runs the tests. CI also runs the slow ones, the linters, the sanitizers, a little fuzzing, and native tests for Arm where it can.
-test: $(VENV)/dev.stamp $(if $(CI),lint sanitize fuzz $(if $(ARM_MISSING),no-)native-arm) native
+test: $(VENV)/dev.stamp $(if $(CI),lint sanitize sanitize-python $(if $(shell command -v valgrind),valgrind) fuzz $(if $(ARM_MISSING),no-)native-arm) native
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m '$(if $(CI),not recipe,not slow and not network and not recipe)'
 
 ## Runs docs/models.md's recipes for JAX and PyTorch, in environments of their own: gigabytes of downloads.
@@ -74,6 +79,10 @@ for cpu in $(2); do \
   echo "on $$cpu:"; grep -h ' outputs compared' build/$(1)/Testing/Temporary/LastTest.log; \
 done
 endef
+
+## Renews the lock file and docs/dependencies.md from what is installed.
+lock: $(VENV)/dev.stamp
+	$(BIN)/python tests/dependencies.py
 
 ## Builds the native tests for Arm and runs them in emulation: 64 bits without and with dot products, and 32 bits. Needs
 ## apt install g++-aarch64-linux-gnu g++-arm-linux-gnueabihf qemu-user; tests of paging, which qemu lacks, are left out.
@@ -123,6 +132,25 @@ coverage: $(VENV)/dev.stamp
 	$(BIN)/ctest --test-dir build/coverage --output-on-failure -E 'gemm|depthwise|unpack|quantize|dynamic_layer'
 	$(BIN)/python tests/fuzz/run.py build/coverage/fuzz --native --replay
 	$(BIN)/python tests/fuzz/coverage_table.py build/coverage
+
+# Those that drive the native library through stock runtimes, with every kind of graph.
+SANITIZED := sanitized interpreter compiled_model delegation loops lookups archive transposed
+
+## Runs Python tests whose interpreters load the library with AddressSanitizer and UBSan in it; g++'s alone.
+sanitize-python: $(VENV)/dev.stamp
+	$(BIN)/cmake -S custom_ops -B build/address,undefined -G Ninja -DNQ_BUILD_TESTS=ON -DNQ_WERROR=ON \
+	  -DNQ_SANITIZE=address,undefined
+	$(BIN)/cmake --build build/address,undefined -j 2 --target nq_tflite
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --quiet -m 'not slow and not network' \
+	  --library build/address,undefined/libnq_tflite.so $(SANITIZED:%=tests/test_%.py)
+
+# This one holds the CPU against /proc/cpuinfo, where valgrind's is not.
+NOT_UNDER_VALGRIND := %/cpu_test
+
+## Runs the native tests under valgrind, whose CPU has AVX2 and no more.
+valgrind: native
+	printf '%s\n' $(filter-out $(NOT_UNDER_VALGRIND),$(wildcard build/native/tests/*_test)) | \
+	  xargs -P 2 -n 1 valgrind --quiet --leak-check=full --error-exitcode=9
 
 # Platform tag and zig's target; the glibc of 2014 is 2.17.
 WHEELS := x86_64:x86_64-linux-gnu.2.17 aarch64:aarch64-linux-gnu.2.17 armv7l:arm-linux-gnueabihf.2.17

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import tempfile
 import weakref
 from collections.abc import Sequence
@@ -22,6 +24,7 @@ _ACCELERATOR_NAME = "libLiteRtGpuAccelerator.so"
 
 #: Those that have the accelerator.
 _environments: weakref.WeakSet[Any] = weakref.WeakSet()
+_folder: str | None = None
 
 
 class CompiledModel(SwitchingModel):
@@ -169,9 +172,7 @@ def _check_environment(environment: Any) -> None:
 def _create_environment(litert: CompiledModels) -> Any:
     """An environment whose first accelerator for the CPU is the native library."""
     try:
-        with tempfile.TemporaryDirectory(prefix="nq_tflite-") as folder:
-            (Path(folder) / _ACCELERATOR_NAME).symlink_to(library_path().resolve())
-            environment = litert.environments.Environment.create(runtime_path=folder)  # loads it now, by that name
+        environment = litert.environments.Environment.create(runtime_path=_accelerator_folder())  # loads it now
     except OSError as error:
         raise NativeLibraryError(
             "LiteRT's accelerator",
@@ -181,3 +182,18 @@ def _create_environment(litert: CompiledModels) -> Any:
         ) from error
     _environments.add(environment)
     return environment
+
+
+def _accelerator_folder() -> str:
+    """The folder that has the library by the name that LiteRT looks for: this user's alone, gone when Python ends.
+
+    One for the process: the system's loader keeps every name that a library was ever loaded by.
+    """
+    global _folder
+    library = library_path().resolve()
+    if _folder is None or (Path(_folder) / _ACCELERATOR_NAME).resolve() != library:  # a fork that ended took it away
+        folder = tempfile.mkdtemp(prefix="nq_tflite-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        (Path(folder) / _ACCELERATOR_NAME).symlink_to(library)
+        _folder = folder
+    return _folder

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from nq_tflite import flatbuffer as fb
 from nq_tflite.calibration import RepresentativeData
@@ -100,14 +101,15 @@ def convert(
     wanted = _wanted(nesting, min_agreement, budget)
     look = method.needs_means or isinstance(wanted, Wish)
     options = {"input_type": input_type, "output_type": output_type, "activation_ranges": activation_ranges}
-    loaded = load_source(
-        source, representative_data, look=look, notify=notify, custom_objects=custom_objects, **options
-    )
-    loaded = replace(loaded, selection=Selection(_patterns(include), _patterns(exclude)))
-    if isinstance(wanted, Wish):
-        trial, search = search_nesting(loaded, method, wanted, exact=exact, notify=notify)
-    else:
-        trial, search = try_nesting(loaded, wanted, method, exact=exact, notify=notify), None
+    with threadpool_limits(1, user_api="blas"):  # its sums depend on how many threads share them
+        loaded = load_source(
+            source, representative_data, look=look, notify=notify, custom_objects=custom_objects, **options
+        )
+        loaded = replace(loaded, selection=Selection(_patterns(include), _patterns(exclude)))
+        if isinstance(wanted, Wish):
+            trial, search = search_nesting(loaded, method, wanted, exact=exact, notify=notify)
+        else:
+            trial, search = try_nesting(loaded, wanted, method, exact=exact, notify=notify), None
     notify("writing", 0, 0)
     size = write_nested(loaded.model, trial.plan, trial.nesting, path, loaded.widened)
     warnings = (_few_bits(trial.nesting), "" if search is None or search.met else search.reason)

@@ -31,7 +31,8 @@ def load_model(keras: Any, path: Path, custom_objects: Mapping[str, Any] | None 
         UnsupportedModelError: it does not load; the message says what helps.
     """
     try:
-        model = keras.models.load_model(path, custom_objects=dict(custom_objects or {}), compile=False)
+        objects = dict(custom_objects or {})
+        model = keras.models.load_model(path, custom_objects=objects, compile=False, safe_mode=True)
         return _with_inputs(keras, model)
     except (OSError, ValueError, TypeError, KeyError, ImportError, AttributeError) as error:
         raise UnsupportedModelError(

@@ -62,9 +62,16 @@ class LevelMemory:
 
 
 def library_path() -> Path:
-    """Where the native library is: $NQ_TFLITE_LIBRARY, or beside this module."""
+    """Where the native library is: $NQ_TFLITE_LIBRARY, or beside this module.
+
+    Raises:
+        NativeLibraryError: the variable's path is relative, so that the working folder would decide what is loaded.
+    """
     override = os.environ.get(LIBRARY_VARIABLE)
-    return Path(override) if override else Path(__file__).with_name(LIBRARY_NAME)
+    path = Path(override) if override else Path(__file__).resolve().with_name(LIBRARY_NAME)
+    if not path.is_absolute():
+        raise NativeLibraryError(LIBRARY_VARIABLE, expected="an absolute path", got=str(path))
+    return path
 
 
 @cache

@@ -1,10 +1,12 @@
 """Models converted once a session; everything is written below pytest's temporary folders.
 
-With `--cpu NAME` only the tests that run jobs are run, and their jobs on that emulated Arm CPU (arm64.py).
+With `--cpu NAME` only the tests that run jobs are run, and their jobs on that emulated Arm CPU (arm64.py); with
+`--library PATH` the same tests with that build of the native library, such as a sanitized one (sanitized.py).
 """
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, closing
 from functools import cache
@@ -12,10 +14,12 @@ from multiprocessing import get_context
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest import mock
 
 import arm64
 import numpy as np
 import pytest
+import sanitized
 from hypothesis import settings
 
 from nq_tflite.runtimes import installed_runtimes
@@ -26,10 +30,11 @@ settings.load_profile("ci")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--cpu", choices=tuple(arm64.CPUS), help="run jobs on this emulated CPU; see tests/arm64.py")
+    parser.addoption("--library", type=Path, help="run jobs with this native library; see tests/sanitized.py")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("cpu") is None:
+    if config.getoption("cpu") is None and config.getoption("library") is None:
         return
     chosen, others = [], []
     for item in items:
@@ -100,17 +105,27 @@ def runtimes(cpu: str | None) -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="session")
-def native_worker_of() -> Any:
+def library(request: pytest.FixtureRequest) -> Path | None:
+    """The native library that jobs use; None for the package's own."""
+    path = request.config.getoption("library")
+    return path and path.resolve(strict=True)
+
+
+@pytest.fixture(scope="session")
+def native_worker_of(library: Path | None) -> Any:
     """`native_worker_of(runtime)(job, *arguments)` runs a job in a process of that one stock runtime.
 
     Jobs are the functions of jobs.py and of every `*_jobs.py`, which their tests import as modules.
     tflite-runtime cannot share a process with the others (their extension types clash), so none of them does.
     """
+    variables = sanitized.environment(library) if library else {}
     with ExitStack() as stack:
 
         @cache
         def start(name: str) -> Any:
             pool = stack.enter_context(ProcessPoolExecutor(1, mp_context=get_context("spawn")))
+            with mock.patch.dict(os.environ, variables):
+                pool.submit(os.getpid).result()  # the process starts at its first call
             return lambda job, *arguments, **options: pool.submit(job, name, *arguments, **options).result(timeout=300)
 
         yield start

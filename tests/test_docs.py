@@ -55,7 +55,7 @@ MARKED = {
     ("docs/raspberry_pi.md", "sh board"): 3,
     ("docs/raspberry_pi.md", "sh install"): 1,
     ("models/README.md", "python network"): 1,
-    ("models/README.md", "sh minutes"): 3,
+    ("models/README.md", "sh minutes"): 4,
     ("notebooks/README.md", "sh install"): 1,
 }
 #: Languages that are not run, and what stands for it.

@@ -58,6 +58,7 @@ OWNERS = {
     "rich": {"cli", "__main__"},
     "PIL": {"preprocessing"},
     "psutil": {"govern"},
+    "threadpoolctl": {"conversion"},
     "nq_tflite_models": {"demo"},
 }
 

@@ -510,6 +510,53 @@ TEST(switching_while_invoking) {
   for (int k = 0; k < 3; ++k) CHECK_EQ(k <= level, model.resident(k));
 }
 
+// As interpreters of one loaded model do: what one of them pages out, another may be reading.
+TEST(sessions_share_a_mapping) {
+  const NestedFile nested(nq_test::example_weights());
+  const MappedFile mapped(nested.bytes);
+  std::atomic<int> wrong{0}, invocations{0}, switches{0};
+  std::atomic<bool> stop{false};
+  const auto invoke = [&](Model* model) {
+    const int level = model->session.begin(model->nodes[0]);
+    for (size_t node = 0; node < 3; ++node) {
+      if (node > 0 && model->session.begin(model->nodes[node]) != level) ++wrong;
+      for (int k = 0; k <= level; ++k) {
+        const nq::ByteSpan bytes = model->nodes[node]->weight.levels[k];
+        if (!std::equal(bytes.data, bytes.data + bytes.size, nested.bytes.data() + (bytes.data - mapped.data()))) {
+          ++wrong;
+        }
+      }
+      model->session.end(model->nodes[node]);
+    }
+    ++invocations;
+  };
+  Model first(nested, mapped.data()), second(nested, mapped.data(), kPart);
+  Model* const models[] = {&first, &second};
+  for (Model* model : models) CHECK_OK(model->session.prepare());
+  std::vector<std::thread> threads;
+  for (Model* model : models) {
+    threads.emplace_back([&, model] {
+      while (!stop) invoke(model);
+    });
+  }
+  threads.emplace_back([&] {  // others come and go
+    while (!stop) {
+      Model model(nested, mapped.data(), kPart);
+      if (!model.session.prepare().ok()) ++wrong;
+      invoke(&model);
+    }
+  });
+  std::mt19937 random(7);
+  while (invocations < 2000 || switches < 200) {
+    nq_switch_result result = {};
+    if (!models[random() % 2]->session.set_level(static_cast<int>(random() % 3), 0, &result).ok()) ++wrong;
+    ++switches;
+  }
+  stop = true;
+  for (std::thread& thread : threads) thread.join();
+  CHECK_EQ(0, wrong.load());
+}
+
 TEST(the_last_word_on_a_graph_counts) {
   Session session;
   nq::Delegation told;
