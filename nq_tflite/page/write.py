@@ -12,11 +12,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from nq_tflite import flatbuffer as fb
 from nq_tflite import units
 from nq_tflite.advice import worst_first
 from nq_tflite.benchmark import cpu_name
 from nq_tflite.errors import MissingPackageError
+from nq_tflite.files import write_whole
 from nq_tflite.page.drawings import draw
 from nq_tflite.page.findings import Findings, Progress, find
 from nq_tflite.plot.style import layer_labels
@@ -86,7 +86,7 @@ def write_report(
         progress=progress,
     )
     page = template.render(_context(findings))
-    fb.write_whole(output, [(0, page.encode())])
+    write_whole(output, [(0, page.encode())])
     return findings
 
 
@@ -96,7 +96,10 @@ def _template() -> Any:
         import jinja2
     except ModuleNotFoundError as error:
         raise MissingPackageError(
-            "a report's page", expected="the package jinja2", got="none", fix="pip install 'nq-tflite[report]'."
+            "a report's page",
+            expected="the package jinja2",
+            got="none",
+            fix="Install it: pip install 'nq-tflite[report]'.",
         ) from error
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("nq_tflite", "page"),
