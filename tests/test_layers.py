@@ -15,7 +15,7 @@ PACKAGE = Path(nq_tflite.__file__).parent
 LAYERS: list[set[str]] = [
     {"delegation", "errors", "units", "version"},
     {"spec", "runtimes", "selection", "files"},
-    {"levels", "biases"},
+    {"levels", "biases", "affine"},
     {"bitpack", "rounding", "procedural"},
     {"bitview", "format"},
     {"flatbuffer", "sections"},
