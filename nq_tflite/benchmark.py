@@ -308,7 +308,10 @@ def run_in_child(module: str, job: Job, isa: str | None = None) -> Job:
 
 def answer_job(handlers: Mapping[str, Callable[[Job], Job]]) -> None:
     """The child's side of `run_in_child`: whatever the job itself prints goes to stderr."""
-    job: Job = json.load(sys.stdin)
+    try:
+        job: Job = json.load(sys.stdin)
+    except ValueError:
+        sys.exit("error: this module only answers jobs on stdin for other commands; see models/README.md for those.")
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     try:
