@@ -158,7 +158,7 @@ def benchmark(
     for runtime in runtimes:
         job = {"paths": paths, "precisions": list(precisions), "runtime": runtime, "runs": runs, "warmup": warmup}
         for num_threads in threads:
-            notify(f"latency, {num_threads} thread(s)", done, steps)
+            notify(f"latency, {num_threads} thread{'s' * (num_threads > 1)}", done, steps)
             answer = run_in_child(__name__, {"job": "latency", **job, "num_threads": num_threads}, isa)
             settings.append(_setting(answer, num_threads, baseline=1 if against else 0))
             done += 1
