@@ -292,10 +292,8 @@ def test_convert_refuses(stock: Path, keras_file: Path, photos: Path, samples: n
         ("empty", "at least one photo"),
     ):
         check_error(invoke("convert", keras_file, output, "--representative", tmp_path / name), text)
-    check_error(
-        invoke("convert", keras_file, output, "--representative", photos, "--preprocess", "caffe"), "preprocessing"
-    )
     check_error(invoke("convert", keras_file, output, "--representative", photos, "--size", 9), "error")
+    check_error(invoke("convert", stock, output, "--representative", photos), "--size gives photos another side")
     assert not output.exists()
 
 

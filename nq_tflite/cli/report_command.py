@@ -18,7 +18,6 @@ from nq_tflite.cli.parameters import (
     whole_number,
 )
 from nq_tflite.errors import NqError
-from nq_tflite.files import check_output
 
 _EPILOG = """\b
 Examples:
@@ -80,7 +79,6 @@ def report(
 
     refuse_without(ctx, ("labels", "reference", "preprocess", "crop"), photos is not None, "--photos FOLDER")
     page = output or model.with_suffix(".html")
-    check_output(page, model)
     with progress_bar() as progress:
         findings = write_report(
             model,
