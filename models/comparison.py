@@ -288,7 +288,7 @@ def _check_names(names: Sequence[str]) -> None:
 def _build(job: Job) -> Job:
     """Writes the stock file, for one image at a time: a free batch size leaves the shapes to run time."""
     from nq_tflite.calibration import sample_source
-    from nq_tflite.flatbuffer import write_whole
+    from nq_tflite.files import write_whole
     from nq_tflite.keras_export import export
 
     try:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from nq_tflite.cli.console import NqCommand, json_option, megabytes, print_json, print_lines, print_table, progress_bar
-from nq_tflite.runtimes import RUNTIMES
+from nq_tflite.cli.parameters import FOLDER, NESTING, one_of, runtime_option, whole_number
 
 from .archives import cache_dir
 from .comparison import model_files
@@ -19,7 +19,7 @@ Examples:
   python -m nq_tflite_models.delivery
   python -m nq_tflite_models.delivery --model resnet50 --nesting '8|5' --megabits 10,50 --runs 3 --json
 
-Exit codes: 0 success, 1 error, 2 bad usage, 130 interrupted."""
+Exit codes: 0 success, 1 failure, 2 bad usage, 130 interrupted."""
 
 
 def _bandwidths(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[float, ...]:
@@ -33,14 +33,23 @@ def _bandwidths(ctx: click.Context, parameter: click.Parameter, value: str) -> t
 
 
 @click.command(cls=NqCommand, epilog=_EPILOG)
-@click.option("--model", type=click.Choice(tuple(MODELS)), default="mobilenet_v2", show_default=True)
-@click.option("--nesting", default="8|4", show_default=True)
-@click.option("--megabits", default="1,4,16,64", show_default=True, callback=_bandwidths, help="A second.")
-@click.option("--runs", type=click.IntRange(1), default=1, show_default=True, help="Of each; medians are printed.")
-@click.option("--runtime", type=click.Choice(RUNTIMES), help="Stock runtime; the first installed one if not given.")
+@click.option(
+    "--model", type=one_of(tuple(MODELS)), default="mobilenet_v2", show_default=True, help="Model of the zoo."
+)
+@click.option("--nesting", type=NESTING, default="8|4", show_default=True, help="Bit-widths of that model.")
+@click.option(
+    "--megabits",
+    metavar="N[,N...]",
+    default="1,4,16,64",
+    show_default=True,
+    callback=_bandwidths,
+    help="Bandwidths of the server, in megabits a second.",
+)
+@click.option("--runs", type=whole_number(), default=1, show_default=True, help="Runs of each; medians are printed.")
+@runtime_option
 @click.option(
     "--cache",
-    type=click.Path(path_type=Path),
+    type=FOLDER,
     help="Folder that keeps the converted files; nets/ in the cache of nq_tflite_models if not given.",
 )
 @json_option

@@ -39,4 +39,4 @@ def write_dynamic_range(nested: Path, path: Path, precision: Precision) -> None:
                 zeroPoint=[0] * len(weight.scales),
                 quantizedDimension=CHANNEL_AXIS[weight.block.layout],
             )
-    fb.write_whole(path, [(0, fb.pack_model(model))])
+    fb.write_model(path, model)

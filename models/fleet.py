@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from nq_tflite.cli.console import NqCommand, json_option, progress_bar
+from nq_tflite.cli.parameters import FOLDER
 from nq_tflite.cli.storage_command import nesting_option, print_storage
 from nq_tflite.storage import measure_storage
 
@@ -20,7 +21,7 @@ Examples:
   python -m nq_tflite_models.fleet
   python -m nq_tflite_models.fleet --models mobilenet_v2,resnet50 --nesting '8|5' --nesting '8|6|4' --json
 
-Exit codes: 0 success, 1 error, 2 bad usage, 130 interrupted."""
+Exit codes: 0 success, 1 failure, 2 bad usage, 130 interrupted."""
 
 
 @click.command(cls=NqCommand, epilog=_EPILOG)
@@ -28,7 +29,7 @@ Exit codes: 0 success, 1 error, 2 bad usage, 130 interrupted."""
 @nesting_option
 @click.option(
     "--cache",
-    type=click.Path(path_type=Path),
+    type=FOLDER,
     help="Folder that keeps the stock files; nets/ in the cache of nq_tflite_models if not given.",
 )
 @json_option

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from nq_tflite.cli.console import NqCommand, json_option, print_json, print_lines, print_table, progress_bar
+from nq_tflite.cli.parameters import FOLDER, NESTING, one_of
 from nq_tflite.rounding import METHODS
 from nq_tflite.runtimes import RUNTIMES
 
@@ -47,7 +48,8 @@ def _words(known: Sequence[str]) -> Callable[[click.Context, click.Parameter, st
     "names",
     show_default=", ".join(ROWS),
     callback=_words(list(ALL_ROWS)),
-    help="Which, in order; any model of keras.applications, such as ResNet152V2, at its real size too.",
+    metavar="NAME[,NAME...]",
+    help="Models, in order; any model of keras.applications, such as ResNet152V2, at its real size too.",
 )
 @click.option(
     "--third-party",
@@ -59,14 +61,22 @@ def _words(known: Sequence[str]) -> Callable[[click.Context, click.Parameter, st
     default="memory",
     show_default=True,
     callback=_words(list(FORMATS)),
-    help=f"Of Keras models: of {', '.join(FORMATS)}; or all, which takes five times as long.",
+    metavar="FORMAT[,FORMAT...]",
+    help=f"Formats to convert Keras models from: {', '.join(FORMATS)}; or all, which takes five times as long.",
 )
 @click.option(
-    "--runtimes", default=",".join(RUNTIMES), show_default=True, callback=_words(RUNTIMES), help="Stock ones."
+    "--runtimes",
+    default=",".join(RUNTIMES),
+    metavar="NAME[,NAME...]",
+    show_default=True,
+    callback=_words(RUNTIMES),
+    help="Stock runtimes to run under.",
 )
-@click.option("--nesting", default="8|4", show_default=True, help="Of every model.")
-@click.option("--rounding", type=click.Choice(list(METHODS)), default="nearest", show_default=True, help="As convert.")
-@click.option("--keep", type=click.Path(path_type=Path), help="Folder that keeps the files; temporary if not given.")
+@click.option("--nesting", type=NESTING, default="8|4", show_default=True, help="Bit-widths of every model.")
+@click.option(
+    "--rounding", type=one_of(list(METHODS)), default="nearest", show_default=True, help="Method of rounding."
+)
+@click.option("--keep", type=FOLDER, help="Folder that keeps the files; a temporary one if not given.")
 @json_option
 @click.pass_context
 def matrix(

@@ -33,7 +33,7 @@ from nq_tflite.cli.console import (
     print_table,
     progress_bar,
 )
-from nq_tflite.runtimes import RUNTIMES
+from nq_tflite.cli.parameters import SECONDS, runtime_option, whole_number
 
 from .archives import cache_dir
 from .comparison import model_files
@@ -238,9 +238,9 @@ def _forget_pages(job: Job) -> None:
 
 
 @click.command(cls=NqCommand, epilog=_EPILOG)
-@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="Of calm and storm.")
-@click.option("--seconds", type=click.FloatRange(1), default=5.0, show_default=True, help="Of each calm and storm.")
-@click.option("--runtime", type=click.Choice(RUNTIMES), help="Stock runtime; the first installed one if not given.")
+@click.option("--rounds", type=whole_number(), default=3, show_default=True, help="Rounds of calm and storm.")
+@click.option("--seconds", type=SECONDS, default=5.0, show_default=True, help="Seconds of each calm and storm.")
+@runtime_option
 @json_option
 def pressure(rounds: int, seconds: float, runtime: str | None, as_json: bool) -> None:
     """Run ResNet50 in a memory-limited control group while another program takes the memory, and gives it back."""

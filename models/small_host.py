@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from nq_tflite.cli.console import NqCommand, json_option, print_json, print_lines, print_table, progress_bar
+from nq_tflite.cli.parameters import FILE, NESTING, one_of, whole_number
 from nq_tflite.runtimes import RUNTIMES, installed_runtimes
 
 from .archives import cache_dir
@@ -67,16 +68,29 @@ def _need(runtime: str, arguments: Sequence[str], limit: MemoryLimit, resolution
 
 
 @click.command(cls=NqCommand, epilog=_EPILOG)
-@click.option("--model", type=click.Choice(list(MODELS)), default="mobilenet_v2", show_default=True, help="Of the zoo.")
-@click.option("--nesting", default="8|4", show_default=True, help="Of that model.")
-@click.option("--nested", type=click.Path(path_type=Path), help="A nested file instead; needs --stock too.")
-@click.option("--stock", type=click.Path(path_type=Path), help="The stock file beside it.")
+@click.option("--model", type=one_of(list(MODELS)), default="mobilenet_v2", show_default=True, help="Model of the zoo.")
+@click.option("--nesting", type=NESTING, default="8|4", show_default=True, help="Bit-widths of that model.")
+@click.option("--nested", type=FILE, help="Nested file to try instead; needs --stock too.")
+@click.option("--stock", type=FILE, help="Stock file to try beside it.")
 @click.option(
-    "--runtime", multiple=True, type=click.Choice(RUNTIMES), help="Repeatable; all but tensorflow by default."
+    "--runtime",
+    multiple=True,
+    type=one_of(RUNTIMES),
+    help="Stock runtime to run under; all but tensorflow if not given. May be repeated.",
 )
-@click.option("--resolution", type=click.IntRange(4), default=256, show_default=True, help="In KiB.")
 @click.option(
-    "--patience", type=click.IntRange(1), default=PATIENCE_SECONDS, show_default=True, help="CPU seconds of one try."
+    "--resolution",
+    type=whole_number("KIB", least=4),
+    default=256,
+    show_default=True,
+    help="KiB to tell limits apart by.",
+)
+@click.option(
+    "--patience",
+    type=whole_number("SECONDS"),
+    default=PATIENCE_SECONDS,
+    show_default=True,
+    help="CPU seconds that one try may take.",
 )
 @json_option
 def small_host(

@@ -14,7 +14,10 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] not in _CLI_PACKAGES:
             raise
-        print(f"error: nq-tflite needs the package {error.name}. Run: pip install 'nq-tflite[cli]'.", file=sys.stderr)
+        package = error.name.split(".")[0]
+        print(
+            f"error: the package {package} is not installed. Install it: pip install 'nq-tflite[cli]'.", file=sys.stderr
+        )
         sys.exit(1)
     nq_tflite(prog_name="nq-tflite")
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from nq_tflite import flatbuffer as fb
 from nq_tflite.calibration import Sample
-from nq_tflite.errors import UnsupportedModelError
+from nq_tflite.errors import UnsupportedModelError, did_you_mean
 from nq_tflite.flatbuffer import schema
 
 _BINS = 4096
@@ -86,7 +86,10 @@ def check_name(name: str) -> None:
     """Raises UnsupportedModelError for a method that there is not."""
     if name not in (*METHODS, AUTO):
         raise UnsupportedModelError(
-            "activation ranges", expected=f"one of {', '.join((*METHODS, AUTO))}", got=repr(name)
+            "activation ranges",
+            expected=f"one of {', '.join((*METHODS, AUTO))}",
+            got=repr(name),
+            fix=did_you_mean(name, (*METHODS, AUTO)),
         )
 
 

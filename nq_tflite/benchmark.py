@@ -20,7 +20,8 @@ from typing import Any
 
 from nq_tflite import errors
 from nq_tflite.delegation import Delegation
-from nq_tflite.errors import FormatError, NqError
+from nq_tflite.errors import NqError
+from nq_tflite.files import check_model_file
 from nq_tflite.interpreter import Interpreter
 from nq_tflite.memory import (
     Footprint,
@@ -149,7 +150,7 @@ def benchmark(
     """
     paths = [os.fspath(path), *(os.fspath(other) for other in against)]
     for each in paths:
-        _check_file(each)
+        check_model_file(each)
     notify = progress or (lambda stage, done, total: None)
     isa_in_use = isa_in_child(isa)
     steps, done = len(runtimes) * (len(threads) + len(paths)), 0
@@ -157,7 +158,7 @@ def benchmark(
     for runtime in runtimes:
         job = {"paths": paths, "precisions": list(precisions), "runtime": runtime, "runs": runs, "warmup": warmup}
         for num_threads in threads:
-            notify(f"latency, {num_threads} threads", done, steps)
+            notify(f"latency, {num_threads} thread{'s' * (num_threads > 1)}", done, steps)
             answer = run_in_child(__name__, {"job": "latency", **job, "num_threads": num_threads}, isa)
             settings.append(_setting(answer, num_threads, baseline=1 if against else 0))
             done += 1
@@ -258,11 +259,6 @@ def delegation_in_child(path: str | os.PathLike[str], runtime: str | None = None
     return answer["runtime"], Delegation.from_dict(answer["delegation"])
 
 
-def _check_file(path: str) -> None:
-    if not Path(path).is_file():
-        raise FormatError(path, expected="a .tflite file", got="no such file", fix="Check the path.")
-
-
 def _setting(answer: Job, num_threads: int, baseline: int) -> Setting:
     """`baseline` counts models; the model's own series, one a precision, stand before the others'."""
     series = [Series(each["path"], each["bits"], tuple(each["seconds"])) for each in answer["series"]]
@@ -321,7 +317,10 @@ def run_in_child(module: str, job: Job, isa: str | None = None) -> Job:
 
 def answer_job(handlers: Mapping[str, Callable[[Job], Job]]) -> None:
     """The child's side of `run_in_child`: whatever the job itself prints goes to stderr."""
-    job: Job = json.load(sys.stdin)
+    try:
+        job: Job = json.load(sys.stdin)
+    except ValueError:
+        sys.exit("error: this module only answers jobs on stdin for other commands; see models/README.md for those.")
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     try:

@@ -293,5 +293,5 @@ class _Judge:
 
 
 def _write(path: Path, model: Any) -> Path:
-    fb.write_whole(path, [(0, fb.pack_model(model))])
+    fb.write_model(path, model)
     return path

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nq_tflite.errors import FormatError, NativeLibraryError, NqError
+from nq_tflite.files import check_model_bytes, check_model_file
 from nq_tflite.native import last_error, library_path, set_accelerator_options
 from nq_tflite.runtimes import CompiledModels, load_compiled_models
 from nq_tflite.spec import Precision
@@ -53,6 +54,10 @@ class CompiledModel(SwitchingModel):
         fuse: bool | None,
     ) -> None:
         self._litert = load_compiled_models()
+        if isinstance(source, bytes):
+            check_model_bytes("model content", source[:8], len(source))
+        else:
+            check_model_file(source)
         _check_hardware(self._litert, options.hardware_accelerators if options is not None else hardware_accel)
         if environment is None:
             environment = _create_environment(self._litert)

@@ -13,7 +13,7 @@ from typing import Any
 from nq_tflite import flatbuffer as fb
 from nq_tflite.conversion import write_nested
 from nq_tflite.draft import Draft, draft_weight
-from nq_tflite.errors import NestingError, UnsupportedModelError
+from nq_tflite.errors import NestingError, UnsupportedModelError, did_you_mean
 from nq_tflite.plan import Plan, make_plan
 from nq_tflite.readers import Reader, slots_of
 from nq_tflite.rewrite import replace_weights
@@ -68,7 +68,12 @@ def contenders(names: Sequence[str]) -> list[Contender]:
     """
     unknown = [name for name in names if name not in CONTENDERS]
     if unknown:
-        raise NestingError("methods", expected=f"names of {', '.join(CONTENDERS)}", got=", ".join(unknown))
+        raise NestingError(
+            "method",
+            expected=f"one of {', '.join(CONTENDERS)}",
+            got=repr(unknown[0]),
+            fix=did_you_mean(unknown[0], CONTENDERS),
+        )
     return [CONTENDERS[name] for name in dict.fromkeys(names or CONTENDERS)]
 
 
@@ -177,7 +182,7 @@ class _Apart(Rounded):
         path, model = folder / f"level_{level}.tflite", copy.deepcopy(self._model)
         for draft, levels in self._weights:
             replace_weights(model, draft.sites, levels[level].codes, levels[level].scales)
-        fb.write_whole(path, [(0, fb.pack_model(model))])
+        fb.write_model(path, model)
         return path, None
 
 

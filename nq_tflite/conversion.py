@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 from nq_tflite import flatbuffer as fb
 from nq_tflite.calibration import RepresentativeData
 from nq_tflite.errors import FormatError, NestingError
+from nq_tflite.files import check_output, write_whole
 from nq_tflite.format import SECTION_ALIGNMENT, Section, SectionTable, align
 from nq_tflite.plan import Plan
 from nq_tflite.report import ConversionReport, conversion_report
@@ -91,11 +92,12 @@ def convert(
 
     Raises:
         NestingError, SelectionError, RepresentativeDataError, UnsupportedModelError, WeightsError, FormatError,
-        MissingPackageError
+        OutputError (the file cannot be written, or is the source), MissingPackageError
 
     Example:
         >>> report = nq.convert(model, "model.tflite", nesting="8|5", representative_data=photos)  # doctest: +SKIP
     """
+    check_output(path, source)
     method = EXACT if exact else rounding_method(rounding)
     notify = progress or (lambda stage, done, total: None)
     wanted = _wanted(nesting, min_agreement, budget)
@@ -164,7 +166,7 @@ def write_nested(
     if widened is not None:
         widened.restore(model)
     empty_unused_buffers(model)
-    return fb.write_whole(path, _assemble(model, sections, table_buffer, nesting))
+    return write_whole(path, _assemble(model, sections, table_buffer, nesting))
 
 
 def _assemble(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nq_tflite.benchmark import Job, answer_job, footprint_in_child, run_in_child
-from nq_tflite.errors import FormatError, MissingPackageError, ModelSourceError
+from nq_tflite.errors import FormatError, MissingPackageError, ModelSourceError, reason_of
 from nq_tflite.memory import Footprint, SwitchTimes
 
 NESTING = "8|5"
@@ -112,7 +112,9 @@ def run_demo(
     try:
         (folder / PHOTOS_FOLDER).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ModelSourceError(f"demo folder {folder}", expected="a folder that can be made", got=str(error)) from error
+        raise ModelSourceError(
+            f"demo folder {folder}", expected="a folder that can be made", got=reason_of(error)
+        ) from error
     notify("obtaining MobileNetV2, converting it (tensorflow)", 0, 4)
     sizes = FileSizes(**run_in_child(__name__, {"job": "build", "workdir": str(folder)}))
     notify("classifying photos, switching live", 1, 4)
@@ -142,13 +144,16 @@ def _build(job: Job) -> Job:
         from nq_tflite_models.photos import calibration_photos, write_demo_photos
     except ModuleNotFoundError as error:
         raise MissingPackageError(
-            "the demo", expected=f"the package {error.name}", got="none", fix="Run: pip install 'nq-tflite[demo]'."
+            "the demo",
+            expected=f"the package {error.name}",
+            got="none",
+            fix="Install it: pip install 'nq-tflite[demo]'.",
         ) from error
     import numpy as np
 
     from nq_tflite.calibration import sample_source
     from nq_tflite.conversion import convert
-    from nq_tflite.flatbuffer import write_whole
+    from nq_tflite.files import write_whole
     from nq_tflite.keras_export import export
     from nq_tflite.report import inspect_file
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+
 
 class NqError(Exception):
     """Base of every error that nq_tflite raises on purpose.
@@ -14,8 +17,26 @@ class NqError(Exception):
 
     def __init__(self, what: str, *, expected: str = "", got: str = "", fix: str = "") -> None:
         found = ", ".join(part for part in (expected and f"expected {expected}", got and f"got {got}") if part)
-        message = f"{what}: {found}" if found else what
+        message = ": ".join(part for part in (what, found) if part)
         super().__init__(f"{message.rstrip('.')}. {fix}" if fix else message)
+
+
+def did_you_mean(word: object, choices: Iterable[object], as_text: Callable[[str], str] = repr) -> str:
+    """The sentence that offers the choice which a mistyped word looks most like, or holds; "" if none does.
+
+    >>> did_you_mean("squnt", ["descent", "squant", "nearest"])
+    "Did you mean 'squant'?"
+    """
+    names = {str(each).lower(): str(each) for each in choices}
+    typed = str(word).lower()
+    found = [name for name in names if len(typed) > 2 and typed in name]
+    found += get_close_matches(typed, names, 1, cutoff=0.6)
+    return f"Did you mean {as_text(names[found[0]])}?" if found else ""
+
+
+def reason_of(error: Exception) -> str:
+    """What an error says, without the number and the path that Python puts around an OSError's text."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 class NestingError(NqError, ValueError):
@@ -60,6 +81,10 @@ class PhotosError(NqError, ValueError):
 
 class ModelSourceError(NqError, OSError):
     """A model, weight archive or photo that could not be obtained or read."""
+
+
+class OutputError(NqError, OSError):
+    """A file that cannot be written where it was asked for."""
 
 
 class DeliveryError(NqError, OSError):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nq_tflite.affine import dequantize, quantize
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.interpreter import Interpreter
 from nq_tflite.levels import signal_to_noise_db
@@ -166,7 +167,7 @@ def standard_error(rate: float, count: int) -> float:
     return float(np.sqrt(rate * (1.0 - rate) / count))
 
 
-def quantize(values: NDArray[Any], details: dict[str, Any]) -> NDArray[Any]:
+def to_input(values: NDArray[Any], details: dict[str, Any]) -> NDArray[Any]:
     """Real values as an input tensor takes them: quantized by its scale where it is int8 or uint8.
 
     Args:
@@ -177,18 +178,15 @@ def quantize(values: NDArray[Any], details: dict[str, Any]) -> NDArray[Any]:
     if dtype.kind == "f":
         return values.astype(dtype)
     scale, zero_point = details["quantization"]
-    limits = np.iinfo(dtype)
-    codes: NDArray[Any] = np.clip(np.rint(values / scale) + zero_point, limits.min, limits.max).astype(dtype)
-    return codes
+    return quantize(values, scale, zero_point, dtype)
 
 
-def dequantize(values: NDArray[Any], details: dict[str, Any]) -> NDArray[np.float64]:
+def from_output(values: NDArray[Any], details: dict[str, Any]) -> NDArray[np.float64]:
     """Real values of an output tensor, by its scale where it is int8 or uint8."""
-    real: NDArray[np.float64] = values.astype(np.float64)
-    if np.dtype(details["dtype"]).kind != "f":
-        scale, zero_point = details["quantization"]
-        real = (real - zero_point) * scale
-    return real
+    if np.dtype(details["dtype"]).kind == "f":
+        return values.astype(np.float64)
+    scale, zero_point = details["quantization"]
+    return dequantize(values, scale, zero_point, np.float64)
 
 
 class Classifier:
@@ -244,9 +242,9 @@ class Classifier:
 
     def logits(self, photo: NDArray[np.float32]) -> NDArray[np.float64]:
         """Scores of each class, [classes], of a preprocessed photo of the input's shape."""
-        self._interpreter.set_tensor(self._input["index"], quantize(photo[None], self._input))
+        self._interpreter.set_tensor(self._input["index"], to_input(photo[None], self._input))
         self._interpreter.invoke()
-        return dequantize(self._interpreter.get_tensor(self._output["index"]), self._output).reshape(-1)
+        return from_output(self._interpreter.get_tensor(self._output["index"]), self._output).reshape(-1)
 
     def switch(self, bits: int) -> None:
         """Switches the precision, from the next photo on."""

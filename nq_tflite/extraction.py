@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from nq_tflite import flatbuffer as fb
+from nq_tflite.files import check_output
 from nq_tflite.nested import read_nested
 from nq_tflite.rewrite import remove_unpack
 from nq_tflite.spec import Precision, precision_to_level
@@ -29,8 +30,10 @@ def extract(source: str | os.PathLike[str] | bytes, path: str | os.PathLike[str]
     Raises:
         FormatError: the source is not a (whole) nested file.
         PrecisionError: the model has no such precision.
+        OutputError: the file cannot be written, or is the source.
     """
+    check_output(path, source)
     nested = read_nested(source)
     level = precision_to_level(precision, nested.precisions)
     remove_unpack(nested.file.model, [*nested.weights, *nested.starts], level)
-    return fb.write_whole(path, [(0, fb.pack_model(nested.file.model))])
+    return fb.write_model(path, nested.file.model)

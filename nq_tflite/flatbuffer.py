@@ -6,7 +6,6 @@ import importlib
 import math
 import os
 import struct
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nq_tflite.errors import FormatError, MissingPackageError
+from nq_tflite.files import IDENTIFIER, check_model_bytes, unreadable, write_whole
 
-IDENTIFIER = b"TFL3"
 _SCHEMAS = ("ai_edge_litert.schema_py_generated", "tensorflow.lite.python.schema_py_generated")
 #: What the generated reader raises on bytes that are no flatbuffer.
 _READ_ERRORS = (struct.error, IndexError, ValueError, TypeError, AttributeError, OverflowError, MemoryError)
@@ -72,16 +71,8 @@ def read_model(source: str | os.PathLike[str] | bytes) -> ModelFile:
     try:
         data = source if isinstance(source, bytes) else Path(source).read_bytes()
     except OSError as error:
-        raise FormatError(
-            name, expected="a readable .tflite file", got=error.strerror or str(error), fix="Check the path."
-        ) from error
-    if len(data) < 16 or data[4:8] != IDENTIFIER:
-        raise FormatError(
-            name,
-            expected=f"a TFLite flatbuffer (identifier {IDENTIFIER.decode()} at byte 4)",
-            got=f"{len(data)} bytes, {data[4:8]!r} at byte 4",
-            fix="Pass a .tflite file, or a Keras model to convert.",
-        )
+        raise unreadable(name, "a readable .tflite file", error) from error
+    check_model_bytes(name, data[:8], len(data))
     try:
         _check_counts(data)
         model = schema.ModelT.InitFromPackedBuf(bytearray(data), 0)
@@ -165,6 +156,15 @@ def pack_model(model: Any) -> bytes:
     return bytes(builder.Output())
 
 
+def write_model(path: str | os.PathLike[str], model: Any) -> int:
+    """Writes a model without parts outside its flatbuffer root, whole or not at all; returns its size.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    return write_whole(path, [(0, pack_model(model))])
+
+
 class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
     """A buffer whose data starts at a multiple of 16, as the schema demands; generated code forgets."""
 
@@ -184,46 +184,6 @@ class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
         schema.BufferAddOffset(builder, self.offset)
         schema.BufferAddSize(builder, self.size)
         return int(schema.BufferEnd(builder))
-
-
-def write_whole(path: str | os.PathLike[str], chunks: Sequence[tuple[int, bytes]]) -> int:
-    """Writes `(offset, bytes)` chunks to a file that appears whole or not at all; returns its size.
-
-    The bytes go to a sibling temporary file that is renamed over `path` once they are on the disk.
-    """
-    try:
-        return _write_whole(Path(path), chunks)
-    except OSError as error:
-        raise FormatError(
-            f"writing {os.fspath(path)}",
-            expected="a writable folder with room for the file",
-            got=error.strerror or str(error),
-            fix="Create the folder, or make room.",
-        ) from error
-
-
-def _write_whole(target: Path, chunks: Sequence[tuple[int, bytes]]) -> int:
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            for offset, data in chunks:
-                file.seek(offset)
-                file.write(data)
-            size = file.seek(0, os.SEEK_END)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return size
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 # ---- looking around -------------------------------------------------------------------------------------------------

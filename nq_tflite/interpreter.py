@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from nq_tflite.errors import FormatError
+from nq_tflite.errors import FormatError, ModelSourceError, NqError
+from nq_tflite.files import check_model_bytes, check_model_file
 from nq_tflite.native import library_path
 from nq_tflite.runtimes import load_runtime
 from nq_tflite.spec import Precision
@@ -35,6 +36,7 @@ class Interpreter(SwitchingModel):
     Raises:
         FormatError: not a TFLite model, or a nested one that breaks a rule of the format.
         PrecisionError: the model has no such precision.
+        ModelSourceError: not one of model_path and model_content.
         MissingPackageError, NativeLibraryError: nothing to run it with.
 
     Example:
@@ -55,10 +57,13 @@ class Interpreter(SwitchingModel):
         **options: Any,
     ) -> None:
         self._runtime = load_runtime(runtime)
+        _check_model(model_path, model_content)
+        _check_threads(num_threads)
         super().__init__()
         path = None if model_path is None else os.fspath(model_path)
+        delegate_options = self._delegate_options(precision, fuse)
         try:
-            delegate = self._runtime.load_delegate(str(library_path()), self._delegate_options(precision, fuse))
+            delegate = self._runtime.load_delegate(str(library_path()), delegate_options)
             self._interpreter = self._runtime.interpreter(
                 model_path=path,
                 model_content=model_content,
@@ -138,6 +143,28 @@ class Interpreter(SwitchingModel):
         if name in ("_interpreter", "_session"):
             raise AttributeError(name)
         return getattr(self._interpreter, name)
+
+
+def _check_model(path: object, content: object) -> None:
+    """Says it plainer than the runtimes if there is not one model, or if it is none."""
+    if (path is None) == (content is None):
+        got = "neither" if path is None else "both"
+        raise ModelSourceError("model", expected="model_path or model_content", got=got)
+    if isinstance(path, bytes | bytearray) or (path is not None and not isinstance(path, str | os.PathLike)):
+        raise ModelSourceError(
+            "model_path", expected="a path", got=f"a {type(path).__name__}", fix="Pass bytes as model_content."
+        )
+    if isinstance(path, str | os.PathLike):
+        check_model_file(path)
+    elif isinstance(content, bytes):
+        check_model_bytes("model content", content[:8], len(content))
+
+
+def _check_threads(num_threads: object) -> None:
+    if num_threads is None:
+        return
+    if not isinstance(num_threads, int) or isinstance(num_threads, bool) or num_threads < 1:
+        raise NqError("num_threads", expected="a whole number above 0, or None", got=repr(num_threads))
 
 
 class _Runner:

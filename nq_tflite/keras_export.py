@@ -17,7 +17,7 @@ import numpy as np
 from nq_tflite import flatbuffer as fb
 from nq_tflite.activation_ranges import AUTO, METHODS, check_name, measure, outputs, set_ranges
 from nq_tflite.calibration import Sample
-from nq_tflite.errors import MissingPackageError, RepresentativeDataError, UnsupportedModelError
+from nq_tflite.errors import MissingPackageError, RepresentativeDataError, UnsupportedModelError, did_you_mean
 from nq_tflite.keras_models import (
     all_layers,
     flat,
@@ -98,7 +98,12 @@ def export(
     check_name(activation_ranges)
     for name in (input_type, output_type):
         if name not in _IO_TYPES:
-            raise UnsupportedModelError("input or output type", expected=f"one of {_IO_TYPES}", got=repr(name))
+            raise UnsupportedModelError(
+                "input or output type",
+                expected=f"one of {', '.join(_IO_TYPES)}",
+                got=repr(name),
+                fix=did_you_mean(getattr(name, "__name__", name), _IO_TYPES),
+            )
     tf, source = _tensorflow(), open_source(source)
     if samples is None:
         return _float_model(tf, source)

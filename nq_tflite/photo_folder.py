@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from nq_tflite.errors import PhotosError
+from nq_tflite.errors import PhotosError, reason_of
 
 LABELS_FILE = "labels.csv"
 FILE_COLUMN, CLASSES_COLUMN = "file", "imagenet_indices"
@@ -94,7 +94,7 @@ def _rows(table: Path) -> list[tuple[int, dict[str, str]]]:
             columns = list(reader.fieldnames or [])
             rows = [(reader.line_num, {key: value or "" for key, value in row.items() if key}) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise PhotosError(f"labels {table}", expected="a readable csv file in UTF-8", got=str(error)) from error
+        raise PhotosError(f"labels {table}", expected="a readable csv file in UTF-8", got=reason_of(error)) from error
     if not {FILE_COLUMN, CLASSES_COLUMN} <= set(columns):
         raise PhotosError(
             f"labels {table}",

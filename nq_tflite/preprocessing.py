@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nq_tflite.errors import PhotosError
+from nq_tflite.errors import PhotosError, did_you_mean, reason_of
 
 Rgb = tuple[float, float, float]
 
@@ -82,7 +82,12 @@ def pixel_preprocessing(
         PhotosError: there is no such preprocessing.
     """
     if name not in PIXEL_RANGES:
-        raise PhotosError("preprocessing", expected=f"one of {', '.join(PIXEL_RANGES)}", got=repr(name))
+        raise PhotosError(
+            "preprocessing",
+            expected=f"one of {', '.join(PIXEL_RANGES)}",
+            got=repr(name),
+            fix=did_you_mean(name, PIXEL_RANGES),
+        )
     if not 0.0 < crop_fraction <= 1.0:
         raise PhotosError("crop fraction", expected="above 0 and at most 1", got=str(crop_fraction))
     return PixelPreprocessing(height, width, channels, *PIXEL_RANGES[name], crop_fraction)
@@ -98,4 +103,4 @@ def open_photo(path: Path) -> Image.Image:
         with Image.open(path) as image:
             return image.convert("RGB")
     except (OSError, Image.DecompressionBombError) as error:
-        raise PhotosError(f"photo {path}", expected="a readable image file", got=str(error)) from error
+        raise PhotosError(f"photo {path}", expected="a readable image file", got=reason_of(error)) from error

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nq_tflite import flatbuffer as fb
+from nq_tflite.affine import quantize
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.flatbuffer import schema
 from nq_tflite.moments import FoldedNorm, Moments
@@ -140,9 +141,7 @@ def _in_type_of(tensor: Any, values: Float32) -> NDArray[Any]:
     parameters = _parameters(tensor)
     if tensor.type not in _QUANTIZED or parameters is None:
         return values
-    limits = np.iinfo(_QUANTIZED[tensor.type])
-    codes = np.rint(values / parameters[0]) + parameters[1]
-    return np.asarray(np.clip(codes, limits.min, limits.max), limits.dtype)
+    return quantize(values, *parameters, _QUANTIZED[tensor.type])
 
 
 # ---- the range that the first convolution was trained on -----------------------------------------------------------

@@ -8,7 +8,7 @@ import importlib.util
 from dataclasses import dataclass
 from typing import Any
 
-from nq_tflite.errors import MissingPackageError
+from nq_tflite.errors import MissingPackageError, did_you_mean
 
 #: Names of the runtimes as pip knows them, in order of preference, with the module that has their Interpreter.
 _MODULES = {
@@ -41,14 +41,21 @@ def load_runtime(name: str | None = None) -> Runtime:
         name: "ai-edge-litert", "tflite-runtime" or "tensorflow"; None for the first that is installed.
 
     Raises:
-        MissingPackageError: it is not installed, or none is.
+        MissingPackageError: it is not installed, none is, or there is none of that name.
     """
+    if name is not None and name not in _MODULES:
+        raise MissingPackageError(
+            "TFLite runtime",
+            expected=f"one of {', '.join(RUNTIMES)}",
+            got=repr(name),
+            fix=did_you_mean(name, RUNTIMES),
+        )
     installed = installed_runtimes()
     chosen = name or (installed[0] if installed else None)
     if chosen not in installed:
         raise MissingPackageError(
             "TFLite runtime",
-            expected=f"one of {', '.join(RUNTIMES)}" if chosen is None or chosen not in _MODULES else chosen,
+            expected=chosen or f"one of {', '.join(RUNTIMES)}",
             got=f"{', '.join(installed) or 'none'} installed",
             fix="Install one, for example: pip install 'nq-tflite[litert]'.",
         )

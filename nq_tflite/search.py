@@ -116,9 +116,7 @@ def _hold_out(samples: Samples) -> Samples:
     count = min(len(samples.arrays) // _EVERY, MOST_HELD_OUT)
     if samples.held_out or not count:
         return samples
-    held = range(_EVERY // 2, count * _EVERY, _EVERY)
-    arrays = [each for k, each in enumerate(samples.arrays) if k not in held] + [samples.arrays[k] for k in held]
-    return replace(samples, arrays=arrays, held_out=count)
+    return samples.hold_out(range(_EVERY // 2, count * _EVERY, _EVERY))
 
 
 class _Searcher:

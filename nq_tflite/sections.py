@@ -12,9 +12,8 @@ import struct
 import zlib
 
 from nq_tflite.errors import FormatError
+from nq_tflite.files import IDENTIFIER
 from nq_tflite.format import METADATA_NAME, SectionTable
-
-IDENTIFIER = b"TFL3"
 
 #: Fields of schema.fbs, by their numbers within their tables.
 _MODEL_BUFFERS, _MODEL_METADATA = 4, 6
@@ -24,19 +23,20 @@ _BUFFER_DATA = 0
 _BLOCK_BYTES = 1 << 20
 
 
-def read_section_table(descriptor: int, available: int) -> SectionTable | None:
+def read_section_table(descriptor: int, available: int, name: str = "model") -> SectionTable | None:
     """The section table of a file of which the first `available` bytes are there; None if it needs more of them.
 
     Args:
         descriptor: the file, open for reading.
         available: how many bytes to look at.
+        name: what errors call it.
 
     Raises:
         FormatError: no TFLite flatbuffer, no nested one, or a damaged table.
     """
     if available < 8:
         return None
-    root = _Root(descriptor, available)
+    root = _Root(descriptor, available, name)
     try:
         return SectionTable.parse(root.section_table())
     except _MissingBytesError:
@@ -58,14 +58,14 @@ class _MissingBytesError(Exception):
 class _Root:
     """A flatbuffer root of which only a prefix may be there."""
 
-    def __init__(self, descriptor: int, available: int) -> None:
-        self._descriptor, self._available = descriptor, available
+    def __init__(self, descriptor: int, available: int, name: str) -> None:
+        self._descriptor, self._available, self._name = descriptor, available, name
 
     def section_table(self) -> bytes:
         """The bytes of the buffer that the metadata entry NQ_SECTIONS names."""
         if (found := self._bytes(4, 4)) != IDENTIFIER:
             raise FormatError(
-                "model",
+                self._name,
                 expected=f"a TFLite flatbuffer (identifier {IDENTIFIER.decode()} at byte 4)",
                 got=repr(found),
                 fix="Check where it comes from.",
@@ -76,7 +76,7 @@ class _Root:
         indices = [self._u32(self._required(entry, _METADATA_BUFFER)) for entry in entries if self._is_table(entry)]
         if len(indices) != 1:
             raise FormatError(
-                "model",
+                self._name,
                 expected=f"a nested model (metadata {METADATA_NAME})",
                 got="a stock model" if not indices else f"{len(indices)} section tables",
                 fix="Make one with nq.convert or nq-tflite convert.",

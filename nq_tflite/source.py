@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -44,6 +44,11 @@ class Samples:
     arrays: Sequence[Sequence[NDArray[Any]]]
     held_out: int
     description: str
+
+    def hold_out(self, numbers: range) -> Samples:
+        """The same with the samples of these numbers last, for the estimate alone."""
+        fitted = [each for number, each in enumerate(self.arrays) if number not in numbers]
+        return replace(self, arrays=[*fitted, *(self.arrays[number] for number in numbers)], held_out=len(numbers))
 
 
 @dataclass(frozen=True)
@@ -151,12 +156,10 @@ def given_samples(model: Any, source: Callable[[], Iterator[Sample]]) -> Samples
         for index, value in zip(inputs, values, strict=True):
             _check_shape(subgraph.tensors[index], value, number)
         arrays += [[value[k : k + 1] for value in values] for k in range(len(values[0]))]
-    description = f"{len(arrays)} samples of the representative data"
+    given = Samples(arrays[: MOST_SAMPLES + MOST_HELD_OUT], 0, f"{len(arrays)} samples of the representative data")
     if len(arrays) < _ENOUGH:
-        return Samples(arrays, 0, description)
-    held_out = arrays[::_HELD_OUT_STEP][:MOST_HELD_OUT]
-    fitted = [each for number, each in enumerate(arrays) if number % _HELD_OUT_STEP][:MOST_SAMPLES]
-    return Samples([*fitted, *held_out], len(held_out), description)
+        return Samples(arrays, 0, given.description)
+    return given.hold_out(range(0, len(given.arrays), _HELD_OUT_STEP))
 
 
 def _names(model: Any) -> list[str]:

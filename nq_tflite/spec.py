@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import reprlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
-from nq_tflite.errors import NestingError, PrecisionError
+from nq_tflite.errors import NestingError, PrecisionError, did_you_mean
 
+_NAMES = ("full", "part")
 MIN_PART_BITS = 2
 MAX_FULL_BITS = 8
 
@@ -30,6 +33,8 @@ class Nesting:
 
     def __post_init__(self) -> None:
         widths = self.bit_widths
+        if isinstance(widths, str):
+            raise NestingError("nesting", expected="a tuple of bit-widths", got=repr(widths), fix="Use Nesting.parse.")
         descending = len(widths) >= 2 and all(a > b for a, b in pairwise(widths))
         if not descending or widths[0] > MAX_FULL_BITS or widths[-1] < MIN_PART_BITS:
             raise NestingError(
@@ -51,8 +56,13 @@ class Nesting:
         try:
             widths = tuple(int(part) for part in (text.split("|") if isinstance(text, str) else text))
         except (TypeError, ValueError):
+            found = re.findall(r"\d+", text) if isinstance(text, str) else []
+            example = "|".join(found) if len(found) > 1 else "8|5"
             raise NestingError(
-                "nesting", expected="bit-widths separated by '|'", got=repr(text), fix="Write for example '8|5'."
+                "nesting",
+                expected="bit-widths separated by '|'",
+                got=reprlib.repr(text),
+                fix=f"Write for example '{example}'.",
             ) from None
         return cls(widths)
 
@@ -80,6 +90,18 @@ class Nesting:
         return "|".join(map(str, self.bit_widths))
 
 
+def check_precision(precision: Precision) -> None:
+    """Raises PrecisionError unless it could be the precision of some model."""
+    key = str(precision).strip().lower()
+    if isinstance(precision, bool) or not (key in _NAMES or (key.isdecimal() and 1 <= int(key) <= MAX_FULL_BITS)):
+        raise PrecisionError(
+            "precision",
+            expected="'full', 'part' or a number of bits",
+            got=repr(precision),
+            fix=did_you_mean(precision, _NAMES),
+        )
+
+
 def precision_to_level(precision: Precision, precisions: tuple[int, ...]) -> int:
     """Level that a precision names, counted from 0 (part-bit).
 
@@ -96,6 +118,8 @@ def precision_to_level(precision: Precision, precisions: tuple[int, ...]) -> int
             "precision",
             expected=f"'full', 'part' or one of {list(precisions)} bits" if precisions else "a nested model",
             got=repr(precision) if precisions else "a model without nested weights",
-            fix="Choose one of these." if precisions else "Convert it with nq.convert first.",
+            fix=did_you_mean(precision, _NAMES) or "Choose one of these."
+            if precisions
+            else "Convert it with nq.convert first.",
         )
     return names[key]

@@ -129,7 +129,7 @@ def measure_storage(
             if nesting is not None:
                 path = Path(folder) / source.name
                 convert(source, path, nesting, rounding=rounding)
-            rows.append(_measure(path, Path(folder)))
+            rows.append(_measure(path, Path(folder), source))
     return tuple(rows)
 
 
@@ -137,12 +137,12 @@ def _nestings_of(source: Path, nestings: Sequence[str]) -> Sequence[str | None]:
     return [None] if is_nested(fb.read_model(source)) else [str(Nesting.parse(each)) for each in nestings]
 
 
-def _measure(path: Path, folder: Path) -> StorageRow:
+def _measure(path: Path, folder: Path, source: Path) -> StorageRow:
     nested, parts = read_nested(path), split(path, folder / "parts")
     for weight in nested.weights:
         if weight.block.output_type is not OutputType.INT8:
             raise UnsupportedModelError(
-                f"{path}, weight {weight.name!r}",
+                f"{source}, weight {weight.name!r}",
                 expected="a full-int8 model, to have separate models of integers beside it",
                 got="float weights",
                 fix="Convert it with representative data.",
@@ -182,7 +182,7 @@ def write_separate(nested: str | os.PathLike[str], path: str | os.PathLike[str],
         step = 1 << (8 - bits)
         values = np.clip(np.rint(codes / step), -limit, limit).astype(np.int8)
         _store(source.file.model, tensor, values, bits if packed else 8, step)
-    return fb.write_whole(path, [(0, fb.pack_model(source.file.model))])
+    return fb.write_model(path, source.file.model)
 
 
 def _tensors(nested: NestedFile) -> list[tuple[NestedWeight, Any]]:

@@ -12,7 +12,7 @@ from functools import cached_property
 from nq_tflite.delegation import Delegation
 from nq_tflite.errors import NqError
 from nq_tflite.native import Session
-from nq_tflite.spec import Precision, precision_to_level
+from nq_tflite.spec import Precision, check_precision, precision_to_level
 
 #: Operators that run subgraphs, maybe many times.
 _CALLS = {"WHILE", "IF", "CALL", "CALL_ONCE", "STABLEHLO_WHILE", "STABLEHLO_CASE", "STABLEHLO_COMPOSITE"}
@@ -64,7 +64,15 @@ class SwitchingModel:
             )
 
     def _delegate_options(self, precision: Precision, fuse: bool | None) -> dict[str, str]:
-        """Options of the delegate, as nq.h has them."""
+        """Options of the delegate, as nq.h has them.
+
+        Raises:
+            PrecisionError: no precision of any model.
+            NqError: `fuse` is none of its three values.
+        """
+        check_precision(precision)
+        if fuse not in (True, False, None):
+            raise NqError("fuse", expected="True, False or None", got=repr(fuse))
         return {
             "session": str(self._session.handle),
             "precision": str(precision),

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nq_tflite.errors import TraceError
+from nq_tflite.errors import TraceError, did_you_mean, reason_of
 
 #: Column of a trace file: percent of the device's memory that is left for the model, its own part included.
 ROOM = "room"
@@ -124,7 +124,8 @@ def read_trace(source: str | os.PathLike[str], seed: int = 0) -> Trace:
         raise TraceError(
             f"trace {source}",
             expected=f"{', '.join(TRACES)}, a .csv file, or lines of nq-tflite watch --json",
-            got=str(error),
+            got="a file of another kind" if isinstance(error, json.JSONDecodeError | KeyError) else reason_of(error),
+            fix=did_you_mean(source, TRACES),
         ) from error
     seconds = columns.pop("seconds", np.array([]))
     if seconds.size < 2 or not np.all(np.diff(seconds) > 0):

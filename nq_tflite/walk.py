@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nq_tflite import flatbuffer as fb
+from nq_tflite.affine import dequantize, quantize
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.flatbuffer import schema
 from nq_tflite.runtimes import Runtime
@@ -234,8 +235,7 @@ def real_values(tensor: Any, values: Array) -> NDArray[np.float32]:
     """Real values of what a tensor holds, by its scale and zero point where it is quantized."""
     if values.dtype.kind == "f" or not _is_quantized(tensor):
         return values.astype(np.float32, copy=False)
-    scale, zero_point = float(tensor.quantization.scale[0]), int(tensor.quantization.zeroPoint[0])
-    return (values.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
+    return dequantize(values, *_parameters(tensor), np.float32)
 
 
 def stored_values(tensor: Any, values: Array) -> Array:
@@ -245,10 +245,11 @@ def stored_values(tensor: Any, values: Array) -> Array:
     dtype = {schema.TensorType.INT8: np.int8, schema.TensorType.UINT8: np.uint8}.get(tensor.type)
     if dtype is None or values.dtype.kind != "f" or not _is_quantized(tensor):
         return values
-    scale, zero_point = float(tensor.quantization.scale[0]), int(tensor.quantization.zeroPoint[0])
-    limits = np.iinfo(dtype)
-    stored: Array = np.clip(np.rint(values / scale) + zero_point, limits.min, limits.max).astype(dtype)
-    return stored
+    return quantize(values, *_parameters(tensor), dtype)
+
+
+def _parameters(tensor: Any) -> tuple[float, int]:
+    return float(tensor.quantization.scale[0]), int(tensor.quantization.zeroPoint[0])
 
 
 def _is_quantized(tensor: Any) -> bool:

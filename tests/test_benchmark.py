@@ -143,7 +143,7 @@ def test_an_isa_of_ones_own(nested_dir: Path) -> None:
 
 def test_errors_come_back_from_children(nested_dir: Path, tmp_path: Path) -> None:
     nested = nested_dir / "int8_8_5.tflite"
-    with pytest.raises(FormatError, match="no such file"):
+    with pytest.raises(FormatError, match="No such file"):
         benchmark(nested, [tmp_path / "missing.tflite"])
     with pytest.raises(PrecisionError, match="got 6"):
         benchmark(nested, precisions=[6])

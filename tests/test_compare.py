@@ -192,7 +192,7 @@ def test_refusals(mixed_model: Any, int8_tflite: bytes, float_tflite: bytes, pho
         compare(mixed_model, photos, nestings=["8|4", "4|8"])
     with pytest.raises(NestingError, match="at least one"):
         compare(mixed_model, photos, nestings=[])
-    with pytest.raises(NestingError, match="expected names of minmax"):
+    with pytest.raises(NestingError, match="expected one of minmax"):
         compare(mixed_model, photos, methods=["gptq"])
     with pytest.raises(PhotosError, match="nothing there"):
         compare(mixed_model, tmp_path / "missing")

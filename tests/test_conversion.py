@@ -16,6 +16,7 @@ from nq_tflite.errors import (
     FormatError,
     MissingPackageError,
     NestingError,
+    OutputError,
     PrecisionError,
     RepresentativeDataError,
     UnsupportedModelError,
@@ -297,7 +298,7 @@ def test_nested_files_are_not_nested_again(nested_dir: Path, tmp_path: Path) -> 
 
 
 def test_unwritable_places_and_old_files(int8_tflite: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(FormatError, match="writable folder"):
+    with pytest.raises(OutputError, match="writable folder"):
         nq.convert(int8_tflite, tmp_path / "no" / "such" / "folder.tflite")
     (tmp_path / "out.tflite").write_bytes(b"what was there before")
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from nq_tflite.errors import PhotosError, UnsupportedModelError
-from nq_tflite.evaluate import FULL_BIT_REFERENCE, Evaluation, dequantize, evaluate, quantize, score, standard_error
+from nq_tflite.evaluate import FULL_BIT_REFERENCE, Evaluation, evaluate, from_output, score, standard_error, to_input
 from nq_tflite.photo_folder import read_photo_folder
 from nq_tflite.preprocessing import pixel_preprocessing
 
@@ -150,10 +150,10 @@ def test_score_of_known_logits() -> None:
 
 def test_quantize_rounds_clips_and_comes_back() -> None:
     details = {"dtype": np.int8, "quantization": (0.5, 3)}
-    codes = quantize(np.array([0.0, 0.25, 0.75, 1000.0, -1000.0]), details)
+    codes = to_input(np.array([0.0, 0.25, 0.75, 1000.0, -1000.0]), details)
     assert codes.tolist() == [3, 3, 5, 127, -128]
-    assert dequantize(codes[:1], details).tolist() == [0.0]
-    assert quantize(np.array([0.25]), {"dtype": np.float32}).dtype == np.float32
+    assert from_output(codes[:1], details).tolist() == [0.0]
+    assert to_input(np.array([0.25]), {"dtype": np.float32}).dtype == np.float32
 
 
 @pytest.mark.parametrize("name", ["-1..1", "0..1", "0..255"])

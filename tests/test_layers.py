@@ -14,8 +14,8 @@ PACKAGE = Path(nq_tflite.__file__).parent
 #: From the lowest layer up; modules of one layer may not import each other, those of one room (package) may.
 LAYERS: list[set[str]] = [
     {"delegation", "errors", "units", "version"},
-    {"spec", "runtimes", "selection"},
-    {"levels", "biases"},
+    {"spec", "runtimes", "selection", "files"},
+    {"levels", "biases", "affine"},
     {"bitpack", "rounding", "procedural"},
     {"bitview", "format"},
     {"flatbuffer", "sections"},

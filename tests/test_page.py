@@ -21,7 +21,7 @@ from test_cli import check_error, invoke, run
 import nq_tflite as nq
 from nq_tflite import flatbuffer as fb
 from nq_tflite.conversion import convert
-from nq_tflite.errors import FormatError, MissingPackageError, SelectionError
+from nq_tflite.errors import FormatError, MissingPackageError, OutputError, SelectionError
 from nq_tflite.page.findings import find
 from nq_tflite.report import ConversionReport, Estimate, inspect_file
 
@@ -180,7 +180,7 @@ def test_the_conversions_own_word(evil: tuple[Path, ConversionReport], nested_di
 @pytest.mark.usefixtures("no_runtime")
 def test_refuses(nested_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = nested_dir / "int8_8_5.tflite"
-    with pytest.raises(FormatError, match="a writable folder"):
+    with pytest.raises(OutputError, match="a writable folder"):
         nq.write_report(model, tmp_path / "missing" / "report.html")
     with pytest.raises(SelectionError, match="0 that fit"):
         nq.write_report(model, tmp_path / "report.html", layers=["no such layer"])

@@ -281,7 +281,7 @@ def test_command_as_json(cache: Path) -> None:
         (("--runtime", "onnx"), 2, "--runtime"),
         (("--activations", "int16"), 2, "--activations"),
         (("surplus",), 2, "surplus"),
-        (("--models", "ds_cnn_s", "--nesting", "4|8"), 1, "error: nesting"),
+        (("--models", "ds_cnn_s", "--nesting", "4|8"), 2, "--nesting"),
         (("--models", "ds_cnn_s", "--isa", "mmx"), 1, "error: NQ_ISA=mmx is not"),
         (("--models", "ds_cnn_s", "--cache", "/dev/null/zoo"), 1, "error: folder /dev/null/zoo"),
     ],

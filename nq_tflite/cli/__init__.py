@@ -25,30 +25,22 @@ Examples:
   nq-tflite inspect model.tflite
   nq-tflite COMMAND --help
 
-Exit codes: 0 success, 1 error, 2 bad usage, 130 interrupted."""
+\b
+Exit codes: 0 success, 1 failure, 2 bad usage, 130 interrupted.
+Completion: eval "$(_NQ_TFLITE_COMPLETE=bash_source nq-tflite)" in ~/.bashrc; zsh_source, fish_source too."""
 
 
-@click.group(cls=NqGroup, epilog=_EPILOG)
+@click.group(
+    cls=NqGroup, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, prog_name="nq-tflite")
 def nq_tflite() -> None:
     """NestQuant for TensorFlow Lite: one file, several precisions, switched at run time."""
 
 
-for _command in (
-    demo,
-    convert,
-    inspect,
-    evaluate,
-    benchmark,
-    report,
-    extract,
-    split,
-    join,
-    receive,
-    storage,
-    watch,
-    simulate,
-):
-    nq_tflite.add_command(_command)
+nq_tflite.add_section("Start here", demo, convert, inspect)
+nq_tflite.add_section("Measure", evaluate, benchmark, report, storage)
+nq_tflite.add_section("Switch by what the device can spare", watch, simulate)
+nq_tflite.add_section("Deliver", extract, split, join, receive)
 
 __all__ = ["nq_tflite"]

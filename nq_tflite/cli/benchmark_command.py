@@ -12,7 +12,6 @@ from nq_tflite.cli.console import (
     json_option,
     megabytes,
     milliseconds,
-    plot_option,
     precision_name,
     print_json,
     print_lines,
@@ -20,6 +19,7 @@ from nq_tflite.cli.console import (
     progress_bar,
     threads_option,
 )
+from nq_tflite.cli.parameters import FILE, PRECISION, one_of, plot_option, whole_number
 from nq_tflite.runtimes import RUNTIMES
 
 if TYPE_CHECKING:
@@ -40,21 +40,31 @@ _MEMORY_NOTE = (
 
 
 @click.command(epilog=_EPILOG)
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=FILE)
 @click.option(
     "--against",
     multiple=True,
-    type=click.Path(path_type=Path),
-    help="Another .tflite; ratios are to the first.",
+    type=FILE,
+    help="Another .tflite to run in turn; ratios are to the first. May be repeated.",
 )
 @click.option(
-    "--precision", multiple=True, default=("full", "part"), show_default=True, help="full, part or bits; repeatable."
+    "--precision",
+    multiple=True,
+    type=PRECISION,
+    default=("full", "part"),
+    show_default=True,
+    help="Precision to time: full, part, or a number of bits. May be repeated.",
 )
-@click.option("--runtime", multiple=True, type=click.Choice(RUNTIMES), help="Repeatable; default: the first installed.")
+@click.option(
+    "--runtime",
+    multiple=True,
+    type=one_of(RUNTIMES),
+    help="Stock runtime to run under; the first installed one if not given. May be repeated.",
+)
 @threads_option
-@click.option("--runs", type=click.IntRange(1), default=50, show_default=True, help="Timed invocations of each.")
-@click.option("--switches", type=click.IntRange(1), default=100, show_default=True, help="Timed switches.")
-@click.option("--reloads", type=click.IntRange(1), default=10, show_default=True, help="Timed reloads.")
+@click.option("--runs", type=whole_number(), default=50, show_default=True, help="Invocations of each to time.")
+@click.option("--switches", type=whole_number(), default=100, show_default=True, help="Switches to time.")
+@click.option("--reloads", type=whole_number(), default=10, show_default=True, help="Reloads to time.")
 @plot_option
 @json_option
 def benchmark(
@@ -69,7 +79,10 @@ def benchmark(
     plot: Path | None,
     as_json: bool,
 ) -> None:
-    """Time MODEL at its precisions beside other models, and measure memory, switches and reloads."""
+    """Time a model's precisions beside other models.
+
+    MODEL is a nested or stock .tflite file. Memory, switches and reloads are measured too.
+    """
     from nq_tflite.benchmark import benchmark as benchmark_model
 
     with progress_bar() as progress:

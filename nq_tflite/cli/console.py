@@ -8,15 +8,15 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from nq_tflite.errors import NqError
+from nq_tflite.errors import NqError, reason_of
 from nq_tflite.units import decibels as decibels
 from nq_tflite.units import megabytes as megabytes
 from nq_tflite.units import milliseconds as milliseconds
@@ -29,64 +29,111 @@ if TYPE_CHECKING:
     from nq_tflite.sites import Unnested
 
 INTERRUPTED = 130
+#: What newer versions of click raise where a group is called alone.
+_NO_ARGUMENTS: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
 #: Columns of tables that no terminal shows.
 PIPE_WIDTH = 150
+#: How much wider than its terminal a table may be, whose cells are folded then.
+_MOST_FOLDED, _UNBOUNDED = 1.25, 10_000
 #: Rows of a table of layers, unless all are asked for.
 FEW_LAYERS = 5
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else, on stdout.")
 
-#: What --plot can write.
-_FIGURES = (".png", ".svg", ".pdf")
-
-
-def _figure_file(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
-    """Before anything is measured for it."""
-    if value is not None and value.suffix not in _FIGURES:
-        raise click.BadParameter(f"expected a file that ends in {', '.join(_FIGURES)}.")
-    return value
-
-
-plot_option = click.option(
-    "--plot", type=click.Path(path_type=Path), callback=_figure_file, help="Figure to write: .png, .svg or .pdf."
+layers_option = click.option(
+    "--layers", "-v", is_flag=True, help="Show every layer, not only those with the greatest errors."
 )
-
-layers_option = click.option("--layers", "-v", is_flag=True, help="Show every layer, not only the worst ones.")
 
 
 class NqCommand(click.Command):
-    """Turns an NqError into one line on stderr and exit code 1, and Ctrl-C into 130."""
+    """Ends with one line `error: ...` on stderr and exit code 1 (2, and how to call it, for bad usage); or, at Ctrl-C,
+    with 130."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """As click's, which raises errors of usage here."""
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except click.UsageError as error:
+            raise _bad_usage(error, parent) from error
 
     def invoke(self, ctx: click.Context) -> Any:
+        """As click's."""
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            raise _bad_usage(error, ctx) from error
         except NqError as error:
-            click.echo(f"error: {' '.join(str(error).split())}", err=True)
-            ctx.exit(1)
+            _print_error(str(error))
+        except ModuleNotFoundError as error:
+            package = str(error.name).split(".")[0]
+            if package == "nq_tflite":
+                raise
+            _print_error(f"the package {package} is not installed. Install it: pip install 'nq-tflite[cli]'.")
         except OSError as error:
             if error.errno == errno.EPIPE:  # whoever reads has had enough; click knows what to do
                 raise
-            where = f"{error.filename}: " if error.filename else ""
-            click.echo(f"error: {where}{error.strerror or error}", err=True)
-            ctx.exit(1)
+            _print_error(f"{error.filename}: {reason_of(error)}" if error.filename else reason_of(error))
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
-            ctx.exit(INTERRUPTED)
+            raise click.exceptions.Exit(INTERRUPTED) from None
+        raise click.exceptions.Exit(1)
+
+
+def _print_error(message: str) -> None:
+    click.echo(f"error: {' '.join(message.split())}", err=True)
+
+
+def _bad_usage(error: click.UsageError, ctx: click.Context | None) -> Exception:
+    """Says what is wrong with a call and how it goes, in the words of other errors; gives the exit."""
+    where, message = error.ctx or ctx, error.format_message()
+    if where is None or isinstance(error, _NO_ARGUMENTS):
+        return error  # click shows the whole of --help
+    click.echo(where.get_usage(), err=True)
+    end = "" if message.endswith((".", "?")) else "."
+    _print_error(f"{message[0].lower()}{message[1:]}{end} Try: {where.command_path} --help")
+    return click.exceptions.Exit(error.exit_code)
 
 
 class NqGroup(NqCommand, click.Group):
-    """A group whose commands end as an NqCommand does."""
+    """A group whose commands end as an NqCommand does, in the order and under the headings that they were added."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._sections: dict[str, list[str]] = {}
+
+    def add_section(self, heading: str, *commands: click.Command) -> None:
+        """Adds commands under a heading of --help."""
+        self._sections[heading] = [str(command.name) for command in commands]
+        for command in commands:
+            self.add_command(command)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of --help."""
+        return [name for names in self._sections.values() for name in names]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """A list of commands, each with its first sentence, under every heading."""
+        for heading, names in self._sections.items():
+            with formatter.section(heading):
+                formatter.write_dl([(name, self.commands[name].get_short_help_str(100)) for name in names])
 
 
 def _thread_counts(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[int, ...]:
     words = [word.strip() for word in value.split(",")]
     if not all(word.isascii() and word.isdigit() and int(word) > 0 for word in words):
-        raise click.BadParameter("expected thread counts separated by commas, such as 1,2.")
+        raise click.BadParameter(f"expected numbers of threads such as 1,2, got {value!r}.")
     return tuple(int(word) for word in words)
 
 
 threads_option = click.option(
-    "--threads", default="1", show_default=True, callback=_thread_counts, help="Thread counts, such as 1,2."
+    "--threads",
+    metavar="N[,N...]",
+    default="1",
+    show_default=True,
+    callback=_thread_counts,
+    help="Numbers of threads to run with, such as 1,2.",
 )
 
 
@@ -143,7 +190,22 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     for row in rows:
         table.add_row(*row)
     click.echo(title)
-    _stdout().print(table)
+    console = _stdout()
+    natural = Measurement.get(console, console.options.update(max_width=_UNBOUNDED), table).maximum
+    if natural <= _MOST_FOLDED * console.width:
+        console.print(table)
+    else:
+        _print_records(columns, rows)
+
+
+def _print_records(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table for a terminal that is too narrow for it: a line a cell, a blank one between rows."""
+    width = max(map(len, columns))
+    for row in rows:
+        for column, cell in zip(columns, row, strict=True):
+            if cell:
+                click.echo(f"{column.ljust(width)}  {cell}")
+        click.echo("")
 
 
 def print_unnested(weights: Sequence[Unnested]) -> None:

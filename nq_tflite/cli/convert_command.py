@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,19 @@ from nq_tflite.cli.console import (
     short_name,
     warn,
 )
-from nq_tflite.errors import RepresentativeDataError
+from nq_tflite.cli.parameters import (
+    FILE,
+    FRACTION,
+    NESTING_OR_AUTO,
+    PATH,
+    one_of,
+    preprocess_option,
+    refuse_without,
+    was_given,
+    whole_number,
+)
+from nq_tflite.errors import RepresentativeDataError, reason_of
+from nq_tflite.files import check_output
 from nq_tflite.rounding import DEFAULT, METHODS
 from nq_tflite.spec import Nesting
 
@@ -38,7 +51,7 @@ if TYPE_CHECKING:
     from nq_tflite.calibration import RepresentativeData
     from nq_tflite.report import ConversionReport, Search
 
-_IO_TYPES = click.Choice(["float32", "int8", "uint8"])
+_IO_TYPES = one_of(("float32", "int8", "uint8"))
 _EPILOG = """\b
 Examples:
   nq-tflite convert model.keras model.tflite --nesting '8|5' --representative samples.npy
@@ -51,42 +64,68 @@ A .npy file holds samples [samples, ...]; a .npz file holds one such array for e
 
 
 @click.command(epilog=_EPILOG)
-@click.argument("source", type=click.Path(path_type=Path))
-@click.argument("output", type=click.Path(path_type=Path))
+@click.argument("source", type=PATH)
+@click.argument("output", type=FILE)
 @click.option(
-    "--nesting", default="8|5", show_default=True, help="Bit-widths, full-bit first: '8|5' or '8|6|4'; or 'auto'."
+    "--nesting",
+    type=NESTING_OR_AUTO,
+    default="8|5",
+    show_default=True,
+    help="Bit-widths, full-bit first: '8|5' or '8|6|4'; or 'auto', which tries some.",
 )
-@click.option("--min-agreement", type=float, help="With auto: part-bit keeps this much of full-bit's agreement; 0.95.")
-@click.option("--budget", type=float, help="With auto: part-bit bytes are at most this fraction of full-bit's.")
+@click.option(
+    "--min-agreement",
+    type=FRACTION,
+    help="Fraction of full-bit's agreement that part-bit keeps, with --nesting auto; 0.95 if not given.",
+)
+@click.option(
+    "--budget", type=FRACTION, help="Fraction of full-bit's bytes that part-bit takes at most, with --nesting auto."
+)
 @click.option(
     "--representative",
-    type=click.Path(path_type=Path),
-    help="Typical inputs: .npy, .npz, photos. A Keras SOURCE becomes INT8 with them; rounding looks at the first 128.",
+    type=PATH,
+    help="Typical inputs: a .npy or .npz file, or a folder of photos. A Keras SOURCE becomes INT8 with them; rounding "
+    "looks at the first 128.",
 )
-@click.option("--preprocess", default="imagenet", show_default=True, help="Pixel range of photos, as in evaluate.")
-@click.option("--size", type=click.IntRange(1), default=224, show_default=True, help="Side of the photos' input.")
+@preprocess_option
+@click.option(
+    "--size", type=whole_number(), default=224, show_default=True, help="Side of the model's input, for photos."
+)
 @click.option(
     "--rounding",
-    type=click.Choice(list(METHODS)),
+    type=one_of(list(METHODS)),
     default=DEFAULT,
     show_default=True,
-    help="; ".join(f"{each.name}: {each.description}" for each in METHODS.values()) + ".",
+    help="Method of rounding. " + "; ".join(f"{each.name}: {each.description}" for each in METHODS.values()) + ".",
 )
 @click.option("--exact", is_flag=True, help="Keep an INT8 SOURCE's codes bit for bit, whatever --rounding says.")
-@click.option("--input-type", type=_IO_TYPES, default="float32", show_default=True, help="Of an INT8 graph.")
-@click.option("--output-type", type=_IO_TYPES, default="float32", show_default=True, help="Of an INT8 graph.")
+@click.option(
+    "--input-type", type=_IO_TYPES, default="float32", show_default=True, help="Type of an INT8 graph's inputs."
+)
+@click.option(
+    "--output-type", type=_IO_TYPES, default="float32", show_default=True, help="Type of an INT8 graph's outputs."
+)
 @click.option(
     "--activation-ranges",
-    type=click.Choice(["minmax", "percentile", "mse", "auto"]),
+    type=one_of(("minmax", "percentile", "mse", "auto")),
     default="minmax",
     show_default=True,
-    help="Of an INT8 graph; auto tries the others.",
+    help="How an INT8 graph's activations are covered; auto tries the others.",
 )
-@click.option("--include", multiple=True, metavar="PATTERN", help="Nest weights of these names, gain or not.")
-@click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave these as they are, but for included ones.")
+@click.option(
+    "--include", multiple=True, metavar="PATTERN", help="Weights to nest, gain or not, by name. May be repeated."
+)
+@click.option(
+    "--exclude",
+    multiple=True,
+    metavar="PATTERN",
+    help="Weights to leave as they are, by name, unless included. May be repeated.",
+)
 @layers_option
 @json_option
+@click.pass_context
 def convert(
+    ctx: click.Context,
     source: Path,
     output: Path,
     nesting: str,
@@ -105,14 +144,19 @@ def convert(
     layers: bool,
     as_json: bool,
 ) -> None:
-    """Convert SOURCE (.keras, .h5, SavedModel folder or .tflite) into one nested OUTPUT.tflite."""
+    """Convert a model into one nested .tflite file.
+
+    SOURCE is a .keras or .h5 file, a SavedModel folder, or a .tflite file that is not nested. OUTPUT is the file to
+    write; one that stands there is replaced, except SOURCE itself.
+    """
+    _refuse_strangers(ctx)
     from nq_tflite.advice import advice
     from nq_tflite.conversion import convert as convert_model
     from nq_tflite.report import LEAST_AGREEMENT
 
+    check_output(output, source)  # before photos are read
     data = None if representative is None else _representative(representative, preprocess, size)
-    # Keras and the converter print; stdout is for the report alone.
-    with progress_bar() as progress:
+    with progress_bar() as progress, _hint_at_size(ctx):
         report = convert_model(
             str(source),
             output,
@@ -148,6 +192,25 @@ def convert(
         )
 
 
+def _refuse_strangers(ctx: click.Context) -> None:
+    """Options that would do nothing are a mistake, not to be passed over."""
+    photos, auto = ctx.params["representative"], ctx.params["nesting"] == "auto"
+    refuse_without(ctx, ("min_agreement", "budget"), auto, "--nesting auto")
+    refuse_without(ctx, ("preprocess", "size"), photos is not None and photos.is_dir(), "--representative FOLDER")
+
+
+@contextmanager
+def _hint_at_size(ctx: click.Context) -> Iterator[None]:
+    """Photos that do not fit the model's input come with the option that nobody gave."""
+    try:
+        yield
+    except RepresentativeDataError as error:
+        photos = ctx.params["representative"]
+        if photos is None or not photos.is_dir() or was_given(ctx, "size"):
+            raise
+        raise RepresentativeDataError(str(error), fix="--size gives photos another side than 224.") from error
+
+
 def _representative(path: Path, preprocess: str, size: int) -> RepresentativeData:
     """An array, samples by input name, or a function that reads photos anew each time."""
     if not path.is_dir():
@@ -172,11 +235,16 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         if isinstance(loaded, np.ndarray):
             return {"": loaded}
         with loaded:
-            return {name: loaded[name] for name in loaded.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise RepresentativeDataError(
-            f"representative data {path}", expected="a .npy or .npz file, or a folder of photos", got=str(error)
-        ) from error
+            arrays = {name: loaded[name] for name in loaded.files}
+        if all(isinstance(array, np.ndarray) for array in arrays.values()):
+            return arrays
+        got = "an archive of other things"
+    except OSError as error:
+        got = reason_of(error)
+    except (ValueError, EOFError, zipfile.BadZipFile):
+        got = "another kind of file"
+    expected = "a .npy or .npz file, or a folder of photos"
+    raise RepresentativeDataError(f"representative data {path}", expected=expected, got=got)
 
 
 def _named_samples(path: Path, arrays: dict[str, NDArray[Any]]) -> list[dict[str, NDArray[Any]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,9 +10,13 @@ from typing import TYPE_CHECKING
 import click
 
 from nq_tflite.cli.console import json_option, megabytes, print_json, print_lines, progress_bar
+from nq_tflite.cli.parameters import FILE, FOLDER, SECONDS, whole_number
 
 if TYPE_CHECKING:
     from nq_tflite.delivery import ArrivedLevel
+
+#: As a path has it too, in which slashes are not doubled.
+_URL = re.compile(r"https?:/")
 
 _RECEIVE_EPILOG = """\b
 Examples:
@@ -33,16 +38,38 @@ Examples:
 
 @click.command(epilog=_RECEIVE_EPILOG)
 @click.argument("source")
-@click.argument("path", type=click.Path(path_type=Path))
-@click.option("--sha256", help="Of the whole file.")
-@click.option("--base-sha256", help="Of the base, as nq-tflite split tells it: checked before the file appears.")
-@click.option("--header", "headers", multiple=True, help="Such as 'Authorization: Bearer ...'; may be repeated.")
-@click.option("--timeout", type=click.FloatRange(0, min_open=True), default=30.0, show_default=True, help="Seconds.")
-@click.option("--retries", type=click.IntRange(0), default=5, show_default=True, help="Failures in a row.")
+@click.argument("output", type=FILE)
+@click.option("--sha256", metavar="DIGEST", help="SHA-256 that the whole file must have.")
+@click.option(
+    "--base-sha256",
+    metavar="DIGEST",
+    help="SHA-256 that the base must have, as nq-tflite split tells it: checked before the file appears.",
+)
+@click.option(
+    "--header",
+    "headers",
+    metavar="'NAME: VALUE'",
+    multiple=True,
+    help="Header to send, such as 'Authorization: Bearer ...'. May be repeated.",
+)
+@click.option(
+    "--timeout",
+    type=SECONDS,
+    default=30.0,
+    show_default=True,
+    help="Seconds without a byte before a connection is given up.",
+)
+@click.option(
+    "--retries",
+    type=whole_number(least=0),
+    default=5,
+    show_default=True,
+    help="Connections that may fail in a row without a new byte.",
+)
 @json_option
 def receive(
     source: str,
-    path: Path,
+    output: Path,
     sha256: str | None,
     base_sha256: str | None,
     headers: tuple[str, ...],
@@ -50,8 +77,13 @@ def receive(
     retries: int,
     as_json: bool,
 ) -> None:
-    """Fetch the nested model at the URL SOURCE (- is stdin) to PATH. It runs part-bit as soon as its first part is
-    there; after an interruption, the same command goes on where it was."""
+    """Fetch a nested model, which runs part-bit as soon as its first part is there.
+
+    SOURCE is a URL, or - for stdin. OUTPUT is the file to write. After an interruption, the same command goes on where
+    it was.
+    """
+    if _URL.match(str(output)) and not _URL.match(source):
+        raise click.UsageError("the URL comes first: nq-tflite receive URL OUTPUT.")
     from nq_tflite.delivery import receive as receive_file
 
     with progress_bar() as progress:
@@ -61,7 +93,7 @@ def receive(
 
         delivery = receive_file(
             sys.stdin.buffer if source == "-" else source,
-            path,
+            output,
             on_level=on_level,
             on_progress=lambda there, total: progress("receiving", there, total or 0),
             sha256=sha256,
@@ -74,7 +106,7 @@ def receive(
         print_json(delivery.as_dict())
         return
     print_lines(
-        f"{path}: {megabytes(delivery.file_bytes)} ({delivery.file_bytes} bytes) in {delivery.seconds:.2f} s; "
+        f"{output}: {megabytes(delivery.file_bytes)} ({delivery.file_bytes} bytes) in {delivery.seconds:.2f} s; "
         f"{delivery.resumed_bytes} were there, {delivery.fetched_bytes} fetched, {delivery.connections} connection(s)"
     )
 
@@ -82,16 +114,20 @@ def receive(
 def _header(text: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
     if not colon or not name.strip():
-        raise click.BadParameter(f"{text!r} is none; expected 'Name: value'.", param_hint="--header")
+        raise click.BadParameter(f"expected 'Name: value', got {text!r}.", param_hint="--header")
     return name.strip(), value.strip()
 
 
 @click.command(epilog=_SPLIT_EPILOG)
-@click.argument("model", type=click.Path(path_type=Path))
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("model", type=FILE)
+@click.argument("folder", type=FOLDER)
 @json_option
 def split(model: Path, folder: Path, as_json: bool) -> None:
-    """Write the nested MODEL to FOLDER as a base and an upgrade for each further level."""
+    """Write a nested model as a base and upgrades.
+
+    MODEL is a nested .tflite file. FOLDER gets MODEL.base, and MODEL.to8 and the like for each further level; it is
+    made if need be.
+    """
     from nq_tflite.delivery import split as split_file
 
     parts = split_file(model, folder)
@@ -103,19 +139,22 @@ def split(model: Path, folder: Path, as_json: bool) -> None:
 
 
 @click.command(epilog=_JOIN_EPILOG)
-@click.argument("base", type=click.Path(path_type=Path))
-@click.argument("upgrades", type=click.Path(path_type=Path), nargs=-1)
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("base", type=FILE)
+@click.argument("upgrades", type=FILE, nargs=-1)
+@click.argument("output", type=FILE)
 @json_option
-def join(base: Path, upgrades: tuple[Path, ...], path: Path, as_json: bool) -> None:
-    """Put BASE (or a model that lacks levels) and UPGRADES together as the model at PATH. If PATH is BASE itself, the
-    model may be running meanwhile."""
+def join(base: Path, upgrades: tuple[Path, ...], output: Path, as_json: bool) -> None:
+    """Put a base and upgrades together as one model.
+
+    BASE is what nq-tflite split wrote, or a model that lacks levels; UPGRADES may be none. OUTPUT, the last one, is the
+    model; if it is BASE itself, it may be running meanwhile.
+    """
     from nq_tflite.delivery import join as join_files
 
-    joined = join_files(base, upgrades, path)
+    joined = join_files(base, upgrades, output)
     if as_json:
         print_json(joined.as_dict())
         return
     missing = f"; {', '.join(map(str, joined.missing))} bits want an upgrade" if joined.missing else ""
     bits = ", ".join(map(str, joined.bits))
-    print_lines(f"{path}: {megabytes(joined.file_bytes)} ({joined.file_bytes} bytes), runs at {bits} bits{missing}")
+    print_lines(f"{output}: {megabytes(joined.file_bytes)} ({joined.file_bytes} bytes), runs at {bits} bits{missing}")

@@ -16,7 +16,7 @@ from nq_tflite.cli.console import (
     print_table,
     progress_bar,
 )
-from nq_tflite.runtimes import RUNTIMES
+from nq_tflite.cli.parameters import FOLDER, runtime_option
 
 if TYPE_CHECKING:
     from nq_tflite.demo import DemoReport, FileSizes, PhotoLabels
@@ -30,15 +30,18 @@ Examples:
 @click.command(epilog=_EPILOG)
 @click.option(
     "--workdir",
-    type=click.Path(path_type=Path),
+    type=FOLDER,
     default=Path("nq-tflite-demo"),
     show_default=True,
-    help="Folder that keeps the models and photos.",
+    help="Folder to keep the models and photos in.",
 )
-@click.option("--runtime", type=click.Choice(RUNTIMES), help="Stock runtime; the first installed one if not given.")
+@runtime_option
 @json_option
 def demo(workdir: Path, runtime: str | None, as_json: bool) -> None:
-    """Nest a real ImageNet MobileNetV2, classify real photos at 8 and 5 bits, switch live, and compare."""
+    """Nest a real MobileNetV2, classify photos, switch, and compare.
+
+    Downloads the model and the photos (about 5 minutes), and prints one table.
+    """
     from nq_tflite.demo import run_demo
 
     with progress_bar() as progress:

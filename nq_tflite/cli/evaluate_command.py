@@ -12,14 +12,24 @@ from nq_tflite.cli.console import (
     decibels,
     json_option,
     percent,
-    plot_option,
     precision_name,
     print_json,
     print_lines,
     print_table,
     progress_bar,
 )
-from nq_tflite.runtimes import RUNTIMES
+from nq_tflite.cli.parameters import (
+    FILE,
+    FOLDER,
+    FRACTION,
+    METHOD,
+    NESTING,
+    one_of,
+    plot_option,
+    preprocess_option,
+    runtime_option,
+    whole_number,
+)
 
 if TYPE_CHECKING:
     from nq_tflite.compare import Activations
@@ -36,35 +46,47 @@ Examples:
   nq-tflite evaluate model.keras --compare --photos photos/ --calibration others/ --nesting '8|6' --nesting '8|4'
   nq-tflite evaluate model.keras --compare --photos photos/ --calibration others/ --activations int8 --plot bits.png
 
-\b
 labels.csv has the columns `file` (relative to its own folder) and `imagenet_indices` (class indices separated by
 blanks: any of them counts as right). Without --labels, the folder's own labels.csv is used if it has one.
 
-\b
 --compare rounds MODEL, a float one, by every method and by two published ones that no nested file can hold (min-max
 with a file for each bit-width; NestQuant's own SQuant nesting, n + 1 bits a weight), and prints what each keeps at
-every level: with float activations of the weights alone, with int8 of whole files.
-
-\b
---preprocess: imagenet (torchvision's mean and deviation, as mobilenet_v2 takes), efficientnet_lite0, -1..1, 0..1 or
-0..255."""
+every level: with float activations of the weights alone, with int8 of whole files."""
 
 
 @click.command(epilog=_EPILOG)
-@click.argument("model", type=click.Path(path_type=Path))
-@click.option("--photos", required=True, type=click.Path(path_type=Path), help="Folder of photos.")
-@click.option("--labels", type=click.Path(path_type=Path), help="csv with the classes that count as right.")
-@click.option("--reference", type=click.Path(path_type=Path), help="Model to agree with, usually the float .tflite.")
-@click.option("--preprocess", default="imagenet", show_default=True, help="Pixel range that the model expects.")
-@click.option("--crop", type=float, default=0.875, show_default=True, help="Middle part of the photo that is used.")
-@click.option("--runtime", type=click.Choice(RUNTIMES), help="Stock runtime; the first installed one if not given.")
-@click.option("--threads", type=click.IntRange(1), help="Threads; the runtime's default if not given.")
-@click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="k of top-k.")
-@click.option("--compare", is_flag=True, help="Compare rounding methods on a float model.")
-@click.option("--nesting", "nestings", multiple=True, help="To compare; may be repeated; 8|5 if not given.")
-@click.option("--method", "methods", multiple=True, help="To compare; may be repeated; all of them if not given.")
-@click.option("--calibration", type=click.Path(path_type=Path), help="Folder of other photos, to compare with data.")
-@click.option("--activations", type=click.Choice(("float", "int8")), help="To compare with; float if not given.")
+@click.argument("model", type=FILE)
+@click.option("--photos", required=True, type=FOLDER, help="Folder of photos.")
+@click.option("--labels", type=FILE, help="csv with the classes that count as right.")
+@click.option("--reference", type=FILE, help="Model to agree with, usually the float .tflite.")
+@preprocess_option
+@click.option("--crop", type=FRACTION, default=0.875, show_default=True, help="Middle part of each photo to use.")
+@runtime_option
+@click.option(
+    "--threads", type=whole_number(), help="Number of threads to run with; the runtime's default if not given."
+)
+@click.option("--top", type=whole_number(), default=5, show_default=True, help="Number k of top-k.")
+@click.option("--compare", is_flag=True, help="Compare rounding methods on a float MODEL.")
+@click.option(
+    "--nesting",
+    "nestings",
+    multiple=True,
+    type=NESTING,
+    help="Bit-widths to compare, with --compare; 8|5 if not given. May be repeated.",
+)
+@click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    type=METHOD,
+    help="Method to compare, with --compare; all of them if not given. May be repeated.",
+)
+@click.option("--calibration", type=FOLDER, help="Folder of other photos to round by, with --compare.")
+@click.option(
+    "--activations",
+    type=one_of(("float", "int8")),
+    help="Activations to compare with, with --compare; float if not given.",
+)
 @plot_option
 @json_option
 @click.pass_context
@@ -87,7 +109,11 @@ def evaluate(
     plot: Path | None,
     as_json: bool,
 ) -> None:
-    """Measure what each precision of MODEL keeps: top-1, top-k, agreement with a reference, and logit SNR."""
+    """Measure what each precision of a model keeps, on photos.
+
+    MODEL is a .tflite file, with --compare also a .keras file or a SavedModel folder. Measured are top-1, top-k,
+    agreement with a reference, and logit SNR.
+    """
     _refuse_strangers(ctx, compare)
     if compare:
         _compare(

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from nq_tflite.cli.console import json_option, megabytes, print_json, print_lines
+from nq_tflite.cli.parameters import FILE, PRECISION
 
 _EPILOG = """\b
 Examples:
@@ -16,16 +17,27 @@ Examples:
 
 
 @click.command(epilog=_EPILOG)
-@click.argument("model", type=click.Path(path_type=Path))
-@click.argument("output", type=click.Path(path_type=Path))
-@click.option("--precision", default="full", show_default=True, help="full, part, or a number of bits of the model.")
+@click.argument("model", type=FILE)
+@click.argument("output", type=FILE)
+@click.option(
+    "--precision",
+    type=PRECISION,
+    default="full",
+    show_default=True,
+    help="Precision to write: full, part, or a number of bits.",
+)
 @json_option
 def extract(model: Path, output: Path, precision: str, as_json: bool) -> None:
-    """Write one precision of the nested MODEL to OUTPUT as a stock .tflite, for any runtime or accelerator."""
+    """Write one precision of a nested model as a stock .tflite.
+
+    MODEL is a nested .tflite file. OUTPUT is the file to write, for any runtime or accelerator; one that stands there
+    is replaced, except MODEL itself.
+    """
     from nq_tflite.extraction import extract as extract_file
 
     size = extract_file(model, output, precision)
     if as_json:
         print_json({"path": str(output), "precision": precision, "file_bytes": size})
     else:
-        print_lines(f"{output}: {megabytes(size)} ({size} bytes), a stock model at precision {precision}")
+        bits = f"{precision} bits" if precision.isdecimal() else f"{precision}-bit"
+        print_lines(f"{output}: {megabytes(size)} ({size} bytes), a stock model at {bits}")

@@ -16,7 +16,6 @@ from nq_tflite.cli.console import (
     layers_title,
     megabytes,
     percent,
-    plot_option,
     print_json,
     print_lines,
     print_table,
@@ -24,6 +23,7 @@ from nq_tflite.cli.console import (
     shape_text,
     short_name,
 )
+from nq_tflite.cli.parameters import FILE, one_of, plot_option, refuse_without, whole_number
 from nq_tflite.errors import NqError
 from nq_tflite.runtimes import installed_runtimes
 
@@ -75,15 +75,27 @@ class _Runs:
 
 
 @click.command(epilog=_EPILOG)
-@click.argument("model", type=click.Path(path_type=Path))
-@click.option("--weight", "name", help="Show this weight alone: its name, or a part that only its name has.")
-@click.option("--bits", "show_bits", is_flag=True, help="Show the bits of the first weights of its first filter.")
-@click.option("--count", type=click.IntRange(1), default=16, show_default=True, help="How many weights --bits shows.")
+@click.argument("model", type=FILE)
+@click.option(
+    "--weight", "name", metavar="NAME", help="Weight to show alone: its name, or a part that only its name has."
+)
+@click.option(
+    "--bits", "show_bits", is_flag=True, help="Show the bits of the first weights of its first filter, with --weight."
+)
+@click.option(
+    "--count", type=whole_number(), default=16, show_default=True, help="Number of weights that --bits shows."
+)
 @layers_option
 @plot_option
-@click.option("--figure", type=click.Choice(_FIGURES), help="What --plot draws; layers, or --weight, if not given.")
+@click.option(
+    "--figure",
+    type=one_of(_FIGURES),
+    help="Subject that --plot draws; layers, or the weights of --weight, if not given.",
+)
 @json_option
+@click.pass_context
 def inspect(
+    ctx: click.Context,
     model: Path,
     name: str | None,
     show_bits: bool,
@@ -93,15 +105,17 @@ def inspect(
     figure: str | None,
     as_json: bool,
 ) -> None:
-    """Show what the nested MODEL holds: levels, bytes, the layers with the greatest errors, what a switch moves, which
-    weights are computed on as they lie packed (fused) or unpacked for the runtime's kernels, and why others are not
-    nested."""
+    """Show what a nested model holds, and how it runs here.
+
+    MODEL is a nested .tflite file. Shown are its levels and bytes, the layers with the greatest errors, what a switch
+    moves, which weights are computed on as they lie packed (fused) or unpacked for the runtime's kernels, and, with
+    --layers, why others are not nested.
+    """
     from nq_tflite.report import inspect_file
 
-    if show_bits and name is None:
-        raise click.UsageError("--bits needs --weight NAME.")
-    if figure is not None and plot is None:
-        raise click.UsageError("--figure needs --plot FILE.")
+    refuse_without(ctx, ("show_bits",), name is not None, "--weight NAME")
+    refuse_without(ctx, ("count",), show_bits, "--bits")
+    refuse_without(ctx, ("figure",), plot is not None, "--plot FILE")
     if name is not None and figure not in (None, "weights"):
         raise click.UsageError(f"--figure {figure} does not go with --weight.")
     report = inspect_file(model)

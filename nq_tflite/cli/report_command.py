@@ -6,9 +6,18 @@ from pathlib import Path
 
 import click
 
-from nq_tflite.cli.console import json_option, plot_option, print_json, print_lines, progress_bar
+from nq_tflite.cli.console import json_option, print_json, print_lines, progress_bar
+from nq_tflite.cli.parameters import (
+    FILE,
+    FOLDER,
+    FRACTION,
+    plot_option,
+    preprocess_option,
+    refuse_without,
+    runtime_option,
+    whole_number,
+)
 from nq_tflite.errors import NqError
-from nq_tflite.runtimes import RUNTIMES
 
 _EPILOG = """\b
 Examples:
@@ -17,25 +26,30 @@ Examples:
   nq-tflite convert model.keras model.tflite --json > conversion.json
   nq-tflite report model.tflite --conversion conversion.json
 
-\b
 The page needs no other file and no network. Latency and memory are measured on this machine. Accuracy is told of
 photos, as nq-tflite evaluate does (--labels, --reference, --preprocess, --crop), or as the conversion estimated it, or
 not at all. --plot writes the page's figure of latency and memory."""
 
 
 @click.command(epilog=_EPILOG)
-@click.argument("model", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Page to write; MODEL with .html if not given.")
-@click.option("--photos", type=click.Path(path_type=Path), help="Folder of photos, to measure accuracy on.")
-@click.option("--labels", type=click.Path(path_type=Path), help="csv with the classes that count as right.")
-@click.option("--reference", type=click.Path(path_type=Path), help="Model to agree with, usually the float .tflite.")
-@click.option("--preprocess", default="imagenet", show_default=True, help="Pixel range that the model expects.")
-@click.option("--crop", type=float, default=0.875, show_default=True, help="Middle part of the photo that is used.")
-@click.option("--against", type=click.Path(path_type=Path), help="A stock .tflite to time beside it.")
-@click.option("--conversion", type=click.Path(path_type=Path), help="What nq-tflite convert --json printed of MODEL.")
-@click.option("--layer", "layers", multiple=True, help="Layer whose weights to draw; may be repeated; or the worst.")
-@click.option("--runtime", type=click.Choice(RUNTIMES), help="Stock runtime; the first installed one if not given.")
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads.")
+@click.argument("model", type=FILE)
+@click.option("--output", "-o", type=FILE, help="Page to write; MODEL with .html if not given.")
+@click.option("--photos", type=FOLDER, help="Folder of photos.")
+@click.option("--labels", type=FILE, help="csv with the classes that count as right.")
+@click.option("--reference", type=FILE, help="Model to agree with, usually the float .tflite.")
+@preprocess_option
+@click.option("--crop", type=FRACTION, default=0.875, show_default=True, help="Middle part of each photo to use.")
+@click.option("--against", type=FILE, help="Stock .tflite to time beside it.")
+@click.option("--conversion", type=FILE, help="File of what nq-tflite convert --json printed of MODEL.")
+@click.option(
+    "--layer",
+    "layers",
+    metavar="NAME",
+    multiple=True,
+    help="Layer whose weights to draw; those with the greatest errors if not given. May be repeated.",
+)
+@runtime_option
+@click.option("--threads", type=whole_number(), default=1, show_default=True, help="Number of threads to run with.")
 @plot_option
 @json_option
 @click.pass_context
@@ -56,12 +70,14 @@ def report(
     plot: Path | None,
     as_json: bool,
 ) -> None:
-    """Write one HTML page about the nested MODEL: sizes, accuracy, latency and memory, layers, weights, what to try."""
+    """Write one HTML page about a nested model.
+
+    MODEL is a nested .tflite file. The page tells sizes, accuracy, latency and memory, layers, weights, and what to
+    try.
+    """
     from nq_tflite.page import write_report
 
-    for name in ("labels", "reference"):
-        if ctx.params[name] is not None and photos is None:
-            raise click.UsageError(f"--{name} needs --photos.")
+    refuse_without(ctx, ("labels", "reference", "preprocess", "crop"), photos is not None, "--photos FOLDER")
     page = output or model.with_suffix(".html")
     with progress_bar() as progress:
         findings = write_report(

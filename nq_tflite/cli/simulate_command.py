@@ -11,13 +11,12 @@ from nq_tflite.cli.console import (
     json_option,
     megabytes,
     percent,
-    plot_option,
     print_json,
     print_lines,
     print_table,
     progress_bar,
 )
-from nq_tflite.runtimes import RUNTIMES
+from nq_tflite.cli.parameters import BYTES, FILE, plot_option, policy_option, runtime_option, whole_number
 
 if TYPE_CHECKING:
     from nq_tflite.simulate import Outcome
@@ -28,11 +27,9 @@ Examples:
   nq-tflite simulate model.tflite --trace battery-day --policy battery --plot day.png
   nq-tflite watch model.tflite --seconds 3600 --json > hour.jsonl; nq-tflite simulate model.tflite --trace hour.jsonl
 
-\b
 A trace is battery-day, memory-storm, heat-soak, a .csv file (columns: seconds, readings by name, and perhaps room:
 percent of memory left for the model), or what nq-tflite watch --json wrote.
 
-\b
 Memory, starting and switching are measured on this machine first; the trace is all that is made up. A model that
 holds more than the trace's room is killed, and started again when it fits."""
 
@@ -41,24 +38,36 @@ def _accuracies(ctx: click.Context, parameter: click.Parameter, value: str) -> t
     try:
         part, full = (float(word) for word in value.split(","))
     except ValueError:
-        raise click.BadParameter("expected two numbers, part-bit first, such as 0.93,0.99.") from None
+        part = full = float("nan")
+    if not (0 <= part <= 1 and 0 <= full <= 1):
+        raise click.BadParameter(f"expected two fractions, part-bit first, such as 0.93,0.99, got {value!r}.")
     return part, full
 
 
 @click.command(epilog=_EPILOG)
-@click.argument("model", type=click.Path(path_type=Path))
-@click.option("--trace", "source", default="memory-storm", show_default=True, help="What the device goes through.")
-@click.option("--policy", default="memory", show_default=True, help="As for nq-tflite watch.")
+@click.argument("model", type=FILE)
+@click.option(
+    "--trace",
+    "source",
+    metavar="TRACE",
+    default="memory-storm",
+    show_default=True,
+    help="What the device goes through.",
+)
+@policy_option
 @click.option(
     "--accuracy",
+    metavar="PART,FULL",
     default="1,1",
     show_default=True,
     callback=_accuracies,
-    help="What a result is worth at part-bit and at full-bit, as nq-tflite evaluate measures it.",
+    help="What a result is worth at part-bit and at full-bit, as fractions, as nq-tflite evaluate measures it.",
 )
-@click.option("--memory", type=click.IntRange(1), help="Bytes of the device; 16 times the full-bit model if not given.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of a made-up trace.")
-@click.option("--runtime", type=click.Choice(RUNTIMES), help="Stock runtime; the first installed one if not given.")
+@click.option(
+    "--memory", type=BYTES, help="Memory of the device, such as 512MB; 16 times the full-bit model's if not given."
+)
+@click.option("--seed", type=whole_number(least=0), default=0, show_default=True, help="Seed of a made-up trace.")
+@runtime_option
 @plot_option
 @json_option
 def simulate(
@@ -72,7 +81,10 @@ def simulate(
     plot: Path | None,
     as_json: bool,
 ) -> None:
-    """Simulate MODEL's governor on a trace, beside one model that never changes and two that are reloaded."""
+    """Simulate a model's governor on a trace, beside its alternatives.
+
+    MODEL is a nested .tflite file. The alternatives are one model that never changes and two that are reloaded.
+    """
     from nq_tflite.govern import Policy
     from nq_tflite.simulate import outcome
     from nq_tflite.simulate import simulate as run_strategy

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nq_tflite.cli.console import json_option, megabytes, print_json, print_lines, print_table, progress_bar
+from nq_tflite.cli.parameters import FILE, NESTING
 
 if TYPE_CHECKING:
     from nq_tflite.storage import StorageRow
@@ -23,19 +24,23 @@ nesting_option = click.option(
     "--nesting",
     "nestings",
     multiple=True,
+    type=NESTING,
     default=("8|6", "8|5", "8|4"),
     show_default=True,
-    help="Of models that are not nested; may be repeated.",
+    help="Bit-widths for models that are not nested. May be repeated.",
 )
 
 
 @click.command(epilog=_EPILOG)
-@click.argument("models", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.argument("models", metavar="MODEL...", type=FILE, nargs=-1, required=True)
 @nesting_option
 @json_option
 def storage(models: tuple[Path, ...], nestings: tuple[str, ...], as_json: bool) -> None:
-    """Compare what full-int8 MODELS take nested with separate models of the same bit-widths: storage, bytes to send,
-    bytes that a switch moves. Sizes are those of files that are written for it; stock MODELS are nested first."""
+    """Compare the bytes of nested models with those of separate ones.
+
+    MODEL... are full-int8 .tflite files; those that are not nested are nested first. Compared are storage, bytes to
+    send, and bytes that a switch moves, by the sizes of files that are written for it.
+    """
     from nq_tflite.storage import measure_storage
 
     with progress_bar() as progress:

@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 
 from nq_tflite.cli.console import finite, megabytes, milliseconds, precision_name, print_lines
-from nq_tflite.runtimes import RUNTIMES
+from nq_tflite.cli.parameters import BYTES, FILE, number, policy_option, runtime_option, whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,27 +38,22 @@ A policy file is TOML:
   signal = "battery"
   below = 30                     # or above; sets the cap
   until = 40                     # lifts it again
-  precision = "part"             # or a number of bits
-
-Models are named in order of importance: the last one gives its bits back first."""
+  precision = "part"             # or a number of bits"""
 
 #: Switches that the table shows.
 _LAST = 5
 
 
 @click.command(epilog=_EPILOG)
-@click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=FILE)
+@policy_option
+@click.option("--budget", type=BYTES, help="Bytes that all models' nested weights may hold, such as 3MB.")
+@click.option("--seconds", type=number("SECONDS"), help="Seconds after which to end; at Ctrl-C if not given.")
+@runtime_option
 @click.option(
-    "--policy",
-    default="memory",
-    show_default=True,
-    help="memory, battery, thermal, latency, manual, several joined by +, or a .toml file.",
+    "--threads", type=whole_number(), default=1, show_default=True, help="Number of threads to run each model with."
 )
-@click.option("--budget", type=click.IntRange(0), help="Bytes that all models' nested weights may hold.")
-@click.option("--seconds", type=click.FloatRange(0), help="When to end; at Ctrl-C if not given.")
-@click.option("--runtime", type=click.Choice(RUNTIMES), help="Stock runtime; the first installed one if not given.")
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Of every model.")
-@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON a look, and a line a switch.")
+@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON a look, and a line a switch, on stdout.")
 def watch(
     models: tuple[Path, ...],
     policy: str,
@@ -68,7 +63,11 @@ def watch(
     threads: int,
     as_json: bool,
 ) -> None:
-    """Run MODELS on zeros under a governor, and show readings, precisions and resident bytes as they change."""
+    """Run models under a governor, and show what changes.
+
+    MODEL... are nested .tflite files in order of importance: the last one gives its bits back first. They run on
+    zeros; shown are readings, precisions and resident bytes.
+    """
     from nq_tflite.watch import watch as watch_models
 
     states = watch_models(models, policy, budget_bytes=budget, seconds=seconds, runtime=runtime, num_threads=threads)

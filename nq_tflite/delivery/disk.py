@@ -131,12 +131,3 @@ def sha256_of(descriptor: int, size: int) -> str:
         digest.update(block)
         position += len(block)
     return digest.hexdigest()
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes renames in a folder survive a crash."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

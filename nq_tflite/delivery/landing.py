@@ -24,10 +24,10 @@ from nq_tflite.delivery.disk import (
     lock_folder,
     preallocate,
     sha256_of,
-    sync_folder,
     write_all,
 )
 from nq_tflite.errors import DeliveryError, FormatError
+from nq_tflite.files import sync_folder
 from nq_tflite.format import SECTION_ALIGNMENT, Section, SectionTable
 from nq_tflite.sections import checksum, read_section_table
 

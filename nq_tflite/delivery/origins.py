@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
-from nq_tflite.errors import DeliveryError
+from nq_tflite.errors import DeliveryError, reason_of
 from nq_tflite.version import __version__
 
 CHUNK_BYTES = 1 << 16
+_LOCAL_FILE = "Open a local file: open(path, 'rb'), or in a shell: nq-tflite receive - OUTPUT < FILE."
 
 #: Answers after which the same request may well succeed.
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
@@ -77,7 +78,7 @@ class HttpOrigin:
                 "source",
                 expected="an http or https URL, or a binary stream",
                 got=repr(url),
-                fix="Open local files: open(path, 'rb').",
+                fix=_LOCAL_FILE,
             )
         if parts.username is not None:
             raise DeliveryError(
@@ -144,7 +145,7 @@ class HttpOrigin:
     def _failure(self, error: Exception) -> DeliveryError:
         reason = getattr(error, "reason", None) or error
         kind = DeliveryError if isinstance(reason, ssl.SSLCertVerificationError) else InterruptionError
-        got = str(reason) or type(reason).__name__
+        got = (reason_of(reason) if isinstance(reason, Exception) else str(reason)) or type(reason).__name__
         return kind(str(self.name), expected="a working connection", got=got, fix="Call again: it resumes.")
 
 
@@ -157,7 +158,10 @@ class StreamOrigin:
         self._read = getattr(stream, "read1", None) or getattr(stream, "read", None)
         if not callable(self._read):
             raise DeliveryError(
-                "source", expected="an http or https URL, or a binary stream", got=f"a {type(stream).__name__}"
+                "source",
+                expected="an http or https URL, or a binary stream",
+                got=f"a {type(stream).__name__}",
+                fix=_LOCAL_FILE,
             )
 
     @contextmanager

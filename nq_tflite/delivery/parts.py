@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from nq_tflite.delivery.disk import BLOCK_BYTES, disk_errors, end_of, preallocate, sync_folder, write_all
-from nq_tflite.errors import FormatError
+from nq_tflite.delivery.disk import BLOCK_BYTES, disk_errors, end_of, preallocate, write_all
+from nq_tflite.errors import DeliveryError, FormatError
+from nq_tflite.files import check_model_bytes, check_output, replacing, unreadable
 from nq_tflite.format import Section, SectionTable
 from nq_tflite.sections import checksum, read_section_table
 
@@ -95,6 +95,8 @@ def split(model: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Part
             raise FormatError(str(source), expected=f"{last} bytes", got=str(size), fix=_FETCH_AGAIN)
         for section in table.sections:
             _require_checksum(source, section, checksum(file.fileno(), section.offset, end_of(section)))
+        if target.exists() and not target.is_dir():
+            raise DeliveryError(f"writing {target}", expected="a folder", got="a file", fix="Name the folder last.")
         with disk_errors(target):
             target.mkdir(parents=True, exist_ok=True)
         base, *upgrades = table.sections
@@ -106,7 +108,9 @@ def split(model: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Part
 
 
 def join(
-    base: str | os.PathLike[str], upgrades: Sequence[str | os.PathLike[str]], path: str | os.PathLike[str]
+    base: str | os.PathLike[str],
+    upgrades: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    path: str | os.PathLike[str],
 ) -> Joined:
     """Puts a base and any of its upgrades together, or adds upgrades to a model that is in use.
 
@@ -118,8 +122,8 @@ def join(
 
     Args:
         base: a base by `split`, or a model that `join` or `receive` has made.
-        upgrades: in any order; the table tells which is which.
-        path: the model file.
+        upgrades: one or more, in any order; the table tells which is which.
+        path: the model file. An upgrade is not replaced: it is named here by mistake.
 
     Raises:
         FormatError: a part is damaged or belongs to another model.
@@ -132,12 +136,15 @@ def join(
         (4, 8)
     """
     source, target = Path(base), Path(path)
+    given = [upgrades] if isinstance(upgrades, str | os.PathLike) else upgrades
+    check_output(target, error_type=DeliveryError)
     with ExitStack() as stack:
         file = stack.enter_context(_reading(source))
         table = _table_of(file, source)
+        _refuse_to_replace_a_part(target, table)
         first = table.sections[0]
         _require_checksum(source, first, checksum(file.fileno(), first.offset, end_of(first)))
-        files = [(Path(each), stack.enter_context(_reading(Path(each)))) for each in upgrades]
+        files = [(Path(each), stack.enter_context(_reading(Path(each)))) for each in given]
         chosen = {_level_of(each, upgrade, table): upgrade for each, upgrade in files}
         with disk_errors(target):
             if target.exists() and target.samefile(source):
@@ -158,21 +165,33 @@ def _reading(path: Path) -> Iterator[BinaryIO]:
     try:
         file = path.open("rb")
     except OSError as error:
-        raise FormatError(
-            str(path), expected="a readable file", got=error.strerror or str(error), fix="Check the path."
-        ) from error
+        raise unreadable(path, "a readable file", error) from error
     with file:
         yield file
 
 
 def _table_of(file: BinaryIO, path: Path) -> SectionTable:
     size = os.fstat(file.fileno()).st_size
-    table = read_section_table(file.fileno(), size)
+    check_model_bytes(str(path), os.pread(file.fileno(), 8, 0), size)
+    table = read_section_table(file.fileno(), size, str(path))
     if table is None or size < end_of(table.sections[0]):
         raise FormatError(
             str(path), expected="a nested model with its level 0", got=f"{size} bytes that end before", fix=_FETCH_AGAIN
         )
     return table
+
+
+def _refuse_to_replace_a_part(target: Path, table: SectionTable) -> None:
+    if target.exists() and target.stat().st_size in {each.size for each in table.sections[1:]}:
+        with target.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if (size, checksum(file.fileno(), 0, size)) in {(each.size, each.crc32) for each in table.sections[1:]}:
+                raise DeliveryError(
+                    f"writing {target}",
+                    expected="the path of the model to make",
+                    got="an upgrade of it",
+                    fix="Name the model last, after the upgrades.",
+                )
 
 
 def _require_checksum(path: Path, section: Section, found: int) -> None:
@@ -199,22 +218,11 @@ def _level_of(path: Path, upgrade: BinaryIO, table: SectionTable) -> int:
 
 
 def _write_new(target: Path, base: BinaryIO, table: SectionTable, upgrades: dict[int, BinaryIO]) -> int:
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
-        with os.fdopen(descriptor, "w+b") as whole:
-            base.seek(0)
-            shutil.copyfileobj(base, whole, BLOCK_BYTES)
-            whole.flush()
-            levels = _fill(whole, table, upgrades)
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(temporary).chmod(0o666 & ~mask)
-        Path(temporary).replace(target)
-        sync_folder(target.parent)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return levels
+    with replacing(target) as whole:
+        base.seek(0)
+        shutil.copyfileobj(base, whole, BLOCK_BYTES)
+        whole.flush()
+        return _fill(whole, table, upgrades)
 
 
 def _fill(whole: BinaryIO, table: SectionTable, upgrades: dict[int, BinaryIO]) -> int:
@@ -237,20 +245,11 @@ def _fill(whole: BinaryIO, table: SectionTable, upgrades: dict[int, BinaryIO]) -
 def _copy(file: BinaryIO, start: int, size: int, path: Path, bits: int) -> Part:
     """Writes a range of a file as a file of its own, whole or not at all."""
     digest, left = hashlib.sha256(), size
-    with disk_errors(path):
-        temporary = path.with_name(f".{path.name}.new")
+    with disk_errors(path), replacing(path) as part:
         file.seek(start)
-        try:
-            with temporary.open("wb") as part:
-                while left:
-                    block = file.read(min(BLOCK_BYTES, left))
-                    digest.update(block)
-                    part.write(block)
-                    left -= len(block)
-                part.flush()
-                os.fsync(part.fileno())
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        while left:
+            block = file.read(min(BLOCK_BYTES, left))
+            digest.update(block)
+            part.write(block)
+            left -= len(block)
     return Part(os.fspath(path), bits, size, digest.hexdigest())

@@ -23,6 +23,7 @@ from nq_tflite.delivery.origins import (
     StreamOrigin,
 )
 from nq_tflite.errors import DeliveryError
+from nq_tflite.files import check_output
 
 #: The longest pause before another connection.
 MAX_PAUSE_SECONDS = 30.0
@@ -147,6 +148,7 @@ def receive(
             raise DeliveryError(name, expected="64 hexadecimal digits", got=repr(digest))
     sha256, base_sha256 = sha256 and sha256.lower(), base_sha256 and base_sha256.lower()
     origin: Origin = HttpOrigin(source, headers or {}, timeout) if isinstance(source, str) else StreamOrigin(source)
+    check_output(target, error_type=DeliveryError)
     with Landing(target, origin.name, base_sha256=base_sha256, may_be_withdrawn=sha256 is not None) as landing:
         if sha256 is not None and not landing.received:
             landing.adopt(sha256)

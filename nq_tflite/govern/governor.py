@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Protocol
 
-from nq_tflite.errors import NqError, PolicyError
+from nq_tflite.errors import NqError, PolicyError, PrecisionError
 from nq_tflite.govern.arbiter import Arbiter, Decision, ModelLevels
 from nq_tflite.govern.policy import Policy, Rule
 from nq_tflite.govern.sensors import Sensors
@@ -267,7 +267,12 @@ class Governor:
 
 
 def _levels_of(name: str, model: Switchable) -> ModelLevels:
-    precision_to_level("full", model.levels)
+    if not hasattr(model, "levels"):
+        expected = "an nq.Interpreter, or several by name"
+        raise PolicyError("governor", expected=expected, got=f"a {type(model).__name__}")
+    if not model.levels:
+        got = "a model without nested weights"
+        raise PrecisionError(name, expected="a nested model", got=got, fix="Convert it with nq.convert first.")
     return ModelLevels(name, model.levels, tuple(model.level_bytes(level) for level in range(len(model.levels))))
 
 

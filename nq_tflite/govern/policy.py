@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from nq_tflite.errors import MissingPackageError, PolicyError
+from nq_tflite.errors import MissingPackageError, PolicyError, did_you_mean, reason_of
 from nq_tflite.spec import Precision
 
 
@@ -125,6 +125,7 @@ class Policy:
                 "policy",
                 expected=f"{', '.join(PRESETS)}, several joined by +, or a .toml file",
                 got=repr(unknown[0]),
+                fix=did_you_mean(unknown[0], PRESETS),
             )
         chosen = [PRESETS[part] for part in parts]
         return cls(
@@ -147,7 +148,7 @@ class Policy:
         try:
             data = _parse_toml(Path(path).read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
-            raise PolicyError(f"policy {where}", expected="a readable TOML file", got=str(error)) from error
+            raise PolicyError(f"policy {where}", expected="a readable TOML file", got=reason_of(error)) from error
         rules = data.pop("rules", [])
         if not isinstance(rules, list) or not all(isinstance(rule, dict) for rule in rules):
             raise PolicyError(f"policy {where}", expected="rules as tables [[rules]]", got=repr(rules))
@@ -166,6 +167,8 @@ class Policy:
         """
         if isinstance(policy, Policy):
             return policy
+        if not isinstance(policy, str | os.PathLike):
+            raise PolicyError("policy", expected="an nq.Policy, a name or a path", got=f"a {type(policy).__name__}")
         if isinstance(policy, str) and not policy.endswith(".toml"):
             return cls.named(policy)
         return cls.read(policy)
@@ -211,7 +214,10 @@ def _parse_toml(text: str) -> dict[str, Any]:
         import tomli
     except ModuleNotFoundError as error:
         raise MissingPackageError(
-            "policy files", expected="the package tomli", got="none installed", fix="pip install 'nq-tflite[govern]'."
+            "policy files",
+            expected="the package tomli",
+            got="none installed",
+            fix="Install it: pip install 'nq-tflite[govern]'.",
         ) from error
     return dict(tomli.loads(text))
 

@@ -110,7 +110,7 @@ def _psutil() -> ModuleType:
             "device sensors",
             expected="the package psutil",
             got="none installed",
-            fix="pip install 'nq-tflite[govern]'.",
+            fix="Install it: pip install 'nq-tflite[govern]'.",
         ) from error
     module: ModuleType = psutil
     return module

@@ -12,11 +12,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from nq_tflite import flatbuffer as fb
 from nq_tflite import units
 from nq_tflite.advice import worst_first
 from nq_tflite.benchmark import cpu_name
 from nq_tflite.errors import MissingPackageError
+from nq_tflite.files import check_output, write_whole
 from nq_tflite.page.drawings import draw
 from nq_tflite.page.findings import Findings, Progress, find
 from nq_tflite.plot.style import layer_labels
@@ -62,7 +62,8 @@ def write_report(
         What the page tells.
 
     Raises:
-        FormatError: not a nested file, the report of another file's conversion, or a page that cannot be written.
+        FormatError: not a nested file, or the report of another file's conversion.
+        OutputError: the page cannot be written.
         MissingPackageError: jinja2, matplotlib, or the runtime that was asked for is not installed.
         PhotosError, UnsupportedModelError: as `nq_tflite.evaluate.evaluate`.
 
@@ -70,6 +71,7 @@ def write_report(
         >>> nq.write_report("model.tflite", "report.html", "photos").advice  # doctest: +SKIP
         ()
     """
+    check_output(output, path)
     template = _template()
     findings = find(
         path,
@@ -86,7 +88,7 @@ def write_report(
         progress=progress,
     )
     page = template.render(_context(findings))
-    fb.write_whole(output, [(0, page.encode())])
+    write_whole(output, [(0, page.encode())])
     return findings
 
 
@@ -96,7 +98,10 @@ def _template() -> Any:
         import jinja2
     except ModuleNotFoundError as error:
         raise MissingPackageError(
-            "a report's page", expected="the package jinja2", got="none", fix="pip install 'nq-tflite[report]'."
+            "a report's page",
+            expected="the package jinja2",
+            got="none",
+            fix="Install it: pip install 'nq-tflite[report]'.",
         ) from error
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("nq_tflite", "page"),

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nq_tflite.errors import MissingPackageError, ModelSourceError
+from nq_tflite.errors import MissingPackageError, ModelSourceError, reason_of
+from nq_tflite.files import check_output, replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -100,15 +101,13 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
         ModelSourceError: the file cannot be written, or its name ends in no format of figures.
     """
     target = Path(path)
-    partial = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
+    check_output(target, error_type=ModelSourceError)
     try:
-        with style():
-            figure.savefig(partial)
-        partial.replace(target)
+        with style(), replacing(target) as file:
+            figure.savefig(file, format=target.suffix.removeprefix("."))
     except (OSError, ValueError) as error:
-        partial.unlink(missing_ok=True)
         raise ModelSourceError(
-            f"figure {target}", expected="a .png, .svg or .pdf file to write", got=str(error)
+            f"figure {target}", expected="a .png, .svg or .pdf file to write", got=reason_of(error)
         ) from error
 
 

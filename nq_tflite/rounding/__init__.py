@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from nq_tflite.errors import NestingError
+from nq_tflite.errors import NestingError, did_you_mean
 from nq_tflite.levels import Codes
 from nq_tflite.rounding.descent import descent
 from nq_tflite.rounding.nearest import nearest
@@ -54,7 +54,10 @@ def rounding_method(name: str) -> Method:
     """
     if name not in METHODS:
         raise NestingError(
-            "rounding", expected=f"one of {sorted(METHODS)}", got=repr(name), fix="Leave it out for the default."
+            "rounding",
+            expected=f"one of {', '.join(METHODS)}",
+            got=repr(name),
+            fix=did_you_mean(name, METHODS) or "Leave it out for the default.",
         )
     return METHODS[name]
 

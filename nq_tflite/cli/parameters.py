@@ -1,0 +1,199 @@
+"""What arguments and options take: how --help calls it, and errors of usage that say what would do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nq_tflite.errors import NqError, did_you_mean
+from nq_tflite.files import check_output
+from nq_tflite.govern import Policy
+from nq_tflite.runtimes import RUNTIMES
+from nq_tflite.spec import Nesting, check_precision
+
+if TYPE_CHECKING:
+    _ParamType = click.ParamType[Any]
+else:  # generic only in newer versions
+    _ParamType = click.ParamType
+
+_UNITS = {"": 1, "b": 1, "kb": 1_000, "mb": 1_000_000, "gb": 1_000_000_000}
+_AUTO = "auto"
+#: What --plot can write.
+_FIGURES = (".png", ".svg", ".pdf")
+
+
+class PathTo(click.Path):
+    """A path, by what should be there; the library looks whether it is."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(path_type=Path)
+        self.name = what
+
+
+class Value(_ParamType):
+    """What a function makes of the text, or says about it in an NqError."""
+
+    def __init__(self, metavar: str, parse: Callable[[str], Any]) -> None:
+        self.name, self._metavar, self._parse = metavar.lower(), metavar, parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The parsed value; a default that is no text stays as it is."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._parse(value)
+        except NqError as error:
+            message = re.sub(r"^\w+: (?=expected)", "", " ".join(str(error).split()))  # the option has its name
+            self.fail(message, param, ctx)
+
+    def get_metavar(self, *_: Any, **__: Any) -> str:
+        """As --help shows it."""
+        return self._metavar
+
+
+def one_of(names: Sequence[str]) -> Value:
+    """One of a few names."""
+
+    def parse(text: str) -> str:
+        if text not in names:
+            listed = ", ".join(names)
+            raise NqError("", expected=f"one of {listed}", got=repr(text), fix=did_you_mean(text, names))
+        return text
+
+    return Value(f"[{'|'.join(names)}]", parse)
+
+
+def whole_number(metavar: str = "N", least: int = 1) -> Value:
+    """A whole number from a least one on."""
+
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and int(text) >= least):
+            raise NqError("", expected=f"a whole number, at least {least}", got=repr(text))
+        return int(text)
+
+    return Value(metavar, parse)
+
+
+def number(metavar: str, above: float | None = None, most: float | None = None) -> Value:
+    """A number of seconds, or a fraction."""
+    bounds = [f"above {above:g}"] if above is not None else ["at least 0"]
+    bounds += [f"at most {most:g}"] if most is not None else []
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        low_enough = most is None or value <= most
+        if not (low_enough and value < float("inf") and (value >= 0 if above is None else value > above)):
+            raise NqError("", expected=f"a number {', '.join(bounds)}", got=repr(text))
+        return value
+
+    return Value(metavar, parse)
+
+
+def _bytes(text: str) -> int:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kmg]?b?)", text.lower())
+    if match is None or match[2] not in _UNITS:
+        raise NqError("", expected="bytes such as 3000000, 512kB or 3MB", got=repr(text))
+    return round(float(match[1]) * _UNITS[match[2]])
+
+
+def _nesting(text: str) -> str:
+    if text.isdecimal():
+        fix = f"Between quotes, or the shell takes | for a pipe: '{text}|5'."
+        raise NqError("", expected="two or more bit-widths", got=f"{text!r} alone", fix=fix)
+    return str(Nesting.parse(text))
+
+
+def _nesting_or_auto(text: str) -> str:
+    if meant := did_you_mean(text, [_AUTO]):
+        if text != _AUTO:
+            raise NqError("", expected="a nesting such as '8|5', or 'auto'", got=repr(text), fix=meant)
+        return text
+    return _nesting(text)
+
+
+def _checked(check: Callable[[str], object]) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        check(text)
+        return text
+
+    return parse
+
+
+def _precision(text: str) -> str:
+    check_precision(text)
+    return text.strip().lower()
+
+
+def _check_pixels(name: str) -> None:
+    from nq_tflite.preprocessing import pixel_preprocessing
+
+    pixel_preprocessing(name, 1, 1)
+
+
+def _check_method(name: str) -> None:
+    from nq_tflite.contenders import contenders
+
+    contenders([name])
+
+
+def _figure_file(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
+    """Before anything is measured for it."""
+    if value is None:
+        return None
+    if value.suffix not in _FIGURES:
+        raise click.BadParameter(f"expected a file that ends in {', '.join(_FIGURES)}, got {str(value)!r}.")
+    check_output(value)
+    return value
+
+
+FILE, FOLDER, PATH = PathTo("file"), PathTo("folder"), PathTo("path")
+NESTING, NESTING_OR_AUTO = Value("NESTING", _nesting), Value("NESTING|auto", _nesting_or_auto)
+PRECISION = Value("PRECISION", _precision)
+POLICY = Value("POLICY", _checked(Policy.of))
+METHOD = Value("METHOD", _checked(_check_method))
+BYTES = Value("BYTES", _bytes)
+FRACTION = number("FRACTION", above=0, most=1)
+SECONDS = number("SECONDS", above=0)
+
+runtime_option = click.option(
+    "--runtime", type=one_of(RUNTIMES), help="Stock runtime to run under; the first installed one if not given."
+)
+plot_option = click.option("--plot", type=FILE, callback=_figure_file, help="Figure to write: .png, .svg or .pdf.")
+policy_option = click.option(
+    "--policy",
+    type=POLICY,
+    default="memory",
+    show_default=True,
+    help="Policy to switch by: memory, battery, thermal, latency, manual, several joined by +, or a .toml file.",
+)
+preprocess_option = click.option(
+    "--preprocess",
+    type=Value("PIXELS", _checked(_check_pixels)),
+    default="imagenet",
+    show_default=True,
+    help="Pixel range that the model takes: imagenet (torchvision's mean and deviation, as mobilenet_v2), "
+    "efficientnet_lite0, -1..1, 0..1 or 0..255.",
+)
+
+
+def refuse_without(ctx: click.Context, names: Sequence[str], condition: bool, needed: str) -> None:
+    """Refuses options that were given, where they count only under a condition that does not hold.
+
+    Raises:
+        UsageError: one of them was given.
+    """
+    for parameter in ctx.command.params:
+        if parameter.name in names and was_given(ctx, parameter.name) and not condition:
+            raise click.UsageError(f"{parameter.opts[0]} needs {needed}.", ctx)
+
+
+def was_given(ctx: click.Context, name: str) -> bool:
+    """Whether the user gave an option, even its default."""
+    return ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
