@@ -2,9 +2,9 @@
 // two accumulators of 4 channels, with the sums of even and odd pairs of the depth side by side. With the two vectors
 // of codes, an activation and a product that takes all 16 registers.
 #if defined(__AVX2__)
+#include "kernels/gemm_avx2.h"
+
 #include "kernels/cpu.h"
-#include "kernels/gemm.h"
-#include "kernels/requantize_avx2.h"
 
 namespace nq {
 
@@ -14,14 +14,10 @@ extern const GemmKernel gemm_avx2;
 namespace {
 
 constexpr int kRows = 6;
-constexpr int kVectors = 2;   // of accumulators in a row
-constexpr int kChannels = 8;  // of a tile
+constexpr int kVectors = 2;  // of accumulators in a row
 constexpr int kVectorBytes = sizeof(__m256i);
 constexpr int kTileBytes = kVectors * kVectorBytes;        // of a tile's codes in a block
 constexpr int kBlockBytes = kLineBytes * sizeof(int16_t);  // of all codes of a block
-
-inline __m256i load(const void* bytes) { return _mm256_loadu_si256(static_cast<const __m256i*>(bytes)); }
-inline void store(__m256i vector, void* bytes) { _mm256_storeu_si256(static_cast<__m256i*>(bytes), vector); }
 
 void prepare(const int8_t* in, uint32_t count, int8_t* out) {
   uint32_t done = 0;
@@ -113,7 +109,7 @@ void multiply_rows(const GemmTile& tile, const Requantization& requantization, i
 #pragma GCC unroll 3
     for (int r = 0; r < kNumRows; r += 2) {
       const int second = r + 1 < kNumRows ? r + 1 : r;
-      const __m128i codes = requantize_two(requantizer, join(sums.of[r], tile.bias + c),
+      const __m128i codes = requantize_two(requantizer, join(sums.of[r], tile.bias + c), multiplier,
                                            join(sums.of[second], tile.bias + c), multiplier);
       store_codes(codes, count, out + r * out_stride + c);
       if (second > r) store_codes(_mm_unpackhi_epi64(codes, codes), count, out + second * out_stride + c);
@@ -139,48 +135,22 @@ void accumulate(const GemmTile& tile, int32_t* sums) {
   kAccumulate[tile.rows.num_rows - 1](tile, sums);
 }
 
-void requantize(const int32_t* sums, const Requantization& requantization, int8_t* out, uint32_t num_channels) {
-  const Requantizer requantizer = make_requantizer(requantization);
-  for (uint32_t c = 0; c < num_channels; c += kChannels) {
-    store_channels(requantizer, load(sums + c), requantization.multiplier + c, num_channels - c, out + c);
-  }
-}
-
-// For multipliers that make sums grow.
-void multiply_and_clamp(const GemmTile& tile, const Requantization& requantization, int8_t* out, size_t out_stride,
-                        uint32_t num_channels) {
-  alignas(kLineBytes) int32_t sums[kRows * kTileChannels];
-  accumulate(tile, sums);
-  for (int r = 0; r < tile.rows.num_rows; ++r) {
-    requantize(sums + r * kTileChannels, requantization, out + r * out_stride, num_channels);
-  }
-}
-
 void multiply(const GemmTile& tile, const Requantization& requantization, int8_t* out, size_t out_stride,
               uint32_t num_channels) {
   constexpr decltype(&multiply) kMultiply[kRows] = {multiply_rows<1>, multiply_rows<2>, multiply_rows<3>,
                                                     multiply_rows<4>, multiply_rows<5>, multiply_rows<6>};
-  if (!requantization.shrinks) return multiply_and_clamp(tile, requantization, out, out_stride, num_channels);
-  kMultiply[tile.rows.num_rows - 1](tile, requantization, out, out_stride, num_channels);
-}
-
-void dequantize(const int32_t* sums, int num_rows, const Dequantization& dequantization, float* out, size_t out_stride,
-                uint32_t num_channels) {
-  for (uint32_t c = 0; c < num_channels; c += kChannels) {
-    Dequantizer dequantizer = make_dequantizer(dequantization, c);
-    for (int r = 0; r < num_rows; ++r) {
-      if (r > 0 && dequantization.row_step > 0) {
-        dequantizer = make_dequantizer(dequantization.from_row(static_cast<size_t>(r)), c);
-      }
-      store_floats(dequantizer, load(sums + r * kTileChannels + c), num_channels - c, out + r * out_stride + c);
-    }
+  if (!requantization.shrinks) {
+    alignas(kLineBytes) int32_t sums[kRows * kTileChannels];
+    accumulate(tile, sums);
+    return requantize_rows(sums, tile.rows.num_rows, requantization, out, out_stride, num_channels);
   }
+  kMultiply[tile.rows.num_rows - 1](tile, requantization, out, out_stride, num_channels);
 }
 
 }  // namespace
 
-const GemmKernel gemm_avx2 = {"avx2", has_avx2, kRows,      sizeof(int16_t), prepare,    false,          0,
-                              unpack, multiply, accumulate, requantize,      dequantize, sizeof(int16_t)};
+const GemmKernel gemm_avx2 = {"avx2", has_avx2, kRows,      sizeof(int16_t), prepare,         false,          0,
+                              unpack, multiply, accumulate, requantize_row,  dequantize_rows, sizeof(int16_t)};
 
 }  // namespace nq
 #endif

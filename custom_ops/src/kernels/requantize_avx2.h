@@ -50,6 +50,15 @@ inline void store_codes(__m128i codes, uint32_t count, int8_t* out) {
   }
 }
 
+// The first `count` of 16 codes.
+inline void store_row(__m128i codes, uint32_t count, int8_t* out) {
+  if (count >= sizeof(codes)) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out), codes);
+  } else {
+    std::memcpy(out, &codes, count);
+  }
+}
+
 // Requantizes 8 channels and stores the first `count` of them.
 inline void store_channels(const Requantizer& requantizer, __m256i sums, const float* multiplier, uint32_t count,
                            int8_t* out) {
@@ -58,11 +67,12 @@ inline void store_channels(const Requantizer& requantizer, __m256i sums, const f
   store_codes(_mm_packs_epi16(words, words), count, out);
 }
 
-// Two rows of 8 sums, which have not grown by their multiplier: they need no clamp before they are packed. The codes of
-// the first row, then those of the second.
-inline __m128i requantize_two(const Requantizer& requantizer, __m256i first, __m256i second, __m256 multiplier) {
-  const __m256i words = _mm256_adds_epi16(
-      _mm256_packs_epi32(scale_sums(first, multiplier), scale_sums(second, multiplier)), requantizer.zero_point_words);
+// Twice 8 sums that their multipliers make smaller: they need no clamp before they are packed. The codes of the first,
+// then those of the second.
+inline __m128i requantize_two(const Requantizer& requantizer, __m256i first, __m256 first_multiplier, __m256i second,
+                              __m256 second_multiplier) {
+  const __m256i scaled = _mm256_packs_epi32(scale_sums(first, first_multiplier), scale_sums(second, second_multiplier));
+  const __m256i words = _mm256_adds_epi16(scaled, requantizer.zero_point_words);
   const __m256i in_order =
       _mm256_permutevar8x32_epi32(_mm256_packs_epi16(words, words), _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
   const __m128i codes = _mm256_castsi256_si128(in_order);
