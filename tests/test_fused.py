@@ -92,7 +92,7 @@ def test_isas_and_thread_counts_agree(worker_of: Any, branches: bytes, inputs: n
     run = worker_of(installed_runtimes()[0])
     for precision in ("full", "part"):
         wanted = run(jobs.all_outputs, tmp_path / "nested.tflite", inputs, precision=precision, isa="scalar")
-        for isa in ("", "sse2", "avx2", "avx512vnni"):
+        for isa in ("", "sse2", "avx2", "avxvnni", "avx512vnni"):
             for threads in (1, 2, 3):
                 got = run(
                     jobs.all_outputs, tmp_path / "nested.tflite", inputs, precision=precision, isa=isa, threads=threads

@@ -116,7 +116,7 @@ double run_matrix(const nq::GemmKernel& kernel, const Shape& shape, int level, i
   std::vector<const int8_t*> pieces;
   for (size_t row = 0; row < num_rows; ++row) pieces.push_back(rows.data() + row * stride);
   std::vector<uint8_t> bytes;
-  uint8_t* scratch = align_scratch(&bytes, nq::gemm_scratch_bytes(shape.depth));
+  uint8_t* scratch = align_scratch(&bytes, nq::gemm_scratch_bytes(kernel, shape.depth));
   return measure(shape, [&] {
     for (int row = 0; row < shape.rows; row += panel) {
       const auto first = static_cast<size_t>(row);

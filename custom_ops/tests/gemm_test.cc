@@ -121,7 +121,7 @@ std::vector<Out> run(const GemmKernel& kernel, const NaiveLayer& layer, int leve
   const PackedWeight weight = layer.weight_at(level);
   const size_t stride = channels + 3, last = static_cast<size_t>(rows.num_rows) - 1;
   const Guarded<Out> out(last * stride + channels, Out{kUntouched});
-  const Guarded<uint8_t> scratch(nq::gemm_scratch_bytes(layer.block.depth));
+  const Guarded<uint8_t> scratch(nq::gemm_scratch_bytes(kernel, layer.block.depth));
   for (uint32_t block = 0; block < num_blocks; block += step) {
     const nq::GemmTask task = {weight, rows, block, std::min(step, num_blocks - block), bias.data(), scratch.data()};
     nq::run_gemm(kernel, task, finish, out.data(), stride);

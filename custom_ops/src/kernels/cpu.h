@@ -6,6 +6,7 @@ namespace nq {
 bool always();
 #if defined(__x86_64__) || defined(__i386__)
 bool has_avx2();
+bool has_avxvnni();
 bool has_avx512vnni();
 bool has_amx();  // asks the operating system for permission, and tries the kernel
 #endif

@@ -19,6 +19,8 @@ constexpr unsigned kXgetbv = 1u << 27;
 // Leaf 7, EBX and ECX.
 constexpr unsigned kAvx2 = 1u << 5, kAvx512 = 1u << 16 | 1u << 30 | 1u << 31;  // F, BW, VL
 constexpr unsigned kVnni = 1u << 11;
+// Leaf 7.1, EAX.
+constexpr unsigned kAvxVnni = 1u << 4;
 
 bool os_saves(uint64_t registers) {
   unsigned a = 0, b = 0, c = 0, d = 0;
@@ -33,10 +35,21 @@ bool cpu_has(unsigned wanted_b, unsigned wanted_c) {
   return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (b & wanted_b) == wanted_b && (c & wanted_c) == wanted_c;
 }
 
+bool second_leaf_has(unsigned wanted_a) {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0 || a < 1) return false;  // a is the number of the last
+  return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & wanted_a) == wanted_a;
+}
+
 }  // namespace
 
 bool has_avx2() {
   static const bool found = os_saves(kYmm) && cpu_has(kAvx2, 0);
+  return found;
+}
+
+bool has_avxvnni() {
+  static const bool found = has_avx2() && second_leaf_has(kAvxVnni);
   return found;
 }
 

@@ -58,10 +58,11 @@ void unpack_tile(const GemmKernel& kernel, const PackedWeight& weight, const Cel
   const uint64_t total = depth_blocks(weight.block.depth);
   const bool interleaved = kernel.unpack_interleaved != nullptr;
   const UnpackFn unpack = interleaved ? kernel.unpack_interleaved : kernel.unpack;
-  const size_t superblock_bytes = interleaved ? kBlocksPerSuperblock * kInterleavedStride : kSuperblockWeights;
+  const size_t packed_bytes = size_t{kSuperblockWeights} * kernel.code_bytes;
+  const size_t superblock_bytes = interleaved ? kBlocksPerSuperblock * kInterleavedStride : packed_bytes;
   const uint32_t batch = interleaved ? kInterleavedBatch : count;
   tile->codes = codes;
-  tile->block_stride = interleaved ? kLineBytes : size_t{count} * kSuperblockWeights;
+  tile->block_stride = interleaved ? kLineBytes : count * packed_bytes;
   for (uint32_t done = 0; done < count; done += batch) {
     const uint32_t now = std::min(batch, count - done);
     for (int b = 0; b < tile->num_blocks; ++b) {
@@ -76,9 +77,9 @@ void unpack_tile(const GemmKernel& kernel, const PackedWeight& weight, const Cel
 void accumulate_row(const GemmKernel& kernel, const GemmTask& task, const CellMiddle& middle, uint32_t first_block,
                     GemmTile tile, int32_t* sums) {
   const int8_t* row = task.rows.pieces[0];
-  const uint32_t total = depth_blocks(task.weight.block.depth);
-  for (uint32_t first = 0; first < total; first += kRowSuperblocks) {
-    const uint32_t count = std::min(kRowSuperblocks, total - first);
+  const uint32_t total = depth_blocks(task.weight.block.depth), most = kRowSuperblocks / kernel.code_bytes;
+  for (uint32_t first = 0; first < total; first += most) {
+    const uint32_t count = std::min(most, total - first);
     unpack_tile(kernel, task.weight, middle, first_block, first, count, &tile, reinterpret_cast<int8_t*>(task.scratch));
     const uint32_t done = first * kMatrixDepth;
     const int8_t* piece = row + size_t{done} * kernel.activation_bytes;
@@ -193,8 +194,8 @@ void run_task(const GemmKernel& kernel, const GemmTask& task, const Finish& fini
 }  // namespace
 
 // AMX reads the last block's codes in twos of superblocks.
-size_t gemm_scratch_bytes(uint32_t depth) {
-  return size_t{kTileChannels} * kMatrixDepth * depth_blocks(depth) + kSuperblockWeights;
+size_t gemm_scratch_bytes(const GemmKernel& kernel, uint32_t depth) {
+  return size_t{kTileChannels} * kMatrixDepth * depth_blocks(depth) * kernel.code_bytes + kSuperblockWeights;
 }
 
 void run_gemm(const GemmKernel& kernel, const GemmTask& task, const Requantization& requantization, int8_t* out,

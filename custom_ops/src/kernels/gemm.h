@@ -37,7 +37,7 @@ struct GemmAhead {
 
 // What a kernel multiplies at a time: some rows by up to 64 channels.
 struct GemmTile {
-  const int8_t* codes;  // of the first block of channels: 64 bytes for every 4 of the depth, unless interleaved
+  const int8_t* codes;  // of the first block of channels: 64 for every 4 of the depth, unless interleaved
   size_t block_stride;  // from a block of channels to the next
   int num_blocks;       // 1 to kTileBlocks
   GemmRows rows;        // num_rows is 1 to the kernel's rows
@@ -77,6 +77,8 @@ struct GemmKernel {
   void (*dequantize)(const int32_t* sums, int num_rows, const Dequantization& dequantization, float* out,
                      size_t out_stride, uint32_t num_channels);
 
+  uint32_t code_bytes = sizeof(int8_t);  // of each that `unpack` writes
+
   // Around every task, on its thread, where not null: for registers that need setting up.
   void (*begin)() = nullptr;
   void (*end)() = nullptr;
@@ -97,10 +99,10 @@ struct GemmTask {
   GemmRows rows;
   uint32_t first_block, num_blocks;
   const int32_t* bias;  // has -(zero_point + sum_offset) * sum(w) in it, and is padded to a multiple of 64 channels
-  uint8_t* scratch;     // one thread's: gemm_scratch_bytes(depth), 64-aligned
+  uint8_t* scratch;     // one thread's: gemm_scratch_bytes(kernel, depth), 64-aligned
 };
 
-size_t gemm_scratch_bytes(uint32_t depth);
+size_t gemm_scratch_bytes(const GemmKernel& kernel, uint32_t depth);
 
 // out[r * out_stride + c]
 void run_gemm(const GemmKernel& kernel, const GemmTask& task, const Requantization& requantization, int8_t* out,

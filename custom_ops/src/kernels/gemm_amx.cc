@@ -195,8 +195,8 @@ void accumulate(const GemmTile& tile, int32_t* sums) {
 }  // namespace
 
 const GemmKernel gemm_amx = {
-    "amx",    has_amx,    kRows,          sizeof(int8_t),  nullptr, false, 0, unpack_avx512vnni,
-    multiply, accumulate, requantize_row, dequantize_rows, begin,   end};
+    "amx",    has_amx,    kRows,          sizeof(int8_t),  nullptr,        false, 0,  unpack_avx512vnni,
+    multiply, accumulate, requantize_row, dequantize_rows, sizeof(int8_t), begin, end};
 
 }  // namespace nq
 #endif

@@ -1,10 +1,10 @@
-// Rows are widened to int16 once, weights in the inner loop. A tile is up to 6 rows by 8 channels: each row has two
-// accumulators of 4 channels, with the sums of even and odd pairs of the depth side by side. With the two vectors of
-// weights, an activation and a product that takes all 16 registers.
+// Rows and codes are widened to int16 before they are multiplied. A tile is up to 6 rows by 8 channels: each row has
+// two accumulators of 4 channels, with the sums of even and odd pairs of the depth side by side. With the two vectors
+// of codes, an activation and a product that takes all 16 registers.
 #if defined(__AVX2__)
+#include "kernels/gemm_avx2.h"
+
 #include "kernels/cpu.h"
-#include "kernels/gemm.h"
-#include "kernels/requantize_avx2.h"
 
 namespace nq {
 
@@ -14,20 +14,34 @@ extern const GemmKernel gemm_avx2;
 namespace {
 
 constexpr int kRows = 6;
-constexpr int kVectors = 2;                         // of accumulators in a row
-constexpr int kChannels = 8;                        // of a tile
-constexpr int kCodes = kChannels * kDepthPerBlock;  // of a tile in a block
+constexpr int kVectors = 2;  // of accumulators in a row
+constexpr int kVectorBytes = sizeof(__m256i);
+constexpr int kTileBytes = kVectors * kVectorBytes;        // of a tile's codes in a block
+constexpr int kBlockBytes = kLineBytes * sizeof(int16_t);  // of all codes of a block
 
 void prepare(const int8_t* in, uint32_t count, int8_t* out) {
   uint32_t done = 0;
   for (; count - done >= 16; done += 16) {
     const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(in + done));
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + size_t{done} * 2), _mm256_cvtepi8_epi16(bytes));
+    store(_mm256_cvtepi8_epi16(bytes), out + size_t{done} * 2);
   }
   for (; done < count; ++done) {
     const int16_t word = in[done];
     std::memcpy(out + size_t{done} * 2, &word, sizeof(word));
   }
+}
+
+// 8 channels' codes of a block, channels 0, 1, 4 and 5 before the others: what hadd makes of their sums is in order.
+inline void widen(const int8_t* codes, int8_t* out) {
+  const __m256i bytes = _mm256_permute4x64_epi64(load(codes), _MM_SHUFFLE(3, 1, 2, 0));
+  store(_mm256_cvtepi8_epi16(_mm256_castsi256_si128(bytes)), out);
+  store(_mm256_cvtepi8_epi16(_mm256_extracti128_si256(bytes, 1)), out + kVectorBytes);
+}
+
+void unpack(const PackedLevels& levels, const CellMiddle& middle, size_t num_superblocks, int8_t* out) {
+  int8_t* codes = out + num_superblocks * kSuperblockWeights;  // the second half, which is overwritten behind them
+  unpack_avx2(levels, middle, num_superblocks, codes);
+  for (; out < codes; codes += kVectorBytes, out += kTileBytes) widen(codes, out);
 }
 
 inline __m256i broadcast(const int8_t* activations) {
@@ -36,30 +50,27 @@ inline __m256i broadcast(const int8_t* activations) {
   return _mm256_set1_epi64x(four);
 }
 
+// Not the intrinsic: GCC would put all products before the sums, lack registers for either, and move them about.
+[[gnu::always_inline]] inline __m256i add(__m256i sum, __m256i products) {
+  asm volatile("vpaddd %1, %0, %0" : "+x"(sum) : "x"(products));
+  return sum;
+}
+
 template <int kNumRows>
 struct Sums {
   __m256i of[kNumRows][kVectors];
 };
 
-inline __m256i load_sums(const int32_t* sums) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(sums)); }
-
 template <int kNumRows>
 [[gnu::always_inline]] inline void multiply_block(const int8_t* codes, const int8_t* const* rows, size_t at,
                                                   Sums<kNumRows>* sums) {
-  __m256i weights[kVectors];
-#pragma GCC unroll 2
-  for (int v = 0; v < kVectors; ++v) {
-    weights[v] = _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes + v * 16)));
-  }
+  const __m256i weights[kVectors] = {load(codes), load(codes + kVectorBytes)};
 #pragma GCC unroll 6
   for (int r = 0; r < kNumRows; ++r) {
     const __m256i activation = broadcast(rows[r] + at);
 #pragma GCC unroll 2
     for (int v = 0; v < kVectors; ++v) {
-      __m256i sum = _mm256_add_epi32(sums->of[r][v], _mm256_madd_epi16(activation, weights[v]));
-      // GCC would put all products before the sums and then lack registers for either.
-      asm volatile("" : "+x"(sum));
-      sums->of[r][v] = sum;
+      sums->of[r][v] = add(sums->of[r][v], _mm256_madd_epi16(activation, weights[v]));
     }
   }
 }
@@ -67,7 +78,7 @@ template <int kNumRows>
 // `half` counts tiles of 8 channels.
 template <int kNumRows>
 [[gnu::always_inline]] inline Sums<kNumRows> multiply_half(const GemmTile& tile, int half) {
-  const int8_t* codes = tile.codes + half / 2 * tile.block_stride + half % 2 * kCodes;
+  const int8_t* codes = tile.codes + half / 2 * tile.block_stride + half % 2 * kTileBytes;
   const int8_t* rows[kNumRows];
   Sums<kNumRows> sums;
 #pragma GCC unroll 6
@@ -76,7 +87,7 @@ template <int kNumRows>
     sums.of[r][0] = sums.of[r][1] = _mm256_setzero_si256();
   }
   const size_t end = size_t{tile.rows.piece_depth} * sizeof(int16_t);
-  for (size_t at = 0; at < end; at += kDepthPerBlock * sizeof(int16_t), codes += kLineBytes) {
+  for (size_t at = 0; at < end; at += kDepthPerBlock * sizeof(int16_t), codes += kBlockBytes) {
     multiply_block(codes, rows, at, &sums);
   }
   return sums;
@@ -84,8 +95,7 @@ template <int kNumRows>
 
 // The sums of 8 channels from their two accumulators.
 inline __m256i join(const __m256i (&sums)[kVectors], const int32_t* bias) {
-  const __m256i joined = _mm256_permute4x64_epi64(_mm256_hadd_epi32(sums[0], sums[1]), 0xD8);
-  return _mm256_add_epi32(joined, load_sums(bias));
+  return _mm256_add_epi32(_mm256_hadd_epi32(sums[0], sums[1]), load(bias));
 }
 
 template <int kNumRows>
@@ -94,19 +104,17 @@ void multiply_rows(const GemmTile& tile, const Requantization& requantization, i
   const Requantizer requantizer = make_requantizer(requantization);
   for (uint32_t c = 0; c < num_channels; c += kChannels) {
     const Sums<kNumRows> sums = multiply_half<kNumRows>(tile, static_cast<int>(c) / kChannels);
-#pragma GCC unroll 6
-    for (int r = 0; r < kNumRows; ++r) {
-      store_channels(requantizer, join(sums.of[r], tile.bias + c), requantization.multiplier + c, num_channels - c,
-                     out + r * out_stride + c);
+    const __m256 multiplier = _mm256_loadu_ps(requantization.multiplier + c);
+    const uint32_t count = num_channels - c;
+#pragma GCC unroll 3
+    for (int r = 0; r < kNumRows; r += 2) {
+      const int second = r + 1 < kNumRows ? r + 1 : r;
+      const __m128i codes = requantize_two(requantizer, join(sums.of[r], tile.bias + c), multiplier,
+                                           join(sums.of[second], tile.bias + c), multiplier);
+      store_codes(codes, count, out + r * out_stride + c);
+      if (second > r) store_codes(_mm_unpackhi_epi64(codes, codes), count, out + second * out_stride + c);
     }
   }
-}
-
-void multiply(const GemmTile& tile, const Requantization& requantization, int8_t* out, size_t out_stride,
-              uint32_t num_channels) {
-  constexpr decltype(&multiply) kMultiply[kRows] = {multiply_rows<1>, multiply_rows<2>, multiply_rows<3>,
-                                                    multiply_rows<4>, multiply_rows<5>, multiply_rows<6>};
-  kMultiply[tile.rows.num_rows - 1](tile, requantization, out, out_stride, num_channels);
 }
 
 template <int kNumRows>
@@ -116,8 +124,7 @@ void accumulate_rows(const GemmTile& tile, int32_t* out) {
     const int c = half * kChannels;
 #pragma GCC unroll 6
     for (int r = 0; r < kNumRows; ++r) {
-      const __m256i joined = join(sums.of[r], tile.bias + c);
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + r * kTileChannels + c), joined);
+      store(join(sums.of[r], tile.bias + c), out + r * kTileChannels + c);
     }
   }
 }
@@ -128,30 +135,22 @@ void accumulate(const GemmTile& tile, int32_t* sums) {
   kAccumulate[tile.rows.num_rows - 1](tile, sums);
 }
 
-void requantize(const int32_t* sums, const Requantization& requantization, int8_t* out, uint32_t num_channels) {
-  const Requantizer requantizer = make_requantizer(requantization);
-  for (uint32_t c = 0; c < num_channels; c += kChannels) {
-    store_channels(requantizer, load_sums(sums + c), requantization.multiplier + c, num_channels - c, out + c);
+void multiply(const GemmTile& tile, const Requantization& requantization, int8_t* out, size_t out_stride,
+              uint32_t num_channels) {
+  constexpr decltype(&multiply) kMultiply[kRows] = {multiply_rows<1>, multiply_rows<2>, multiply_rows<3>,
+                                                    multiply_rows<4>, multiply_rows<5>, multiply_rows<6>};
+  if (!requantization.shrinks) {
+    alignas(kLineBytes) int32_t sums[kRows * kTileChannels];
+    accumulate(tile, sums);
+    return requantize_rows(sums, tile.rows.num_rows, requantization, out, out_stride, num_channels);
   }
-}
-
-void dequantize(const int32_t* sums, int num_rows, const Dequantization& dequantization, float* out, size_t out_stride,
-                uint32_t num_channels) {
-  for (uint32_t c = 0; c < num_channels; c += kChannels) {
-    Dequantizer dequantizer = make_dequantizer(dequantization, c);
-    for (int r = 0; r < num_rows; ++r) {
-      if (r > 0 && dequantization.row_step > 0) {
-        dequantizer = make_dequantizer(dequantization.from_row(static_cast<size_t>(r)), c);
-      }
-      store_floats(dequantizer, load_sums(sums + r * kTileChannels + c), num_channels - c, out + r * out_stride + c);
-    }
-  }
+  kMultiply[tile.rows.num_rows - 1](tile, requantization, out, out_stride, num_channels);
 }
 
 }  // namespace
 
-const GemmKernel gemm_avx2 = {"avx2", has_avx2,    kRows,    sizeof(int16_t), prepare,    false,
-                              0,      unpack_avx2, multiply, accumulate,      requantize, dequantize};
+const GemmKernel gemm_avx2 = {"avx2", has_avx2, kRows,      sizeof(int16_t), prepare,         false,          0,
+                              unpack, multiply, accumulate, requantize_row,  dequantize_rows, sizeof(int16_t)};
 
 }  // namespace nq
 #endif

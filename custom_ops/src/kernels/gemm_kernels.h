@@ -2,6 +2,9 @@
 NQ_GEMM_KERNEL(gemm_scalar)
 #if defined(__x86_64__) || defined(__i386__)
 NQ_GEMM_KERNEL(gemm_avx2)
+#if defined(NQ_AVXVNNI)
+NQ_GEMM_KERNEL(gemm_avxvnni)
+#endif
 NQ_GEMM_KERNEL(gemm_avx512vnni)
 #endif
 #if defined(NQ_AMX)

@@ -12,6 +12,9 @@ NQ_ISA("generic", always)
 #endif
 #if defined(__x86_64__) || defined(__i386__)
 NQ_ISA("avx2", has_avx2)
+#if defined(NQ_AVXVNNI)
+NQ_ISA("avxvnni", has_avxvnni)
+#endif
 NQ_ISA("avx512vnni", has_avx512vnni)
 #endif
 #if defined(NQ_AMX)

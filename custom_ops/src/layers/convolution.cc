@@ -84,7 +84,7 @@ void Convolution::run_rows(const LayerTask& task, const Finish& finish, Out* out
     const int64_t rows = divide_up(divide_up(count, panels), kernel_.rows) * kernel_.rows;  // all but the last alike
     const size_t pointer_bytes = align(static_cast<uint64_t>(rows * num_pieces) * sizeof(int8_t*), kLineBytes);
     const size_t copied_bytes = in_place_ ? 0 : row_bytes_ * static_cast<size_t>(std::min(rows, count));
-    uint8_t* memory = workspace->get(pointer_bytes + copied_bytes + gemm_scratch_bytes(block_.depth));
+    uint8_t* memory = workspace->get(pointer_bytes + copied_bytes + gemm_scratch_bytes(kernel_, block_.depth));
     const Panel panel = {reinterpret_cast<const int8_t**>(memory), reinterpret_cast<int8_t*>(memory + pointer_bytes)};
     for (int64_t begin = pixels.begin; begin < pixels.end; begin += rows) {
       const GemmRows gemm_rows = rows_of(panel, task.input, {begin, std::min(begin + rows, pixels.end)});
