@@ -91,8 +91,9 @@ def convert(
         What was nested, what was not and why, sizes and errors.
 
     Raises:
+        OutputError: the file cannot be written, or is the source.
         NestingError, SelectionError, RepresentativeDataError, UnsupportedModelError, WeightsError, FormatError,
-        OutputError (the file cannot be written, or is the source), MissingPackageError
+        MissingPackageError
 
     Example:
         >>> report = nq.convert(model, "model.tflite", nesting="8|5", representative_data=photos)  # doctest: +SKIP
