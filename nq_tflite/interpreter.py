@@ -57,9 +57,9 @@ class Interpreter(SwitchingModel):
         **options: Any,
     ) -> None:
         self._runtime = load_runtime(runtime)
+        super().__init__()
         _check_model(model_path, model_content)
         _check_threads(num_threads)
-        super().__init__()
         path = None if model_path is None else os.fspath(model_path)
         delegate_options = self._delegate_options(precision, fuse)
         try:
