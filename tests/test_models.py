@@ -461,8 +461,9 @@ class TestPhotos:
         assert photos.calibration_sources()
         assert photos.demo_sources().isdisjoint(photos.calibration_sources())
 
-    def test_calibration_is_seeded(self) -> None:
-        first, again, other = (photos.calibration_photos(count=12, seed=seed) for seed in (1, 1, 2))
+    @pytest.mark.parametrize("crops", [photos.calibration_photos, photos.demo_views])
+    def test_crops_are_seeded(self, crops: Callable[..., tuple[Image.Image, ...]]) -> None:
+        first, again, other = (crops(count=12, seed=seed) for seed in (1, 1, 2))
         assert [photo.tobytes() for photo in first] == [photo.tobytes() for photo in again]
         assert [photo.tobytes() for photo in first] != [photo.tobytes() for photo in other]
         assert all(photo.mode == "RGB" and photo.width == photo.height for photo in first)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import os
 import re
 from pathlib import Path
 from typing import Any
 
+import nbformat
+import numpy as np
 import pytest
 import run_notebooks
 from nbformat.validator import validate
+from PIL import Image
 
 NOTEBOOKS = run_notebooks.notebooks()
 LARGEST = 300_000
@@ -73,6 +78,34 @@ def test_its_links_lead_somewhere(path: Path) -> None:
     for cell in run_notebooks.read(path).cells:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", cell.source if cell.cell_type == "markdown" else ""):
             assert (path.parent / target).exists(), target
+
+
+def test_what_is_kept_is_tidied() -> None:
+    """A drawing becomes a palette image, photos JPEG; logs, times and empty metadata go."""
+    noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)
+    drawing = np.where(noise[..., :1] < 40, np.uint8(0), np.uint8(255)).repeat(3, axis=2)
+    outputs = [
+        nbformat.v4.new_output("stream", name="stderr", text="I0000 log"),
+        nbformat.v4.new_output("stream", name="stdout", text="shown"),
+        *(_picture(each) for each in (drawing, noise)),
+    ]
+    cell = nbformat.v4.new_code_cell("1", outputs=outputs, metadata={"execution": {"started": "now"}, "tags": ["a"]})
+    notebook = run_notebooks.tidied(nbformat.v4.new_notebook(cells=[cell], metadata={"widgets": {}}))
+    [kept] = notebook.cells
+    assert kept.metadata == {"tags": ["a"]}
+    assert [each.get("name") for each in kept.outputs] == ["stdout", None, None]
+    assert [list(each.data) for each in kept.outputs[1:]] == [["image/png"], ["image/jpeg"]]
+    png = Image.open(io.BytesIO(base64.b64decode(kept.outputs[1].data["image/png"])))
+    assert png.mode == "P"
+    np.testing.assert_array_equal(np.asarray(png.convert("RGB")), drawing)
+    assert kept.outputs[2].metadata == {"image/jpeg": {"width": 150}}
+
+
+def _picture(pixels: np.ndarray) -> Any:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    data = {"image/png": base64.b64encode(file.getvalue()).decode(), "text/plain": "<Figure>"}
+    return nbformat.v4.new_output("display_data", data=data, metadata={"image/png": {"width": 150}})
 
 
 @pytest.fixture(scope="session")
