@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ import nq_tflite as nq
 from nq_tflite.errors import DeliveryError, FormatError
 from nq_tflite.format import SectionTable
 from nq_tflite.nested import read_nested
-from nq_tflite.sections import read_section_table
+from nq_tflite.sections import checksum, read_section_table
 from nq_tflite.spec import Nesting
 
 
@@ -199,6 +200,22 @@ def test_models_that_cannot_be_split(model: Path, int8_tflite: bytes, tmp_path: 
         with pytest.raises(FormatError, match="expected"):
             nq.split(tmp_path / f"{name}.tflite", tmp_path / "parts")
     assert not (tmp_path / "parts").exists()
+
+
+def test_a_model_that_is_cut_while_it_is_split(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut = tmp_path / "cut.tflite"
+    cut.write_bytes(model.read_bytes())
+
+    def checksum_and_cut(descriptor: int, start: int, end: int) -> int:
+        found = checksum(descriptor, start, end)
+        if end == cut.stat().st_size:
+            os.truncate(cut, start)
+        return found
+
+    monkeypatch.setattr("nq_tflite.delivery.parts.checksum", checksum_and_cut)
+    with pytest.raises(FormatError, match="was cut meanwhile"):
+        nq.split(cut, tmp_path / "parts")
+    assert [each.name for each in (tmp_path / "parts").iterdir() if each.name.startswith(".")] == []
 
 
 def test_folders_that_cannot_be_written(model: Path, tmp_path: Path) -> None:

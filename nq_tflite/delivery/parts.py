@@ -249,6 +249,10 @@ def _copy(file: BinaryIO, start: int, size: int, path: Path, bits: int) -> Part:
         file.seek(start)
         while left:
             block = file.read(min(BLOCK_BYTES, left))
+            if not block:
+                raise FormatError(
+                    str(file.name), expected=f"{left} more bytes", got="a file that was cut meanwhile", fix=_FETCH_AGAIN
+                )
             digest.update(block)
             part.write(block)
             left -= len(block)
