@@ -66,7 +66,7 @@ MODEL_FAULTS: tuple[tuple[str, str, Callable[..., Any], tuple[Any, ...], tuple[A
     ("populating pages: EINVAL (Linux before 5.14)", "upgrade", fault_jobs.switch_under,
      ("part", 6, f"madvise,,2,1,{_INVALID}"), ()),
     ("`/proc/self/maps`: EACCES", "open", fault_jobs.open_under, (f"open,/proc/self/maps,1,0,{_DENIED}",), ()),
-    ("a second descriptor of the file: EMFILE", "open", fault_jobs.open_under, (f"open,nested,2,0,{_NO_FILES}",), ()),
+    ("a descriptor of the library's own: EMFILE", "open", fault_jobs.open_under, (f"open,nested,3,0,{_NO_FILES}",), ()),
     ("`pthread_create`: EAGAIN", "open, 2 threads", fault_jobs.open_under, (f"pthread_create,,1,0,{_AGAIN}",), (2,)),
     ("`arch_prctl` (AMX): EPERM", "open", fault_jobs.open_under, (f"arch_prctl,,1,0,{_NOT_PERMITTED}",), ()),
     ("`/proc/self/pagemap`: EACCES", "ask what is resident", fault_jobs.ask_resident,

@@ -310,6 +310,6 @@ def test_the_shim_does_what_it_is_told(faulty: FaultyProcess, models: Models, tm
     """A fault that never struck would look like one that was survived."""
     assert run_rules(faulty, models, tmp_path, "write,/elsewhere,1,0,28").value.hits == (0,)
     assert run_rules(faulty, models, tmp_path, "write,{},1,0,28").value.hits == (1,)
-    assert run_rules(faulty, models, tmp_path, "fsync,{},2,1,5").value.exit_code == 0
+    assert run_rules(faulty, models, tmp_path, "fsync,{},3,1,5").value.exit_code == 0
     assert run_rules(faulty, models, tmp_path, "rename,{},1,1,-9").signal == signal.SIGKILL
     assert (tmp_path / "out.tflite").read_bytes() != fault_table.OLD  # the call before

@@ -170,9 +170,15 @@ def _reading(path: Path) -> Iterator[BinaryIO]:
         yield file
 
 
+def _head(file: BinaryIO) -> bytes:
+    """The first bytes, however few the system gives at a time."""
+    file.seek(0)
+    return file.read(8)
+
+
 def _table_of(file: BinaryIO, path: Path) -> SectionTable:
     size = os.fstat(file.fileno()).st_size
-    check_model_bytes(str(path), os.pread(file.fileno(), 8, 0), size)
+    check_model_bytes(str(path), _head(file), size)
     table = read_section_table(file.fileno(), size, str(path))
     if table is None or size < end_of(table.sections[0]):
         raise FormatError(
