@@ -26,7 +26,7 @@ from nq_tflite.preprocessing import PixelPreprocessing, pixel_preprocessing
 from nq_tflite.sites import find_sites
 from nq_tflite.source import Source, given_samples, load_source
 from nq_tflite.spec import Nesting
-from nq_tflite.trial import walking_runtime
+from nq_tflite.trial import one_blas_thread, walking_runtime
 from nq_tflite.walk import GraphWalk
 
 Logits = NDArray[np.float64]
@@ -138,9 +138,9 @@ def compare(
             name, expected="a Keras model, for int8 activations", got="a .tflite", fix="Compare with float activations."
         )
     notify = progress or (lambda stage, done, total: None)
-    free = load_source(source, None, look=True, notify=notify)
-    _check_float(name, free.model)
-    with tempfile.TemporaryDirectory(prefix="nq-compare-") as scratch:
+    with one_blas_thread(), tempfile.TemporaryDirectory(prefix="nq-compare-") as scratch:
+        free = load_source(source, None, look=True, notify=notify)
+        _check_float(name, free.model)
         judge = _Judge(name, free.model, Path(scratch), num_threads or os.cpu_count() or 1, k, notify)
         judge.show(read_photo_folder(photos, labels, judge.num_classes), preprocess, crop_fraction)
         calibrated, stock = None, None

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from nq_tflite import flatbuffer as fb
 from nq_tflite.calibration import RepresentativeData
@@ -26,7 +25,7 @@ from nq_tflite.search import AUTO, MIN_AGREEMENT, Wish, search_nesting
 from nq_tflite.selection import Selection
 from nq_tflite.source import load_source
 from nq_tflite.spec import Nesting
-from nq_tflite.trial import try_nesting
+from nq_tflite.trial import one_blas_thread, try_nesting
 from nq_tflite.widening import Widened
 
 #: Called with a stage's name, the steps done and the steps in all (0 while unknown).
@@ -104,7 +103,7 @@ def convert(
     wanted = _wanted(nesting, min_agreement, budget)
     look = method.needs_means or isinstance(wanted, Wish)
     options = {"input_type": input_type, "output_type": output_type, "activation_ranges": activation_ranges}
-    with threadpool_limits(1, user_api="blas"):  # its sums depend on how many threads share them
+    with one_blas_thread():
         loaded = load_source(
             source, representative_data, look=look, notify=notify, custom_objects=custom_objects, **options
         )

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+
+from threadpoolctl import threadpool_limits
 
 from nq_tflite.lockstep import Lockstep
 from nq_tflite.plan import Plan, make_plan
@@ -13,6 +16,12 @@ from nq_tflite.rounding import Method
 from nq_tflite.runtimes import Runtime, installed_runtimes, load_runtime
 from nq_tflite.source import Samples, Source
 from nq_tflite.spec import Nesting
+
+
+def one_blas_thread() -> AbstractContextManager[object]:
+    """A context to round in: BLAS' sums, and so the codes that are chosen, depend on how many threads share them."""
+    limits: AbstractContextManager[object] = threadpool_limits(1, user_api="blas")
+    return limits
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import functools
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,14 @@ UNSUPPORTED = {("lstm", "memory", "int8"): LOOPS}
 REAL_SIZES = ("ResNet50", "DenseNet121", "InceptionV3", "NASNetMobile", "MobileNetV3Large", "EfficientNetB0", "VGG16")
 
 
+#: The largest of the small ones: ten seconds and more each.
+LARGE = {"nasnet", "resnet_v2", "efficientnet", "vgg", "inception_resnet", "resnet"}
+
+
+def slow_if_large(names: Iterable[str]) -> list[Any]:
+    return [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in names]
+
+
 @pytest.fixture(scope="module")
 def processes() -> Iterator[Processes]:
     with Processes() as started:
@@ -43,21 +51,24 @@ def check(cells: list[Cell]) -> None:
         assert (reason or "") in cell.reason, cell
 
 
-@pytest.mark.parametrize("name", list(ROWS))
+@pytest.mark.parametrize("name", slow_if_large(ROWS))
 def test_small_models(name: str, tmp_path: Path, processes: Processes) -> None:
     check(list(try_models([name], tmp_path, formats=["memory"], processes=processes)))
 
 
-@pytest.mark.parametrize("name", ["vit", "swin", "shufflenet", "embedding", "lstm", "nasnet", "audio", "segmenter"])
+@pytest.mark.parametrize(
+    "name", slow_if_large(["vit", "swin", "shufflenet", "embedding", "lstm", "nasnet", "audio", "segmenter"])
+)
 def test_small_models_rounded_by_default(name: str, tmp_path: Path, processes: Processes) -> None:
     """The default rounding walks the graph: operators of every kind pass under it."""
     options: dict[str, Any] = {"formats": ["memory"], "runtimes": ["ai-edge-litert"], "rounding": "descent"}
     check(list(try_models([name], tmp_path, processes=processes, **options)))
 
 
+@pytest.mark.parametrize("name", slow_if_large(["audio", "resnet"]))
 @pytest.mark.parametrize("format_name", [name for name in FORMATS if name != "memory"])
-def test_formats(format_name: str, tmp_path: Path, processes: Processes) -> None:
-    check(list(try_models(["audio", "resnet"], tmp_path, formats=[format_name], processes=processes)))
+def test_formats(format_name: str, name: str, tmp_path: Path, processes: Processes) -> None:
+    check(list(try_models([name], tmp_path, formats=[format_name], processes=processes)))
 
 
 @pytest.mark.slow

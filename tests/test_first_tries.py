@@ -176,7 +176,9 @@ def test_help_is_of_one_form(name: str) -> None:
     first = (command.help or "").split("\n")[0]
     assert first.endswith(".")
     assert len(first) < 90
-    shown = call(f"{name} -h").stdout
+    result = call(f"{name} -h")
+    assert (result.exit_code, result.stderr) == (0, "")
+    shown = result.stdout
     for argument in command.params:
         if isinstance(argument, click.Argument) and len(command.params) > 1:
             assert argument.make_metavar(click.Context(command)).strip("[].") in shown

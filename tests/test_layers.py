@@ -58,7 +58,7 @@ OWNERS = {
     "rich": {"cli", "__main__"},
     "PIL": {"preprocessing"},
     "psutil": {"govern"},
-    "threadpoolctl": {"conversion"},
+    "threadpoolctl": {"trial"},
     "nq_tflite_models": {"demo"},
 }
 
