@@ -1,6 +1,6 @@
 """Runs a reader of readers.py under atheris:
 
-python tests/fuzz/fuzz_readers.py nested -max_total_time=3600 new/ tests/fuzz/corpus/nested
+python tests/fuzz/fuzz_readers.py nested -max_total_time=3600 new/ kept/
 
 Options and folders are libFuzzer's: https://llvm.org/docs/LibFuzzer.html. New inputs go to the first folder.
 """

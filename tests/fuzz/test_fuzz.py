@@ -10,6 +10,7 @@ from pathlib import Path
 
 import flatbuffers
 import pytest
+from kept import PYTHON, kept_inputs
 from readers import READERS, SEEDS, written
 
 from nq_tflite.delivery.disk import State
@@ -21,16 +22,15 @@ from nq_tflite.nested import read_nested
 from nq_tflite.sections import read_section_table
 from nq_tflite.traces import read_trace
 
-CORPUS = Path(__file__).parent / "corpus"
 DEEP = 5000  # brackets within brackets, beyond what Python's stack takes
 
 
 @pytest.mark.parametrize("name", READERS)
 def test_kept_inputs_raise_no_others_errors(name: str) -> None:
-    paths = sorted((CORPUS / name).iterdir())
-    assert paths
-    for path in paths:
-        READERS[name](path.read_bytes())
+    inputs = kept_inputs(PYTHON / f"{name}.zip")
+    assert inputs
+    for each in inputs:
+        READERS[name](each)
 
 
 @pytest.mark.parametrize("path", SEEDS, ids=lambda path: path.stem)
