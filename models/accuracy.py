@@ -16,6 +16,8 @@ from nq_tflite.cli.console import NqCommand, json_option, print_json, print_line
 from nq_tflite.cli.parameters import FILE, FOLDER, METHOD, NESTING, one_of
 from nq_tflite.errors import MissingPackageError
 
+from .options import models_option
+
 if TYPE_CHECKING:
     from nq_tflite.compare import Activations, MethodComparison
 
@@ -36,26 +38,11 @@ scikit-image and scikit-learn carry serve: enough to see it work, far too few to
 Exit codes: 0 success, 1 failure, 2 bad usage, 130 interrupted."""
 
 
-def _names(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(word.strip() for word in value.split(",")))
-    if unknown := [name for name in names if name not in MODELS]:
-        raise click.BadParameter(f"no {', '.join(map(repr, unknown))}; expected names of {', '.join(MODELS)}.")
-    return names
-
-
 @click.command(cls=NqCommand, epilog=_EPILOG)
 @click.option("--photos", type=FOLDER, help="Folder of photos; those of packages if not given.")
 @click.option("--labels", type=FILE, help="csv with the classes that count as right.")
 @click.option("--calibration", type=FOLDER, help="Folder of other photos, for what is calibrated.")
-@click.option(
-    "--models",
-    "names",
-    default=",".join(MODELS),
-    metavar="NAME[,NAME...]",
-    show_default=True,
-    callback=_names,
-    help="Models, in order.",
-)
+@models_option(MODELS)
 @click.option(
     "--nesting",
     "nestings",

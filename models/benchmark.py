@@ -21,6 +21,7 @@ from nq_tflite.cli.parameters import FOLDER, NESTING, one_of, runtime_option, wh
 
 from .archives import cache_dir
 from .comparison import ACTIVATIONS, MEMORY_DEFINITION, Activations, ComparedModel, Comparison, compare_models
+from .options import models_option
 from .zoo import MODELS
 
 _EPILOG = """\b
@@ -33,26 +34,8 @@ Examples:
 Exit codes: 0 success, 1 failure, 2 bad usage, 130 interrupted."""
 
 
-def _names(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(word.strip() for word in value.split(",")))
-    if unknown := [name for name in names if name not in MODELS]:
-        raise click.BadParameter(f"no {', '.join(map(repr, unknown))}; expected names of {', '.join(MODELS)}.")
-    return names
-
-
-names_option = click.option(
-    "--models",
-    "names",
-    default=",".join(MODELS),
-    metavar="NAME[,NAME...]",
-    show_default=True,
-    callback=_names,
-    help="Models, in order.",
-)
-
-
 @click.command(cls=NqCommand, epilog=_EPILOG)
-@names_option
+@models_option(MODELS)
 @click.option("--nesting", type=NESTING, default="8|4", show_default=True, help="Bit-widths of every model.")
 @click.option(
     "--activations",

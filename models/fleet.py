@@ -13,8 +13,9 @@ from nq_tflite.cli.storage_command import nesting_option, print_storage
 from nq_tflite.storage import measure_storage
 
 from .archives import cache_dir
-from .benchmark import names_option
 from .comparison import stock_file
+from .options import models_option
+from .zoo import MODELS
 
 _EPILOG = """\b
 Examples:
@@ -25,7 +26,7 @@ Exit codes: 0 success, 1 failure, 2 bad usage, 130 interrupted."""
 
 
 @click.command(cls=NqCommand, epilog=_EPILOG)
-@names_option
+@models_option(MODELS)
 @nesting_option
 @click.option(
     "--cache",

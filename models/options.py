@@ -1,0 +1,28 @@
+"""Options that commands of this package share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+import click
+
+
+def models_option(known: Collection[str]) -> Callable[[Any], Any]:
+    """`--models`, some of those that a command knows, in order; all of them if not given."""
+
+    def names(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
+        words = tuple(dict.fromkeys(word.strip() for word in value.split(",")))
+        if unknown := [word for word in words if word not in known]:
+            raise click.BadParameter(f"no {', '.join(map(repr, unknown))}; expected names of {', '.join(known)}.")
+        return words
+
+    return click.option(
+        "--models",
+        "names",
+        default=",".join(known),
+        metavar="NAME[,NAME...]",
+        show_default=True,
+        callback=names,
+        help="Models, in order.",
+    )
