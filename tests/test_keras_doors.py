@@ -208,13 +208,19 @@ def test_operations_that_tflite_lacks_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "vit", "swin", "audio", "embedding", "segmenter"])
 @pytest.mark.parametrize("activations", ["float", "int8"])
-def test_free_batches(name: str, activations: str, tmp_path: Path, worker: Callable[..., Any]) -> None:
+def test_free_batches(name: str, activations: str, made_once: Any, worker: Callable[..., Any]) -> None:
     """Converted with a free batch, then resized, run and switched: each input's outputs are those of a batch of one."""
-    model = build_family(name)
-    assert model.input_shape[0] is None
-    [inputs] = model_inputs(model, 5)
-    path = tmp_path / "model.tflite"
-    nq.convert(model, path, "8|4", inputs if activations == "int8" else None, rounding="nearest")
+
+    def make(folder: Path) -> None:
+        model = build_family(name)
+        assert model.input_shape[0] is None
+        [inputs] = model_inputs(model, 5)
+        np.save(folder / "inputs.npy", inputs)
+        data = inputs if activations == "int8" else None
+        nq.convert(model, folder / "model.tflite", "8|4", data, rounding="nearest")
+
+    folder = made_once(f"free_batches_{name}_{activations}", make)
+    path, inputs = folder / "model.tflite", np.load(folder / "inputs.npy")
     single, batch = worker(jobs.in_batches, path, inputs)
     for precision in ("full", "part"):
         np.testing.assert_allclose(batch[precision], single[precision], rtol=1e-4, atol=1e-4)
