@@ -22,6 +22,8 @@ from nq_tflite.sites import as_matrix, find_sites
 from nq_tflite.trial import walking_runtime
 from nq_tflite.walk import GraphWalk
 
+#: The comparisons that its fixtures make are made in one of pytest's workers.
+pytestmark = pytest.mark.xdist_group("compare")
 PIXELS = {"preprocess": "0..1", "crop_fraction": 1.0, "num_threads": 1}
 
 
