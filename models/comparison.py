@@ -19,8 +19,8 @@ from nq_tflite.benchmark import (
     run_in_child,
 )
 from nq_tflite.errors import MissingPackageError, ModelSourceError, UnsupportedModelError
+from nq_tflite.format.nesting import Nesting
 from nq_tflite.memory import Footprint
-from nq_tflite.spec import Nesting
 
 from .zoo import MODELS
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
-from nq_tflite.format import SECTION_ALIGNMENT, OutputType
+from nq_tflite.format.constants import SECTION_ALIGNMENT, OutputType
+from nq_tflite.format.nesting import Nesting
 from nq_tflite.report import ConversionReport, Estimate, WeightRow
-from nq_tflite.spec import Nesting
 
 #: Part-bit's agreement over full-bit's, and its outputs' SNR in dB, that call for no more bits.
 ENOUGH_KEPT, ENOUGH_SNR_DB = 0.95, 16.0

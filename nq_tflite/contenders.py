@@ -14,6 +14,7 @@ from nq_tflite import flatbuffer as fb
 from nq_tflite.conversion import write_nested
 from nq_tflite.draft import Draft, draft_weight
 from nq_tflite.errors import NestingError, UnsupportedModelError, did_you_mean
+from nq_tflite.format.nesting import Nesting
 from nq_tflite.plan import Plan, make_plan
 from nq_tflite.readers import Reader, slots_of
 from nq_tflite.rewrite import replace_weights
@@ -21,7 +22,6 @@ from nq_tflite.rounding import EXACT, METHODS, Method
 from nq_tflite.rounding.baselines import MINMAX, SQUANT_NESTING, Baseline
 from nq_tflite.sites import Site, as_weight, find_sites
 from nq_tflite.source import Source
-from nq_tflite.spec import Nesting
 from nq_tflite.trial import start_lockstep
 from nq_tflite.walk import Array
 

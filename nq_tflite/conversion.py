@@ -15,7 +15,9 @@ from nq_tflite import flatbuffer as fb
 from nq_tflite.calibration import RepresentativeData
 from nq_tflite.errors import FormatError, NestingError
 from nq_tflite.files import check_output, write_whole
-from nq_tflite.format import SECTION_ALIGNMENT, Section, SectionTable, align
+from nq_tflite.format.constants import SECTION_ALIGNMENT, align
+from nq_tflite.format.nesting import Nesting
+from nq_tflite.format.section_table import Section, SectionTable
 from nq_tflite.plan import Plan
 from nq_tflite.report import ConversionReport, conversion_report
 from nq_tflite.rewrite import insert_unpack
@@ -24,7 +26,6 @@ from nq_tflite.rounding import DEFAULT, EXACT, rounding_method
 from nq_tflite.search import AUTO, MIN_AGREEMENT, Wish, search_nesting
 from nq_tflite.selection import Selection
 from nq_tflite.source import load_source
-from nq_tflite.spec import Nesting
 from nq_tflite.trial import one_blas_thread, try_nesting
 from nq_tflite.widening import Widened
 

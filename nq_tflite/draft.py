@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nq_tflite import flatbuffer as fb
-from nq_tflite.bitpack import Layout, packed_bytes
 from nq_tflite.errors import WeightsError
 from nq_tflite.flatbuffer import schema
-from nq_tflite.format import OutputType
+from nq_tflite.format.bitpack import Layout, packed_bytes
+from nq_tflite.format.constants import OutputType
+from nq_tflite.format.nesting import Nesting
 from nq_tflite.readers import slots_of
 from nq_tflite.sites import Site, Unnested, alike, as_matrix, find_sites, int8_reason, operator_name, unnested
-from nq_tflite.spec import Nesting
 from nq_tflite.widening import Widened, widen
 
 Real = NDArray[np.float64]

@@ -9,9 +9,9 @@ from typing import Any
 
 from nq_tflite.errors import FormatError, ModelSourceError, NqError
 from nq_tflite.files import check_model_bytes, check_model_file
+from nq_tflite.format.nesting import Precision
 from nq_tflite.native import library_path
 from nq_tflite.runtimes import load_runtime
-from nq_tflite.spec import Precision
 from nq_tflite.switching import SwitchingModel
 
 

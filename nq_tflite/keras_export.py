@@ -18,6 +18,7 @@ from nq_tflite import flatbuffer as fb
 from nq_tflite.activation_ranges import AUTO, METHODS, check_name, measure, outputs, set_ranges
 from nq_tflite.calibration import Sample
 from nq_tflite.errors import MissingPackageError, RepresentativeDataError, UnsupportedModelError, did_you_mean
+from nq_tflite.format.levels import signal_to_noise_db
 from nq_tflite.keras_models import (
     all_layers,
     flat,
@@ -28,7 +29,6 @@ from nq_tflite.keras_models import (
     prepared,
     with_batch_of_one,
 )
-from nq_tflite.levels import signal_to_noise_db
 from nq_tflite.moments import FoldedNorm, Moments
 
 _KERAS_SUFFIXES = {".keras", ".h5", ".hdf5"}

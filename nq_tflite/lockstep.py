@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from nq_tflite import flatbuffer as fb
 from nq_tflite.errors import UnsupportedModelError
+from nq_tflite.format.levels import signal_to_noise_db
 from nq_tflite.layer_inputs import Layer, layer_of, sample_rows
-from nq_tflite.levels import signal_to_noise_db
 from nq_tflite.moments import Moments
 from nq_tflite.readers import slots_of
 from nq_tflite.rounding.statistics import CentredRows, InputStatistics, Prior, input_statistics

@@ -12,20 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nq_tflite import flatbuffer as fb
-from nq_tflite.biases import correct
-from nq_tflite.bitpack import CHANNEL_AXIS, Layout, unpack
 from nq_tflite.errors import FormatError
 from nq_tflite.flatbuffer import ModelFile
-from nq_tflite.format import (
-    BUFFER_ALIGNMENT,
-    CUSTOM_OP_NAME,
-    METADATA_NAME,
-    OptionBlock,
-    OutputType,
-    SectionTable,
-)
-from nq_tflite.levels import Codes, merge, value_at
-from nq_tflite.spec import Nesting
+from nq_tflite.format.biases import correct
+from nq_tflite.format.bitpack import CHANNEL_AXIS, Layout, unpack
+from nq_tflite.format.constants import BUFFER_ALIGNMENT, CUSTOM_OP_NAME, METADATA_NAME, OutputType
+from nq_tflite.format.levels import Codes, merge, value_at
+from nq_tflite.format.nesting import Nesting
+from nq_tflite.format.option_block import OptionBlock
+from nq_tflite.format.section_table import SectionTable
 
 _NUMPY = {OutputType.FLOAT32: np.float32, OutputType.INT8: np.int8}
 

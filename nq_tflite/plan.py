@@ -9,19 +9,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nq_tflite.biases import LevelBiases, fit_biases
-from nq_tflite.bitpack import Layout
 from nq_tflite.draft import TOO_SMALL, Draft, draft_weight
 from nq_tflite.errors import UnsupportedModelError
-from nq_tflite.format import LevelOptions, OptionBlock, OutputType
-from nq_tflite.levels import Codes, value_at
+from nq_tflite.format.biases import LevelBiases, fit_biases
+from nq_tflite.format.bitpack import Layout
+from nq_tflite.format.constants import OutputType
+from nq_tflite.format.levels import Codes, value_at
+from nq_tflite.format.nesting import Nesting
+from nq_tflite.format.option_block import LevelOptions, OptionBlock
 from nq_tflite.lockstep import Lockstep
 from nq_tflite.readers import READER_NAMES
 from nq_tflite.rounding import FALLBACK, METHODS, Method, RoundingTask
 from nq_tflite.rounding.statistics import InputStatistics
 from nq_tflite.selection import Selection
 from nq_tflite.sites import Site, Unnested, as_weight, find_sites, unnested
-from nq_tflite.spec import Nesting
 from nq_tflite.widening import Widened
 
 #: Weights of deeper filters are rounded without covariances, whose matrices would take minutes and gigabytes each.

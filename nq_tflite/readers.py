@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from nq_tflite import flatbuffer as fb
-from nq_tflite.bitpack import Layout
 from nq_tflite.flatbuffer import schema
+from nq_tflite.format.bitpack import Layout
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ import numpy as np
 
 from nq_tflite.draft import unnested_weights
 from nq_tflite.errors import SelectionError
-from nq_tflite.levels import Codes, signal_to_noise_db, value_at
+from nq_tflite.format.levels import Codes, signal_to_noise_db, value_at
+from nq_tflite.format.nesting import Nesting
 from nq_tflite.nested import NestedFile, NestedWeight, read_nested
 from nq_tflite.plan import Plan, WeightPlan
 from nq_tflite.rounding import FALLBACK
 from nq_tflite.sites import Unnested
-from nq_tflite.spec import Nesting
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ import zlib
 
 from nq_tflite.errors import FormatError
 from nq_tflite.files import IDENTIFIER
-from nq_tflite.format import METADATA_NAME, SectionTable
+from nq_tflite.format.constants import METADATA_NAME
+from nq_tflite.format.section_table import SectionTable
 
 #: Fields of schema.fbs, by their numbers within their tables.
 _MODEL_BUFFERS, _MODEL_METADATA = 4, 6

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nq_tflite import flatbuffer as fb
-from nq_tflite.affine import dequantize, quantize
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.flatbuffer import schema
+from nq_tflite.format.affine import dequantize, quantize
 from nq_tflite.runtimes import Runtime
 
 Array = NDArray[Any]

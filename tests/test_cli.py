@@ -15,9 +15,9 @@ from model_server import serving
 from PIL import Image
 
 from nq_tflite import __version__
-from nq_tflite.bitview import parse_filter_bits
 from nq_tflite.cli import nq_tflite
 from nq_tflite.delegation import Delegation
+from nq_tflite.format.bitview import parse_filter_bits
 from nq_tflite.native import LIBRARY_VARIABLE
 from nq_tflite.nested import read_nested
 from nq_tflite.report import LEAST_AGREEMENT, inspect_file

@@ -11,7 +11,6 @@ import pytest
 
 import nq_tflite as nq
 from nq_tflite import flatbuffer as fb
-from nq_tflite.bitpack import Layout
 from nq_tflite.errors import (
     FormatError,
     MissingPackageError,
@@ -23,10 +22,11 @@ from nq_tflite.errors import (
     WeightsError,
 )
 from nq_tflite.flatbuffer import schema
-from nq_tflite.format import BUFFER_ALIGNMENT, SECTION_ALIGNMENT
-from nq_tflite.levels import value_at
+from nq_tflite.format.bitpack import Layout
+from nq_tflite.format.constants import BUFFER_ALIGNMENT, SECTION_ALIGNMENT
+from nq_tflite.format.levels import value_at
+from nq_tflite.format.nesting import Nesting
 from nq_tflite.nested import read_nested
-from nq_tflite.spec import Nesting
 
 NESTINGS = ["8|7", "8|6", "8|5", "8|4", "8|3", "8|2", "8|6|4", "8|7|6|5|4|3|2", "7|4", "6|3", "5|2", "4|3", "3|2"]
 

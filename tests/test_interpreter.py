@@ -13,8 +13,8 @@ import switching_jobs
 import nq_tflite as nq
 from nq_tflite import native
 from nq_tflite.errors import MissingPackageError, NativeLibraryError
+from nq_tflite.format.nesting import Nesting
 from nq_tflite.nested import read_nested
-from nq_tflite.spec import Nesting
 
 FILES = ["int8_8_5", "int8_8_6_4", "int8_6_3", "float_8_5", "float_8_6_4", "float_6_3"]
 

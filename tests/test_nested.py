@@ -12,10 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nq_tflite import flatbuffer as fb
-from nq_tflite.bitpack import Layout
 from nq_tflite.errors import FormatError
 from nq_tflite.flatbuffer import schema
-from nq_tflite.format import LevelOptions, OptionBlock, OutputType
+from nq_tflite.format.bitpack import Layout
+from nq_tflite.format.constants import OutputType
+from nq_tflite.format.option_block import LevelOptions, OptionBlock
 from nq_tflite.nested import NestedWeight, read_nested
 from nq_tflite.report import inspect_file
 

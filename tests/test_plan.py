@@ -12,11 +12,11 @@ import pytest
 
 import nq_tflite as nq
 from nq_tflite import flatbuffer as fb
+from nq_tflite.format.nesting import Nesting
 from nq_tflite.nested import read_nested
 from nq_tflite.plan import make_plan
 from nq_tflite.rounding import METHODS
 from nq_tflite.source import load_source
-from nq_tflite.spec import Nesting
 from nq_tflite.trial import try_nesting
 
 

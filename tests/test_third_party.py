@@ -17,7 +17,7 @@ from same_model import assert_same_model
 import nq_tflite as nq
 from nq_tflite import flatbuffer as fb
 from nq_tflite.errors import ModelSourceError, UnsupportedModelError
-from nq_tflite.levels import signal_to_noise_db
+from nq_tflite.format.levels import signal_to_noise_db
 from nq_tflite.rewrite import prune
 from nq_tflite.widening import widen
 

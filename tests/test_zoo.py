@@ -15,7 +15,7 @@ from nq_tflite_models.comparison import MEMORY_DEFINITION, compare_models, model
 from nq_tflite_models.zoo import MODELS, build_model
 
 from nq_tflite.errors import FormatError, ModelSourceError, NativeLibraryError, NestingError, UnsupportedModelError
-from nq_tflite.format import OutputType
+from nq_tflite.format.constants import OutputType
 from nq_tflite.nested import read_nested
 from nq_tflite.runtimes import installed_runtimes
 

@@ -44,8 +44,8 @@ from nq_tflite.cli.parameters import (
 )
 from nq_tflite.errors import RepresentativeDataError, reason_of
 from nq_tflite.files import check_output
+from nq_tflite.format.nesting import Nesting
 from nq_tflite.rounding import DEFAULT, METHODS
-from nq_tflite.spec import Nesting
 
 if TYPE_CHECKING:
     from nq_tflite.calibration import RepresentativeData

@@ -223,8 +223,8 @@ def _inspect_weight(model: Path, name: str, report: InspectReport, count: int, a
 
 def _first_filter(weight: NestedWeight, count: int) -> list[dict[str, Any]]:
     """For each of the first weights: its bits, levels set apart, and its code at every precision."""
-    from nq_tflite.bitview import filter_bits
-    from nq_tflite.levels import value_at
+    from nq_tflite.format.bitview import filter_bits
+    from nq_tflite.format.levels import value_at
 
     codes = weight.codes()[:1]
     levels = range(len(weight.nesting.precisions))

@@ -28,7 +28,8 @@ from nq_tflite.delivery.disk import (
 )
 from nq_tflite.errors import DeliveryError, FormatError
 from nq_tflite.files import sync_folder
-from nq_tflite.format import SECTION_ALIGNMENT, Section, SectionTable
+from nq_tflite.format.constants import SECTION_ALIGNMENT
+from nq_tflite.format.section_table import Section, SectionTable
 from nq_tflite.sections import checksum, read_section_table
 
 CHECKPOINT_SECONDS = 2.0

@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 
 from nq_tflite import flatbuffer as fb
 from nq_tflite.flatbuffer import schema
-from nq_tflite.format import METADATA_NAME
+from nq_tflite.format.constants import MADE_BIAS, METADATA_NAME
 from nq_tflite.nested import NestedWeight
 from nq_tflite.readers import reader_of
-from nq_tflite.rewrite.insert_unpack import MADE_BIAS
 from nq_tflite.rewrite.prune import prune
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from nq_tflite import flatbuffer as fb
 from nq_tflite.flatbuffer import schema
-from nq_tflite.levels import Codes
+from nq_tflite.format.levels import Codes
 from nq_tflite.readers import slots_of
 from nq_tflite.sites import Site, as_weight
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from nq_tflite.errors import NestingError, did_you_mean
-from nq_tflite.levels import Codes
+from nq_tflite.format.levels import Codes
 from nq_tflite.rounding.descent import descent
 from nq_tflite.rounding.nearest import nearest
 from nq_tflite.rounding.squant import squant

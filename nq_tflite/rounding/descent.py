@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nq_tflite.levels import Codes, cell_middles
+from nq_tflite.format.levels import Codes, cell_middles
 from nq_tflite.rounding.joint import joint_descent
 from nq_tflite.rounding.lattice import Lattice, gptq, sweep
 from nq_tflite.rounding.statistics import Quadratic, Real

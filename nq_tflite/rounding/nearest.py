@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nq_tflite.levels import Codes
+from nq_tflite.format.levels import Codes
 from nq_tflite.rounding.task import RoundingTask
 
 

@@ -16,7 +16,7 @@ from readers import READERS, SEEDS, written
 from nq_tflite.delivery.disk import State
 from nq_tflite.errors import FormatError, PolicyError, TraceError
 from nq_tflite.flatbuffer import IDENTIFIER, read_model, schema
-from nq_tflite.format import Section, SectionTable
+from nq_tflite.format.section_table import Section, SectionTable
 from nq_tflite.govern.policy import Policy
 from nq_tflite.nested import read_nested
 from nq_tflite.sections import read_section_table

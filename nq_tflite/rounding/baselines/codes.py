@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nq_tflite.levels import Codes
+from nq_tflite.format.levels import Codes
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nq_tflite.spec import Nesting
+from nq_tflite.format.nesting import Nesting
 
 Codes = NDArray[np.int8]
 Fields = NDArray[np.uint8]

@@ -12,9 +12,9 @@ import numpy as np
 from bitarray import bitarray
 from bitarray.util import ba2int, int2ba
 
-from nq_tflite.bitpack import Layout, packed_bytes, plane_widths
-from nq_tflite.levels import Codes, Fields, split
-from nq_tflite.spec import Nesting
+from nq_tflite.format.bitpack import Layout, packed_bytes, plane_widths
+from nq_tflite.format.levels import Codes, Fields, split
+from nq_tflite.format.nesting import Nesting
 
 
 def reference_pack(fields: Fields, layout: Layout, bits: int) -> bytes:

@@ -7,7 +7,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from nq_tflite.levels import Fields
+from nq_tflite.format.levels import Fields
 
 LINE_BYTES = 64
 BLOCKS_PER_SUPERBLOCK = 8
