@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 import nq_tflite as nq
+from nq_tflite.device.runtimes import load_runtime
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.format.levels import signal_to_noise_db
-from nq_tflite.runtimes import load_runtime
 
 from .dynamic_range import write_dynamic_range
 

@@ -12,13 +12,13 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from nq_tflite.compiled_model import CompiledModel
-from nq_tflite.delegation import DelegatedOperator, Delegation
+from nq_tflite.device.compiled_model import CompiledModel
+from nq_tflite.device.delegation import DelegatedOperator, Delegation
+from nq_tflite.device.interpreter import Interpreter
+from nq_tflite.device.switching import Switch
 from nq_tflite.errors import MissingPackageError, NqError
 from nq_tflite.format.nesting import Nesting, Precision
 from nq_tflite.govern import GovernedSwitch, Governor, Policy, Rule
-from nq_tflite.interpreter import Interpreter
-from nq_tflite.switching import Switch
 from nq_tflite.version import __version__
 
 if TYPE_CHECKING:

@@ -19,22 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from nq_tflite import errors
-from nq_tflite.delegation import Delegation
+from nq_tflite.device.delegation import Delegation
+from nq_tflite.device.interpreter import Interpreter
+from nq_tflite.device.native import unpack_isa
+from nq_tflite.device.opening import open_model
+from nq_tflite.device.runtimes import load_runtime
 from nq_tflite.errors import NqError
 from nq_tflite.files import check_model_file
 from nq_tflite.format.nesting import Precision, precision_to_level
-from nq_tflite.interpreter import Interpreter
-from nq_tflite.memory import (
-    Footprint,
-    MemoryState,
-    ReloadTimes,
-    ResidentMemory,
-    SwitchTimes,
-    measure_footprint,
-    open_model,
-)
-from nq_tflite.native import unpack_isa
-from nq_tflite.runtimes import load_runtime
+from nq_tflite.memory import Footprint, MemoryState, ReloadTimes, ResidentMemory, SwitchTimes, measure_footprint
 from nq_tflite.version import __version__
 
 #: Called with what is being measured, the steps done and the steps in all.

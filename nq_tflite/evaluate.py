@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nq_tflite.device.interpreter import Interpreter
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.format.affine import dequantize, quantize
 from nq_tflite.format.levels import signal_to_noise_db
-from nq_tflite.interpreter import Interpreter
 from nq_tflite.photo_folder import PhotoFolder, read_photo_folder
 from nq_tflite.preprocessing import PixelPreprocessing, pixel_preprocessing
 

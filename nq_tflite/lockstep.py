@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nq_tflite import flatbuffer as fb
+from nq_tflite.device.runtimes import Runtime
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.format.levels import signal_to_noise_db
 from nq_tflite.layer_inputs import Layer, layer_of, sample_rows
 from nq_tflite.moments import Moments
 from nq_tflite.readers import slots_of
 from nq_tflite.rounding.statistics import CentredRows, InputStatistics, Prior, input_statistics
-from nq_tflite.runtimes import Runtime
 from nq_tflite.sites import Site
 from nq_tflite.walk import Array, GraphWalk, real_values
 

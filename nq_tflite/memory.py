@@ -18,13 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from nq_tflite.delegation import Delegation
+from nq_tflite.device.delegation import Delegation
+from nq_tflite.device.interpreter import Interpreter
+from nq_tflite.device.native import load_library
+from nq_tflite.device.opening import open_model
+from nq_tflite.device.runtimes import load_runtime
 from nq_tflite.errors import NqError
-from nq_tflite.interpreter import Interpreter
-from nq_tflite.native import load_library
-from nq_tflite.runtimes import load_runtime
 
 SMAPS = Path("/proc/self/smaps")
 
@@ -170,21 +169,6 @@ def parse_smaps(lines: Iterable[str], model_path: str) -> ResidentMemory:
             # What is resident and not anonymous is a page of the mapped file.
             by_path[path == model_path] += -size if private else size
     return ResidentMemory(anonymous, by_path[True], by_path[False])
-
-
-def open_model(path: str, nested: bool, runtime: str | None, num_threads: int, precision: str | int = "full") -> Any:
-    """An allocated interpreter with zeros as input: nq.Interpreter for a nested model, the stock one for a stock model.
-
-    A stock model is opened without nq_tflite's delegate, so that it runs exactly as it does without nq_tflite.
-    """
-    if nested:
-        interpreter: Any = Interpreter(path, precision=precision, runtime=runtime, num_threads=num_threads)
-    else:
-        interpreter = load_runtime(runtime).interpreter(model_path=path, num_threads=num_threads)
-    interpreter.allocate_tensors()
-    for details in interpreter.get_input_details():
-        interpreter.set_tensor(details["index"], np.zeros(details["shape"], details["dtype"]))
-    return interpreter
 
 
 def measure_footprint(

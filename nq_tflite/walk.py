@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nq_tflite import flatbuffer as fb
+from nq_tflite.device.runtimes import Runtime
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.flatbuffer import schema
 from nq_tflite.format.affine import dequantize, quantize
-from nq_tflite.runtimes import Runtime
 
 Array = NDArray[Any]
 #: Operators whose work depends on more than their inputs.

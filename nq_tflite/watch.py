@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from nq_tflite.device.opening import open_model
 from nq_tflite.govern import GovernedSwitch, Governor, Policy, Sensors
-from nq_tflite.memory import open_model
 
 
 @dataclass(frozen=True)

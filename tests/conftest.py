@@ -22,7 +22,7 @@ import pytest
 import sanitized
 from hypothesis import settings
 
-from nq_tflite.runtimes import installed_runtimes
+from nq_tflite.device.runtimes import installed_runtimes
 
 settings.register_profile("ci", derandomize=True, deadline=None)
 settings.load_profile("ci")

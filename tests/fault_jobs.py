@@ -19,8 +19,8 @@ import numpy as np
 from fault_server import Faults
 
 import nq_tflite as nq
-from nq_tflite import native
-from nq_tflite.runtimes import installed_runtimes
+from nq_tflite.device import native
+from nq_tflite.device.runtimes import installed_runtimes
 
 #: Calls of the native library itself, not those of the runtime or of Python.
 OURS = "@libnq_tflite"

@@ -16,12 +16,12 @@ from PIL import Image
 
 from nq_tflite import __version__
 from nq_tflite.cli import nq_tflite
-from nq_tflite.delegation import Delegation
+from nq_tflite.device.delegation import Delegation
+from nq_tflite.device.native import LIBRARY_VARIABLE
+from nq_tflite.device.runtimes import installed_runtimes
 from nq_tflite.format.bitview import parse_filter_bits
-from nq_tflite.native import LIBRARY_VARIABLE
 from nq_tflite.nested import read_nested
 from nq_tflite.report import LEAST_AGREEMENT, inspect_file
-from nq_tflite.runtimes import installed_runtimes
 
 COMMANDS = (
     "benchmark",

@@ -13,9 +13,10 @@ PACKAGE = Path(nq_tflite.__file__).parent
 
 #: From the lowest layer up; modules of one layer may not import each other, those of one room (package) may.
 LAYERS: list[set[str]] = [
-    {"delegation", "errors", "units", "version"},
-    {"files", "runtimes", "selection"},
+    {"errors", "units", "version"},
+    {"files", "selection"},
     {"format"},
+    {"device"},
     {"procedural", "rounding"},
     {"flatbuffer", "sections"},
     {"readers"},
@@ -24,9 +25,9 @@ LAYERS: list[set[str]] = [
     {"draft", "lockstep", "procedural_inputs"},
     {"nested", "plan"},
     {"report", "rewrite"},
-    {"calibration", "native"},
-    {"activation_ranges", "advice", "keras_models", "switching"},
-    {"compiled_model", "delivery", "extraction", "interpreter", "keras_export"},
+    {"calibration"},
+    {"activation_ranges", "advice", "keras_models"},
+    {"delivery", "extraction", "keras_export"},
     {"govern"},
     {"traces"},
     {"simulate"},

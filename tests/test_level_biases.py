@@ -16,6 +16,7 @@ from test_nested import repacked
 import nq_tflite as nq
 from nq_tflite import flatbuffer as fb
 from nq_tflite.conversion import write_nested
+from nq_tflite.device.runtimes import installed_runtimes
 from nq_tflite.errors import FormatError
 from nq_tflite.format.biases import LevelBiases, fit_biases
 from nq_tflite.format.constants import OutputType
@@ -24,7 +25,6 @@ from nq_tflite.nested import read_nested
 from nq_tflite.plan import Plan, WeightPlan, make_plan
 from nq_tflite.report import inspect_file
 from nq_tflite.rounding import METHODS
-from nq_tflite.runtimes import installed_runtimes
 
 NESTING = Nesting.parse("8|6|4")
 

@@ -14,10 +14,10 @@ from jobs import run_nested, run_stock
 from nq_tflite_models.comparison import MEMORY_DEFINITION, compare_models, model_files
 from nq_tflite_models.zoo import MODELS, build_model
 
+from nq_tflite.device.runtimes import installed_runtimes
 from nq_tflite.errors import FormatError, ModelSourceError, NativeLibraryError, NestingError, UnsupportedModelError
 from nq_tflite.format.constants import OutputType
 from nq_tflite.nested import read_nested
-from nq_tflite.runtimes import installed_runtimes
 
 RUNTIME = "ai-edge-litert"
 #: Between them, every operator that a model of the zoo has.

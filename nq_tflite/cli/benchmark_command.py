@@ -20,7 +20,7 @@ from nq_tflite.cli.console import (
     threads_option,
 )
 from nq_tflite.cli.parameters import FILE, PRECISION, one_of, plot_option, whole_number
-from nq_tflite.runtimes import RUNTIMES
+from nq_tflite.device.runtimes import RUNTIMES
 
 if TYPE_CHECKING:
     from nq_tflite.benchmark import BenchmarkReport, Setting

@@ -24,11 +24,11 @@ from nq_tflite.cli.console import (
     short_name,
 )
 from nq_tflite.cli.parameters import FILE, one_of, plot_option, refuse_without, whole_number
+from nq_tflite.device.runtimes import installed_runtimes
 from nq_tflite.errors import NqError
-from nq_tflite.runtimes import installed_runtimes
 
 if TYPE_CHECKING:
-    from nq_tflite.delegation import Delegation
+    from nq_tflite.device.delegation import Delegation
     from nq_tflite.nested import NestedWeight
     from nq_tflite.report import InspectReport
 

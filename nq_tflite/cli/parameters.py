@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nq_tflite.device.runtimes import RUNTIMES
 from nq_tflite.errors import NqError, did_you_mean
 from nq_tflite.files import check_output
 from nq_tflite.format.nesting import Nesting, check_precision
 from nq_tflite.govern import Policy
-from nq_tflite.runtimes import RUNTIMES
 
 if TYPE_CHECKING:
     _ParamType = click.ParamType[Any]

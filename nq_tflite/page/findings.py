@@ -11,14 +11,14 @@ from typing import Any
 
 from nq_tflite.advice import advice, file_advice
 from nq_tflite.benchmark import Job, answer_job, delegation_in_child, run_in_child
-from nq_tflite.delegation import Delegation
+from nq_tflite.device.delegation import Delegation
+from nq_tflite.device.runtimes import installed_runtimes
 from nq_tflite.errors import FormatError, NqError
 from nq_tflite.evaluate import Evaluation, Score, evaluate
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.nested import NestedWeight, read_nested
 from nq_tflite.plot import worst_weights
 from nq_tflite.report import ConversionReport, Estimate, InspectReport, WeightRow, find_weight, inspect_file
-from nq_tflite.runtimes import installed_runtimes
 from nq_tflite.sites import Unnested
 from nq_tflite.timeline import Timeline, measure_timeline
 

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from nq_tflite.device.native import last_error, library_path, set_accelerator_options
+from nq_tflite.device.runtimes import CompiledModels, load_compiled_models
+from nq_tflite.device.switching import SwitchingModel
 from nq_tflite.errors import FormatError, NativeLibraryError, NqError
 from nq_tflite.files import check_model_bytes, check_model_file
 from nq_tflite.format.nesting import Precision
-from nq_tflite.native import last_error, library_path, set_accelerator_options
-from nq_tflite.runtimes import CompiledModels, load_compiled_models
-from nq_tflite.switching import SwitchingModel
 
 #: The file that LiteRT loads from an environment's runtime_path, before its own accelerator for the CPU: the native
 #: library under this name has the first choice of operators.

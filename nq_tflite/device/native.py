@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from nq_tflite.delegation import PLACES, DelegatedOperator, Delegation
+from nq_tflite.device.delegation import PLACES, DelegatedOperator, Delegation
 from nq_tflite.errors import FormatError, NativeLibraryError, NqError, PrecisionError
 
 LIBRARY_NAME = "libnq_tflite.so"
@@ -62,13 +62,13 @@ class LevelMemory:
 
 
 def library_path() -> Path:
-    """Where the native library is: $NQ_TFLITE_LIBRARY, or beside this module.
+    """Where the native library is: $NQ_TFLITE_LIBRARY, or in the folder of the package.
 
     Raises:
         NativeLibraryError: the variable's path is relative, so that the working folder would decide what is loaded.
     """
     override = os.environ.get(LIBRARY_VARIABLE)
-    path = Path(override) if override else Path(__file__).resolve().with_name(LIBRARY_NAME)
+    path = Path(override) if override else Path(__file__).resolve().parents[1] / LIBRARY_NAME
     if not path.is_absolute():
         raise NativeLibraryError(LIBRARY_VARIABLE, expected="an absolute path", got=str(path))
     return path

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
+from nq_tflite.device.native import library_path
+from nq_tflite.device.runtimes import load_runtime
+from nq_tflite.device.switching import SwitchingModel
 from nq_tflite.errors import FormatError, ModelSourceError, NqError
 from nq_tflite.files import check_model_bytes, check_model_file
 from nq_tflite.format.nesting import Precision
-from nq_tflite.native import library_path
-from nq_tflite.runtimes import load_runtime
-from nq_tflite.switching import SwitchingModel
 
 
 class Interpreter(SwitchingModel):

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from nq_tflite.delegation import Delegation
+from nq_tflite.device.delegation import Delegation
+from nq_tflite.device.native import Session
 from nq_tflite.errors import NqError
 from nq_tflite.format.nesting import Precision, check_precision, precision_to_level
-from nq_tflite.native import Session
 
 #: Operators that run subgraphs, maybe many times.
 _CALLS = {"WHILE", "IF", "CALL", "CALL_ONCE", "STABLEHLO_WHILE", "STABLEHLO_CASE", "STABLEHLO_COMPOSITE"}
