@@ -340,7 +340,7 @@ def _graph_facts(path: str) -> Job:
     import math
     from collections import Counter
 
-    from nq_tflite import flatbuffer as fb
+    from nq_tflite.graph import flatbuffer as fb
 
     model = fb.read_model(path).model
     operators: Counter[str] = Counter()

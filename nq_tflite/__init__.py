@@ -24,9 +24,9 @@ from nq_tflite.version import __version__
 if TYPE_CHECKING:
     from nq_tflite.conversion import convert
     from nq_tflite.delivery import ArrivedLevel, Delivery, join, receive, split
-    from nq_tflite.extraction import extract
+    from nq_tflite.graph.extraction import extract
+    from nq_tflite.graph.inspection import inspect_file
     from nq_tflite.page import write_report
-    from nq_tflite.report import inspect_file
 
 
 __all__ = [
@@ -58,8 +58,8 @@ _LATER = {
     "ArrivedLevel": "delivery",
     "Delivery": "delivery",
     "convert": "conversion",
-    "extract": "extraction",
-    "inspect_file": "report",
+    "extract": "graph.extraction",
+    "inspect_file": "graph.inspection",
     "join": "delivery",
     "receive": "delivery",
     "split": "delivery",

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nq_tflite import flatbuffer as fb
 from nq_tflite.calibration import Sample
 from nq_tflite.errors import UnsupportedModelError, did_you_mean
-from nq_tflite.flatbuffer import schema
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.flatbuffer import schema
 
 _BINS = 4096
 _LEFT_OUT = 1e-4  # of the values, at either end

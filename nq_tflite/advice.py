@@ -7,7 +7,8 @@ from statistics import median
 
 from nq_tflite.format.constants import SECTION_ALIGNMENT, OutputType
 from nq_tflite.format.nesting import Nesting
-from nq_tflite.report import ConversionReport, Estimate, WeightRow
+from nq_tflite.graph.inspection import WeightRow
+from nq_tflite.report import ConversionReport, Estimate
 
 #: Part-bit's agreement over full-bit's, and its outputs' SNR in dB, that call for no more bits.
 ENOUGH_KEPT, ENOUGH_SNR_DB = 0.95, 16.0

@@ -11,23 +11,22 @@ from typing import Any
 
 import numpy as np
 
-from nq_tflite import flatbuffer as fb
 from nq_tflite.calibration import RepresentativeData
 from nq_tflite.errors import FormatError, NestingError
 from nq_tflite.files import check_output, write_whole
 from nq_tflite.format.constants import SECTION_ALIGNMENT, align
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.format.section_table import Section, SectionTable
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.selection import Selection
+from nq_tflite.graph.widening import Widened
 from nq_tflite.plan import Plan
 from nq_tflite.report import ConversionReport, conversion_report
-from nq_tflite.rewrite import insert_unpack
-from nq_tflite.rewrite.insert_unpack import PackedSection, empty_unused_buffers, place_sections
+from nq_tflite.rewrite.insert_unpack import PackedSection, empty_unused_buffers, insert_unpack, place_sections
 from nq_tflite.rounding import DEFAULT, EXACT, rounding_method
 from nq_tflite.search import AUTO, MIN_AGREEMENT, Wish, search_nesting
-from nq_tflite.selection import Selection
 from nq_tflite.source import load_source
 from nq_tflite.trial import one_blas_thread, try_nesting
-from nq_tflite.widening import Widened
 
 #: Called with a stage's name, the steps done and the steps in all (0 while unknown).
 Progress = Callable[[str, int, int], None]

@@ -154,8 +154,8 @@ def _build(job: Job) -> Job:
     from nq_tflite.calibration import sample_source
     from nq_tflite.conversion import convert
     from nq_tflite.files import write_whole
+    from nq_tflite.graph.inspection import inspect_file
     from nq_tflite.keras_export import export
-    from nq_tflite.report import inspect_file
 
     folder = Path(job["workdir"])
     write_demo_photos(folder / PHOTOS_FOLDER)

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from nq_tflite import flatbuffer as fb
 from nq_tflite.activation_ranges import AUTO, METHODS, check_name, measure, outputs, set_ranges
 from nq_tflite.calibration import Sample
 from nq_tflite.errors import MissingPackageError, RepresentativeDataError, UnsupportedModelError, did_you_mean
 from nq_tflite.format.levels import signal_to_noise_db
+from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.keras_models import (
     all_layers,
     flat,

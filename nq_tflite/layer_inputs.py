@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nq_tflite import flatbuffer as fb
-from nq_tflite.flatbuffer import schema
-from nq_tflite.readers import slots_of
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.flatbuffer import schema
+from nq_tflite.graph.readers import slots_of
 
 Rows = NDArray[np.float32]
 

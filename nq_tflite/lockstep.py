@@ -10,16 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nq_tflite import flatbuffer as fb
 from nq_tflite.device.runtimes import Runtime
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.format.levels import signal_to_noise_db
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.flatbuffer import Array
+from nq_tflite.graph.readers import slots_of
+from nq_tflite.graph.sites import Site
 from nq_tflite.layer_inputs import Layer, layer_of, sample_rows
 from nq_tflite.moments import Moments
-from nq_tflite.readers import slots_of
 from nq_tflite.rounding.statistics import CentredRows, InputStatistics, Prior, input_statistics
-from nq_tflite.sites import Site
-from nq_tflite.walk import Array, GraphWalk, real_values
+from nq_tflite.walk import GraphWalk, real_values
 
 #: Rows of probabilities sum to 1, give or take INT8's rounding; less than half its step is 0 to it.
 _SUM_TOLERANCE, _LEAST_PROBABILITY = 0.05, 1 / 512

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nq_tflite import flatbuffer as fb
 from nq_tflite.errors import UnsupportedModelError
-from nq_tflite.flatbuffer import schema
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.flatbuffer import schema
 from nq_tflite.pairing import LayerWeight, layer_weights, real_bias, real_constant
 
 Float64 = NDArray[np.float64]

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nq_tflite import flatbuffer as fb
-from nq_tflite.flatbuffer import schema
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.flatbuffer import schema
 
 #: Operators whose input 1 is a weight, and the axis of its output channels.
 CHANNEL_AXES = {

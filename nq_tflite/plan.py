@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nq_tflite.draft import TOO_SMALL, Draft, draft_weight
+from nq_tflite.draft import Draft, draft_weight
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.format.biases import LevelBiases, fit_biases
 from nq_tflite.format.bitpack import Layout
@@ -17,13 +17,14 @@ from nq_tflite.format.constants import OutputType
 from nq_tflite.format.levels import Codes, value_at
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.format.option_block import LevelOptions, OptionBlock
+from nq_tflite.graph.readers import READER_NAMES
+from nq_tflite.graph.refusals import TOO_SMALL
+from nq_tflite.graph.selection import Selection
+from nq_tflite.graph.sites import Site, Unnested, as_weight, find_sites, unnested
+from nq_tflite.graph.widening import Widened
 from nq_tflite.lockstep import Lockstep
-from nq_tflite.readers import READER_NAMES
 from nq_tflite.rounding import FALLBACK, METHODS, Method, RoundingTask
 from nq_tflite.rounding.statistics import InputStatistics
-from nq_tflite.selection import Selection
-from nq_tflite.sites import Site, Unnested, as_weight, find_sites, unnested
-from nq_tflite.widening import Widened
 
 #: Weights of deeper filters are rounded without covariances, whose matrices would take minutes and gigabytes each.
 MOST_DEPTH = 5120

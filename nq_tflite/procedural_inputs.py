@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nq_tflite import flatbuffer as fb
 from nq_tflite.errors import UnsupportedModelError
-from nq_tflite.flatbuffer import schema
 from nq_tflite.format.affine import quantize
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.flatbuffer import schema
 from nq_tflite.moments import FoldedNorm, Moments
 from nq_tflite.pairing import LayerWeight, layer_weights, real_bias, real_constant
 from nq_tflite.procedural import procedural_images

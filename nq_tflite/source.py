@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nq_tflite import flatbuffer as fb
 from nq_tflite.calibration import RepresentativeData, Sample, sample_source
 from nq_tflite.errors import RepresentativeDataError, UnsupportedModelError
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.selection import Selection
+from nq_tflite.graph.sites import refuse_nested
+from nq_tflite.graph.widening import Widened, widen
 from nq_tflite.keras_export import export, folded_norms, is_keras_source, open_source
 from nq_tflite.keras_models import named_samples
 from nq_tflite.lockstep import Reference
 from nq_tflite.moments import FoldedNorm, tensor_moments
 from nq_tflite.pairing import layer_weights, pair_weights
 from nq_tflite.procedural_inputs import procedural_inputs
-from nq_tflite.selection import Selection
-from nq_tflite.sites import refuse_nested
-from nq_tflite.widening import Widened, widen
 
 #: Samples that statistics are taken of, and those that only the estimate of the result is taken of.
 MOST_SAMPLES, MOST_HELD_OUT = 128, 32

@@ -18,14 +18,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nq_tflite import flatbuffer as fb
 from nq_tflite.conversion import convert
 from nq_tflite.delivery import split
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.format.constants import OutputType
 from nq_tflite.format.nesting import Nesting
-from nq_tflite.nested import NestedFile, NestedWeight, is_nested, read_nested
-from nq_tflite.rewrite import remove_unpack
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.nested import NestedFile, NestedWeight, is_nested, read_nested
+from nq_tflite.graph.remove_unpack import remove_unpack
 
 NESTINGS = ("8|6", "8|5", "8|4")
 #: Corrects biases, as every rounding but nearest does, so that the levels have their usual deltas; needs no data.

@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nq_tflite import flatbuffer as fb
 from nq_tflite.device.runtimes import Runtime
 from nq_tflite.errors import UnsupportedModelError
-from nq_tflite.flatbuffer import schema
 from nq_tflite.format.affine import dequantize, quantize
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.flatbuffer import Array, schema
 
-Array = NDArray[Any]
 #: Operators whose work depends on more than their inputs.
 _NOT_ALONE = {
     getattr(schema.BuiltinOperator, name)

@@ -193,7 +193,7 @@ def replace(path: Path) -> None:
 
 def nq_sections(path: Path) -> Any:
     """Sections of a nested file."""
-    from nq_tflite.nested import read_nested
+    from nq_tflite.graph.nested import read_nested
 
     return read_nested(path).table.sections
 

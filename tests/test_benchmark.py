@@ -10,8 +10,8 @@ import pytest
 from nq_tflite.benchmark import Series, benchmark, cpu_name, run_in_child, summarize
 from nq_tflite.device.runtimes import installed_runtimes
 from nq_tflite.errors import FormatError, MissingPackageError, NativeLibraryError, NqError, PrecisionError
+from nq_tflite.graph.inspection import inspect_file
 from nq_tflite.memory import ResidentMemory, parse_smaps, resident_memory
-from nq_tflite.report import inspect_file
 
 SMAPS = """\
 55f0c0000000-55f0c0021000 rw-p 00000000 00:00 0                          [heap]

@@ -20,8 +20,9 @@ from nq_tflite.device.delegation import Delegation
 from nq_tflite.device.native import LIBRARY_VARIABLE
 from nq_tflite.device.runtimes import installed_runtimes
 from nq_tflite.format.bitview import parse_filter_bits
-from nq_tflite.nested import read_nested
-from nq_tflite.report import LEAST_AGREEMENT, inspect_file
+from nq_tflite.graph.inspection import inspect_file
+from nq_tflite.graph.nested import read_nested
+from nq_tflite.report import LEAST_AGREEMENT
 
 COMMANDS = (
     "benchmark",
@@ -161,7 +162,7 @@ def test_interrupt_exits_with_130(monkeypatch: pytest.MonkeyPatch, nested: Path)
     def interrupt(path: Path) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nq_tflite.report.inspect_file", interrupt)
+    monkeypatch.setattr("nq_tflite.graph.inspection.inspect_file", interrupt)
     result = invoke("inspect", nested)
     assert (result.exit_code, result.stdout, result.stderr) == (130, "", "interrupted\n")
 

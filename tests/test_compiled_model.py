@@ -12,7 +12,7 @@ import pytest
 
 from nq_tflite.device.runtimes import installed_runtimes
 from nq_tflite.format.nesting import Nesting
-from nq_tflite.nested import read_nested
+from nq_tflite.graph.nested import read_nested
 
 
 @pytest.fixture(scope="module")

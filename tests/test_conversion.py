@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 import nq_tflite as nq
-from nq_tflite import flatbuffer as fb
 from nq_tflite.errors import (
     FormatError,
     MissingPackageError,
@@ -21,12 +20,13 @@ from nq_tflite.errors import (
     UnsupportedModelError,
     WeightsError,
 )
-from nq_tflite.flatbuffer import schema
 from nq_tflite.format.bitpack import Layout
 from nq_tflite.format.constants import BUFFER_ALIGNMENT, SECTION_ALIGNMENT
 from nq_tflite.format.levels import value_at
 from nq_tflite.format.nesting import Nesting
-from nq_tflite.nested import read_nested
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.flatbuffer import schema
+from nq_tflite.graph.nested import read_nested
 
 NESTINGS = ["8|7", "8|6", "8|5", "8|4", "8|3", "8|2", "8|6|4", "8|7|6|5|4|3|2", "7|4", "6|3", "5|2", "4|3", "3|2"]
 

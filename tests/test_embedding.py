@@ -24,7 +24,7 @@ from nq_tflite_models.archives import PackageArchive, weight_bytes
 import nq_tflite as nq
 from nq_tflite.device.native import library_path
 from nq_tflite.device.runtimes import installed_runtimes
-from nq_tflite.nested import read_nested
+from nq_tflite.graph.nested import read_nested
 
 HEADER = ROOT / "custom_ops" / "include" / "nq.h"
 PROGRAM = ROOT / "custom_ops" / "tests" / "abi.c"

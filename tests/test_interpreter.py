@@ -14,7 +14,7 @@ import nq_tflite as nq
 from nq_tflite.device import native
 from nq_tflite.errors import MissingPackageError, NativeLibraryError
 from nq_tflite.format.nesting import Nesting
-from nq_tflite.nested import read_nested
+from nq_tflite.graph.nested import read_nested
 
 FILES = ["int8_8_5", "int8_8_6_4", "int8_6_3", "float_8_5", "float_8_6_4", "float_6_3"]
 

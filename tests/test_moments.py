@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from graphs import Graph
 
-from nq_tflite import flatbuffer as fb
 from nq_tflite.errors import UnsupportedModelError
-from nq_tflite.flatbuffer import schema
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.flatbuffer import schema
 from nq_tflite.keras_export import export, folded_norms
 from nq_tflite.moments import FoldedNorm, Moments, predicted_mean, tensor_moments
 from nq_tflite.pairing import layer_weights

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from graphs import Graph
 
-from nq_tflite import flatbuffer as fb
-from nq_tflite.flatbuffer import schema
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.flatbuffer import schema
 from nq_tflite.pairing import layer_weights, pair_weights, real_constant
 
 

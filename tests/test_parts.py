@@ -24,7 +24,7 @@ from nq_tflite.delivery.sections import checksum, read_section_table
 from nq_tflite.errors import DeliveryError, FormatError
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.format.section_table import SectionTable
-from nq_tflite.nested import read_nested
+from nq_tflite.graph.nested import read_nested
 
 
 @pytest.fixture(scope="session")

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import nq_tflite as nq
-from nq_tflite import flatbuffer as fb
 from nq_tflite.format.nesting import Nesting
-from nq_tflite.nested import read_nested
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.nested import read_nested
 from nq_tflite.plan import make_plan
 from nq_tflite.rounding import METHODS
 from nq_tflite.source import load_source

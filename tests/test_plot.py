@@ -15,8 +15,9 @@ from nq_tflite.advice import worst_first
 from nq_tflite.benchmark import BenchmarkReport, Latency, Setting
 from nq_tflite.compare import ComparedMethod, MethodComparison
 from nq_tflite.evaluate import Evaluation, Score
+from nq_tflite.graph.inspection import InspectReport, inspect_file
+from nq_tflite.graph.nested import read_nested
 from nq_tflite.memory import Footprint, MemoryState, ReloadTimes, ResidentMemory
-from nq_tflite.nested import read_nested
 from nq_tflite.plot import (
     accuracy_figure,
     benchmark_figure,
@@ -29,7 +30,6 @@ from nq_tflite.plot import (
     worst_weights,
 )
 from nq_tflite.plot.style import COLOURS, NARROW, WIDTH, layer_labels, short_label
-from nq_tflite.report import InspectReport, inspect_file
 from nq_tflite.timeline import Moment, TimedSwitch, Timeline
 
 

@@ -15,13 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import nq_tflite as nq
-from nq_tflite import flatbuffer as fb
 from nq_tflite.cli import nq_tflite
 from nq_tflite.errors import NestingError, UnsupportedModelError
 from nq_tflite.format.levels import value_at
 from nq_tflite.format.nesting import Nesting
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.nested import read_nested
 from nq_tflite.lockstep import expected_agreement
-from nq_tflite.nested import read_nested
 from nq_tflite.plan import make_plan
 from nq_tflite.rounding import METHODS
 from nq_tflite.sensitivity import LEAST_BITS, PROBE, Sensitivity, measure_sensitivities, spend_bits

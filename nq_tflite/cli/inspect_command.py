@@ -29,8 +29,8 @@ from nq_tflite.errors import NqError
 
 if TYPE_CHECKING:
     from nq_tflite.device.delegation import Delegation
-    from nq_tflite.nested import NestedWeight
-    from nq_tflite.report import InspectReport
+    from nq_tflite.graph.inspection import InspectReport
+    from nq_tflite.graph.nested import NestedWeight
 
 _EPILOG = """\b
 Examples:
@@ -111,7 +111,7 @@ def inspect(
     moves, which weights are computed on as they lie packed (fused) or unpacked for the runtime's kernels, and, with
     --layers, why others are not nested.
     """
-    from nq_tflite.report import inspect_file
+    from nq_tflite.graph.inspection import inspect_file
 
     refuse_without(ctx, ("show_bits",), name is not None, "--weight NAME")
     refuse_without(ctx, ("count",), show_bits, "--bits")
@@ -136,9 +136,9 @@ def inspect(
 
 
 def _draw(model: Path, report: InspectReport, figure: str, name: str | None, layers: bool, path: Path) -> None:
-    from nq_tflite.nested import read_nested
+    from nq_tflite.graph.inspection import find_weight
+    from nq_tflite.graph.nested import read_nested
     from nq_tflite.plot import histogram_figure, layers_figure, save_figure, sizes_figure, worst_weights
-    from nq_tflite.report import find_weight
 
     if figure == "sizes":
         save_figure(sizes_figure(report), path)
@@ -204,8 +204,8 @@ def _print_totals(report: InspectReport) -> None:
 
 
 def _inspect_weight(model: Path, name: str, report: InspectReport, count: int, as_json: bool) -> None:
-    from nq_tflite.nested import read_nested
-    from nq_tflite.report import find_weight
+    from nq_tflite.graph.inspection import find_weight
+    from nq_tflite.graph.nested import read_nested
 
     weight = find_weight(read_nested(model), name)
     rows = tuple(row for row in report.weights if row.name == weight.name)

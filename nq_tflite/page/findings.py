@@ -16,10 +16,11 @@ from nq_tflite.device.runtimes import installed_runtimes
 from nq_tflite.errors import FormatError, NqError
 from nq_tflite.evaluate import Evaluation, Score, evaluate
 from nq_tflite.format.nesting import Nesting
-from nq_tflite.nested import NestedWeight, read_nested
+from nq_tflite.graph.inspection import InspectReport, WeightRow, find_weight, inspect_file
+from nq_tflite.graph.nested import NestedWeight, read_nested
+from nq_tflite.graph.sites import Unnested
 from nq_tflite.plot import worst_weights
-from nq_tflite.report import ConversionReport, Estimate, InspectReport, WeightRow, find_weight, inspect_file
-from nq_tflite.sites import Unnested
+from nq_tflite.report import ConversionReport, Estimate
 from nq_tflite.timeline import Timeline, measure_timeline
 
 #: Called with a stage's name, the stages done and the stages in all.

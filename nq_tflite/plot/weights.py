@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from nq_tflite.nested import NestedFile, NestedWeight
-    from nq_tflite.report import InspectReport, WeightRow
+    from nq_tflite.graph.inspection import InspectReport, WeightRow
+    from nq_tflite.graph.nested import NestedFile, NestedWeight
 
 
 def sizes_figure(report: InspectReport, *, width: float = WIDTH) -> Figure:
@@ -122,7 +122,7 @@ def histogram_figure(weights: Sequence[NestedWeight], *, columns: int = 2, width
     """How each weight's codes are spread at full-bit (filled), and how coarsely each lower level sees them (lines).
 
     Args:
-        weights: of `nq_tflite.nested.read_nested(path).weights`.
+        weights: of `nq_tflite.graph.nested.read_nested(path).weights`.
         columns: of panels.
         width: inches.
     """

@@ -10,8 +10,6 @@ import numpy as np
 from flatbuffers import flexbuffers
 from numpy.typing import NDArray
 
-from nq_tflite import flatbuffer as fb
-from nq_tflite.flatbuffer import schema
 from nq_tflite.format.biases import LevelBiases
 from nq_tflite.format.bitpack import CHANNEL_AXIS, pack
 from nq_tflite.format.constants import CUSTOM_OP_NAME, CUSTOM_OP_VERSION, MADE_BIAS, METADATA_NAME, OutputType
@@ -19,9 +17,11 @@ from nq_tflite.format.levels import split
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.format.option_block import OptionBlock
 from nq_tflite.format.section_table import Section, SectionTable, lay_out
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.flatbuffer import schema
+from nq_tflite.graph.readers import slots_of
+from nq_tflite.graph.sites import Site
 from nq_tflite.plan import Plan, WeightPlan
-from nq_tflite.readers import slots_of
-from nq_tflite.sites import Site
 
 #: Stands in a buffer's `offset` until the section's place in the file is known; any value above 1 keeps the field.
 UNPLACED = 1 << 62

@@ -18,12 +18,12 @@ import nq_tflite as nq
 from nq_tflite.delivery.disk import State
 from nq_tflite.delivery.sections import read_section_table
 from nq_tflite.errors import NqError
-from nq_tflite.flatbuffer import pack_model, read_model
 from nq_tflite.format.constants import TABLE_CHECKSUM, TABLE_HEADER
 from nq_tflite.format.option_block import OptionBlock
 from nq_tflite.format.section_table import SectionTable
 from nq_tflite.govern.policy import Policy
-from nq_tflite.nested import read_nested
+from nq_tflite.graph.flatbuffer import pack_model, read_model
+from nq_tflite.graph.nested import read_nested
 from nq_tflite.traces import read_trace
 
 ROOT = Path(__file__).parent.parent.parent

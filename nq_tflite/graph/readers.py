@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from nq_tflite import flatbuffer as fb
-from nq_tflite.flatbuffer import schema
 from nq_tflite.format.bitpack import Layout
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.flatbuffer import schema
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nq_tflite import flatbuffer as fb
-from nq_tflite.flatbuffer import schema
 from nq_tflite.format.constants import MADE_BIAS, METADATA_NAME
-from nq_tflite.nested import NestedWeight
-from nq_tflite.readers import reader_of
-from nq_tflite.rewrite.prune import prune
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.flatbuffer import schema
+from nq_tflite.graph.nested import NestedWeight
+from nq_tflite.graph.prune import prune
+from nq_tflite.graph.readers import reader_of
 
 
 def remove_unpack(model: Any, weights: list[NestedWeight], level: int) -> None:

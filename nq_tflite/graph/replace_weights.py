@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nq_tflite import flatbuffer as fb
-from nq_tflite.flatbuffer import schema
 from nq_tflite.format.levels import Codes
-from nq_tflite.readers import slots_of
-from nq_tflite.sites import Site, as_weight
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.flatbuffer import schema
+from nq_tflite.graph.readers import slots_of
+from nq_tflite.graph.sites import Site, as_weight
 
 
 def replace_weights(model: Any, sites: Sequence[Site], codes: Codes, scales: NDArray[np.float32]) -> None:

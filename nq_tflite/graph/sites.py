@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nq_tflite import flatbuffer as fb
 from nq_tflite.errors import UnsupportedModelError
-from nq_tflite.flatbuffer import schema
 from nq_tflite.format.bitpack import CHANNEL_AXIS, Layout
 from nq_tflite.format.constants import CUSTOM_OP_NAME
-from nq_tflite.readers import reader_of, slots_of
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.flatbuffer import schema
+from nq_tflite.graph.readers import reader_of, slots_of
 
 #: Constants of operators without nesting that are no larger than this are not worth telling of.
 SMALL_BYTES = 1024

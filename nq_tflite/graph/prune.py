@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nq_tflite import flatbuffer as fb
+from nq_tflite.graph import flatbuffer as fb
 
 
 def prune(model: Any) -> None:

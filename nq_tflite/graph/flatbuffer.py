@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 from nq_tflite.errors import FormatError, MissingPackageError
 from nq_tflite.files import IDENTIFIER, check_model_bytes, unreadable, write_whole
 
+#: Values of a tensor, of any type.
+Array = NDArray[Any]
+
 _SCHEMAS = ("ai_edge_litert.schema_py_generated", "tensorflow.lite.python.schema_py_generated")
 #: What the generated reader raises on bytes that are no flatbuffer.
 _READ_ERRORS = (struct.error, IndexError, ValueError, TypeError, AttributeError, OverflowError, MemoryError)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 
-from nq_tflite import flatbuffer as fb
 from nq_tflite.files import check_output
 from nq_tflite.format.nesting import Precision, precision_to_level
-from nq_tflite.nested import read_nested
-from nq_tflite.rewrite import remove_unpack
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.nested import read_nested
+from nq_tflite.graph.remove_unpack import remove_unpack
 
 
 def extract(source: str | os.PathLike[str] | bytes, path: str | os.PathLike[str], precision: Precision = "full") -> int:

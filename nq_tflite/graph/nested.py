@@ -11,9 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nq_tflite import flatbuffer as fb
 from nq_tflite.errors import FormatError
-from nq_tflite.flatbuffer import ModelFile
 from nq_tflite.format.biases import correct
 from nq_tflite.format.bitpack import CHANNEL_AXIS, Layout, unpack
 from nq_tflite.format.constants import BUFFER_ALIGNMENT, CUSTOM_OP_NAME, METADATA_NAME, OutputType
@@ -21,6 +19,8 @@ from nq_tflite.format.levels import Codes, merge, value_at
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.format.option_block import OptionBlock
 from nq_tflite.format.section_table import SectionTable
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.flatbuffer import ModelFile
 
 _NUMPY = {OutputType.FLOAT32: np.float32, OutputType.INT8: np.int8}
 

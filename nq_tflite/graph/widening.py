@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nq_tflite import flatbuffer as fb
-from nq_tflite.flatbuffer import schema
 from nq_tflite.format.bitpack import CHANNEL_AXIS
 from nq_tflite.format.constants import CUSTOM_OP_NAME
-from nq_tflite.readers import Reader, reader_of, slots_of
-from nq_tflite.sites import int8_reason
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.flatbuffer import schema
+from nq_tflite.graph.readers import Reader, reader_of, slots_of
+from nq_tflite.graph.sites import int8_reason
 
 Place = tuple[int, int]
 
