@@ -9,9 +9,9 @@ from pathlib import Path
 
 from nq_tflite.benchmark import footprint_in_child
 from nq_tflite.errors import PrecisionError
+from nq_tflite.govern.simulate import Costs, Strategy
 from nq_tflite.graph.extraction import extract
 from nq_tflite.memory import Footprint, SwitchTimes
-from nq_tflite.simulate import Costs, Strategy
 
 GOVERNED = "nested, governed"
 

@@ -22,9 +22,9 @@ from nq_tflite.format.constants import TABLE_CHECKSUM, TABLE_HEADER
 from nq_tflite.format.option_block import OptionBlock
 from nq_tflite.format.section_table import SectionTable
 from nq_tflite.govern.policy import Policy
+from nq_tflite.govern.traces import read_trace
 from nq_tflite.graph.flatbuffer import pack_model, read_model
 from nq_tflite.graph.nested import read_nested
-from nq_tflite.traces import read_trace
 
 ROOT = Path(__file__).parent.parent.parent
 SEEDS = sorted((ROOT / "custom_ops" / "fuzz" / "seeds").glob("*.tflite"))

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nq_tflite.errors import TraceError
-from nq_tflite.govern import Arbiter, ModelLevels, Policy
-from nq_tflite.traces import Trace
+from nq_tflite.govern.arbiter import Arbiter, ModelLevels
+from nq_tflite.govern.policy import Policy
+from nq_tflite.govern.traces import Trace
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from nq_tflite.device.opening import open_model
-from nq_tflite.govern import GovernedSwitch, Governor, Policy, Sensors
+from nq_tflite.govern.governor import GovernedSwitch, Governor
+from nq_tflite.govern.policy import Policy
+from nq_tflite.govern.sensors import Sensors
 
 
 @dataclass(frozen=True)
