@@ -287,9 +287,9 @@ def _check_names(names: Sequence[str]) -> None:
 
 def _build(job: Job) -> Job:
     """Writes the stock file, for one image at a time: a free batch size leaves the shapes to run time."""
-    from nq_tflite.calibration import sample_source
+    from nq_tflite.conversion.sources.calibration import sample_source
+    from nq_tflite.conversion.sources.keras_export import export
     from nq_tflite.files import write_whole
-    from nq_tflite.keras_export import export
 
     try:
         import keras
@@ -324,7 +324,7 @@ def _dynamic_range(model: Any) -> bytes:
 
 def _nest(job: Job) -> Job:
     """Writes the nested file; answers with what ModelFiles wants to know."""
-    from nq_tflite.conversion import convert
+    from nq_tflite.conversion.convert import convert
 
     report = convert(job["source"], job["nested"], job["nesting"], rounding=ROUNDING)
     return {

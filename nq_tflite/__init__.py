@@ -22,7 +22,7 @@ from nq_tflite.govern import GovernedSwitch, Governor, Policy, Rule
 from nq_tflite.version import __version__
 
 if TYPE_CHECKING:
-    from nq_tflite.conversion import convert
+    from nq_tflite.conversion.convert import convert
     from nq_tflite.delivery import ArrivedLevel, Delivery, join, receive, split
     from nq_tflite.graph.extraction import extract
     from nq_tflite.graph.inspection import inspect_file
@@ -57,7 +57,7 @@ __all__ = [
 _LATER = {
     "ArrivedLevel": "delivery",
     "Delivery": "delivery",
-    "convert": "conversion",
+    "convert": "conversion.convert",
     "extract": "graph.extraction",
     "inspect_file": "graph.inspection",
     "join": "delivery",

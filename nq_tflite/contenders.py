@@ -10,8 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nq_tflite.conversion import write_nested
-from nq_tflite.draft import Draft, draft_weight
+from nq_tflite.conversion.draft import Draft, draft_weight
+from nq_tflite.conversion.nested_writer import write_nested
+from nq_tflite.conversion.plan import Plan, make_plan
+from nq_tflite.conversion.rounding import EXACT, METHODS, Method
+from nq_tflite.conversion.rounding.baselines import MINMAX, SQUANT_NESTING, Baseline
+from nq_tflite.conversion.sources.source import Source
+from nq_tflite.conversion.trial import start_lockstep
 from nq_tflite.errors import NestingError, UnsupportedModelError, did_you_mean
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph import flatbuffer as fb
@@ -19,11 +24,6 @@ from nq_tflite.graph.flatbuffer import Array
 from nq_tflite.graph.readers import Reader, slots_of
 from nq_tflite.graph.replace_weights import replace_weights
 from nq_tflite.graph.sites import Site, as_weight, find_sites
-from nq_tflite.plan import Plan, make_plan
-from nq_tflite.rounding import EXACT, METHODS, Method
-from nq_tflite.rounding.baselines import MINMAX, SQUANT_NESTING, Baseline
-from nq_tflite.source import Source
-from nq_tflite.trial import start_lockstep
 
 #: Constants to give operators of the main subgraph, by (operator, input slot).
 Replacements = dict[tuple[int, int], Array]

@@ -151,11 +151,11 @@ def _build(job: Job) -> Job:
         ) from error
     import numpy as np
 
-    from nq_tflite.calibration import sample_source
-    from nq_tflite.conversion import convert
+    from nq_tflite.conversion.convert import convert
+    from nq_tflite.conversion.sources.calibration import sample_source
+    from nq_tflite.conversion.sources.keras_export import export
     from nq_tflite.files import write_whole
     from nq_tflite.graph.inspection import inspect_file
-    from nq_tflite.keras_export import export
 
     folder = Path(job["workdir"])
     write_demo_photos(folder / PHOTOS_FOLDER)

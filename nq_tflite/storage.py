@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nq_tflite.conversion import convert
+from nq_tflite.conversion.convert import convert
 from nq_tflite.delivery import split
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.format.constants import OutputType

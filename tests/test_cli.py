@@ -16,13 +16,13 @@ from PIL import Image
 
 from nq_tflite import __version__
 from nq_tflite.cli import nq_tflite
+from nq_tflite.conversion.report import LEAST_AGREEMENT
 from nq_tflite.device.delegation import Delegation
 from nq_tflite.device.native import LIBRARY_VARIABLE
 from nq_tflite.device.runtimes import installed_runtimes
 from nq_tflite.format.bitview import parse_filter_bits
 from nq_tflite.graph.inspection import inspect_file
 from nq_tflite.graph.nested import read_nested
-from nq_tflite.report import LEAST_AGREEMENT
 
 COMMANDS = (
     "benchmark",
@@ -261,7 +261,7 @@ def test_convert_warns_of_a_poor_precision(stock: Path, tmp_path: Path) -> None:
 def test_convert_says_why_nothing_is_estimated(tmp_path: Path) -> None:
     import keras
 
-    from nq_tflite.keras_export import export
+    from nq_tflite.conversion.sources.keras_export import export
 
     tokens = keras.Input((12,), dtype="int32")
     x = keras.layers.Dense(96)(keras.layers.Embedding(50, 64)(tokens))

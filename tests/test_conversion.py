@@ -333,7 +333,7 @@ def test_a_device_install_says_what_conversion_needs(monkeypatch: pytest.MonkeyP
 
 
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch, mixed_model: Any, tmp_path: Path) -> None:
-    from nq_tflite import keras_export
+    from nq_tflite.conversion.sources import keras_export
 
     def missing(name: str) -> None:
         raise ModuleNotFoundError(name)

@@ -19,12 +19,12 @@ from PIL import Image
 from test_cli import check_error, invoke, run
 
 import nq_tflite as nq
-from nq_tflite.conversion import convert
+from nq_tflite.conversion.convert import convert
+from nq_tflite.conversion.report import ConversionReport, Estimate
 from nq_tflite.errors import FormatError, MissingPackageError, OutputError, SelectionError
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.inspection import inspect_file
 from nq_tflite.page.findings import find
-from nq_tflite.report import ConversionReport, Estimate
 
 #: Layers' names that end a text, an attribute, a comment or a formula and go on as something else.
 EVIL_NAMES = (

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from test_cli import check_error, invoke
 
-from nq_tflite.advice import worst_first
 from nq_tflite.benchmark import BenchmarkReport, Latency, Setting
 from nq_tflite.compare import ComparedMethod, MethodComparison
+from nq_tflite.conversion.advice import worst_first
 from nq_tflite.evaluate import Evaluation, Score
 from nq_tflite.graph.inspection import InspectReport, inspect_file
 from nq_tflite.graph.nested import read_nested

@@ -73,9 +73,9 @@ def test_mlp_mixer_stays_int8_from_input_to_output() -> None:
     from nq_tflite_models.mlp_mixer import mlp_mixer
     from nq_tflite_models.seeded import seeded_inputs
 
-    from nq_tflite.calibration import sample_source
+    from nq_tflite.conversion.sources.calibration import sample_source
+    from nq_tflite.conversion.sources.keras_export import export
     from nq_tflite.graph import flatbuffer as fb
-    from nq_tflite.keras_export import export
 
     model = check_seeds(lambda seed: mlp_mixer(seed, image_size=32, blocks=1))
     assert (model.input_shape, model.output_shape) == ((None, 32, 32, 3), (None, 1000))

@@ -163,7 +163,7 @@ def _find_runs(model: Path) -> _Runs:
 
 
 def _print_weights(report: InspectReport, runs: _Runs, most: int | None = None) -> None:
-    from nq_tflite.advice import worst_first
+    from nq_tflite.conversion.advice import worst_first
 
     shown = worst_first(report.weights)[:most]
     partial = report.precisions[:-1]

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from nq_tflite.advice import advice, file_advice
 from nq_tflite.benchmark import Job, answer_job, delegation_in_child, run_in_child
+from nq_tflite.conversion.advice import advice, file_advice, worst_weights
+from nq_tflite.conversion.report import ConversionReport, Estimate, read_conversion
 from nq_tflite.device.delegation import Delegation
 from nq_tflite.device.runtimes import installed_runtimes
 from nq_tflite.errors import FormatError, NqError
 from nq_tflite.evaluate import Evaluation, Score, evaluate
 from nq_tflite.format.nesting import Nesting
-from nq_tflite.graph.inspection import InspectReport, WeightRow, find_weight, inspect_file
+from nq_tflite.graph.inspection import InspectReport, find_weight, inspect_file
 from nq_tflite.graph.nested import NestedWeight, read_nested
-from nq_tflite.graph.sites import Unnested
-from nq_tflite.plot import worst_weights
-from nq_tflite.report import ConversionReport, Estimate
 from nq_tflite.timeline import Timeline, measure_timeline
 
 #: Called with a stage's name, the stages done and the stages in all.
@@ -142,7 +139,7 @@ def _conversion(
     """What is given, or the lines of `nq-tflite convert --json` in a file, if it tells of this model."""
     if given is None:
         return None
-    found = given if isinstance(given, ConversionReport) else _read_conversion(Path(given))
+    found = given if isinstance(given, ConversionReport) else read_conversion(Path(given))
     told, own = ({(row.name, row.level_bytes) for row in rows} for rows in (found.weights, file.weights))
     if found.file_bytes != file.file_bytes or told != own:
         raise FormatError(
@@ -152,39 +149,6 @@ def _conversion(
             fix="Convert again with --json, and keep what it prints.",
         )
     return found
-
-
-def _read_conversion(path: Path) -> ConversionReport:
-    """Without the curve of a search, which the page does not show."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        estimate = data["estimate"]
-        return ConversionReport(
-            path=str(data["path"]),
-            file_bytes=int(data["file_bytes"]),
-            nesting=str(Nesting.parse(data["nesting"])),
-            rounding=str(data["rounding"]),
-            weights=tuple(_only(WeightRow, each) for each in data["weights"]),
-            unnested=tuple(_only(Unnested, each) for each in data["unnested"]),
-            estimate=None if estimate is None else _only(Estimate, estimate),
-            notes=tuple(map(str, data["notes"])),
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FormatError(
-            f"conversion {path}",
-            expected="what nq-tflite convert --json printed",
-            got=f"{type(error).__name__}: {error}",
-            fix="Convert again with --json, and keep what it prints.",
-        ) from error
-
-
-def _only(kind: type[Any], data: dict[str, Any]) -> Any:
-    """A dataclass of its fields, lists as tuples, and the infinite ratios that JSON has no number for."""
-    values = {field.name: data[field.name] for field in fields(kind)}
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    if "snr_db" in values:
-        values["snr_db"] = tuple(float("inf") if each is None else float(each) for each in values["snr_db"])
-    return kind(**values)
 
 
 # ---- photos, in a process of their own: what has read the file here may clash with the runtime -----------------------

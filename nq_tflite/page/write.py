@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from nq_tflite import units
-from nq_tflite.advice import worst_first
 from nq_tflite.benchmark import cpu_name
+from nq_tflite.conversion.advice import worst_first
+from nq_tflite.conversion.report import ConversionReport
 from nq_tflite.errors import MissingPackageError
 from nq_tflite.files import check_output, write_whole
 from nq_tflite.page.drawings import draw
 from nq_tflite.page.findings import Findings, Progress, find
 from nq_tflite.plot.style import layer_labels
-from nq_tflite.report import ConversionReport
 from nq_tflite.version import __version__
 
 #: Bars of layers that are this near to each other stay short.

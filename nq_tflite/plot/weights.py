@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nq_tflite.advice import worst_first
+from nq_tflite.conversion.advice import worst_first
 from nq_tflite.plot.style import (
     MARKERS,
     PAPER,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from nq_tflite.graph.inspection import InspectReport, WeightRow
-    from nq_tflite.graph.nested import NestedFile, NestedWeight
+    from nq_tflite.graph.nested import NestedWeight
 
 
 def sizes_figure(report: InspectReport, *, width: float = WIDTH) -> Figure:
@@ -110,12 +110,6 @@ def _bits_text(rows: Sequence[WeightRow], level: int) -> str:
     """What a level brings a weight to; layers may have bit-widths of their own."""
     found = {row.nesting.split("|")[::-1][level] for row in rows}
     return f"{'to ' if level else ''}{'-'.join(sorted(found))} bits"
-
-
-def worst_weights(nested: NestedFile, weights: Sequence[WeightRow], most: int = 6) -> list[NestedWeight]:
-    """The weights of a file that part-bit costs most, for `histogram_figure`, by their rows in a report of it."""
-    by_name = {weight.name: weight for weight in nested.weights}
-    return [by_name[row.name] for row in worst_first(weights)[:most]]
 
 
 def histogram_figure(weights: Sequence[NestedWeight], *, columns: int = 2, width: float = WIDTH) -> Figure:

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 from threadpoolctl import threadpool_limits
 
+from nq_tflite.conversion.lockstep import Lockstep
+from nq_tflite.conversion.plan import Plan, make_plan
+from nq_tflite.conversion.report import Estimate
+from nq_tflite.conversion.rounding import Method
+from nq_tflite.conversion.sources.source import Samples, Source
 from nq_tflite.device.runtimes import Runtime, installed_runtimes, load_runtime
 from nq_tflite.format.nesting import Nesting
-from nq_tflite.lockstep import Lockstep
-from nq_tflite.plan import Plan, make_plan
-from nq_tflite.report import Estimate
-from nq_tflite.rounding import Method
-from nq_tflite.source import Samples, Source
 
 
 def one_blas_thread() -> AbstractContextManager[object]:

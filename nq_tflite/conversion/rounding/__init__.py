@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from nq_tflite.conversion.rounding.descent import descent
+from nq_tflite.conversion.rounding.nearest import nearest
+from nq_tflite.conversion.rounding.squant import squant
+from nq_tflite.conversion.rounding.task import RoundingTask
 from nq_tflite.errors import NestingError, did_you_mean
 from nq_tflite.format.levels import Codes
-from nq_tflite.rounding.descent import descent
-from nq_tflite.rounding.nearest import nearest
-from nq_tflite.rounding.squant import squant
-from nq_tflite.rounding.task import RoundingTask
 
 
 @dataclass(frozen=True)

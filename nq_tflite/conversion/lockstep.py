@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nq_tflite.conversion.layer_inputs import Layer, layer_of, sample_rows
+from nq_tflite.conversion.rounding.statistics import CentredRows, InputStatistics, Prior, input_statistics
+from nq_tflite.conversion.sources.moments import Moments
+from nq_tflite.conversion.sources.source import Reference
+from nq_tflite.conversion.walk import GraphWalk, real_values
 from nq_tflite.device.runtimes import Runtime
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.format.levels import signal_to_noise_db
@@ -17,39 +22,9 @@ from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import Array
 from nq_tflite.graph.readers import slots_of
 from nq_tflite.graph.sites import Site
-from nq_tflite.layer_inputs import Layer, layer_of, sample_rows
-from nq_tflite.moments import Moments
-from nq_tflite.rounding.statistics import CentredRows, InputStatistics, Prior, input_statistics
-from nq_tflite.walk import GraphWalk, real_values
 
 #: Rows of probabilities sum to 1, give or take INT8's rounding; less than half its step is 0 to it.
 _SUM_TOLERANCE, _LEAST_PROBABILITY = 0.05, 1 / 512
-
-
-@dataclass(frozen=True)
-class Reference:
-    """The net before any rounding.
-
-    Attributes:
-        model: the schema's ModelT; the one to be rounded itself, where there is no other.
-        weights: (subgraph, tensor) of the rounded model's weights -> the same in `model`.
-        moments: of the main subgraph's tensors, by index, where batch norms tell them.
-    """
-
-    model: Any
-    weights: Mapping[tuple[int, int], tuple[int, int]]
-    moments: Mapping[int, Moments]
-
-    def sources(self, rounded: Any) -> dict[tuple[int, int], Array]:
-        """The float weights that a model's INT8 weights were rounded from, by (subgraph, tensor) of that model."""
-        if self.model is rounded:
-            return {}
-        found = {}
-        for site, (subgraph, tensor) in self.weights.items():
-            values = fb.constant(self.model, self.model.subgraphs[subgraph].tensors[tensor])
-            if values is not None:
-                found[site] = values
-        return found
 
 
 @dataclass(frozen=True)

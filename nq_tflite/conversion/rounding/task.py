@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nq_tflite.conversion.rounding.statistics import InputStatistics
 from nq_tflite.format.levels import lowest_codes
 from nq_tflite.format.nesting import Nesting
-from nq_tflite.rounding.statistics import InputStatistics
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from nq_tflite.conversion.rounding.baselines.codes import LevelCodes
+from nq_tflite.conversion.rounding.baselines.minmax import minmax, minmax_bits
+from nq_tflite.conversion.rounding.baselines.squant_nesting import squant_nesting, squant_nesting_bits
+from nq_tflite.conversion.rounding.statistics import Real
 from nq_tflite.format.nesting import Nesting
-from nq_tflite.rounding.baselines.codes import LevelCodes
-from nq_tflite.rounding.baselines.minmax import minmax, minmax_bits
-from nq_tflite.rounding.baselines.squant_nesting import squant_nesting, squant_nesting_bits
-from nq_tflite.rounding.statistics import Real
 
 
 @dataclass(frozen=True)

@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nq_tflite.calibration import RepresentativeData, Sample, sample_source
+from nq_tflite.conversion.sources.calibration import RepresentativeData, Sample, sample_source
+from nq_tflite.conversion.sources.keras_export import export, folded_norms, is_keras_source, open_source
+from nq_tflite.conversion.sources.keras_models import named_samples
+from nq_tflite.conversion.sources.moments import FoldedNorm, Moments, tensor_moments
+from nq_tflite.conversion.sources.pairing import layer_weights, pair_weights
+from nq_tflite.conversion.sources.procedural_inputs import procedural_inputs
 from nq_tflite.errors import RepresentativeDataError, UnsupportedModelError
 from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.flatbuffer import Array
 from nq_tflite.graph.selection import Selection
 from nq_tflite.graph.sites import refuse_nested
 from nq_tflite.graph.widening import Widened, widen
-from nq_tflite.keras_export import export, folded_norms, is_keras_source, open_source
-from nq_tflite.keras_models import named_samples
-from nq_tflite.lockstep import Reference
-from nq_tflite.moments import FoldedNorm, tensor_moments
-from nq_tflite.pairing import layer_weights, pair_weights
-from nq_tflite.procedural_inputs import procedural_inputs
 
 #: Samples that statistics are taken of, and those that only the estimate of the result is taken of.
 MOST_SAMPLES, MOST_HELD_OUT = 128, 32
@@ -49,6 +49,32 @@ class Samples:
         """The same with the samples of these numbers last, for the estimate alone."""
         fitted = [each for number, each in enumerate(self.arrays) if number not in numbers]
         return replace(self, arrays=[*fitted, *(self.arrays[number] for number in numbers)], held_out=len(numbers))
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The net before any rounding.
+
+    Attributes:
+        model: the schema's ModelT; the one to be rounded itself, where there is no other.
+        weights: (subgraph, tensor) of the rounded model's weights -> the same in `model`.
+        moments: of the main subgraph's tensors, by index, where batch norms tell them.
+    """
+
+    model: Any
+    weights: Mapping[tuple[int, int], tuple[int, int]]
+    moments: Mapping[int, Moments]
+
+    def sources(self, rounded: Any) -> dict[tuple[int, int], Array]:
+        """The float weights that a model's INT8 weights were rounded from, by (subgraph, tensor) of that model."""
+        if self.model is rounded:
+            return {}
+        found = {}
+        for site, (subgraph, tensor) in self.weights.items():
+            values = fb.constant(self.model, self.model.subgraphs[subgraph].tensors[tensor])
+            if values is not None:
+                found[site] = values
+        return found
 
 
 @dataclass(frozen=True)

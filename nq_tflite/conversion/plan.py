@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nq_tflite.draft import Draft, draft_weight
+from nq_tflite.conversion.draft import Draft, draft_weight
+from nq_tflite.conversion.lockstep import Lockstep
+from nq_tflite.conversion.rounding import FALLBACK, METHODS, Method, RoundingTask
+from nq_tflite.conversion.rounding.statistics import InputStatistics
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.format.biases import LevelBiases, fit_biases
 from nq_tflite.format.bitpack import Layout
@@ -22,9 +25,6 @@ from nq_tflite.graph.refusals import TOO_SMALL
 from nq_tflite.graph.selection import Selection
 from nq_tflite.graph.sites import Site, Unnested, as_weight, find_sites, unnested
 from nq_tflite.graph.widening import Widened
-from nq_tflite.lockstep import Lockstep
-from nq_tflite.rounding import FALLBACK, METHODS, Method, RoundingTask
-from nq_tflite.rounding.statistics import InputStatistics
 
 #: Weights of deeper filters are rounded without covariances, whose matrices would take minutes and gigabytes each.
 MOST_DEPTH = 5120

@@ -10,6 +10,7 @@ import numpy as np
 from flatbuffers import flexbuffers
 from numpy.typing import NDArray
 
+from nq_tflite.conversion.plan import Plan, WeightPlan
 from nq_tflite.format.biases import LevelBiases
 from nq_tflite.format.bitpack import CHANNEL_AXIS, pack
 from nq_tflite.format.constants import CUSTOM_OP_NAME, CUSTOM_OP_VERSION, MADE_BIAS, METADATA_NAME, OutputType
@@ -21,7 +22,6 @@ from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema
 from nq_tflite.graph.readers import slots_of
 from nq_tflite.graph.sites import Site
-from nq_tflite.plan import Plan, WeightPlan
 
 #: Stands in a buffer's `offset` until the section's place in the file is known; any value above 1 keeps the field.
 UNPLACED = 1 << 62

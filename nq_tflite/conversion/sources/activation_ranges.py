@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nq_tflite.calibration import Sample
+from nq_tflite.conversion.sources.calibration import Sample
 from nq_tflite.errors import UnsupportedModelError, did_you_mean
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema

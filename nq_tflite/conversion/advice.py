@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
+from nq_tflite.conversion.report import ConversionReport, Estimate
 from nq_tflite.format.constants import SECTION_ALIGNMENT, OutputType
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph.inspection import WeightRow
-from nq_tflite.report import ConversionReport, Estimate
+from nq_tflite.graph.nested import NestedFile, NestedWeight
 
 #: Part-bit's agreement over full-bit's, and its outputs' SNR in dB, that call for no more bits.
 ENOUGH_KEPT, ENOUGH_SNR_DB = 0.95, 16.0
@@ -123,3 +124,9 @@ def _small_file(report: ConversionReport, nesting: Nesting) -> str:
         return ""
     most = SECTION_ALIGNMENT * len(nesting.precisions)
     return f"the levels start at pages of {SECTION_ALIGNMENT} bytes: up to {most} of {report.file_bytes} are padding"
+
+
+def worst_weights(nested: NestedFile, weights: Sequence[WeightRow], most: int = 6) -> list[NestedWeight]:
+    """The weights of a file that part-bit costs most, for `histogram_figure`, by their rows in a report of it."""
+    by_name = {weight.name: weight for weight in nested.weights}
+    return [by_name[row.name] for row in worst_first(weights)[:most]]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nq_tflite.rounding.statistics import Real
+from nq_tflite.conversion.rounding.statistics import Real
 
 #: How far codes may move from where they start, and from the plain code, in steps.
 _REACH = 8

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from nq_tflite.conversion.rounding.task import RoundingTask
 from nq_tflite.format.levels import Codes
-from nq_tflite.rounding.task import RoundingTask
 
 
 def nearest(task: RoundingTask) -> Codes:

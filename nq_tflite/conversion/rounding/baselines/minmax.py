@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from nq_tflite.conversion.rounding.baselines.codes import LevelCodes
+from nq_tflite.conversion.rounding.statistics import Real
 from nq_tflite.format.nesting import Nesting
-from nq_tflite.rounding.baselines.codes import LevelCodes
-from nq_tflite.rounding.statistics import Real
 
 
 def minmax(weights: Real, taps: int, nesting: Nesting) -> tuple[LevelCodes, ...]:

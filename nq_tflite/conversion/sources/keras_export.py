@@ -14,12 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from nq_tflite.activation_ranges import AUTO, METHODS, check_name, measure, outputs, set_ranges
-from nq_tflite.calibration import Sample
-from nq_tflite.errors import MissingPackageError, RepresentativeDataError, UnsupportedModelError, did_you_mean
-from nq_tflite.format.levels import signal_to_noise_db
-from nq_tflite.graph import flatbuffer as fb
-from nq_tflite.keras_models import (
+from nq_tflite.conversion.sources.activation_ranges import AUTO, METHODS, check_name, measure, outputs, set_ranges
+from nq_tflite.conversion.sources.calibration import Sample
+from nq_tflite.conversion.sources.keras_models import (
     all_layers,
     flat,
     is_a,
@@ -29,7 +26,10 @@ from nq_tflite.keras_models import (
     prepared,
     with_batch_of_one,
 )
-from nq_tflite.moments import FoldedNorm, Moments
+from nq_tflite.conversion.sources.moments import FoldedNorm, Moments
+from nq_tflite.errors import MissingPackageError, RepresentativeDataError, UnsupportedModelError, did_you_mean
+from nq_tflite.format.levels import signal_to_noise_db
+from nq_tflite.graph import flatbuffer as fb
 
 _KERAS_SUFFIXES = {".keras", ".h5", ".hdf5"}
 _IO_TYPES = ("float32", "int8", "uint8")

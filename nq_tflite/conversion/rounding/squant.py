@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nq_tflite.conversion.rounding.task import RoundingTask
 from nq_tflite.format.levels import Codes, cell_middles
-from nq_tflite.rounding.task import RoundingTask
 
 #: A weight may leave its nearest cell only within this distance of the border, in cells: the full-bit code, which must
 #: stay inside the cell, then errs by no more.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nq_tflite.rounding.statistics import Quadratic, Real
+from nq_tflite.conversion.rounding.statistics import Quadratic, Real
 
 _SWEEPS = 3
 #: A sweep that changes no larger a share of the weights is the last.

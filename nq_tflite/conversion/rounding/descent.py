@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nq_tflite.conversion.rounding.joint import joint_descent
+from nq_tflite.conversion.rounding.lattice import Lattice, gptq, sweep
+from nq_tflite.conversion.rounding.statistics import Quadratic, Real
+from nq_tflite.conversion.rounding.task import RoundingTask
 from nq_tflite.format.levels import Codes, cell_middles
-from nq_tflite.rounding.joint import joint_descent
-from nq_tflite.rounding.lattice import Lattice, gptq, sweep
-from nq_tflite.rounding.statistics import Quadratic, Real
-from nq_tflite.rounding.task import RoundingTask
 
 #: A coarsest-level weight may take a neighbour cell only within this distance of the border, in cells.
 BORDER = 0.25

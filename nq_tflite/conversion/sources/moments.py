@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nq_tflite.conversion.sources.pairing import LayerWeight, layer_weights, real_bias, real_constant
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema
-from nq_tflite.pairing import LayerWeight, layer_weights, real_bias, real_constant
 
 Float64 = NDArray[np.float64]
 #: A function of arrays, element by element: [channels, points] -> [channels, points].

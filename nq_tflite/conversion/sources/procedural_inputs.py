@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nq_tflite.conversion.sources.moments import FoldedNorm, Moments
+from nq_tflite.conversion.sources.pairing import LayerWeight, layer_weights, real_bias, real_constant
+from nq_tflite.conversion.sources.procedural import procedural_images
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.format.affine import quantize
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema
-from nq_tflite.moments import FoldedNorm, Moments
-from nq_tflite.pairing import LayerWeight, layer_weights, real_bias, real_constant
-from nq_tflite.procedural import procedural_images
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from nq_tflite.calibration import Sample
+from nq_tflite.conversion.sources.calibration import Sample
 from nq_tflite.errors import UnsupportedModelError
 
 _RECURRENT = ("RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")

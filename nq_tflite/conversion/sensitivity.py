@@ -14,18 +14,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nq_tflite.conversion.lockstep import Lockstep
+from nq_tflite.conversion.plan import make_plan
+from nq_tflite.conversion.rounding import Method
+from nq_tflite.conversion.rounding.statistics import InputStatistics
+from nq_tflite.conversion.sources.source import Reference, Samples, Source
+from nq_tflite.conversion.trial import walking_runtime
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.format.bitpack import packed_bytes
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph.flatbuffer import Array
 from nq_tflite.graph.readers import slots_of
 from nq_tflite.graph.sites import Site
-from nq_tflite.lockstep import Lockstep, Reference
-from nq_tflite.plan import make_plan
-from nq_tflite.rounding import Method
-from nq_tflite.rounding.statistics import InputStatistics
-from nq_tflite.source import Samples, Source
-from nq_tflite.trial import walking_runtime
 
 Place = tuple[int, int]
 

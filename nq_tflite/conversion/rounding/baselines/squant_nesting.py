@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from nq_tflite.conversion.rounding.baselines.codes import LevelCodes
+from nq_tflite.conversion.rounding.baselines.minmax import symmetric
+from nq_tflite.conversion.rounding.squant import moves
+from nq_tflite.conversion.rounding.statistics import Real
 from nq_tflite.format.levels import Codes
 from nq_tflite.format.nesting import Nesting
-from nq_tflite.rounding.baselines.codes import LevelCodes
-from nq_tflite.rounding.baselines.minmax import symmetric
-from nq_tflite.rounding.squant import moves
-from nq_tflite.rounding.statistics import Real
 
 #: Any weight may move to its second nearest code.
 _BORDER = 0.5

@@ -10,15 +10,15 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from nq_tflite.conversion.plan import make_plan
+from nq_tflite.conversion.report import Candidate, Estimate, Search
+from nq_tflite.conversion.rounding import METHODS, Method
+from nq_tflite.conversion.sensitivity import Place, measure_sensitivities, spend_bits
+from nq_tflite.conversion.sources.source import MOST_HELD_OUT, Samples, Source
+from nq_tflite.conversion.trial import Trial, try_nesting
 from nq_tflite.errors import NestingError, UnsupportedModelError
 from nq_tflite.format.constants import BUFFER_ALIGNMENT, align
 from nq_tflite.format.nesting import MAX_FULL_BITS, MIN_PART_BITS, Nesting
-from nq_tflite.plan import make_plan
-from nq_tflite.report import Candidate, Estimate, Search
-from nq_tflite.rounding import METHODS, Method
-from nq_tflite.sensitivity import Place, measure_sensitivities, spend_bits
-from nq_tflite.source import MOST_HELD_OUT, Samples, Source
-from nq_tflite.trial import Trial, try_nesting
 
 AUTO = "auto"
 MIN_AGREEMENT = 0.95

@@ -1,1 +1,0 @@
-"""The edit that makes a nested graph."""
