@@ -8,19 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from nq_tflite.benchmark import (
-    BenchmarkReport,
-    Job,
-    Latency,
-    Progress,
-    answer_job,
-    benchmark,
-    isa_in_child,
-    run_in_child,
-)
 from nq_tflite.errors import MissingPackageError, ModelSourceError, UnsupportedModelError
 from nq_tflite.format.nesting import Nesting
-from nq_tflite.memory import Footprint
+from nq_tflite.measure.benchmark import BenchmarkReport, Latency, Progress, benchmark, isa_in_child
+from nq_tflite.measure.child_process import Job, answer_job, run_in_child
+from nq_tflite.measure.memory import Footprint
 
 from .zoo import MODELS
 
@@ -162,7 +154,7 @@ def compare_models(
       folder: keeps the files, made if need be. A stock file that it has is used again; delete it to build anew.
       nesting: as nq.convert; the upper bits are rounded to nearest, which latency does not mind.
       activations: "int8" for full-int8, "float" for dynamic range.
-      runtime, threads, runs, isa: as nq_tflite.benchmark.benchmark.
+      runtime, threads, runs, isa: as nq_tflite.measure.benchmark.benchmark.
       seed: of the weights.
       progress: called with a stage, the steps done and the steps in all.
 

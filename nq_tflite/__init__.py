@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from nq_tflite.delivery import ArrivedLevel, Delivery, join, receive, split
     from nq_tflite.graph.extraction import extract
     from nq_tflite.graph.inspection import inspect_file
-    from nq_tflite.page import write_report
+    from nq_tflite.plot.page.write import write_report
 
 
 __all__ = [
@@ -63,7 +63,7 @@ _LATER = {
     "join": "delivery",
     "receive": "delivery",
     "split": "delivery",
-    "write_report": "page",
+    "write_report": "plot.page.write",
 }
 
 

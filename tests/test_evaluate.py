@@ -11,9 +11,17 @@ import pytest
 from PIL import Image
 
 from nq_tflite.errors import PhotosError, UnsupportedModelError
-from nq_tflite.evaluate import FULL_BIT_REFERENCE, Evaluation, evaluate, from_output, score, standard_error, to_input
-from nq_tflite.photo_folder import read_photo_folder
-from nq_tflite.preprocessing import pixel_preprocessing
+from nq_tflite.measure.evaluate import (
+    FULL_BIT_REFERENCE,
+    Evaluation,
+    evaluate,
+    from_output,
+    score,
+    standard_error,
+    to_input,
+)
+from nq_tflite.measure.photo_folder import read_photo_folder
+from nq_tflite.measure.preprocessing import pixel_preprocessing
 
 SIDE, BLOCK, CLASSES = 16, 4, 16
 

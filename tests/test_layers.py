@@ -21,12 +21,9 @@ LAYERS: list[set[str]] = [
     {"graph"},
     {"govern"},
     {"conversion"},
+    {"measure"},
     {"plot"},
     {"__init__"},
-    {"memory", "photo_folder", "preprocessing"},
-    {"benchmark", "contenders", "evaluate", "storage"},
-    {"compare", "demo", "strategies", "timeline"},
-    {"page"},
     {"cli"},
     {"__main__"},
 ]
@@ -38,13 +35,13 @@ OWNERS = {
     "flatbuffers": {"graph", "conversion"},
     "bitarray": {"format"},
     "matplotlib": {"plot"},
-    "jinja2": {"page"},
+    "jinja2": {"plot"},
     "click": {"cli", "__main__"},
     "rich": {"cli", "__main__"},
-    "PIL": {"preprocessing"},
+    "PIL": {"measure"},
     "psutil": {"govern"},
     "threadpoolctl": {"conversion"},
-    "nq_tflite_models": {"demo"},
+    "nq_tflite_models": {"measure"},
 }
 
 

@@ -216,8 +216,8 @@ def _representative(path: Path, preprocess: str, size: int) -> RepresentativeDat
     if not path.is_dir():
         arrays = _read_arrays(path)
         return arrays[""] if list(arrays) == [""] else _named_samples(path, arrays)
-    from nq_tflite.photo_folder import read_photo_folder
-    from nq_tflite.preprocessing import pixel_preprocessing
+    from nq_tflite.measure.photo_folder import read_photo_folder
+    from nq_tflite.measure.preprocessing import pixel_preprocessing
 
     pixels, photos = pixel_preprocessing(preprocess, size, size), read_photo_folder(path).photos
 

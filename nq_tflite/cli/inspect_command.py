@@ -152,7 +152,7 @@ def _draw(model: Path, report: InspectReport, figure: str, name: str | None, lay
 
 def _find_runs(model: Path) -> _Runs:
     """Loads the model in a process of its own: what read the file here may clash with the runtime."""
-    from nq_tflite.benchmark import delegation_in_child
+    from nq_tflite.measure.benchmark import delegation_in_child
 
     if not installed_runtimes():
         return _Runs(unknown="no TFLite runtime is installed; pip install 'nq-tflite[litert]'")

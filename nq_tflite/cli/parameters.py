@@ -132,13 +132,13 @@ def _precision(text: str) -> str:
 
 
 def _check_pixels(name: str) -> None:
-    from nq_tflite.preprocessing import pixel_preprocessing
+    from nq_tflite.measure.preprocessing import pixel_preprocessing
 
     pixel_preprocessing(name, 1, 1)
 
 
 def _check_method(name: str) -> None:
-    from nq_tflite.contenders import contenders
+    from nq_tflite.measure.contenders import contenders
 
     contenders([name])
 

@@ -89,7 +89,7 @@ def simulate(
     from nq_tflite.govern.simulate import outcome
     from nq_tflite.govern.simulate import simulate as run_strategy
     from nq_tflite.govern.traces import read_trace
-    from nq_tflite.strategies import measure_strategies
+    from nq_tflite.measure.strategies import measure_strategies
 
     trace, chosen = read_trace(source, seed), Policy.of(policy)
     with progress_bar() as progress:

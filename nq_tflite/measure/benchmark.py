@@ -6,34 +6,28 @@ alike: read the ratios, not the milliseconds. Memory, switches and reloads are m
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from nq_tflite import errors
 from nq_tflite.device.delegation import Delegation
 from nq_tflite.device.interpreter import Interpreter
 from nq_tflite.device.native import unpack_isa
 from nq_tflite.device.opening import open_model
 from nq_tflite.device.runtimes import load_runtime
-from nq_tflite.errors import NqError
 from nq_tflite.files import check_model_file
 from nq_tflite.format.nesting import Precision, precision_to_level
-from nq_tflite.memory import Footprint, MemoryState, ReloadTimes, ResidentMemory, SwitchTimes, measure_footprint
+from nq_tflite.measure.child_process import Job, answer_job, run_in_child
+from nq_tflite.measure.memory import Footprint, MemoryState, ReloadTimes, ResidentMemory, SwitchTimes, measure_footprint
 from nq_tflite.version import __version__
 
 #: Called with what is being measured, the steps done and the steps in all.
 Progress = Callable[[str, int, int], None]
-#: What a child process takes and gives: only what JSON holds.
-Job = dict[str, Any]
 
 NOTE = "Timings are of a machine that does other things too: trust the ratios, which are of paired runs, not the times."
 
@@ -275,53 +269,6 @@ def _footprint(answer: Job) -> Footprint:
 
 
 # ---- child processes -------------------------------------------------------------------------------------------------
-
-
-#: `python -m`, but with the parent's path: that of -m and of -c starts in the working folder, where models may lie.
-_RUN_MODULE = """
-import sys
-sys.path[:] = sys.argv[2:]
-import runpy
-runpy.run_module(sys.argv[1], run_name="__main__", alter_sys=True)
-"""
-
-
-def run_in_child(module: str, job: Job, isa: str | None = None) -> Job:
-    """Runs a module as `python -m` does, with a job on its stdin and reads the answer from its stdout, both JSON.
-
-    `isa` is the instruction set that the child's native library uses; the environment decides if it is not given.
-
-    Raises:
-        NqError: of the class that the child raised, or of the base class if it died.
-    """
-    command = [sys.executable, "-c", _RUN_MODULE, module, *sys.path]
-    environment = os.environ | ({"NQ_ISA": isa} if isa else {})
-    child = subprocess.run(command, input=json.dumps(job), env=environment, capture_output=True, text=True, check=False)
-    try:
-        answer: Job = json.loads(child.stdout)
-    except json.JSONDecodeError:
-        words = " / ".join(child.stderr.strip().splitlines()[-3:])
-        got = f"exit code {child.returncode}: {words}"
-        raise NqError(f"child process ({job['job']})", expected="an answer", got=got) from None
-    if "error" in answer:
-        raise getattr(errors, answer["error"])(answer["message"])
-    return answer
-
-
-def answer_job(handlers: Mapping[str, Callable[[Job], Job]]) -> None:
-    """The child's side of `run_in_child`: whatever the job itself prints goes to stderr."""
-    try:
-        job: Job = json.load(sys.stdin)
-    except ValueError:
-        sys.exit("error: this module only answers jobs on stdin for other commands; see models/README.md for those.")
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    try:
-        answer = handlers[job.pop("job")](job)
-    except NqError as error:
-        answer = {"error": type(error).__name__, "message": str(error)}
-    with answers:
-        json.dump(answer, answers)
 
 
 def _isa_job(job: Job) -> Job:

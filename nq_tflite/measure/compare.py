@@ -14,20 +14,20 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from nq_tflite.contenders import CONTENDERS, Contender, Replacements, contenders, round_with
 from nq_tflite.conversion.sources.calibration import sample_source
 from nq_tflite.conversion.sources.keras_export import is_keras_source
 from nq_tflite.conversion.sources.source import Source, given_samples, load_source
 from nq_tflite.conversion.trial import one_blas_thread, walking_runtime
 from nq_tflite.conversion.walk import GraphWalk
 from nq_tflite.errors import NestingError, PhotosError, UnsupportedModelError
-from nq_tflite.evaluate import Classifier, Progress, Score, score
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema
 from nq_tflite.graph.sites import find_sites
-from nq_tflite.photo_folder import PhotoFolder, read_photo_folder
-from nq_tflite.preprocessing import PixelPreprocessing, pixel_preprocessing
+from nq_tflite.measure.contenders import CONTENDERS, Contender, Replacements, contenders, round_with
+from nq_tflite.measure.evaluate import Classifier, Progress, Score, score
+from nq_tflite.measure.photo_folder import PhotoFolder, read_photo_folder
+from nq_tflite.measure.preprocessing import PixelPreprocessing, pixel_preprocessing
 
 Logits = NDArray[np.float64]
 

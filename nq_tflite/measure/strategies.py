@@ -7,11 +7,11 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from nq_tflite.benchmark import footprint_in_child
 from nq_tflite.errors import PrecisionError
 from nq_tflite.govern.simulate import Costs, Strategy
 from nq_tflite.graph.extraction import extract
-from nq_tflite.memory import Footprint, SwitchTimes
+from nq_tflite.measure.benchmark import footprint_in_child
+from nq_tflite.measure.memory import Footprint, SwitchTimes
 
 GOVERNED = "nested, governed"
 

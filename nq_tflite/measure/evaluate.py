@@ -15,8 +15,8 @@ from nq_tflite.device.interpreter import Interpreter
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.format.affine import dequantize, quantize
 from nq_tflite.format.levels import signal_to_noise_db
-from nq_tflite.photo_folder import PhotoFolder, read_photo_folder
-from nq_tflite.preprocessing import PixelPreprocessing, pixel_preprocessing
+from nq_tflite.measure.photo_folder import PhotoFolder, read_photo_folder
+from nq_tflite.measure.preprocessing import PixelPreprocessing, pixel_preprocessing
 
 #: Called with a stage's name, the photos done and the photos in all.
 Progress = Callable[[str, int, int], None]

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nq_tflite.page.findings import Findings
+from nq_tflite.measure.findings import Findings
 from nq_tflite.plot import accuracy_figure, histogram_figure, sizes_figure, timeline_figure
 from nq_tflite.plot.style import COLOURS, INK, NARROW, PAPER, QUIET, RULE, style
 

@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from nq_tflite.benchmark import Job, answer_job, footprint_in_child, run_in_child
 from nq_tflite.errors import FormatError, MissingPackageError, ModelSourceError, reason_of
-from nq_tflite.memory import Footprint, SwitchTimes
+from nq_tflite.measure.benchmark import footprint_in_child
+from nq_tflite.measure.child_process import Job, answer_job, run_in_child
+from nq_tflite.measure.memory import Footprint, SwitchTimes
 
 NESTING = "8|5"
 NUM_CALIBRATION_PHOTOS = 64
@@ -175,9 +176,9 @@ def _classify(job: Job) -> Job:
     import numpy as np
     from nq_tflite_models.classes import imagenet_classes
 
-    from nq_tflite.evaluate import Classifier
-    from nq_tflite.photo_folder import read_photo_folder
-    from nq_tflite.preprocessing import pixel_preprocessing
+    from nq_tflite.measure.evaluate import Classifier
+    from nq_tflite.measure.photo_folder import read_photo_folder
+    from nq_tflite.measure.preprocessing import pixel_preprocessing
 
     folder, runtime = Path(job["workdir"]), job["runtime"]
     float32 = Classifier(folder / FLOAT_FILE, None, runtime)

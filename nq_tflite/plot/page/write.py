@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from nq_tflite import units
-from nq_tflite.benchmark import cpu_name
 from nq_tflite.conversion.advice import worst_first
 from nq_tflite.conversion.report import ConversionReport
 from nq_tflite.errors import MissingPackageError
 from nq_tflite.files import check_output, write_whole
-from nq_tflite.page.drawings import draw
-from nq_tflite.page.findings import Findings, Progress, find
+from nq_tflite.measure.benchmark import cpu_name
+from nq_tflite.measure.findings import Findings, Progress, find
+from nq_tflite.plot.page.drawings import draw
 from nq_tflite.plot.style import layer_labels
 from nq_tflite.version import __version__
 
@@ -51,7 +51,7 @@ def write_report(
     Args:
         path: a nested file.
         output: the page to write; it appears whole or not at all.
-        photos, labels, reference, preprocess, crop_fraction: as `nq_tflite.evaluate.evaluate`.
+        photos, labels, reference, preprocess, crop_fraction: as `nq_tflite.measure.evaluate.evaluate`.
         against: a stock .tflite file, to be timed beside it.
         conversion: what `nq.convert` returned for the file, or a file of what `nq-tflite convert --json` printed.
         layers: names of nested weights to draw, or parts that only their names have; the worst ones if not given.
@@ -65,7 +65,7 @@ def write_report(
         FormatError: not a nested file, or the report of another file's conversion.
         OutputError: the page cannot be written.
         MissingPackageError: jinja2, matplotlib, or the runtime that was asked for is not installed.
-        PhotosError, UnsupportedModelError: as `nq_tflite.evaluate.evaluate`.
+        PhotosError, UnsupportedModelError: as `nq_tflite.measure.evaluate.evaluate`.
 
     Example:
         >>> nq.write_report("model.tflite", "report.html", "photos").advice  # doctest: +SKIP
@@ -104,7 +104,7 @@ def _template() -> Any:
             fix="Install it: pip install 'nq-tflite[report]'.",
         ) from error
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("nq_tflite", "page"),
+        loader=jinja2.PackageLoader("nq_tflite.plot", "page"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -150,4 +150,4 @@ def _context(findings: Findings) -> dict[str, Any]:
 
 
 def _part(name: str) -> str:
-    return (files("nq_tflite.page") / name).read_text(encoding="utf-8")
+    return (files("nq_tflite.plot.page") / name).read_text(encoding="utf-8")

@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from nq_tflite.benchmark import Job, answer_job, run_in_child
 from nq_tflite.device.interpreter import Interpreter
 from nq_tflite.device.native import load_library
 from nq_tflite.device.opening import open_model
 from nq_tflite.device.runtimes import load_runtime
-from nq_tflite.memory import resident_memory
+from nq_tflite.measure.child_process import Job, answer_job, run_in_child
+from nq_tflite.measure.memory import resident_memory
 
 #: Untimed invocations before the first sample.
 _WARMUP = 5

@@ -8,17 +8,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from nq_tflite.benchmark import Job, answer_job, delegation_in_child, run_in_child
 from nq_tflite.conversion.advice import advice, file_advice, worst_weights
 from nq_tflite.conversion.report import ConversionReport, Estimate, read_conversion
 from nq_tflite.device.delegation import Delegation
 from nq_tflite.device.runtimes import installed_runtimes
 from nq_tflite.errors import FormatError, NqError
-from nq_tflite.evaluate import Evaluation, Score, evaluate
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph.inspection import InspectReport, find_weight, inspect_file
 from nq_tflite.graph.nested import NestedWeight, read_nested
-from nq_tflite.timeline import Timeline, measure_timeline
+from nq_tflite.measure.benchmark import delegation_in_child
+from nq_tflite.measure.child_process import Job, answer_job, run_in_child
+from nq_tflite.measure.evaluate import Evaluation, Score, evaluate
+from nq_tflite.measure.timeline import Timeline, measure_timeline
 
 #: Called with a stage's name, the stages done and the stages in all.
 Progress = Callable[[str, int, int], None]
