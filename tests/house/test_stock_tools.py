@@ -117,7 +117,7 @@ def netron(tmp_path_factory: pytest.TempPathFactory) -> Any:
     (folder / "package.json").write_text('{"type": "module"}')  # for a node that does not find out itself
 
     def show(path: Path) -> Any:
-        script = Path(__file__).with_name("netron.mjs")
+        script = Path(__file__).parents[1] / "support" / "netron.mjs"
         done = subprocess.run(
             [node, script, folder / "netron", path], capture_output=True, text=True, check=False, timeout=60
         )

@@ -28,10 +28,10 @@ MODELS = DOCS / "models.md"
 #: Blocks that no test runs as they stand, and why.
 NOT_RUN = {
     "board": "needs the board, a display that stays, or another computer",
-    "install": "installs packages; distributions are tested by tests/test_distributions.py and test-arm",
+    "install": "installs packages; distributions are tested by tests/house/test_distributions.py and test-arm",
     "jax": "needs JAX: make test-recipes runs it",
     "minutes": "takes minutes, or the repository's own make",
-    "native": "builds the native library once more; tests/test_embedding.py does it",
+    "native": "builds the native library once more; tests/device/test_embedding.py does it",
     "ndk": "needs Android's NDK",
     "network": "fetches what the tests cannot",
     "root": "needs a memory control group",
@@ -60,9 +60,9 @@ MARKED = {
 }
 #: Languages that are not run, and what stands for it.
 OTHER_LANGUAGES = {
-    "cmake": "tests/test_embedding.py finds the package with the same lines",
+    "cmake": "tests/device/test_embedding.py finds the package with the same lines",
     "groovy": "no Gradle here",
-    "java": "tests/test_android.py compiles and runs the library, and the example like it",
+    "java": "tests/house/test_android.py compiles and runs the library, and the example like it",
 }
 #: Pages that convert a model: a few seconds each.
 SLOW = {f"docs/{name}.md" for name in ("accuracy", "choosing_levels", "index", "quickstart", "report")}
@@ -106,7 +106,7 @@ def desk(nested_dir: Path, int8_tflite: bytes, tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize("page", pages_with("python"))
 def test_python_runs(page: Path, desk: Path, mixed_model: Any, samples: np.ndarray) -> None:
-    """All blocks of a page, one after the other. The README's are tests/test_readme.py's."""
+    """All blocks of a page, one after the other. The README's are tests/house/test_readme.py's."""
     code = "\n".join(each.text for each in blocks(page) if each.language == "python" and not each.mark)
     if "model.keras" in code:
         mixed_model.save("model.keras")

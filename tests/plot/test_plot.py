@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_cli import check_error, invoke
+from commands import check_error, invoke
 
 from nq_tflite.conversion.advice import worst_first
 from nq_tflite.graph.inspection import InspectReport, inspect_file

@@ -1,6 +1,6 @@
 """Conversions that test_determinism.py compares; `determinism_jobs.py FOLDER NAME...` prints their files' sha256.
 
-`python tests/determinism_jobs.py --renew` writes recorded_hashes.json, of this environment's library versions.
+`python tests/jobs/determinism_jobs.py --renew` writes recorded_hashes.json, of this environment's library versions.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import numpy as np
 
 import nq_tflite as nq
 
-TESTS = Path(__file__).resolve().parent
-RECORDED = TESTS / "recorded_hashes.json"
+TESTS = Path(__file__).resolve().parents[1]
+RECORDED = TESTS / "support" / "recorded_hashes.json"
 #: Those whose versions decide the bytes.
 LIBRARIES = ("numpy", "tensorflow", "keras", "flatbuffers", "ai-edge-litert")
 #: OpenBLAS chooses kernels by the CPU; these run on every x86-64 with AVX2.

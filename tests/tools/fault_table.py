@@ -1,5 +1,7 @@
-"""Every fault with its observed outcome, as docs/threat_model.md shows them: `python tests/fault_table.py` prints both
-tables, and test_faults.py holds the page against them."""
+"""Every fault with its observed outcome, as docs/threat_model.md shows them.
+
+`python tests/tools/fault_table.py` prints both tables, and test_faults.py holds the page against them.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "jobs"))
+sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "support"))
 
 import fault_jobs
 from fault_server import FaultyProcess, build_shim

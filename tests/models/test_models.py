@@ -395,7 +395,7 @@ def test_cache_dir_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_readme_names_the_archives_that_the_code_obtains() -> None:
-    readme = (Path(__file__).resolve().parents[1] / "models" / "README.md").read_text(encoding="utf-8")
+    readme = (Path(__file__).resolve().parents[2] / "models" / "README.md").read_text(encoding="utf-8")
     for archive in (archives.MOBILENET_V2, archives.EFFICIENTNET_LITE0):
         for fact in (archive.requirement, archive.filename, archive.sha256, archive.weights.rsplit("/", 1)[1]):
             assert fact in readme

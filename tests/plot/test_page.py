@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 from browser import CHROMIUM, Browser
+from commands import check_error, invoke, run
 from PIL import Image
-from test_cli import check_error, invoke, run
 
 import nq_tflite as nq
 from nq_tflite.conversion.convert import convert

@@ -1,4 +1,4 @@
-"""What nq-tflite depends on, by its own metadata: `python tests/dependencies.py` renews the lock file and the list.
+"""What nq-tflite depends on, by its own metadata; `python tests/tools/dependencies.py` renews the lock file and list.
 
 The lock file has the versions of this environment with the sha256 of the archives that pip takes for this Python and
 machine; `make test` installs from it where it fits. The list of licences is docs/dependencies.md.
@@ -24,7 +24,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 LOCK = ROOT / "requirements" / f"cp{sys.version_info[0]}{sys.version_info[1]}-{platform.machine()}.txt"
 LIST = ROOT / "docs" / "dependencies.md"
 #: What an installation for use may ask for; "" is no extra at all. The others are for development.
@@ -161,7 +161,7 @@ def write_lock() -> None:
         lines.append(f"{name}=={entry['metadata']['version']} --hash=sha256:{sha256}\n")
     LOCK.parent.mkdir(exist_ok=True)
     LOCK.write_text(
-        "# By tests/dependencies.py, for `pip install --require-hashes --no-deps`.\n" + "".join(sorted(lines))
+        "# By tests/tools/dependencies.py, for `pip install --require-hashes --no-deps`.\n" + "".join(sorted(lines))
     )
 
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from repacked import repacked
 
 from nq_tflite.errors import FormatError
 from nq_tflite.format.bitpack import Layout
 from nq_tflite.format.constants import OutputType
 from nq_tflite.format.option_block import LevelOptions, OptionBlock
 from nq_tflite.graph import flatbuffer as fb
-from nq_tflite.graph.flatbuffer import schema
 from nq_tflite.graph.inspection import inspect_file
 from nq_tflite.graph.nested import NestedWeight, read_nested
 
@@ -75,16 +75,6 @@ def test_every_byte_of_a_section_is_under_its_checksum(nested_bytes: bytes) -> N
             data[position] ^= 0x10
             with pytest.raises(FormatError, match="checksum of section"):
                 read_nested(bytes(data))
-
-
-def repacked(nested_bytes: bytes, change: object) -> bytes:
-    """The file with its graph changed and written again, sections where they were."""
-    model = schema.ModelT.InitFromPackedBuf(bytearray(nested_bytes), 0)
-    change(model)  # type: ignore[operator]
-    root = fb.pack_model(model)
-    start = read_nested(nested_bytes).table.sections[0].offset
-    assert len(root) <= start
-    return root.ljust(start, b"\0") + nested_bytes[start:]
 
 
 def first_operator(model: object) -> object:

@@ -70,7 +70,7 @@ def test_what_multiplies_nothing_is_the_same_on_every_cpu(core_type: str, source
 
 @names
 def test_recorded_hashes(names: tuple[str, ...], sources: Path, hashes_of: Any) -> None:
-    """`python tests/determinism_jobs.py --renew` records them anew."""
+    """`python tests/jobs/determinism_jobs.py --renew` records them anew."""
     found = {name: value for name, value in jobs.versions().items() if value != RECORDED["versions"][name]}
     if found:
         pytest.skip(f"recorded with {RECORDED['versions']}, found {found}")

@@ -16,7 +16,7 @@ from nq_tflite.conversion.sources.keras_export import export
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.nested import read_nested
 
-SOURCE = Path(__file__).resolve().parents[1] / "custom_ops" / "src" / "nodes" / "operator_names.cc"
+SOURCE = Path(__file__).resolve().parents[2] / "custom_ops" / "src" / "nodes" / "operator_names.cc"
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import delegation_jobs
 import jobs
 import numpy as np
 import pytest
-from test_nested import repacked
+from repacked import repacked
 
 import nq_tflite as nq
 from nq_tflite.conversion.nested_writer import write_nested

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import check_error, invoke, run
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from test_cli import check_error, invoke, run
 
 from nq_tflite.errors import ModelSourceError, TraceError
 from nq_tflite.govern import Policy, Rule

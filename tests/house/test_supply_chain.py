@@ -21,7 +21,7 @@ import nq_tflite as nq
 from nq_tflite.device import native
 from nq_tflite.errors import NativeLibraryError, UnsupportedModelError
 
-TESTS = Path(__file__).resolve().parent
+TESTS = Path(__file__).resolve().parents[1]
 PACKAGE = Path(nq.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 #: Modules that make code or objects of bytes.
@@ -94,7 +94,7 @@ def test_one_module_opens_urls() -> None:
 
 @pytest.fixture(scope="session")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """`compiled(name)`: tests/NAME.c as a shared library."""
+    """`compiled(name)`: tests/support/NAME.c as a shared library."""
     folder = tmp_path_factory.mktemp("libraries")
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
@@ -102,14 +102,14 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
     def build(name: str) -> Path:
         library = folder / f"{name}.so"
-        subprocess.run([compiler, "-shared", "-fPIC", "-o", library, TESTS / f"{name}.c"], check=True)
+        subprocess.run([compiler, "-shared", "-fPIC", "-o", library, TESTS / "support" / f"{name}.c"], check=True)
         return library
 
     return build
 
 
 def run_job(*arguments: Any, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, TESTS / "supply_chain_jobs.py", *map(str, arguments)]
+    command = [sys.executable, TESTS / "jobs" / "supply_chain_jobs.py", *map(str, arguments)]
     return subprocess.run(
         command, cwd=cwd, env=os.environ | environment, capture_output=True, text=True, check=False, timeout=300
     )

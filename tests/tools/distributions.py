@@ -13,7 +13,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = {"nq_tflite": ROOT / "nq_tflite", "nq_tflite_models": ROOT / "models"}
 LIBRARY = "nq_tflite/libnq_tflite.so"
 DATA = {LIBRARY, "nq_tflite/FORMAT.md", "nq_tflite/py.typed", "nq_tflite_models/imagenet_classes.txt"}

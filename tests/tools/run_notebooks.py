@@ -17,7 +17,7 @@ import nbformat
 from nbclient import NotebookClient
 from PIL import Image
 
-FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
+FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 #: Seconds for one cell; a notebook takes less than two minutes on two idle cores.
 TIMEOUT = 400
 #: A drawing has fewer colours than this, those of its antialiased edges included; a row of photos has many more.

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from test_cli import check_error, run
+from commands import check_error, run
 
 from nq_tflite.graph.nested import read_nested
 

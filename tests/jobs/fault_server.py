@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
-SOURCE = Path(__file__).resolve().parents[1] / "custom_ops" / "tests" / "fault_shim.cc"
+TESTS = Path(__file__).resolve().parents[1]
+SOURCE = TESTS.parent / "custom_ops" / "tests" / "fault_shim.cc"
 #: After which a job counts as hanging, and dies of SIGALRM.
 PATIENCE_SECONDS = 120
 
@@ -66,7 +67,7 @@ class FaultyProcess:
         environment = os.environ | {
             "LD_PRELOAD": str(shim),
             "OPENBLAS_NUM_THREADS": "1",
-            "PYTHONPATH": str(Path(__file__).parent),
+            "PYTHONPATH": os.pathsep.join(str(TESTS / each) for each in ("jobs", "support")),
         }
         command = [sys.executable, "-c", "import fault_server; fault_server.serve()"]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)

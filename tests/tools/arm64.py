@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-TESTS = Path(__file__).resolve().parent
+TESTS = Path(__file__).resolve().parents[1]
 BUILD = TESTS.parent / "build" / "arm64"
 BASE = BUILD / "base"
 SITE = BUILD / "site"
@@ -83,7 +83,7 @@ def command(cpu: str, arguments: Sequence[str | os.PathLike[str]], emulator: Seq
     python = root / "usr" / "bin" / "python3.11"
     if not python.exists():
         raise FileNotFoundError(f"{python}: set it up with `make arm64`")
-    path = f"PYTHONPATH={SITE}:{TESTS}"
+    path = f"PYTHONPATH={SITE}:{TESTS / 'jobs'}:{TESTS / 'support'}"
     return ["qemu-aarch64", "-cpu", cpu, "-L", str(root), "-E", path, *emulator, str(python), *map(str, arguments)]
 
 
@@ -92,7 +92,7 @@ class EmulatedWorker:
 
     def __init__(self, cpu: str, runtime: str) -> None:
         self._runtime = runtime
-        serve = command(cpu, [TESTS / "serve_jobs.py"])
+        serve = command(cpu, [TESTS / "jobs" / "serve_jobs.py"])
         self._process = subprocess.Popen(serve, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def __call__(self, job: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:

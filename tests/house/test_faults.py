@@ -30,7 +30,7 @@ from nq_tflite.device.native import library_path
 from nq_tflite.errors import DeliveryError
 from nq_tflite.graph.nested import read_nested
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "threat_model.md"
 #: Of the allocations of opening a model, every so manieth fails in the default suite; a slow test takes all.
 STRIDE = 23
@@ -107,9 +107,7 @@ def test_every_test_that_the_page_names_exists() -> None:
     named = re.findall(r"`(\w+\.(?:py|cc))::(\w+)`", PAGE.read_text())
     assert len(named) > 40
     for file, test in named:
-        path = next(
-            folder / file for folder in (ROOT / "tests", ROOT / "custom_ops" / "tests") if (folder / file).exists()
-        )
+        [path] = (path for folder in ("tests", "custom_ops/tests") for path in (ROOT / folder).rglob(file))
         definition = rf"^def {test}\(" if path.suffix == ".py" else rf"^TEST\({test}\)"
         assert re.search(definition, path.read_text(), re.MULTILINE), f"{file} has no {test}"
 

@@ -20,7 +20,7 @@ from nq_tflite.format.nesting import MAX_FULL_BITS, MIN_PART_BITS, Nesting
 from nq_tflite.format.option_block import LevelOptions, OptionBlock
 from nq_tflite.format.section_table import Section, SectionTable, lay_out, table_bytes
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "nq_tflite" / "FORMAT.md").read_text()
 HEADER = (ROOT / "custom_ops" / "include" / "nq" / "format.h").read_text()
 

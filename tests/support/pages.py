@@ -1,7 +1,7 @@
 """The documentation's pages as tests read them: blocks of code, links, headings.
 
 A block's first word is its language. A second word says why the block cannot run here, or not as it stands; no reader
-sees it. `tests/test_docs.py` lists and counts such blocks.
+sees it. `tests/house/test_docs.py` lists and counts such blocks.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
     *sorted(ROOT.glob("*.md")),
     *sorted(page for page in ROOT.glob("docs/**/*.md") if page.parent.name != "notebooks"),  # these are made
