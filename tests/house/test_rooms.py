@@ -1,62 +1,75 @@
-"""Imports flow one way: a module may import only from lower layers (CONTRIBUTING.md has the picture)."""
+"""The rooms of the package: imports flow one way, no room has a circle, and CONTRIBUTING.md draws what is there."""
 
 from __future__ import annotations
 
 import ast
+import re
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+from pages import ROOT
 
 import nq_tflite
 
 PACKAGE = Path(nq_tflite.__file__).parent
+PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
-#: From the lowest layer up; modules of one layer may not import each other, those of one room (package) may.
-LAYERS: list[set[str]] = [
-    {"errors", "units", "version"},
-    {"files"},
-    {"format"},
-    {"device"},
-    {"delivery"},
-    {"graph"},
-    {"govern"},
-    {"conversion"},
-    {"measure"},
-    {"plot"},
-    {"__init__"},
-    {"cli"},
-    {"__main__"},
-]
-RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
-#: Third-party packages that only these rooms may import.
+#: What an inner room may import of the room around it, besides itself: nothing, or everything.
+INNER = {
+    "conversion.rounding": False,
+    "conversion.rounding.baselines": True,
+    "conversion.sources": False,
+    "plot.page": True,
+}
+#: Rooms that users import from by their names; the others' `__init__` is one line of documentation.
+FACES = {"cli", "conversion.rounding", "conversion.rounding.baselines", "delivery", "govern", "plot"}
+#: Third-party packages, and the modules or rooms that alone may import them.
 OWNERS = {
-    "tensorflow": {"conversion"},
-    "keras": {"conversion"},
-    "flatbuffers": {"graph", "conversion"},
-    "bitarray": {"format"},
+    "tensorflow": {"conversion.sources.keras_export"},
+    "keras": {"conversion.sources.keras_export"},
+    "flatbuffers": {"graph.flatbuffer", "conversion.insert_unpack"},
+    "bitarray": {"format.bitview"},
     "matplotlib": {"plot"},
-    "jinja2": {"plot"},
+    "jinja2": {"plot.page"},
     "click": {"cli", "__main__"},
     "rich": {"cli", "__main__"},
-    "PIL": {"measure"},
+    "PIL": {"measure.preprocessing"},
     "psutil": {"govern"},
-    "threadpoolctl": {"conversion"},
-    "nq_tflite_models": {"measure"},
+    "threadpoolctl": {"conversion.trial"},
+    "nq_tflite_models": {"measure.demo"},
 }
 
 
-def modules() -> list[Path]:
-    return sorted(PACKAGE.rglob("*.py"))
+def chain() -> dict[str, float]:
+    """Each room, and each module of the package itself, with its place in the chain that CONTRIBUTING.md shows."""
+    [text] = re.findall(r"^    (errors .*)$", PAGE, re.MULTILINE)
+    ranks = {name: rank for rank, part in enumerate(text.split(" < ")) for name in re.findall(r"\w+", part)}
+    # `import nq_tflite` is a user's door: it stands above what it offers at once, and below what measures it.
+    return ranks | {"__init__": ranks["conversion"] + 0.5, "__main__": len(ranks)}
 
 
-def room(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+RANK = chain()
 
 
-def imported(path: Path) -> set[str]:
-    """Dotted names that a module imports, wherever the statement stands, TYPE_CHECKING blocks left out."""
+def modules() -> dict[str, Path]:
+    """Dotted names below the package; the `__init__` of a room has the room's name."""
+    paths = sorted(PACKAGE.rglob("*.py"))
+    return {".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path for path in paths}
+
+
+MODULES = modules()
+
+
+def imported(path: Path, *, at_once: bool = False) -> set[str]:
+    """Dotted names that a module imports: wherever the statement stands, or only when the module is imported.
+
+    TYPE_CHECKING blocks are left out.
+    """
     names: set[str] = set()
-    for node in ast.walk(_without_type_checking(ast.parse(path.read_text()))):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree.body = [node for node in tree.body if not _is_type_checking(node)]
+    for node in tree.body if at_once else ast.walk(tree):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -64,26 +77,75 @@ def imported(path: Path) -> set[str]:
     return names
 
 
-def _without_type_checking(tree: ast.Module) -> ast.Module:
-    def is_guard(node: ast.stmt) -> bool:
-        return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-
-    tree.body = [node for node in tree.body if not is_guard(node)]
-    return tree
+def _is_type_checking(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_imports_flow_down(path: Path) -> None:
-    here = room(path)
-    assert here in RANK, f"{here} has no layer: add it to LAYERS"
-    for name in imported(path):
-        parts = name.split(".")
-        if parts[0] == "nq_tflite":
-            there = parts[1] if len(parts) > 1 and parts[1] in RANK else "__init__"
-            assert there == here or RANK[there] < RANK[here], f"{here} imports {there}, which is not below it"
-        elif parts[0] in OWNERS:
-            assert here in OWNERS[parts[0]], f"{here} imports {parts[0]}, which belongs to {OWNERS[parts[0]]}"
+def own(name: str) -> str | None:
+    """The module of this package that an imported name is or is in; None for other packages."""
+    head, _, rest = name.partition(".")
+    if head != "nq_tflite":
+        return None
+    while rest and rest not in MODULES:
+        rest = rest.rpartition(".")[0]
+    return rest or "__init__"
 
 
-def test_no_cycle_can_hide_in_a_layer() -> None:
-    assert len(RANK) == sum(map(len, LAYERS)), "a module stands in two layers"
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_flow_one_way(module: str) -> None:
+    room = module.partition(".")[0]
+    for name in imported(MODULES[module]):
+        target = own(name)
+        if target is None:
+            owners = OWNERS.get(name.partition(".")[0])
+            assert owners is None or any(f"{module}.".startswith(f"{each}.") for each in owners), (
+                f"{module} imports {name}, which belongs to {owners}"
+            )
+        elif target.partition(".")[0] != room:
+            there = target.partition(".")[0]
+            assert RANK[there] < RANK[room], f"{module} imports {target}, whose room is not to the left of its own"
+
+
+@pytest.mark.parametrize(("inner", "may_import"), INNER.items())
+def test_inner_rooms_import_the_outer_one_or_are_imported_by_it(inner: str, may_import: bool) -> None:
+    outer = inner.rpartition(".")[0]
+    for module, path in MODULES.items():
+        if not f"{module}.".startswith(f"{outer}."):
+            continue
+        is_inside = f"{module}.".startswith(f"{inner}.")
+        for target in filter(None, map(own, imported(path))):
+            if f"{target}.".startswith(f"{inner}."):
+                assert is_inside or not may_import, f"{module} imports {target} of an inner room that builds on it"
+            elif is_inside and f"{target}.".startswith(f"{outer}."):
+                assert may_import, f"{module} imports {target} of the room around it"
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    graph = {module: set(map(own, imported(path, at_once=True))) - {None} for module, path in MODULES.items()}
+    TopologicalSorter({module: targets - FACES - {"__init__"} for module, targets in graph.items()}).prepare()
+
+
+@pytest.mark.parametrize(
+    "room", [name for name, path in MODULES.items() if path.name == "__init__.py" and name not in FACES | {"__init__"}]
+)
+def test_a_rooms_init_is_one_line(room: str) -> None:
+    [docstring] = ast.parse(MODULES[room].read_text(encoding="utf-8")).body
+    assert isinstance(docstring, ast.Expr)
+    assert len(MODULES[room].read_text(encoding="utf-8").splitlines()) == 1
+
+
+def test_no_room_takes_a_public_functions_name() -> None:
+    """Importing a submodule sets it as an attribute of the package, in a function's place."""
+    assert not set(nq_tflite.__all__) & {module.partition(".")[0] for module in MODULES}
+
+
+def test_contributing_names_every_room_and_file() -> None:
+    """Rows such as "| `format/` | what | `affine`, `biases` |", in the order of the chain."""
+    rows = re.findall(r"^\| `?(\(root\)|[\w/]+/)`? \| .* \| ([`\w, ]+) \|$", PAGE, re.MULTILINE)
+    written = {room: re.findall(r"\w+", files) for room, files in rows}
+    found: dict[str, list[str]] = {}
+    for path in MODULES.values():
+        room = "/".join(path.relative_to(PACKAGE).parts[:-1])
+        if path.name != "__init__.py":
+            found.setdefault(f"{room}/" if room else "(root)", []).append(path.stem)
+    assert written == found
