@@ -10,16 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from nq_tflite_models.measure.options import models_option
 
 from nq_tflite.cli.comparison_table import print_comparison
 from nq_tflite.cli.console import NqCommand, json_option, print_json, print_lines, progress_bar
 from nq_tflite.cli.parameters import FILE, FOLDER, METHOD, NESTING, one_of
 from nq_tflite.errors import MissingPackageError
 
-from .options import models_option
-
 if TYPE_CHECKING:
-    from nq_tflite.compare import Activations, MethodComparison
+    from nq_tflite.measure.compare import Activations, MethodComparison
 
 #: Names of models, which are those of their preprocessing too.
 MODELS = ("mobilenet_v2", "efficientnet_lite0")
@@ -80,7 +79,7 @@ def accuracy(
     """Compare rounding methods on real models, by top-1, agreement with the float model, and logit SNR."""
     if photos is None and (labels is not None or calibration is not None):
         raise click.UsageError("--labels and --calibration need --photos.")
-    from nq_tflite.compare import compare
+    from nq_tflite.measure.compare import compare
 
     compared = []
     with _folders(photos, labels, calibration) as folders, progress_bar() as progress:
@@ -118,8 +117,8 @@ def _print(compared: list[MethodComparison], *, own_photos: bool) -> None:
 
 def _build(name: str) -> Any:
     try:
-        from .efficientnet_lite0 import efficientnet_lite0
-        from .mobilenet_v2 import mobilenet_v2
+        from nq_tflite_models.nets.efficientnet_lite0 import efficientnet_lite0
+        from nq_tflite_models.nets.mobilenet_v2 import mobilenet_v2
     except ModuleNotFoundError as error:
         raise MissingPackageError(
             "real models",
@@ -138,7 +137,7 @@ def _folders(
     if photos is not None:
         yield photos, labels, calibration
         return
-    from .photos import calibration_photos, write_demo_photos
+    from nq_tflite_models.photos import calibration_photos, write_demo_photos
 
     with tempfile.TemporaryDirectory(prefix="nq-photos-") as scratch:
         eval_folder, other = Path(scratch, "eval"), Path(scratch, "calibration")

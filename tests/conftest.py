@@ -25,15 +25,15 @@ import pytest
 import sanitized
 from hypothesis import settings
 
-from nq_tflite.runtimes import installed_runtimes
+from nq_tflite.device.runtimes import installed_runtimes
 
 settings.register_profile("ci", derandomize=True, deadline=None)
 settings.load_profile("ci")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--cpu", choices=tuple(arm64.CPUS), help="run jobs on this emulated CPU; see tests/arm64.py")
-    parser.addoption("--library", type=Path, help="run jobs with this native library; see tests/sanitized.py")
+    parser.addoption("--cpu", choices=tuple(arm64.CPUS), help="run jobs on this emulated CPU; see tests/tools/arm64.py")
+    parser.addoption("--library", type=Path, help="run jobs with this native library; see tests/tools/sanitized.py")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -85,7 +85,7 @@ def samples() -> np.ndarray:
 @pytest.fixture(scope="session")
 def mixed_model() -> Any:
     """A Keras model with ordinary, strided and depthwise convolutions and a dense layer, wide enough to nest."""
-    from nq_tflite_models.small import mixed_net
+    from nq_tflite_models.nets.small import mixed_net
 
     return mixed_net(seed=3, width=7)
 
@@ -95,8 +95,8 @@ def stock_dir(request: pytest.FixtureRequest, made_once: Any) -> Path:
     """The mixed net as int8.tflite (the stock full-int8 model) and float.tflite, by tensorflow's converter."""
 
     def make(folder: Path) -> None:
-        from nq_tflite.calibration import sample_source
-        from nq_tflite.keras_export import export
+        from nq_tflite.conversion.sources.calibration import sample_source
+        from nq_tflite.conversion.sources.keras_export import export
 
         model, samples = request.getfixturevalue("mixed_model"), request.getfixturevalue("samples")
         (folder / "int8.tflite").write_bytes(export(model, sample_source(samples)))
@@ -120,7 +120,7 @@ def float_tflite(stock_dir: Path) -> bytes:
 @pytest.fixture(scope="session")
 def nested_dir(made_once: Any, int8_tflite: bytes, float_tflite: bytes) -> Path:
     """Nested files of the mixed net, {int8,float}_{nesting with _ for |}.tflite, by adaptive rounding."""
-    from nq_tflite.conversion import convert
+    from nq_tflite.conversion.convert import convert
 
     def make(folder: Path) -> None:
         for kind, source in (("int8", int8_tflite), ("float", float_tflite)):

@@ -1,0 +1,716 @@
+"""nq.receive against a real HTTP server, and streams: all of it arrives, nothing unverified counts, nothing is lost."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jobs
+import numpy as np
+import pytest
+import switching_jobs
+from model_server import ModelServer, serving
+
+import nq_tflite as nq
+from nq_tflite.delivery import disk, landing
+from nq_tflite.errors import DeliveryError, FormatError
+from nq_tflite.format.section_table import Section, SectionTable
+from nq_tflite.graph.nested import read_nested
+
+
+@pytest.fixture(scope="session")
+def content(nested_dir: Path) -> bytes:
+    """A model of three levels."""
+    return (nested_dir / "int8_8_6_4.tflite").read_bytes()
+
+
+@pytest.fixture(scope="session")
+def sections(content: bytes) -> tuple[Section, ...]:
+    return read_nested(content).table.sections
+
+
+@pytest.fixture
+def server(content: bytes) -> Iterator[ModelServer]:
+    with serving(content) as running:
+        yield running
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "model.tflite"
+
+
+def ends(sections: tuple[Section, ...]) -> list[int]:
+    return [section.offset + section.size for section in sections]
+
+
+def receive(server: ModelServer, path: Path, **options: Any) -> nq.Delivery:
+    return nq.receive(server.url, path, **({"retries": 0, "pause": 0.001} | options))
+
+
+def check_nothing_is_left(path: Path) -> None:
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+def check_runs_part_bit(path: Path, content: bytes, sections: tuple[Section, ...]) -> None:
+    """Full length, the base as it should be, and each further level either whole or refused by its checksum."""
+    data, base = path.read_bytes(), ends(sections)[0]
+    assert len(data) == len(content)
+    assert data[:base] == content[:base]
+
+
+# ---- the straight way ------------------------------------------------------------------------------------------------
+
+
+def test_a_model_arrives_level_by_level(
+    server: ModelServer, path: Path, content: bytes, sections: tuple[Section, ...]
+) -> None:
+    seen, progress = [], []
+
+    def on_level(arrived: nq.ArrivedLevel) -> None:
+        check_runs_part_bit(path, content, sections)
+        seen.append(arrived)
+
+    done = receive(server, path, on_level=on_level, on_progress=lambda have, total: progress.append((have, total)))
+    assert path.read_bytes() == content
+    assert [(each.level, each.bits, each.file_bytes) for each in seen] == [
+        (level, bits, end) for level, (bits, end) in enumerate(zip((4, 6, 8), ends(sections), strict=True))
+    ]
+    assert done == nq.Delivery(str(path), len(content), tuple(seen), 0, len(content), 1, done.seconds)
+    assert done.part_seconds == seen[0].seconds <= seen[-1].seconds <= done.seconds
+    assert progress == sorted(progress)
+    assert progress[-1] == (len(content), len(content))
+    json.dumps(done.as_dict())
+    check_nothing_is_left(path)
+
+
+def test_the_file_has_its_length_when_it_appears(
+    server: ModelServer, path: Path, content: bytes, sections: tuple[Section, ...]
+) -> None:
+    """Allocated, with zeros, and with marks that keep a level of zeros from having the right checksum too early."""
+    wanted = bytearray(content[: ends(sections)[0]].ljust(len(content), b"\0"))
+    for end in ends(sections)[1:]:
+        wanted[end - len(landing.UNFINISHED) : end] = landing.UNFINISHED
+    server.at[sections[1].offset] = server.wait_for_release
+
+    def on_level(arrived: nq.ArrivedLevel) -> None:
+        if arrived.level == 0:
+            assert path.read_bytes() == wanted
+            assert path.stat().st_blocks * 512 >= len(content)
+            server.released.set()
+
+    receive(server, path, on_level=on_level)
+    assert path.read_bytes() == content
+
+
+def test_it_replaces_what_stood_there(server: ModelServer, path: Path, content: bytes) -> None:
+    path.write_bytes(b"old")
+    server.at[1000] = lambda: check_old(path)
+    receive(server, path)
+    assert path.read_bytes() == content
+    mode = path.stat().st_mode & 0o777
+    umask = os.umask(0)
+    os.umask(umask)
+    assert mode == 0o666 & ~umask
+
+
+def check_old(path: Path) -> None:
+    assert path.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("kind", ["BytesIO", "file", "read only", "one by one"])
+def test_a_stream_of_unknown_length(kind: str, content: bytes, tmp_path: Path, path: Path) -> None:
+    """It is read to the end of the model, and not beyond what it takes to know that."""
+    (tmp_path / "source").write_bytes(content)
+
+    class ReadOnly:
+        def __init__(self, limit: int) -> None:
+            self.file, self.limit = io.BytesIO(content), limit
+
+        def read(self, size: int) -> bytes:
+            return self.file.read(min(size, self.limit))
+
+    stream: Any = {
+        "BytesIO": lambda: io.BytesIO(content),
+        "file": lambda: (tmp_path / "source").open("rb"),
+        "read only": lambda: ReadOnly(1 << 20),
+        "one by one": lambda: ReadOnly(997),
+    }[kind]()
+    done = nq.receive(stream, path)
+    assert path.read_bytes() == content
+    assert (done.resumed_bytes, done.connections) == (0, 1)
+
+
+# ---- interruptions ---------------------------------------------------------------------------------------------------
+
+
+def interesting_positions(sections: tuple[Section, ...], count: int = 12) -> list[int]:
+    """Inside the root, at and around every boundary, and anywhere."""
+    edges = [edge for section in sections for edge in (section.offset, section.offset + section.size)]
+    around = {edge + step for edge in edges[:-1] for step in (-1, 0, 1)} | {edges[-1] - 1}
+    chance = random.Random(0)
+    root = {0, 1, 7, 8, 100, 4095, 4096} | {chance.randrange(edges[0]) for _ in range(count)}
+    return sorted(root | around | {chance.randrange(edges[-1]) for _ in range(count)})
+
+
+def test_a_call_after_an_interruption_anywhere_goes_on_there(
+    server: ModelServer, tmp_path: Path, content: bytes, sections: tuple[Section, ...]
+) -> None:
+    for position in interesting_positions(sections):
+        path = tmp_path / str(position) / "model.tflite"
+        path.parent.mkdir()
+        server.cuts, server.requests, server.sent = [position], [], 0
+        with pytest.raises(DeliveryError, match=f"an end after {position}"):
+            receive(server, path)
+        assert path.exists() == (position >= ends(sections)[0])
+        levels: list[int] = []
+        done = receive(server, path, on_level=lambda arrived, levels=levels: levels.append(arrived.bits))
+        assert path.read_bytes() == content
+        assert server.requests == [None, f"bytes={position}-" if position else None]
+        assert server.sent == len(content)
+        assert (done.resumed_bytes, done.fetched_bytes, levels) == (position, len(content) - position, [4, 6, 8])
+        check_nothing_is_left(path)
+
+
+def test_one_call_goes_on_by_itself(server: ModelServer, path: Path, content: bytes, sections: Any) -> None:
+    server.cuts = interesting_positions(sections)[1:]
+    done = receive(server, path, retries=1)
+    assert path.read_bytes() == content
+    assert (done.connections, server.sent) == (len(interesting_positions(sections)), len(content))
+
+
+def test_retries_count_failures_in_a_row(server: ModelServer, path: Path, content: bytes) -> None:
+    server.answers = [503, 0, 429, 500]
+    server.cuts = [5000]
+    with pytest.raises(DeliveryError, match="HTTP status 500"):
+        receive(server, path, retries=2)
+    assert len(server.requests) == 4
+    receive(server, path)
+    assert path.read_bytes() == content
+
+
+def test_a_connection_that_falls_silent(server: ModelServer, path: Path, content: bytes) -> None:
+    server.at[20000] = server.wait_for_release
+    with pytest.raises(DeliveryError, match="timed out"):
+        receive(server, path, timeout=1.0)
+    server.released.set()
+    assert receive(server, path).resumed_bytes == 20000
+    assert path.read_bytes() == content
+
+
+def test_no_server_at_all(path: Path) -> None:
+    with serving(b"") as server:
+        url = server.url
+    with pytest.raises(DeliveryError, match="refused"):
+        nq.receive(url, path, retries=1, pause=0.001)
+    assert not list(path.parent.iterdir())
+
+
+@pytest.mark.parametrize("tells_length", [True, False])
+@pytest.mark.parametrize("etag", ['"1"', 'W/"1"', None])
+def test_a_server_without_ranges(
+    tells_length: bool, etag: str | None, server: ModelServer, path: Path, content: bytes, sections: Any
+) -> None:
+    """All is sent again; what was there is compared and not written."""
+    server.ranges, server.tells_length, server.etag = False, tells_length, etag
+    server.cuts = [position := sections[1].offset + 5]
+    with pytest.raises(DeliveryError):
+        receive(server, path)
+    done = receive(server, path)
+    assert (done.resumed_bytes, done.fetched_bytes) == (position, len(content) - position)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("etag", "modified", "position", "wanted"),
+    [
+        (None, "Wed, 21 Oct 2015 07:28:00 GMT", 100, "bytes=100-"),
+        ('W/"1"', None, 100, None),
+        (None, None, 100, None),
+        (None, None, -100, "bytes"),
+    ],
+)
+def test_without_an_etag(
+    etag: str | None, modified: str | None, position: int, wanted: str | None, server: ModelServer, path: Path
+) -> None:
+    """The date will do; with neither, the base is not put together from two answers, which nothing could vouch for."""
+    server.etag, server.modified, server.cuts = etag, modified, [position % len(server.content)]
+    with pytest.raises(DeliveryError):
+        receive(server, path)
+    receive(server, path)
+    assert str(server.requests[1]).startswith(str(wanted))
+    assert path.read_bytes() == server.content
+
+
+# ---- a source that changes -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def newer(nested_dir: Path) -> bytes:
+    return (nested_dir / "int8_8_5.tflite").read_bytes()
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+@pytest.mark.parametrize("etag", ['"2"', None])
+@pytest.mark.parametrize("part", [0.1, 0.9])
+def test_a_changed_source_is_begun_anew(
+    part: float, etag: str | None, ranges: bool, server: ModelServer, path: Path, newer: bytes, sections: Any
+) -> None:
+    """A part-bit model that stands at the path stays until the new one can take its place."""
+    server.cuts, server.ranges, server.etag = [int(part * len(server.content))], ranges, etag and '"1"'
+    with pytest.raises(DeliveryError):
+        receive(server, path)
+    before = path.read_bytes() if path.exists() else None
+    assert (before is None) == (part < 0.5)
+    server.content, server.etag = newer, etag
+    server.at[1000] = lambda: before is None or path.read_bytes() == before or pytest.fail("the old model is gone")
+    levels: list[int] = []
+    receive(server, path, retries=2, on_level=lambda arrived: levels.append(arrived.bits))
+    assert path.read_bytes() == newer
+    assert levels[-2:] == [5, 8]
+    check_nothing_is_left(path)
+
+
+def another_version(content: bytes, sections: tuple[Section, ...]) -> bytes:
+    """A model of the same layout with other bytes in every level."""
+    data, found = bytearray(content), []
+    for section, end in zip(sections, ends(sections), strict=True):
+        data[section.offset + section.size // 2] ^= 1
+        found.append(replace(section, crc32=zlib.crc32(data[section.offset : end])))
+    table, start = SectionTable(tuple(found)).pack(), content.index(b"NQST")
+    data[start : start + len(table)] = table
+    return bytes(data)
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_another_version_of_the_same_length_that_nothing_tells_apart(
+    ranges: bool, server: ModelServer, path: Path, content: bytes, sections: tuple[Section, ...]
+) -> None:
+    """Its levels do not fit the old base, which their checksums say; the call after that begins anew."""
+    server.etag, server.ranges, server.cuts = None, ranges, [sections[1].offset + 1000]
+    with pytest.raises(DeliveryError):
+        receive(server, path)
+    before, server.content = path.read_bytes(), another_version(content, sections)
+    if ranges:
+        with pytest.raises(FormatError, match="checksum of level 1"):
+            receive(server, path)
+        assert path.read_bytes()[: ends(sections)[0]] == before[: ends(sections)[0]]
+    receive(server, path, retries=1)
+    assert path.read_bytes() == server.content
+    check_nothing_is_left(path)
+
+
+def test_a_source_that_got_shorter(server: ModelServer, path: Path, newer: bytes, sections: Any) -> None:
+    server.etag, server.cuts = None, [len(server.content.rstrip(b"\0")) - 1]
+    with pytest.raises(DeliveryError):
+        receive(server, path)
+    server.content = newer
+    receive(server, path, retries=1)
+    assert path.read_bytes() == newer
+
+
+def test_a_source_that_never_stays_the_same(server: ModelServer, path: Path) -> None:
+    contents = [os.urandom(8) + server.content[8:] for _ in range(9)]
+
+    def change() -> None:
+        server.content = contents.pop()
+
+    server.etag, server.ranges, server.cuts = None, False, [9000] * 9
+    server.at[8999] = change
+    with pytest.raises((DeliveryError, FormatError)):
+        receive(server, path, retries=3)
+    assert len(server.requests) <= 9
+
+
+# ---- damage ----------------------------------------------------------------------------------------------------------
+
+
+def damaged(content: bytes, position: int) -> bytes:
+    data = bytearray(content)
+    data[position] ^= 0x10
+    return bytes(data)
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+@pytest.mark.parametrize("place", ["first", "middle", "last"])
+def test_a_damaged_byte_in_a_level(
+    place: str, level: int, server: ModelServer, path: Path, content: bytes, sections: Any
+) -> None:
+    """That level does not count, those before it do, and the next call fetches what is missing."""
+    section = sections[level]
+    position = section.offset + {"first": 0, "middle": section.size // 2, "last": section.size - 1}[place]
+    server.content = damaged(content, position)
+    levels: list[int] = []
+    with pytest.raises(FormatError, match=rf"checksum of level {level} .*expected {section.crc32:08x}"):
+        receive(server, path, on_level=lambda arrived: levels.append(arrived.level))
+    assert levels == list(range(level))
+    assert path.exists() == (level > 0)
+    server.content = content
+    done = receive(server, path)
+    assert path.read_bytes() == content
+    assert done.resumed_bytes == (section.offset if level else 0)
+    assert server.requests[1:] == [f"bytes={section.offset}-" if level else None]
+
+
+def test_damage_in_the_root_and_in_the_gaps(server: ModelServer, path: Path, content: bytes, sections: Any) -> None:
+    for position in (4, content.index(b"NQST"), content.index(b"NQST") + 20, ends(sections)[0]):
+        server.content = damaged(content, position)
+        with pytest.raises(FormatError, match="expected"):
+            receive(server, path)
+        server.content = content
+        receive(server, path)
+        assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("tells_length", [True, False])
+def test_truncated_sources(
+    tells_length: bool, server: ModelServer, path: Path, content: bytes, sections: tuple[Section, ...]
+) -> None:
+    server.tells_length = tells_length
+    for size in (0, 5, 100, sections[0].offset, sections[0].offset + 10, ends(sections)[0], len(content) - 1):
+        server.content = content[:size]
+        with pytest.raises((FormatError, DeliveryError)) as caught:
+            receive(server, path)
+        assert "expected" in str(caught.value)
+        assert not path.exists() or not tells_length
+    server.content = content
+    receive(server, path, retries=1)
+    assert path.read_bytes() == content
+
+
+def test_a_truncated_stream_leaves_what_ran(path: Path, content: bytes, sections: tuple[Section, ...]) -> None:
+    with pytest.raises(DeliveryError, match="an end after"):
+        nq.receive(io.BytesIO(content[:-1]), path)
+    check_runs_part_bit(path, content, sections)
+    with pytest.raises(DeliveryError, match="an end after 1000"):
+        nq.receive(io.BytesIO(content[:1000]), path)
+    check_runs_part_bit(path, content, sections)
+    check_nothing_is_left(path)
+
+
+@pytest.mark.parametrize("kind", ["stock", "text", "zeros"])
+def test_what_is_no_nested_model(kind: str, server: ModelServer, path: Path, int8_tflite: bytes) -> None:
+    path.write_bytes(b"old")
+    server.content = {"stock": int8_tflite, "text": b"<html>not here</html>" * 99, "zeros": bytes(99999)}[kind]
+    for source in (server.url, io.BytesIO(server.content)):
+        with pytest.raises(FormatError, match=r"expected a (nested model|TFLite flatbuffer)"):
+            nq.receive(source, path)
+    assert path.read_bytes() == b"old"
+    check_nothing_is_left(path)
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 410, 501])
+def test_refusals_are_not_repeated(status: int, server: ModelServer, path: Path) -> None:
+    server.answers = [status] * 3
+    with pytest.raises(DeliveryError, match=f"HTTP status {status}"):
+        receive(server, path, retries=5)
+    assert len(server.requests) == 1
+    assert not list(path.parent.iterdir())
+
+
+@pytest.mark.parametrize("source", ["ftp://host/model", "model.tflite", "file:///model", "http://", 5, None, b"bytes"])
+def test_sources_that_are_none(source: Any, path: Path) -> None:
+    with pytest.raises(DeliveryError, match="expected an http or https URL, or a binary stream"):
+        nq.receive(source, path)
+
+
+def test_a_text_stream(path: Path) -> None:
+    with pytest.raises(DeliveryError, match="got str"):
+        nq.receive(io.StringIO("text"), path)  # type: ignore[arg-type]
+
+
+# ---- digests ---------------------------------------------------------------------------------------------------------
+
+
+def test_digests(server: ModelServer, path: Path, content: bytes, sections: tuple[Section, ...]) -> None:
+    whole, base = hashlib.sha256(content).hexdigest(), hashlib.sha256(content[: ends(sections)[0]]).hexdigest()
+    path.write_bytes(b"old")
+    with pytest.raises(FormatError, match="sha256 of the base"):
+        receive(server, path, base_sha256=whole)
+    assert path.read_bytes() == b"old"
+    with pytest.raises(FormatError, match=f"sha256 of .*got {whole}"):
+        receive(server, path, sha256=base)
+    assert path.read_bytes() == b"old"
+    check_nothing_is_left(path)
+    with pytest.raises(DeliveryError, match="64 hexadecimal digits"):
+        receive(server, path, sha256="abc")
+    receive(server, path, sha256=whole.upper(), base_sha256=base)
+    assert path.read_bytes() == content
+    asked = len(server.requests)
+    levels: list[int] = []
+    done = receive(server, path, sha256=whole, on_level=lambda arrived: levels.append(arrived.bits))
+    assert (done.resumed_bytes, done.connections, len(server.requests), levels) == (len(content), 0, asked, [4, 6, 8])
+    check_nothing_is_left(path)
+
+
+def test_a_wrong_digest_takes_a_new_file_away(server: ModelServer, path: Path) -> None:
+    with pytest.raises(FormatError, match="sha256"):
+        receive(server, path, sha256="0" * 64)
+    assert not list(path.parent.iterdir())
+
+
+def test_a_wrong_digest_brings_back_the_file_before_after_an_interruption(server: ModelServer, path: Path) -> None:
+    path.write_bytes(b"old")
+    server.cuts = [len(server.content) - 1]
+    for expected in (DeliveryError, FormatError):
+        with pytest.raises(expected):
+            receive(server, path, sha256="0" * 64)
+    assert path.read_bytes() == b"old"
+    check_nothing_is_left(path)
+
+
+# ---- the disk --------------------------------------------------------------------------------------------------------
+
+
+def test_a_full_disk_is_found_out_before_the_levels_arrive(
+    server: ModelServer, path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int, start: int, size: int) -> None:
+        assert (start, size) == (0, len(content))
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path.write_bytes(b"old")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "posix_fallocate", full)
+        with pytest.raises(DeliveryError, match="No space left"):
+            receive(server, path)
+    assert path.read_bytes() == b"old"
+    receive(server, path)
+    assert path.read_bytes() == content
+
+
+def test_a_file_system_without_fallocate(
+    server: ModelServer, path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(descriptor: int, start: int, size: int) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(os, "posix_fallocate", missing)
+    receive(server, path)
+    assert path.read_bytes() == content
+
+
+def test_paths_that_cannot_be_written(server: ModelServer, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "missing" / "model.tflite", tmp_path / "folder"):
+        with pytest.raises(DeliveryError, match="writing"):
+            receive(server, path)
+    with pytest.raises(DeliveryError, match="the name of a file"):
+        receive(server, Path())
+
+
+def test_one_at_a_time(server: ModelServer, path: Path, content: bytes) -> None:
+    server.at[5000] = server.wait_for_release
+    thread = threading.Thread(target=receive, args=(server, path))
+    thread.start()
+    while not server.requests:
+        pass
+    with pytest.raises(DeliveryError, match="another call"):
+        receive(server, path)
+    server.released.set()
+    thread.join()
+    assert path.read_bytes() == content
+
+
+def test_a_file_put_there_meanwhile_is_left_alone(server: ModelServer, path: Path, sections: Any) -> None:
+    """Whether the call goes on or a later one finds it."""
+
+    def put_another(arrived: nq.ArrivedLevel) -> None:
+        if arrived.level == 0:
+            path.unlink()
+            path.write_bytes(b"mine")
+
+    with pytest.raises(DeliveryError, match="another one"):
+        receive(server, path, on_level=put_another)
+    assert path.read_bytes() == b"mine"
+    server.cuts = [sections[2].offset + 1]
+    with pytest.raises(DeliveryError, match="an end after"):
+        receive(server, path)
+    path.write_bytes(b"mine")
+    assert receive(server, path).resumed_bytes == 0
+    assert path.read_bytes() == server.content
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        *(b"", b"[]", b"{}", b'{"version": 1, "source": 5}', b"\xff"),
+        *({"version": 2}, {"received": "x"}, {"received": -1}, {"crc32": None}, {"validator": 5}, {"length": [1]}),
+    ],
+)
+def test_a_state_that_cannot_be_read(
+    state: bytes | dict[str, Any], server: ModelServer, path: Path, content: bytes
+) -> None:
+    server.cuts = [30000]
+    with pytest.raises(DeliveryError):
+        receive(server, path)
+    [file] = path.parent.glob(".*/state.json")
+    good = json.loads(file.read_text())
+    assert good["received"] == 30000
+    file.write_bytes(state if isinstance(state, bytes) else json.dumps(good | state).encode())
+    assert receive(server, path).resumed_bytes == 0
+    assert path.read_bytes() == content
+
+
+def test_the_state_holds_no_secrets(server: ModelServer, path: Path) -> None:
+    server.cuts = [30000, 40000]
+    for token in ("secret1", "secret2"):  # another token is no other source
+        with pytest.raises(DeliveryError):
+            nq.receive(f"{server.url}?token={token}#{token}", path, headers={"Authorization": token}, retries=0)
+    with pytest.raises(DeliveryError, match="headers="):
+        nq.receive(server.url.replace("127.0.0.1", "user:secret@127.0.0.1"), path)
+    [file] = path.parent.glob(".*/state.json")
+    assert "secret" not in file.read_text()
+    assert json.loads(file.read_text())["received"] == 40000
+    assert file.parent.stat().st_mode & 0o077 == 0
+
+
+def test_a_level_once_verified_is_never_written_again(
+    server: ModelServer, path: Path, content: bytes, sections: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not when a level behind it fails and is fetched again, nor when the state has fallen behind the file.
+
+    The last bytes of a level are written when all of it is right.
+    """
+    written: list[int] = []
+    completed: list[int] = []
+
+    def record(descriptor: int, data: memoryview, position: int) -> None:
+        disk.write_all(descriptor, data, position)
+        if data == landing.UNFINISHED:
+            return
+        written.append(position)
+        for section, end in zip(sections, ends(sections), strict=True):
+            if position + len(data) == end:
+                assert landing.checksum(descriptor, section.offset, end) == section.crc32
+                completed.append(section.bits)
+
+    monkeypatch.setattr(landing, "write_all", record)
+    server.content = damaged(content, sections[2].offset + 9)
+    with pytest.raises(FormatError):
+        receive(server, path)
+    assert completed == [4, 6]
+    [file] = path.parent.glob(".*/state.json")
+    state = json.loads(file.read_text())
+    state["received"] = sections[1].offset + 3  # as if killed before it was written
+    state["crc32"] = landing.checksum(os.open(path, os.O_RDONLY), 0, state["received"])
+    file.write_text(json.dumps(state))
+    server.content = content
+    written.clear()
+    assert receive(server, path).resumed_bytes == ends(sections)[1]
+    assert min(written) == sections[2].offset
+    assert completed == [4, 6, 8]
+    assert path.read_bytes() == content
+
+
+# ---- being killed ----------------------------------------------------------------------------------------------------
+
+CHILD = """
+import sys
+import nq_tflite as nq
+from nq_tflite.delivery import landing
+landing.CHECKPOINT_SECONDS = float(sys.argv[3])
+nq.receive(sys.argv[1], sys.argv[2], pause=0.01)
+"""
+
+
+def start_child(server: ModelServer, path: Path, checkpoint_seconds: float) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-c", CHILD, server.url, str(path), str(checkpoint_seconds)]
+    return subprocess.Popen(command, stderr=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("checkpoint_seconds", [0.0, 100.0])
+def test_killed_anywhere_and_resumed(
+    checkpoint_seconds: float,
+    server: ModelServer,
+    path: Path,
+    content: bytes,
+    newer: bytes,
+    sections: tuple[Section, ...],
+) -> None:
+    """Before each byte of a few, while an old model stands at the path: it is whole, or the new one runs part-bit."""
+    path.write_bytes(newer)
+    chance = random.Random(3)
+    positions = sorted({1, *(section.offset + 1 for section in sections), *ends(sections)[:-1]})
+    positions += [chance.randrange(len(content)) for _ in range(3)]
+    child: list[subprocess.Popen[bytes]] = []
+    for position in sorted(positions):
+        server.at = {position: lambda: (time.sleep(0.05), child[-1].kill())}  # what was sent has been written by then
+        child.append(start_child(server, path, checkpoint_seconds))
+        child[-1].wait(timeout=60)
+        if path.read_bytes() != newer:
+            check_runs_part_bit(path, content, sections)
+    assert [each.returncode for each in child].count(-signal.SIGKILL) > len(positions) / 2
+    assert any(server.requests)
+    server.at = {}
+    receive(server, path)
+    assert path.read_bytes() == content
+    check_nothing_is_left(path)
+
+
+@pytest.mark.slow
+def test_killed_at_any_time_and_resumed(
+    server: ModelServer, path: Path, content: bytes, newer: bytes, sections: tuple[Section, ...]
+) -> None:
+    """At random times, wherever the child may be: between a rename and a state, say."""
+    chance, outcomes = random.Random(4), set()
+    server.pause = 0.002
+    for _ in range(40):
+        path.write_bytes(newer)
+        for _ in range(2):
+            child = start_child(server, path, chance.choice([0.0, 0.01, 100.0]))
+            while child.poll() is None and not server.requests:
+                pass
+            try:
+                child.wait(timeout=chance.uniform(0, 0.12))
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+            server.requests.clear()
+            outcomes.add(old := path.read_bytes() == newer)
+            if not old:
+                check_runs_part_bit(path, content, sections)
+        receive(server, path)
+        assert path.read_bytes() == content
+        check_nothing_is_left(path)
+    assert outcomes == {True, False}
+
+
+# ---- beside a running interpreter ------------------------------------------------------------------------------------
+
+
+def test_an_interpreter_runs_part_bit_while_the_rest_arrives(
+    worker: Any, server: ModelServer, nested_dir: Path, samples: np.ndarray, path: Path, sections: Any
+) -> None:
+    """A switch fails while its level is on its way, and succeeds in the same interpreter once it has arrived."""
+    server.at[sections[1].offset + sections[1].size // 2] = server.wait_for_release
+    server.pause = 0.005
+    got = worker(switching_jobs.run_while_receiving, server.url, path, samples[:3])
+    wanted = worker(jobs.run_nested, nested_dir / "int8_8_6_4.tflite", samples[:3], [4, 6, 8], builtin=False)
+    assert got["refused"] == {"6": "FormatError", "8": "FormatError"}
+    assert got["levels"] == [4, 6, 8]
+    assert got["precisions"] == [4, 6, 8]
+    for outputs, right in zip(got["outputs"], wanted, strict=True):
+        np.testing.assert_array_equal(outputs, right)
+    assert got["only part-bit"]
+
+
+def test_it_needs_no_flatbuffers_and_no_runtime(server: ModelServer, path: Path, content: bytes) -> None:
+    hidden = "flatbuffers", "ai_edge_litert", "tflite_runtime", "tensorflow", "click", "rich", "bitarray"
+    code = f"import sys\nfor name in {hidden}: sys.modules[name] = None\n{CHILD}"
+    subprocess.run([sys.executable, "-c", code, server.url, str(path), "1"], check=True, timeout=60)
+    assert path.read_bytes() == content

@@ -1,0 +1,304 @@
+"""Operators between layers: bit for bit what ai-edge-litert gives, in one partition with the layers around them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import delegation_jobs
+import jobs
+import numpy as np
+import pytest
+from graphs import Graph
+
+import nq_tflite as nq
+from nq_tflite.conversion.sources.calibration import sample_source
+from nq_tflite.conversion.sources.keras_export import export
+from nq_tflite.device.runtimes import installed_runtimes
+from nq_tflite.graph.flatbuffer import schema
+
+IMAGE = (1, 9, 7, 61)  # after a convolution with all 256 codes; nothing is a multiple of anything
+SCALE, ZERO_POINT = 0.11, -5
+
+
+class Branches:
+    """float32 image -> QUANTIZE -> convolution, and the branches that a test adds: each an output of the graph."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.graph = Graph()
+        image = self.graph.add("QUANTIZE", [self.graph.input(IMAGE)], IMAGE, scale=0.03, zero_point=4, version=1)
+        self.trunk = self.graph.convolution(image, IMAGE, 61, seed=1, scale=SCALE, zero_point=ZERO_POINT)
+        self.other = self.graph.convolution(image, IMAGE, 61, seed=2, scale=0.07, zero_point=9)
+        self.outputs: dict[str, int] = {}
+
+    def scale(self, least: float = 0.01, greatest: float = 0.3) -> float:
+        return float(np.exp(self.rng.uniform(np.log(least), np.log(greatest))))
+
+    def zero_point(self) -> int:
+        return int(self.rng.integers(-128, 128))
+
+    def add(self, name: str, inputs: list[int], shape: tuple[int, ...] = IMAGE, **settings: Any) -> int:
+        """A branch, its quantization random where `settings` do not say."""
+        settings = {"scale": self.scale(), "zero_point": self.zero_point()} | settings
+        output = self.graph.add(name, inputs, shape, **settings)
+        self.outputs[f"{len(self.outputs)} {name} {shape}"] = output
+        return output
+
+    def as_trunk(self, name: str, inputs: list[int], shape: tuple[int, ...], **settings: Any) -> int:
+        """A branch with the trunk's quantization, for operators that keep it."""
+        return self.add(name, inputs, shape, scale=SCALE, zero_point=ZERO_POINT, **settings)
+
+    def constant(self, shape: tuple[int, ...]) -> int:
+        codes = self.rng.integers(-128, 128, shape).astype(np.int8)
+        return self.graph.constant(codes, scale=self.scale(), zero_point=self.zero_point())
+
+    def vector(self, *values: int) -> int:
+        return self.graph.constant(np.array(values, np.int32))
+
+
+def arithmetic(b: Branches) -> None:
+    for name, options in (("ADD", schema.AddOptionsT), ("SUB", schema.SubOptionsT), ("MUL", schema.MulOptionsT)):
+        for activation in range(4):
+            b.add(name, [b.trunk, b.other], options=options(fusedActivationFunction=activation))
+        b.add(name, [b.trunk, b.trunk], options=options())
+        for shape in ((), (1,), (61,), (1, 1, 1, 61), (9, 7, 61), (1, 9, 7, 1), (7, 1), (1, 1, 7, 61)):
+            b.add(name, [b.trunk, b.constant(shape)], options=options())
+            b.add(name, [b.constant(shape), b.trunk], options=options())
+
+
+def squeeze_and_excite(b: Branches) -> None:
+    for name, options in (("ADD", schema.AddOptionsT), ("SUB", schema.SubOptionsT), ("MUL", schema.MulOptionsT)):
+        for axes in ((1, 2), (2, 1), (-3, -2)):
+            mean = b.add(
+                "MEAN",
+                [b.trunk, b.vector(*axes)],
+                (1, 1, 1, 61),
+                scale=b.scale(0.01, 0.1),
+                options=schema.ReducerOptionsT(keepDims=True),
+            )
+            b.add(name, [b.trunk, mean], options=options())
+            b.add(name, [mean, b.trunk], options=options())
+    b.add("MEAN", [b.trunk, b.vector(1, 2)], (1, 61), scale=0.004, options=schema.ReducerOptionsT(keepDims=False))
+
+
+def pooling(b: Branches) -> None:
+    for same in (True, False):
+        for kernel, stride, activation in (
+            ((2, 2), (2, 2), 0),
+            ((3, 3), (1, 1), 3),
+            ((9, 7), (1, 1), 1),
+            ((3, 2), (2, 3), 2),
+        ):
+            size = [
+                -(-n // s) if same else (n - k) // s + 1 for n, k, s in zip(IMAGE[1:3], kernel, stride, strict=True)
+            ]
+            options = schema.Pool2DOptionsT(
+                padding=schema.Padding.SAME if same else schema.Padding.VALID,
+                strideH=stride[0],
+                strideW=stride[1],
+                filterHeight=kernel[0],
+                filterWidth=kernel[1],
+                fusedActivationFunction=activation,
+            )
+            for name in ("AVERAGE_POOL_2D", "MAX_POOL_2D"):
+                b.as_trunk(name, [b.trunk], (1, *size, 61), options=options)
+
+
+def tables(b: Branches) -> None:
+    for scale in (1 / 256, 1 / 128, 0.01):
+        for name in ("LOGISTIC", "TANH"):
+            b.add(name, [b.trunk], scale=scale)
+    for slope in (0.2, 0.01, -0.7):
+        b.add("LEAKY_RELU", [b.trunk], options=schema.LeakyReluOptionsT(alpha=slope))
+        b.add("ELU", [b.trunk], version=1)
+        b.add("RELU", [b.trunk])
+        b.add("RELU6", [b.trunk])
+        b.add("RELU_N1_TO_1", [b.trunk], version=1)
+        b.add("HARD_SWISH", [b.trunk], version=1, scale=b.scale(0.01, 0.2))
+        b.add("QUANTIZE", [b.trunk])
+    for beta in (1.0, 0.3):
+        options = schema.SoftmaxOptionsT(beta=beta)
+        b.add("SOFTMAX", [b.trunk], scale=1 / 256, zero_point=-128, options=options)
+
+
+def conversions(b: Branches) -> None:
+    real = b.add("DEQUANTIZE", [b.trunk], scale=None, dtype=np.float32)
+    for _ in range(6):
+        again = b.add("QUANTIZE", [real], version=1)
+        b.add("DEQUANTIZE", [again], scale=None, dtype=np.float32)
+    for _ in range(3):  # floats that only the partition sees, several at a time
+        hidden = b.graph.add("DEQUANTIZE", [b.other], IMAGE, dtype=np.float32)
+        also_hidden = b.graph.add("DEQUANTIZE", [b.trunk], IMAGE, dtype=np.float32)
+        b.add("QUANTIZE", [hidden], version=1)
+        b.add("QUANTIZE", [also_hidden], version=1)
+
+
+def floats(b: Branches) -> None:
+    """Between layers of floats; infinities are clamped, and the trunk has none."""
+    real, other = (b.graph.add("DEQUANTIZE", [x], IMAGE, dtype=np.float32) for x in (b.trunk, b.other))
+    settings: dict[str, Any] = {"scale": None, "dtype": np.float32}
+    for name, options in (("ADD", schema.AddOptionsT), ("SUB", schema.SubOptionsT), ("MUL", schema.MulOptionsT)):
+        for activation in range(4):
+            b.add(name, [real, other], options=options(fusedActivationFunction=activation), **settings)
+        for shape in ((), (61,), (1, 1, 1, 61), (1, 9, 7, 1), (7, 1)):
+            constant = b.graph.constant(b.rng.normal(0, 2, shape).astype(np.float32))
+            b.add(name, [real, constant], options=options(fusedActivationFunction=1), **settings)
+            b.add(name, [constant, real], options=options(), **settings)
+    for paddings, shape in (
+        ([[0, 0], [1, 2], [0, 3], [0, 0]], (1, 12, 10, 61)),
+        ([[0, 0], [0, 0], [2, 0], [1, 4]], (1, 9, 9, 66)),
+    ):
+        b.add("PAD", [real, b.graph.constant(np.array(paddings, np.int32))], shape, **settings)
+    for axis, shape in ((3, (1, 9, 7, 183)), (-2, (1, 9, 21, 61))):
+        b.add("CONCATENATION", [real, other, real], shape, options=schema.ConcatenationOptionsT(axis=axis), **settings)
+
+
+def movement(b: Branches) -> None:
+    for axis, shape, count in (
+        (3, (1, 9, 7, 122), 2),
+        (-1, (1, 9, 7, 183), 3),
+        (1, (1, 54, 7, 61), 6),
+        (2, (1, 9, 14, 61), 2),
+    ):
+        b.as_trunk("CONCATENATION", [b.trunk] * count, shape, options=schema.ConcatenationOptionsT(axis=axis))
+    padded = b.as_trunk(
+        "PAD", [b.trunk, b.graph.constant(np.array([[0, 0], [1, 2], [0, 3], [0, 0]], np.int32))], (1, 12, 10, 61)
+    )
+    b.as_trunk("CONCATENATION", [padded, padded], (1, 24, 10, 61), options=schema.ConcatenationOptionsT(axis=1))
+    b.as_trunk("RESHAPE", [b.trunk, b.vector(-1, 63, 61)], (1, 63, 61), version=1)
+    expanded = b.as_trunk("EXPAND_DIMS", [b.trunk, b.graph.constant(np.int32(-2))], (1, 9, 7, 1, 61), version=1)
+    for axes in ([3], [-2], []):
+        b.as_trunk("SQUEEZE", [expanded], IMAGE, version=1, options=schema.SqueezeOptionsT(squeezeDims=axes))
+
+
+def resizing(b: Branches) -> None:
+    for size in ((18, 14), (5, 3), (1, 1), (20, 9)):
+        for align, half in ((False, False), (True, False), (False, True)):
+            for name, options in (
+                ("RESIZE_BILINEAR", schema.ResizeBilinearOptionsT),
+                ("RESIZE_NEAREST_NEIGHBOR", schema.ResizeNearestNeighborOptionsT),
+            ):
+                settings = options(alignCorners=align, halfPixelCenters=half)
+                b.as_trunk(name, [b.trunk, b.vector(*size)], (1, *size, 61), version=3, options=settings)
+
+
+FAMILIES = [arithmetic, squeeze_and_excite, pooling, tables, conversions, floats, movement, resizing]
+
+
+@pytest.fixture(scope="session")
+def images() -> np.ndarray:
+    """float32 [3, 9, 7, 61], beyond both ends of the codes, and what is no number."""
+    images = np.random.default_rng(3).normal(0, 1.2, (3, *IMAGE[1:])).astype(np.float32)
+    images[0, 0, 0, :4] = [np.inf, -np.inf, np.nan, 1e30]
+    return images
+
+
+@pytest.fixture(scope="session")
+def litert(worker_of: Any) -> Any:
+    if "ai-edge-litert" not in installed_runtimes():
+        pytest.skip("ai-edge-litert is not installed, and only its XNNPACK takes int8 on x86")
+    return worker_of("ai-edge-litert")
+
+
+@pytest.fixture(scope="session")
+def stock_litert(litert: Any, native_worker_of: Any) -> Any:
+    """On this machine even where jobs run on an emulated Arm CPU, and this library's results too must be those of x86.
+
+    LiteRT's own are others there where the input is NaN, and by one, now and then, in SOFTMAX.
+    """
+    return native_worker_of("ai-edge-litert")
+
+
+def assert_same(got: list[np.ndarray], wanted: list[np.ndarray], names: list[str]) -> None:
+    assert len(got) == len(wanted) == len(names)
+    for a, b, name in zip(got, wanted, names, strict=True):
+        np.testing.assert_array_equal(a, b, err_msg=name)
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("family", FAMILIES)
+def test_neighbours_are_those_of_litert_bit_for_bit(
+    family: Callable[[Branches], None],
+    seed: int,
+    litert: Any,
+    stock_litert: Any,
+    runtimes: tuple[str, ...],
+    worker_of: Any,
+    images: np.ndarray,
+    tmp_path: Path,
+) -> None:
+    branches = Branches(seed)
+    family(branches)
+    outputs = {"trunk": branches.trunk} | branches.outputs
+    nq.convert(branches.graph.build(list(outputs.values())), tmp_path / "nested.tflite", "8|5", rounding="nearest")
+    nq.extract(tmp_path / "nested.tflite", tmp_path / "stock.tflite", "full")
+    assert litert(delegation_jobs.is_one_partition, tmp_path / "nested.tflite")
+    for batch in (1, 3):
+        wanted = stock_litert(jobs.all_outputs, tmp_path / "stock.tflite", images[:batch])
+        assert batch == 1 or len(np.unique(wanted[0])) == 256
+        for threads in (1, 2):
+            got = litert(
+                jobs.all_outputs, tmp_path / "nested.tflite", images[:batch], precision="full", threads=threads
+            )
+            assert_same(got, wanted, list(outputs))
+    for runtime in runtimes:
+        got = worker_of(runtime)(jobs.all_outputs, tmp_path / "nested.tflite", images, precision="full", threads=3)
+        assert_same(got, wanted, list(outputs))
+
+
+def test_what_stays_with_the_runtime_is_right_too(
+    litert: Any, stock_litert: Any, images: np.ndarray, tmp_path: Path
+) -> None:
+    b = Branches(5)
+    options = schema.ReducerOptionsT(keepDims=True)
+    channel_mean = b.add("MEAN", [b.trunk, b.vector(3)], (1, 9, 7, 1), scale=0.02, options=options)
+    b.add("MUL", [b.trunk, channel_mean], options=schema.MulOptionsT())
+    b.add("ADD", [b.trunk, b.other], scale=300.0, options=schema.AddOptionsT())
+    b.add("MUL", [b.trunk, b.other], scale=1e-5, options=schema.MulOptionsT())
+    moved = b.as_trunk("TRANSPOSE", [b.trunk, b.vector(0, 2, 1, 3)], (1, 7, 9, 61))
+    b.add("LOGISTIC", [moved], (1, 7, 9, 61), scale=1 / 256, zero_point=-128)
+    nq.convert(b.graph.build(list(b.outputs.values())), tmp_path / "nested.tflite", "8|5", rounding="nearest")
+    nq.extract(tmp_path / "nested.tflite", tmp_path / "stock.tflite", "full")
+    assert not litert(delegation_jobs.is_one_partition, tmp_path / "nested.tflite")
+    wanted = stock_litert(jobs.all_outputs, tmp_path / "stock.tflite", images)
+    got = litert(jobs.all_outputs, tmp_path / "nested.tflite", images, precision="full", threads=2)
+    assert_same(got, wanted, list(b.outputs))
+
+
+@pytest.fixture(scope="session")
+def modern(images: np.ndarray) -> bytes:
+    """What Keras makes of swish, squeeze-and-excite, dense blocks, pyramids and heads."""
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(4)
+    image = keras.Input(images.shape[1:], name="image")
+    x = layers.Conv2D(64, 3, padding="same", activation="swish")(layers.Rescaling(0.7, 0.1)(image))
+    squeezed = layers.Reshape((1, 1, 64))(layers.GlobalAveragePooling2D()(x))
+    gate = layers.Conv2D(64, 1, activation="sigmoid")(layers.Conv2D(64, 1, activation="hard_silu")(squeezed))
+    x = layers.Multiply()([x, gate])
+    half = layers.AveragePooling2D(2, padding="same")(x)
+    up = layers.Conv2D(64, 1)(layers.UpSampling2D(2, interpolation="bilinear")(half))
+    x = layers.Concatenate()([x, layers.LeakyReLU(0.1)(layers.Conv2D(64, 1)(x))])
+    x = layers.Subtract()([layers.Conv2D(64, 1)(x), layers.Conv2D(64, 1, activation="tanh")(x)])
+    head = layers.Dense(80, "softmax", kernel_initializer=keras.initializers.RandomNormal(stddev=4))
+    classes = head(layers.Flatten()(layers.GlobalAveragePooling2D(keepdims=True)(x)))
+    finite = np.nan_to_num(images, nan=0, posinf=3, neginf=-3).clip(-3, 3)
+    model = keras.Model(image, [up, layers.Reshape((63, 64))(x), classes])
+    return export(model, sample_source(finite))
+
+
+@pytest.mark.parametrize("precision", ["full", "part"])
+def test_keras_graphs(
+    precision: str, litert: Any, stock_litert: Any, modern: bytes, images: np.ndarray, tmp_path: Path
+) -> None:
+    nq.convert(modern, tmp_path / "nested.tflite", "8|5", rounding="nearest")
+    nq.extract(tmp_path / "nested.tflite", tmp_path / "stock.tflite", precision)
+    assert litert(delegation_jobs.is_one_partition, tmp_path / "nested.tflite")
+    for batch in (1, 3):
+        wanted = stock_litert(jobs.all_outputs, tmp_path / "stock.tflite", images[:batch])
+        got = litert(jobs.all_outputs, tmp_path / "nested.tflite", images[:batch], precision=precision, threads=2)
+        assert_same(got, wanted, [str(a.shape) for a in wanted])
+        assert min(len(np.unique(a)) for a in wanted) > 8, [len(np.unique(a)) for a in wanted]

@@ -1,0 +1,160 @@
+"""Benchmark: sums, smaps, child processes, and a run of two invocations. No test looks at a time."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from nq_tflite.device.runtimes import installed_runtimes
+from nq_tflite.errors import FormatError, MissingPackageError, NativeLibraryError, NqError, PrecisionError
+from nq_tflite.graph.inspection import inspect_file
+from nq_tflite.measure.benchmark import Series, benchmark, cpu_name, summarize
+from nq_tflite.measure.child_process import run_in_child
+from nq_tflite.measure.memory import ResidentMemory, parse_smaps, resident_memory
+
+SMAPS = """\
+55f0c0000000-55f0c0021000 rw-p 00000000 00:00 0                          [heap]
+Size:                132 kB
+Rss:                 100 kB
+Pss:                 100 kB
+Anonymous:           100 kB
+VmFlags: rd wr mr mw me ac
+7f0000000000-7f0000400000 r--s 00000000 08:02 1234                       /data/a model.tflite
+Rss:                4000 kB
+Anonymous:             0 kB
+7f0000400000-7f0000500000 r--s 00400000 08:02 1234                       /data/a model.tflite
+Rss:                  96 kB
+Anonymous:             0 kB
+7f0001000000-7f0001100000 rw-p 00000000 08:02 99                         /usr/lib/libc.so.6
+Rss:                  40 kB
+Anonymous:             8 kB
+7f0002000000-7f0002100000 rw-p 00000000 00:00 0
+Rss:                  12 kB
+Anonymous:            12 kB
+"""
+
+
+def test_summarize_pairs_rounds() -> None:
+    model, part = Series("m", 8, (2.0, 4.0, 6.0)), Series("m", 5, (1.0, 1.0, 1.0))
+    stock = Series("s", None, (1.0, 4.0, 2.0))
+    first, second, third = summarize([model, part, stock], 2)
+    assert (first.path, first.ratio, first.ratio_min, first.ratio_max) == ("s", 1.0, 1.0, 1.0)
+    assert (second.bits, second.median_seconds) == (8, 4.0)
+    assert (second.ratio, second.ratio_min, second.ratio_max) == (2.0, 1.0, 3.0)
+    assert (third.bits, third.ratio) == (5, 0.5)
+
+
+def test_sums_of_mappings() -> None:
+    memory = ResidentMemory(anonymous=1, model_file=20, other_files=300)
+    assert (memory.held, memory.total) == (21, 321)
+
+
+def test_smaps_by_mapping() -> None:
+    memory = parse_smaps(SMAPS.splitlines(), "/data/a model.tflite")
+    assert memory == ResidentMemory(anonymous=120 * 1024, model_file=4096 * 1024, other_files=32 * 1024)
+    assert memory - ResidentMemory(1024, 1024, 1024) == ResidentMemory(119 * 1024, 4095 * 1024, 31 * 1024)
+
+
+def test_resident_memory_of_this_process(tmp_path: Path) -> None:
+    memory = resident_memory(tmp_path / "not mapped")
+    assert memory.anonymous > 1 << 20
+    assert memory.model_file == 0
+    assert memory.other_files > 1 << 20
+
+
+def test_no_smaps_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nq_tflite.measure.memory.SMAPS", tmp_path / "smaps")
+    with pytest.raises(NqError, match="Measure on Linux"):
+        resident_memory("model.tflite")
+
+
+def test_cpu_name_says_something() -> None:
+    assert cpu_name()
+
+
+@pytest.mark.parametrize(
+    "runtime", ["ai-edge-litert", "tflite-runtime", pytest.param("tensorflow", marks=pytest.mark.slow)]
+)
+def test_benchmark_beside_others(runtime: str, nested_dir: Path, int8_tflite: bytes, tmp_path: Path) -> None:
+    if runtime not in installed_runtimes():
+        pytest.skip(f"{runtime} is not installed")
+    stock, nested, three = tmp_path / "stock.tflite", nested_dir / "int8_8_5.tflite", nested_dir / "int8_8_6_4.tflite"
+    stock.write_bytes(int8_tflite)
+    stages: list[tuple[int, int]] = []
+    report = benchmark(
+        nested,
+        [stock, three],
+        precisions=("part", "full", 5),
+        runtimes=[runtime],
+        runs=2,
+        warmup=1,
+        switches=2,
+        reloads=1,
+        progress=lambda stage, done, total: stages.append((done, total)),
+    )
+    assert stages == [(done, 4) for done in range(5)]
+    (setting,) = report.settings
+    assert setting.runtime.startswith(runtime)
+    assert [(Path(each.path), each.bits) for each in setting.latencies] == [
+        (stock, None),
+        (nested, 5),
+        (nested, 8),
+        (three, 8),
+    ]
+    assert setting.latencies[0].ratio == 1.0
+    assert report.baseline == str(stock)
+    own, other, _ = report.footprints
+    assert [state.bits for state in own.states] == [8, 5, 8]
+    assert [state.bits for state in other.states] == [None]
+    assert other.switch is None
+    assert own.switch is not None
+    assert own.switch.bytes_in == own.switch.bytes_out == inspect_file(nested).section_bytes[1]
+    full, part, again = (state.weights for state in own.states)
+    assert full == again
+    assert full is not None
+    assert part is not None
+    assert full - part >= 0.95 * own.switch.bytes_out
+    page = os.sysconf("SC_PAGE_SIZE")
+    assert own.states[0].added.model_file - own.states[1].added.model_file >= 0.95 * own.switch.bytes_out - page
+    counted_late = 64 * page  # the kernel keeps the peak from counters that threads bring up to date in batches
+    assert own.peak is None or own.peak >= own.states[0].added.total - counted_late
+    assert own.states[0].added.model_file <= nested.stat().st_size + page
+    assert report.as_dict()["footprints"][0]["switch"]["count"] == 2
+    assert own.delegation is not None
+    assert len(own.delegation.nested) == len(inspect_file(nested).weights)
+    assert other.delegation is None
+
+
+def test_a_model_alone_is_its_own_baseline(nested_dir: Path) -> None:
+    report = benchmark(
+        nested_dir / "int8_8_5.tflite", runs=1, warmup=0, switches=1, reloads=1, threads=(1, 2), precisions=("full",)
+    )
+    assert [(setting.num_threads, len(setting.latencies)) for setting in report.settings] == [(1, 1), (2, 1)]
+    assert report.baseline.endswith("int8_8_5.tflite")
+
+
+def test_an_isa_of_ones_own(nested_dir: Path) -> None:
+    nested = nested_dir / "int8_8_5.tflite"
+    assert benchmark(nested, runs=1, warmup=0, switches=1, reloads=1, isa="scalar").isa == "scalar"
+    with pytest.raises(NativeLibraryError, match="NQ_ISA=mmx is not"):
+        benchmark(nested, isa="mmx")
+
+
+def test_errors_come_back_from_children(nested_dir: Path, tmp_path: Path) -> None:
+    nested = nested_dir / "int8_8_5.tflite"
+    with pytest.raises(FormatError, match="No such file"):
+        benchmark(nested, [tmp_path / "missing.tflite"])
+    with pytest.raises(PrecisionError, match="got 6"):
+        benchmark(nested, precisions=[6])
+    with pytest.raises(MissingPackageError, match="TFLite runtime"):
+        benchmark(nested, runtimes=["no-such-runtime"])
+    (tmp_path / "noise.tflite").write_bytes(bytes(range(256)))
+    with pytest.raises(FormatError, match=r"noise\.tflite"):
+        benchmark(tmp_path / "noise.tflite")
+
+
+def test_a_child_that_dies_is_an_error() -> None:
+    with pytest.raises(NqError, match=r"child process \(dance\): expected an answer, got exit code 1.*KeyError"):
+        run_in_child("nq_tflite.measure.benchmark", {"job": "dance"})

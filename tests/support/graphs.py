@@ -1,0 +1,116 @@
+"""Small full-int8 graphs, operator by operator: what Keras and its converter would not give at will."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from nq_tflite.graph.flatbuffer import add_buffer, add_tensor, pack_model, schema
+
+_TYPES = {np.dtype(np.float32): schema.TensorType.FLOAT32, np.dtype(np.int32): schema.TensorType.INT32}
+_TYPES[np.dtype(np.int8)] = schema.TensorType.INT8
+
+
+class Graph:
+    """A TFLite graph under construction; tensors are known by their indices, and the first dimension is the batch.
+
+    Example:
+        graph = Graph()
+        x = graph.input((1, 4, 4, 8), scale=0.1, zero_point=3)
+        y = graph.add("LOGISTIC", [x], (1, 4, 4, 8), scale=1 / 256, zero_point=-128)
+        content = graph.build([y])
+    """
+
+    def __init__(self) -> None:
+        self._graph = schema.SubGraphT(tensors=[], inputs=[], outputs=[], operators=[], name="main")
+        empty = schema.BufferT(data=np.empty(0, np.uint8))
+        self._model = schema.ModelT(
+            version=3, operatorCodes=[], subgraphs=[self._graph], description="test", buffers=[empty]
+        )
+
+    def _tensor(self, shape: Sequence[int], dtype: Any, buffer: int, scales: Any, zero_point: int, axis: int) -> int:
+        index = add_tensor(self._graph, f"t{len(self._graph.tensors)}", shape, _TYPES[np.dtype(dtype)], buffer)
+        if scales is not None:
+            scales = np.atleast_1d(np.asarray(scales, np.float32))
+            self._graph.tensors[index].quantization = schema.QuantizationParametersT(
+                scale=scales, zeroPoint=np.full(len(scales), zero_point, np.int64), quantizedDimension=axis
+            )
+        return index
+
+    def input(
+        self, shape: Sequence[int], *, scale: float | None = None, zero_point: int = 0, dtype: Any = np.float32
+    ) -> int:
+        """An input of any batch: int8, or of that type without a scale."""
+        index = self._tensor(shape, dtype if scale is None else np.int8, 0, scale, zero_point, 0)
+        self._graph.tensors[index].shapeSignature = [-1, *shape[1:]]
+        self._graph.inputs.append(index)
+        return index
+
+    def constant(self, values: Any, *, scale: Any = None, zero_point: int = 0, axis: int = 0) -> int:
+        """A tensor of the file."""
+        values = np.asarray(values)
+        return self._tensor(values.shape, values.dtype, add_buffer(self._model, values), scale, zero_point, axis)
+
+    def add(
+        self,
+        name: str,
+        inputs: Sequence[int],
+        shape: Sequence[int],
+        *,
+        scale: float | None = None,
+        zero_point: int = 0,
+        dtype: Any = np.int8,
+        version: int = 2,
+        options: Any = None,
+    ) -> int:
+        """An operator with one output of that shape and quantization; returns the output."""
+        index = self._tensor(shape, dtype, 0, scale, zero_point, 0)
+        if len(shape) > 0:
+            self._graph.tensors[index].shapeSignature = [-1, *shape[1:]] if dtype != np.int32 else list(shape)
+        code = getattr(schema.BuiltinOperator, name)
+        codes = self._model.operatorCodes
+        codes.append(schema.OperatorCodeT(deprecatedBuiltinCode=min(code, 127), builtinCode=code, version=version))
+        operator = schema.OperatorT(opcodeIndex=len(codes) - 1, inputs=list(inputs), outputs=[index])
+        if options is not None:
+            kind = type(options).__name__.removesuffix("T")
+            operator.builtinOptionsType = getattr(schema.BuiltinOptions, kind)
+            operator.builtinOptions = options
+        self._graph.operators.append(operator)
+        return index
+
+    def custom(self, name: str, inputs: Sequence[int], shapes: Sequence[Sequence[int]], options: bytes) -> list[int]:
+        """A custom operator with float outputs of these shapes; returns them."""
+        outputs = [self._tensor(shape, np.float32, 0, None, 0, 0) for shape in shapes]
+        code = schema.BuiltinOperator.CUSTOM
+        codes = self._model.operatorCodes
+        codes.append(schema.OperatorCodeT(deprecatedBuiltinCode=code, builtinCode=code, version=1, customCode=name))
+        operator = schema.OperatorT(opcodeIndex=len(codes) - 1, inputs=list(inputs), outputs=outputs)
+        operator.customOptions = list(options)
+        self._graph.operators.append(operator)
+        return outputs
+
+    def convolution(
+        self, x: int, in_shape: Sequence[int], channels: int, *, seed: int, scale: float, zero_point: int
+    ) -> int:
+        """A 1x1 convolution with random weights, wide enough to nest."""
+        rng = np.random.default_rng(seed)
+        weight = rng.integers(-127, 128, (channels, 1, 1, in_shape[3]), np.int8)
+        scales = rng.uniform(0.5, 2, channels) / 127
+        tensors = [
+            x,
+            self.constant(weight, scale=scales),
+            self.constant(np.zeros(channels, np.int32), scale=scales * self._scale_of(x)),
+        ]
+        options = schema.Conv2DOptionsT(padding=schema.Padding.VALID, strideW=1, strideH=1)
+        shape = (*in_shape[:3], channels)
+        return self.add("CONV_2D", tensors, shape, scale=scale, zero_point=zero_point, version=3, options=options)
+
+    def _scale_of(self, index: int) -> float:
+        return float(self._graph.tensors[index].quantization.scale[0])
+
+    def build(self, outputs: Sequence[int]) -> bytes:
+        """The file's bytes."""
+        self._graph.outputs = list(outputs)
+        return pack_model(self._model)
