@@ -14,8 +14,8 @@
 #include <random>
 #include <vector>
 
-#include "kernels/depthwise.h"
-#include "kernels/gemm.h"
+#include "kernels/depthwise/depthwise.h"
+#include "kernels/gemm/gemm.h"
 
 namespace {
 

@@ -3,7 +3,7 @@
 //   unpack_bench [megabytes of codes; default 16]
 //
 // "unpack" writes packed order into a cache-sized buffer, as a fused kernel would use it; "weight" writes a whole
-// matrix in the consumer's order.
+// matrix in the reader's order.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -12,8 +12,8 @@
 #include <random>
 #include <vector>
 
-#include "kernels/unpack.h"
-#include "kernels/weight.h"
+#include "kernels/unpack/unpack.h"
+#include "kernels/unpack/weight.h"
 
 namespace {
 

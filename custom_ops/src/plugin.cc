@@ -3,7 +3,7 @@
 
 #include "accelerator.h"
 #include "delegate.h"
-#include "kernels/unpack.h"
+#include "kernels/unpack/unpack.h"
 #include "nq.h"
 #include "per_thread.h"
 #include "session/registry.h"

@@ -3,8 +3,8 @@
 
 #include "check.h"
 #include "fake_runtime.h"
-#include "nodes/consumer.h"
-#include "nodes/operator.h"
+#include "operators/operator.h"
+#include "operators/reader.h"
 
 namespace {
 
@@ -193,13 +193,13 @@ TEST(operators_must_be_in_order) {
 // Another number of rows than dimensions: results would lie behind the output.
 TEST(rows_of_a_dense_layer_end_where_dimensions_do) {
   FakeRuntime runtime;
-  nq::Consumer consumer;
-  consumer.kind = nq::ConsumerKind::kDense;
-  consumer.weight = runtime.add_output("filter", kTfLiteInt8, {16, 8});
+  nq::Reader reader;
+  reader.kind = nq::ReaderKind::kDense;
+  reader.weight = runtime.add_output("filter", kTfLiteInt8, {16, 8});
   const auto fits = [&](bool keep_num_dims, const nq::Shape& in) {
     nq::Geometry geometry;
-    consumer.keep_num_dims = keep_num_dims;
-    return nq::layer_geometry(*runtime.context(), consumer, in, &geometry);
+    reader.keep_num_dims = keep_num_dims;
+    return nq::layer_geometry(*runtime.context(), reader, in, &geometry);
   };
   CHECK(fits(true, {3, 2, 8}) && fits(false, {3, 2, 8}) && fits(false, {3, 16}));
   CHECK(!fits(true, {3, 16}) && !fits(true, {}) && !fits(false, {3, 4}));

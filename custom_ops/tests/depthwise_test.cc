@@ -1,5 +1,5 @@
 // Every depthwise kernel of this build that the CPU supports, against a naive computation.
-#include "kernels/depthwise.h"
+#include "kernels/depthwise/depthwise.h"
 
 #include <cstring>
 

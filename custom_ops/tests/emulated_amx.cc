@@ -1,4 +1,4 @@
-// src/kernels/gemm_amx.cc once more, with every AMX instruction replaced by its emulation.
+// src/kernels/gemm/gemm_amx.cc once more, with every AMX instruction replaced by its emulation.
 #include "emulated_tiles.h"
 
 #if defined(NQ_AMX)
@@ -13,7 +13,7 @@
 #define _tile_stored(tile, to, stride) nq_test::store_tile(tile, to, stride)
 #define _tile_dpbssd(sums, rows, codes) nq_test::multiply_int8_tiles(sums, rows, codes)
 #define gemm_amx gemm_emulated_amx
-#include "../src/kernels/gemm_amx.cc"
+#include "../src/kernels/gemm/gemm_amx.cc"
 #include "check.h"
 
 namespace nq_test {

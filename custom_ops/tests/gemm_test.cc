@@ -1,5 +1,5 @@
 // Every matrix kernel of this build that the CPU supports, and AMX's in emulation, against a naive computation.
-#include "kernels/gemm.h"
+#include "kernels/gemm/gemm.h"
 
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -10,9 +10,9 @@
 
 #include "check.h"
 #include "emulated_tiles.h"
-#include "kernels/agreement.h"
 #include "kernels/cpu.h"
-#include "kernels/weight.h"
+#include "kernels/gemm/agreement.h"
+#include "kernels/unpack/weight.h"
 #include "naive_layer.h"
 
 namespace {

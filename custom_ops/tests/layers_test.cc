@@ -4,7 +4,7 @@
 
 #include "check.h"
 #include "guarded.h"
-#include "kernels/weight.h"
+#include "kernels/unpack/weight.h"
 #include "layers/addition.h"
 #include "layers/convolution.h"
 #include "layers/depthwise_convolution.h"

@@ -1,6 +1,6 @@
 // Quantization at run time: every kernel of this build that the CPU supports gives the specification's bytes, and those
 // are XNNPACK's arithmetic.
-#include "kernels/quantize.h"
+#include "kernels/quantize/quantize.h"
 
 #include <cmath>
 #include <cstring>

@@ -1,10 +1,10 @@
 // Every kernel of this build that the CPU supports, against FORMAT.md and the reference.
-#include "kernels/unpack.h"
+#include "kernels/unpack/unpack.h"
 
 #include <cstring>
 
 #include "check.h"
-#include "kernels/weight.h"
+#include "kernels/unpack/weight.h"
 #include "naive_format.h"
 
 namespace {
@@ -42,7 +42,7 @@ std::vector<int8_t> expected_weight(const OptionBlock& block, const std::vector<
   for (uint32_t c = 0; c < block.channels; ++c) {
     for (uint32_t i = 0; i < block.depth; ++i) {
       const int8_t code = codes[size_t{c} * block.depth + i];
-      weight[nq_test::consumer_index(block, c, i)] = nq_test::value_at_level(block, level, code, i);
+      weight[nq_test::reader_index(block, c, i)] = nq_test::value_at_level(block, level, code, i);
     }
   }
   return weight;
@@ -64,7 +64,7 @@ void check_one_hot(const OptionBlock& block) {
   Packed packed = pack(block, expected);
   const auto set = [&](uint32_t c, uint32_t i, int8_t code) {
     for (int k = 0; k <= last; ++k) nq_test::pack_weight(block, k, c, i, code, &packed.levels[static_cast<size_t>(k)]);
-    expected[nq_test::consumer_index(block, c, i)] = code;
+    expected[nq_test::reader_index(block, c, i)] = code;
   };
   for (uint32_t c = 0; c < block.channels; ++c) {
     for (uint32_t i = 0; i < block.depth; ++i) {

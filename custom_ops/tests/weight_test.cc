@@ -1,5 +1,5 @@
 // Scales and bias corrections (FORMAT.md, 4.5); the order of weights is unpack_test's.
-#include "kernels/weight.h"
+#include "kernels/unpack/weight.h"
 
 #include <cmath>
 #include <cstring>
@@ -115,7 +115,7 @@ TEST(float_weights_are_scaled_codes) {
         for (uint32_t c = 0; c < block.channels; ++c) {
           for (uint32_t i = 0; i < block.depth; ++i) {
             const int8_t code = nq_test::value_at_level(block, level, codes[size_t{c} * block.depth + i], i);
-            CHECK_EQ(static_cast<float>(code) * scale[c], out[nq_test::consumer_index(block, c, i)]);
+            CHECK_EQ(static_cast<float>(code) * scale[c], out[nq_test::reader_index(block, c, i)]);
           }
         }
       }

@@ -6,39 +6,39 @@
 #include <sys/auxv.h>
 #endif
 
-#include "kernels/addition.h"
+#include "kernels/addition/addition.h"
 #include "kernels/cpu.h"
-#include "kernels/depthwise.h"
-#include "kernels/elementwise.h"
-#include "kernels/gemm.h"
-#include "kernels/quantize.h"
-#include "kernels/unpack.h"
+#include "kernels/depthwise/depthwise.h"
+#include "kernels/elementwise/elementwise.h"
+#include "kernels/gemm/gemm.h"
+#include "kernels/quantize/quantize.h"
+#include "kernels/unpack/unpack.h"
 
 namespace nq {
 
 #define NQ_UNPACK_KERNEL(isa, function, supported) \
   void function(const PackedLevels& levels, const CellMiddle& middle, size_t num_superblocks, int8_t* codes);
-#include "kernels/unpack_kernels.h"
+#include "kernels/unpack/unpack_kernels.h"
 #undef NQ_UNPACK_KERNEL
 
 #define NQ_GEMM_KERNEL(kernel) extern const GemmKernel kernel;
-#include "kernels/gemm_kernels.h"
+#include "kernels/gemm/gemm_kernels.h"
 #undef NQ_GEMM_KERNEL
 
 #define NQ_DEPTHWISE_KERNEL(kernel) extern const DepthwiseKernel kernel;
-#include "kernels/depthwise_kernels.h"
+#include "kernels/depthwise/depthwise_kernels.h"
 #undef NQ_DEPTHWISE_KERNEL
 
 #define NQ_QUANTIZE_KERNEL(kernel) extern const QuantizeKernel kernel;
-#include "kernels/quantize_kernels.h"
+#include "kernels/quantize/quantize_kernels.h"
 #undef NQ_QUANTIZE_KERNEL
 
 #define NQ_ADDITION_KERNEL(kernel) extern const AdditionKernel kernel;
-#include "kernels/addition_kernels.h"
+#include "kernels/addition/addition_kernels.h"
 #undef NQ_ADDITION_KERNEL
 
 #define NQ_ELEMENTWISE_KERNEL(kernel) extern const ElementwiseKernel kernel;
-#include "kernels/elementwise_kernels.h"
+#include "kernels/elementwise/elementwise_kernels.h"
 #undef NQ_ELEMENTWISE_KERNEL
 
 bool always() { return true; }
@@ -72,37 +72,37 @@ constexpr Isa kIsas[] = {
 
 constexpr UnpackKernel kUnpackKernels[] = {
 #define NQ_UNPACK_KERNEL(isa, function, supported) {isa, supported, function},
-#include "kernels/unpack_kernels.h"
+#include "kernels/unpack/unpack_kernels.h"
 #undef NQ_UNPACK_KERNEL
 };
 
 constexpr const GemmKernel* kGemmKernels[] = {
 #define NQ_GEMM_KERNEL(kernel) &kernel,
-#include "kernels/gemm_kernels.h"
+#include "kernels/gemm/gemm_kernels.h"
 #undef NQ_GEMM_KERNEL
 };
 
 constexpr const DepthwiseKernel* kDepthwiseKernels[] = {
 #define NQ_DEPTHWISE_KERNEL(kernel) &kernel,
-#include "kernels/depthwise_kernels.h"
+#include "kernels/depthwise/depthwise_kernels.h"
 #undef NQ_DEPTHWISE_KERNEL
 };
 
 constexpr const QuantizeKernel* kQuantizeKernels[] = {
 #define NQ_QUANTIZE_KERNEL(kernel) &kernel,
-#include "kernels/quantize_kernels.h"
+#include "kernels/quantize/quantize_kernels.h"
 #undef NQ_QUANTIZE_KERNEL
 };
 
 constexpr const AdditionKernel* kAdditionKernels[] = {
 #define NQ_ADDITION_KERNEL(kernel) &kernel,
-#include "kernels/addition_kernels.h"
+#include "kernels/addition/addition_kernels.h"
 #undef NQ_ADDITION_KERNEL
 };
 
 constexpr const ElementwiseKernel* kElementwiseKernels[] = {
 #define NQ_ELEMENTWISE_KERNEL(kernel) &kernel,
-#include "kernels/elementwise_kernels.h"
+#include "kernels/elementwise/elementwise_kernels.h"
 #undef NQ_ELEMENTWISE_KERNEL
 };
 

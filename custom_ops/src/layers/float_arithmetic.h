@@ -1,8 +1,8 @@
 // ADD, SUB and MUL of float tensors, with a fused activation.
 #pragma once
 
-#include "kernels/elementwise.h"
-#include "kernels/quantize.h"
+#include "kernels/elementwise/elementwise.h"
+#include "kernels/quantize/quantize.h"
 #include "layers/binary_run.h"
 
 namespace nq {

@@ -5,7 +5,7 @@
 #include <array>
 #include <cstdint>
 
-#include "kernels/elementwise.h"
+#include "kernels/elementwise/elementwise.h"
 #include "layers/quantization.h"
 
 namespace nq {

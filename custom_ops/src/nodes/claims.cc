@@ -5,12 +5,12 @@
 #include <string>
 
 #include "format/option_block.h"
-#include "nodes/consumer.h"
-#include "nodes/lookup_operator.h"
-#include "nodes/operator.h"
 #include "nodes/operator_names.h"
-#include "nodes/tensors.h"
 #include "nq/format.h"
+#include "operators/lookup_operator.h"
+#include "operators/operator.h"
+#include "operators/reader.h"
+#include "operators/tensors.h"
 
 namespace nq {
 namespace {
@@ -44,13 +44,14 @@ bool can_fuse(const TfLiteContext& context, const std::vector<GraphNode>& graph,
   const std::vector<size_t> readers = readers_of(graph, nested);
   if (readers.empty()) return refuse(reason, "no operator reads the weight");
   if (readers.size() > 1) return refuse(reason, "several operators read the weight; one is supported");
-  const GraphNode& reader = graph[readers[0]];
-  if (is_lookup(*reader.registration)) {
-    return can_look_up(context, *reader.node, *reader.registration, nested.outputs->data[0], reason);
+  const GraphNode& entry = graph[readers[0]];
+  const int weight = nested.outputs->data[0];
+  if (is_lookup(*entry.registration)) {
+    return can_look_up(context, *entry.node, *entry.registration, weight, reason);
   }
-  Consumer consumer;
-  return read_consumer(context, *reader.node, *reader.registration, nested.outputs->data[0],
-                       num_outputs == 2 ? nested.outputs->data[1] : -1, &consumer, reason);
+  Reader reader;
+  return parse_reader(context, *entry.node, *entry.registration, weight,
+                      num_outputs == 2 ? nested.outputs->data[1] : -1, &reader, reason);
 }
 
 // A graph with what has been decided about its nodes so far.

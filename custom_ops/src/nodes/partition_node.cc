@@ -5,10 +5,10 @@
 
 #include "nodes/arena.h"
 #include "nodes/claims.h"
-#include "nodes/layer_operator.h"
-#include "nodes/lookup_operator.h"
 #include "nodes/node_calls.h"
-#include "nodes/operator.h"
+#include "operators/layer_operator.h"
+#include "operators/lookup_operator.h"
+#include "operators/operator.h"
 
 namespace nq {
 namespace {

@@ -1,8 +1,8 @@
 #include "nodes/unpack_node.h"
 
-#include "kernels/weight.h"
+#include "kernels/unpack/weight.h"
 #include "nodes/node_calls.h"
-#include "nodes/weight_binding.h"
+#include "operators/weight_binding.h"
 
 namespace nq {
 namespace {

@@ -1,0 +1,27 @@
+// What all nodes of one delegate share.
+#pragma once
+
+#include <memory>
+
+#include "kernels/depthwise/depthwise.h"
+#include "kernels/gemm/gemm.h"
+#include "kernels/quantize/quantize.h"
+#include "kernels/unpack/unpack.h"
+#include "session/session.h"
+#include "threads/thread_pool.h"
+
+namespace nq {
+
+// What a delegate's data_ points to.
+struct NodeEnvironment {
+  std::shared_ptr<Session> session;
+  const UnpackKernel* unpack = nullptr;
+  const GemmKernel* gemm = nullptr;
+  const DepthwiseKernel* depthwise = nullptr;
+  const QuantizeKernel* quantize = nullptr;
+  std::shared_ptr<ThreadPool> threads;
+  int num_threads = 0;               // 0: as many as the runtime recommends
+  std::shared_ptr<Workspace> arena;  // for tensors within partitions: these run one after the other
+};
+
+}  // namespace nq
