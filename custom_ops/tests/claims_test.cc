@@ -45,7 +45,9 @@ struct Graph {
 
   nq::Claims plan(const char* unfused = nullptr) {
     nq::Claims claims;
-    CHECK(nq::plan_claims(runtime.context(), unfused, &claims));
+    nq::Kernels kernels;
+    CHECK_OK(nq::select_kernels(&kernels));
+    CHECK(nq::plan_claims(runtime.context(), kernels, unfused, &claims));
     return claims;
   }
 

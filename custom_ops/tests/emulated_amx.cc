@@ -21,11 +21,11 @@ namespace {
 
 void begin_after_others() {
   spoil_tiles();
-  nq::gemm_emulated_amx.begin();
+  nq::gemm_emulated_amx.around.begin();
 }
 
 void end_for_others() {
-  nq::gemm_emulated_amx.end();
+  nq::gemm_emulated_amx.around.end();
   CHECK(tiles_are_released());
 }
 
@@ -33,8 +33,8 @@ nq::GemmKernel emulated_amx() {
   nq::GemmKernel kernel = nq::gemm_emulated_amx;
   kernel.isa = "emulated amx";
   kernel.supported = nq::has_avx512vnni;
-  kernel.begin = begin_after_others;
-  kernel.end = end_for_others;
+  kernel.around.begin = begin_after_others;
+  kernel.around.end = end_for_others;
   return kernel;
 }
 

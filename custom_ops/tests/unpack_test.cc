@@ -19,8 +19,8 @@ constexpr int kSizes[] = {1, 7, 15, 17, 31, 33, 65};
 
 std::vector<const UnpackKernel*> supported_kernels() {
   std::vector<const UnpackKernel*> supported;
-  for (const UnpackKernel& kernel : nq::unpack_kernels()) {
-    if (kernel.supported()) supported.push_back(&kernel);
+  for (const UnpackKernel* kernel : nq::kernels_of<nq::UnpackKernel>()) {
+    if (kernel->supported()) supported.push_back(kernel);
   }
   return supported;
 }
@@ -160,20 +160,6 @@ TEST(worked_example) {
     CHECK_EQ(0x5C, int{weight[0]});
     CHECK_EQ(0xA3, int{static_cast<uint8_t>(weight[1])});
   }
-}
-
-TEST(selection) {
-  const UnpackKernel* kernel = nullptr;
-  CHECK_OK(nq::select_unpack_kernel(nullptr, &kernel));
-  CHECK(kernel == supported_kernels().back());
-  CHECK_OK(nq::select_unpack_kernel("", &kernel));
-  CHECK(kernel == supported_kernels().back());
-  for (const UnpackKernel* supported : supported_kernels()) {
-    CHECK_OK(nq::select_unpack_kernel(supported->isa, &kernel));
-    CHECK(kernel == supported);
-  }
-  CHECK_FAILS(NQ_INVALID_ARGUMENT, "NQ_ISA=mmx is not", nq::select_unpack_kernel("mmx", &kernel));
-  CHECK_FAILS(NQ_INVALID_ARGUMENT, "scalar", nq::select_unpack_kernel("AVX2", &kernel));
 }
 
 }  // namespace

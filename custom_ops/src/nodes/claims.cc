@@ -72,13 +72,13 @@ void fuse_weights(const TfLiteContext& context, Decisions* decisions) {
 }
 
 // Takes in the supported operators that touch what is fused already, until there are no more.
-void add_neighbours(const TfLiteContext& context, Decisions* decisions) {
+void add_neighbours(const TfLiteContext& context, const Kernels& kernels, Decisions* decisions) {
   const std::vector<GraphNode>& graph = decisions->graph;
   std::set<size_t> candidates;
   for (size_t i = 0; i < graph.size(); ++i) {
     if (is_nested(graph[i]) || decisions->fused.count(i) != 0) continue;
     std::string& reason = decisions->reasons[i];
-    if (is_neighbour(context, *graph[i].node, *graph[i].registration, &reason)) {
+    if (is_neighbour(context, kernels, *graph[i].node, *graph[i].registration, &reason)) {
       candidates.insert(i);
       reason = "no fused layer beside it";
     } else if (reason.empty()) {
@@ -194,13 +194,13 @@ const GraphNode* nested_weight_of(const std::vector<GraphNode>& nodes, const TfL
   return nullptr;
 }
 
-bool plan_claims(TfLiteContext* context, const char* unfused, Claims* claims) {
+bool plan_claims(TfLiteContext* context, const Kernels& kernels, const char* unfused, Claims* claims) {
   Decisions decisions;
   if (!read_graph(context, &decisions.graph)) return false;
   decisions.reasons.resize(decisions.graph.size(), unfused == nullptr ? "" : unfused);
   if (unfused == nullptr) {
     fuse_weights(*context, &decisions);
-    add_neighbours(*context, &decisions);
+    add_neighbours(*context, kernels, &decisions);
   }
   for (size_t i = 0; i < decisions.graph.size(); ++i) {
     const GraphNode& entry = decisions.graph[i];

@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "kernels/kernels.h"
 #include "session/delegation.h"
 #include "status.h"
 #include "tflite_abi.h"
@@ -45,6 +46,6 @@ Status check_order(TfLiteContext* context);
 const GraphNode* nested_weight_of(const std::vector<GraphNode>& nodes, const TfLiteNode& node);
 
 // `unfused`: why nothing is to be fused; null to fuse what can be. False if the runtime does not give its plan.
-bool plan_claims(TfLiteContext* context, const char* unfused, Claims* claims);
+bool plan_claims(TfLiteContext* context, const Kernels& kernels, const char* unfused, Claims* claims);
 
 }  // namespace nq

@@ -43,20 +43,20 @@ class SoftmaxOperator : public Operator {
 
 // `fill(input, output, &table)` is false where the scales do not fit.
 template <typename Fill>
-std::unique_ptr<Operator> make_by_table(const TfLiteContext& context, const TfLiteNode& node, std::string* reason,
-                                        const Fill& fill) {
+std::unique_ptr<Operator> make_by_table(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
+                                        std::string* reason, const Fill& fill) {
   if (!has_int8_ends(context, node, 1, reason)) return nullptr;
   const int input = node.inputs->data[0], output = node.outputs->data[0];
-  Table table;
+  Table table(*kernels.elementwise);
   if (!fill(quantization_of(context.tensors[input]), quantization_of(context.tensors[output]), &table)) {
     return stays(reason, "scales too far apart");
   }
   return std::make_unique<MapOperator<int8_t, int8_t, Table>>(input, output, table);
 }
 
-std::unique_ptr<Operator> make_clamp(const TfLiteContext& context, const TfLiteNode& node, int activation,
-                                     std::string* reason) {
-  return make_by_table(context, node, reason, [&](Quantization input, Quantization output, Table* table) {
+std::unique_ptr<Operator> make_clamp(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
+                                     int activation, std::string* reason) {
+  return make_by_table(context, node, kernels, reason, [&](Quantization input, Quantization output, Table* table) {
     const ActivationRange range = activation_range(activation, context.tensors[node.outputs->data[0]]);
     return make_relu_table(input, output, range, table);
   });
@@ -64,52 +64,61 @@ std::unique_ptr<Operator> make_clamp(const TfLiteContext& context, const TfLiteN
 
 }  // namespace
 
-std::unique_ptr<Operator> make_logistic(const TfLiteContext& context, const TfLiteNode& node, std::string* reason) {
-  return make_by_table(context, node, reason, [](Quantization input, Quantization output, Table* table) {
-    *table = logistic_table(input, output);
+std::unique_ptr<Operator> make_logistic(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
+                                        std::string* reason) {
+  return make_by_table(context, node, kernels, reason, [&](Quantization input, Quantization output, Table* table) {
+    *table = logistic_table(*kernels.elementwise, input, output);
     return true;
   });
 }
 
-std::unique_ptr<Operator> make_tanh(const TfLiteContext& context, const TfLiteNode& node, std::string* reason) {
-  return make_by_table(context, node, reason, [](Quantization input, Quantization output, Table* table) {
-    *table = tanh_table(input, output);
+std::unique_ptr<Operator> make_tanh(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
+                                    std::string* reason) {
+  return make_by_table(context, node, kernels, reason, [&](Quantization input, Quantization output, Table* table) {
+    *table = tanh_table(*kernels.elementwise, input, output);
     return true;
   });
 }
 
-std::unique_ptr<Operator> make_elu(const TfLiteContext& context, const TfLiteNode& node, std::string* reason) {
-  return make_by_table(context, node, reason, [](Quantization input, Quantization output, Table* table) {
-    *table = elu_table(input, output);
+std::unique_ptr<Operator> make_elu(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
+                                   std::string* reason) {
+  return make_by_table(context, node, kernels, reason, [&](Quantization input, Quantization output, Table* table) {
+    *table = elu_table(*kernels.elementwise, input, output);
     return true;
   });
 }
 
-std::unique_ptr<Operator> make_leaky_relu(const TfLiteContext& context, const TfLiteNode& node, std::string* reason) {
+std::unique_ptr<Operator> make_leaky_relu(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
+                                          std::string* reason) {
   const auto* params = params_of<LeakyReluParams>(node);
   if (params == nullptr || !std::isnormal(params->alpha)) return stays(reason, "slope");
-  return make_by_table(context, node, reason, [&](Quantization input, Quantization output, Table* table) {
+  return make_by_table(context, node, kernels, reason, [&](Quantization input, Quantization output, Table* table) {
     return make_leaky_relu_table(input, output, params->alpha, table);
   });
 }
 
-std::unique_ptr<Operator> make_relu(const TfLiteContext& context, const TfLiteNode& node, std::string* reason) {
-  return make_clamp(context, node, kActivationRelu, reason);
+std::unique_ptr<Operator> make_relu(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
+                                    std::string* reason) {
+  return make_clamp(context, node, kernels, kActivationRelu, reason);
 }
 
-std::unique_ptr<Operator> make_relu_n1_to_1(const TfLiteContext& context, const TfLiteNode& node, std::string* reason) {
-  return make_clamp(context, node, kActivationReluN1To1, reason);
+std::unique_ptr<Operator> make_relu_n1_to_1(const TfLiteContext& context, const TfLiteNode& node,
+                                            const Kernels& kernels, std::string* reason) {
+  return make_clamp(context, node, kernels, kActivationReluN1To1, reason);
 }
 
-std::unique_ptr<Operator> make_relu6(const TfLiteContext& context, const TfLiteNode& node, std::string* reason) {
-  return make_clamp(context, node, kActivationRelu6, reason);
+std::unique_ptr<Operator> make_relu6(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
+                                     std::string* reason) {
+  return make_clamp(context, node, kernels, kActivationRelu6, reason);
 }
 
-std::unique_ptr<Operator> make_hard_swish(const TfLiteContext& context, const TfLiteNode& node, std::string* reason) {
-  return make_by_table(context, node, reason, make_hard_swish_table);
+std::unique_ptr<Operator> make_hard_swish(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
+                                          std::string* reason) {
+  return make_by_table(context, node, kernels, reason, make_hard_swish_table);
 }
 
-std::unique_ptr<Operator> make_softmax(const TfLiteContext& context, const TfLiteNode& node, std::string* reason) {
+std::unique_ptr<Operator> make_softmax(const TfLiteContext& context, const TfLiteNode& node, const Kernels&,
+                                       std::string* reason) {
   if (!has_int8_ends(context, node, 1, reason)) return nullptr;
   const auto* params = params_of<SoftmaxParams>(node);
   const int input = node.inputs->data[0], output = node.outputs->data[0];

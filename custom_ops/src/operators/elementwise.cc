@@ -60,7 +60,7 @@ class BinaryOperator : public Operator {
       }
       const size_t a = inputs()[a_.position] == to, b = inputs()[b_.position] == to;
       arithmetic_.run({codes[a], codes[b], 1, 1, 256, results});
-      Table folded;
+      Table folded(table);
       for (int i = 0; i < 256; ++i) folded[i - 128] = results[i];
       return std::make_unique<MapOperator<int8_t, int8_t, Table>>(from, Operator::output(), folded);
     }
@@ -139,25 +139,23 @@ std::unique_ptr<Operator> make_binary(const TfLiteNode& node, BinaryNode binary,
                                                       arithmetic);
 }
 
-std::unique_ptr<Operator> make_float_binary(const TfLiteNode& node, BinaryNode binary,
+std::unique_ptr<Operator> make_float_binary(const TfLiteNode& node, BinaryNode binary, const Kernels& kernels,
                                             FloatArithmetic::Operation operation) {
-  const FloatArithmetic arithmetic(operation, binary.float_range);
+  const FloatArithmetic arithmetic(*kernels.elementwise, operation, binary.float_range);
   return make_binary(node, std::move(binary), arithmetic);
 }
 
 // a + sign * b
-std::unique_ptr<Operator> make_sum(const TfLiteContext& context, const TfLiteNode& node, float sign,
-                                   std::string* reason) {
+std::unique_ptr<Operator> make_sum(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
+                                   float sign, std::string* reason) {
   BinaryNode binary;
   if (!read_binary(context, node, &binary, reason)) return nullptr;
   using Operation = FloatArithmetic::Operation;
   if (binary.is_float) {
-    return make_float_binary(node, std::move(binary), sign < 0 ? Operation::kSubtract : Operation::kAdd);
+    return make_float_binary(node, std::move(binary), kernels, sign < 0 ? Operation::kSubtract : Operation::kAdd);
   }
-  const AdditionKernel* kernel = nullptr;
-  if (const Status status = select_addition_kernel(&kernel); !status.ok()) return stays(reason, "no kernel");
   const Quantization &a = binary.a, &b = binary.b, &out = binary.out;
-  Addition addition(*kernel);
+  Addition addition(*kernels.addition);
   if (!addition.set({a.scale / out.scale, a.zero_point}, {sign * (b.scale / out.scale), b.zero_point}, out.zero_point,
                     binary.range)) {
     return stays(reason, "scales too far apart");
@@ -167,22 +165,24 @@ std::unique_ptr<Operator> make_sum(const TfLiteContext& context, const TfLiteNod
 
 }  // namespace
 
-std::unique_ptr<Operator> make_addition(const TfLiteContext& context, const TfLiteNode& node, std::string* reason) {
-  return make_sum(context, node, 1, reason);
+std::unique_ptr<Operator> make_addition(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
+                                        std::string* reason) {
+  return make_sum(context, node, kernels, 1, reason);
 }
 
-std::unique_ptr<Operator> make_subtraction(const TfLiteContext& context, const TfLiteNode& node, std::string* reason) {
-  return make_sum(context, node, -1, reason);
+std::unique_ptr<Operator> make_subtraction(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
+                                           std::string* reason) {
+  return make_sum(context, node, kernels, -1, reason);
 }
 
 std::unique_ptr<Operator> make_multiplication(const TfLiteContext& context, const TfLiteNode& node,
-                                              std::string* reason) {
+                                              const Kernels& kernels, std::string* reason) {
   BinaryNode binary;
   if (!read_binary(context, node, &binary, reason)) return nullptr;
   if (binary.is_float) {
-    return make_float_binary(node, std::move(binary), FloatArithmetic::Operation::kMultiply);
+    return make_float_binary(node, std::move(binary), kernels, FloatArithmetic::Operation::kMultiply);
   }
-  Multiplication multiplication;
+  Multiplication multiplication(*kernels.elementwise);
   if (!multiplication.set(binary.a, binary.b, binary.out, binary.range)) return stays(reason, "scales too far apart");
   return make_binary(node, std::move(binary), multiplication);
 }

@@ -53,7 +53,7 @@ class LayerOperator : public Operator {
   // `weight` must outlive the operator; `scale` is the tensor with those of a weight that is read as floats.
   void build(const NodeEnvironment& environment, const NestedWeight& weight, int scale, int bias) {
     if (reader_.is_float) {
-      dynamic_ = std::make_unique<DynamicLayer>(*environment.quantize, weight,
+      dynamic_ = std::make_unique<DynamicLayer>(*environment.kernels.quantize, weight,
                                                 float_parameters(context_, reader_, scale, bias));
     } else {
       const void* values = bias < 0 ? nullptr : context_.tensors[bias].data;
@@ -61,9 +61,9 @@ class LayerOperator : public Operator {
                                                     static_cast<const int32_t*>(values));
     }
     if (reader_.kind == ReaderKind::kDepthwise) {
-      layer_ = std::make_unique<Layer>(DepthwiseConvolution(*environment.depthwise, weight.block));
+      layer_ = std::make_unique<Layer>(DepthwiseConvolution(*environment.kernels.depthwise, weight.block));
     } else {
-      layer_ = std::make_unique<Layer>(Convolution(*environment.gemm, weight.block));
+      layer_ = std::make_unique<Layer>(Convolution(*environment.kernels.gemm, weight.block));
     }
   }
 

@@ -30,7 +30,7 @@ class NestedLookup : public Operator {
                const TensorIndices& tensors, Membership member)
       : Operator({indices}, output, tensors.scale < 0 ? sizeof(int8_t) : sizeof(float)),
         context_(context),
-        unpack_(*environment.unpack),
+        unpack_(*environment.kernels.unpack),
         session_(environment.session),
         tensors_(tensors),
         member_(std::move(member)) {}

@@ -9,7 +9,8 @@
 namespace nq {
 
 // Null, with the reason, for an operator that stays with the runtime.
-using Maker = std::unique_ptr<Operator>(const TfLiteContext& context, const TfLiteNode& node, std::string* reason);
+using Maker = std::unique_ptr<Operator>(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
+                                        std::string* reason);
 
 // Elementwise, with two operands, either of which may be constant or broadcast; int8 or float32.
 Maker make_addition, make_subtraction, make_multiplication;

@@ -144,7 +144,8 @@ class ConcatenationOperator : public Operator {
 
 }  // namespace
 
-std::unique_ptr<Operator> make_padding(const TfLiteContext& context, const TfLiteNode& node, std::string* reason) {
+std::unique_ptr<Operator> make_padding(const TfLiteContext& context, const TfLiteNode& node, const Kernels&,
+                                       std::string* reason) {
   const bool floats = has_float_ends(context, node, 2);
   if (!floats && !has_int8_ends(context, node, 2, reason)) return nullptr;
   const TfLiteTensor &in = context.tensors[node.inputs->data[0]], &out = context.tensors[node.outputs->data[0]];
@@ -157,7 +158,7 @@ std::unique_ptr<Operator> make_padding(const TfLiteContext& context, const TfLit
                                        floats ? sizeof(float) : sizeof(int8_t), paddings, zero);
 }
 
-std::unique_ptr<Operator> make_concatenation(const TfLiteContext& context, const TfLiteNode& node,
+std::unique_ptr<Operator> make_concatenation(const TfLiteContext& context, const TfLiteNode& node, const Kernels&,
                                              std::string* reason) {
   const bool floats = has_float_ends(context, node, 1);
   if (!floats && !has_int8_ends(context, node, 1, reason)) return nullptr;

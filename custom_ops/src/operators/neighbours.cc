@@ -61,15 +61,16 @@ std::unique_ptr<Operator> make_neighbour(const TfLiteContext& context, const Nod
                                          std::string* reason) {
   if (!is_free(node, registration, reason)) return nullptr;
   Maker* make = maker_of(registration.builtin_code);
-  return make != nullptr ? make(context, node, reason)
+  return make != nullptr ? make(context, node, environment.kernels, reason)
                          : make_plain_layer(context, environment, node, registration, reason);
 }
 
-bool is_neighbour(const TfLiteContext& context, const TfLiteNode& node, const TfLiteRegistration& registration,
-                  std::string* reason) {
+bool is_neighbour(const TfLiteContext& context, const Kernels& kernels, const TfLiteNode& node,
+                  const TfLiteRegistration& registration, std::string* reason) {
   if (!is_free(node, registration, reason)) return false;
   Maker* make = maker_of(registration.builtin_code);
-  return make != nullptr ? make(context, node, reason) != nullptr : is_plain_layer(context, node, registration, reason);
+  return make != nullptr ? make(context, node, kernels, reason) != nullptr
+                         : is_plain_layer(context, node, registration, reason);
 }
 
 }  // namespace nq

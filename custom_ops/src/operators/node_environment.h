@@ -3,10 +3,7 @@
 
 #include <memory>
 
-#include "kernels/depthwise/depthwise.h"
-#include "kernels/gemm/gemm.h"
-#include "kernels/quantize/quantize.h"
-#include "kernels/unpack/unpack.h"
+#include "kernels/kernels.h"
 #include "session/session.h"
 #include "threads/thread_pool.h"
 
@@ -15,10 +12,7 @@ namespace nq {
 // What a delegate's data_ points to.
 struct NodeEnvironment {
   std::shared_ptr<Session> session;
-  const UnpackKernel* unpack = nullptr;
-  const GemmKernel* gemm = nullptr;
-  const DepthwiseKernel* depthwise = nullptr;
-  const QuantizeKernel* quantize = nullptr;
+  Kernels kernels;
   std::shared_ptr<ThreadPool> threads;
   int num_threads = 0;               // 0: as many as the runtime recommends
   std::shared_ptr<Workspace> arena;  // for tensors within partitions: these run one after the other

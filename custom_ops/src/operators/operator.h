@@ -108,7 +108,7 @@ std::unique_ptr<Operator> make_neighbour(const TfLiteContext& context, const Nod
                                          std::string* reason);
 
 // Whether make_neighbour would make one; packs no weight.
-bool is_neighbour(const TfLiteContext& context, const TfLiteNode& node, const TfLiteRegistration& registration,
-                  std::string* reason);
+bool is_neighbour(const TfLiteContext& context, const Kernels& kernels, const TfLiteNode& node,
+                  const TfLiteRegistration& registration, std::string* reason);
 
 }  // namespace nq

@@ -19,8 +19,9 @@ using PoolPixel = void(const ElementwiseKernel& kernel, const Geometry& g, Activ
 
 class PoolOperator : public Operator {
  public:
-  PoolOperator(int input, int output, const Window& window, ActivationRange range, PoolPixel* pool)
-      : Operator({input}, output), window_(window), range_(range), pool_(pool) {}
+  PoolOperator(int input, int output, const Window& window, ActivationRange range, PoolPixel* pool,
+               const ElementwiseKernel& kernel)
+      : Operator({input}, output), window_(window), range_(range), pool_(pool), kernel_(kernel) {}
 
   Status reshape(const Shapes& shapes, Shape* output) override {
     const Shape& in = shapes.at(inputs()[0]);
@@ -64,14 +65,15 @@ class PoolOperator : public Operator {
   Window window_;
   ActivationRange range_;
   PoolPixel* pool_;
-  const ElementwiseKernel& kernel_ = elementwise_kernel();
+  const ElementwiseKernel& kernel_;
   Geometry geometry_;
 };
 
 class ImageMeanOperator : public Operator {
  public:
-  ImageMeanOperator(int input, int output, Quantization from, Quantization to, bool keep_dims)
-      : Operator({input}, output), from_(from), to_(to), keep_dims_(keep_dims) {}
+  ImageMeanOperator(int input, int output, const ElementwiseKernel& kernel, Quantization from, Quantization to,
+                    bool keep_dims)
+      : Operator({input}, output), from_(from), to_(to), keep_dims_(keep_dims), mean_(kernel) {}
 
   Status reshape(const Shapes& shapes, Shape* output) override {
     const Shape& in = shapes.at(inputs()[0]);
@@ -108,8 +110,8 @@ class ImageMeanOperator : public Operator {
   int64_t batches_ = 0, pixels_ = 0, channels_ = 0;
 };
 
-std::unique_ptr<Operator> make_pooling(const TfLiteContext& context, const TfLiteNode& node, PoolPixel* pool,
-                                       std::string* reason) {
+std::unique_ptr<Operator> make_pooling(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
+                                       PoolPixel* pool, std::string* reason) {
   if (!has_int8_ends(context, node, 1, reason)) return nullptr;
   const TfLiteTensor &in = context.tensors[node.inputs->data[0]], &out = context.tensors[node.outputs->data[0]];
   const auto* params = params_of<PoolParams>(node);
@@ -128,7 +130,7 @@ std::unique_ptr<Operator> make_pooling(const TfLiteContext& context, const TfLit
   window.stride_w = params->stride_w;
   window.same_padding = params->padding == kPaddingSame;
   return std::make_unique<PoolOperator>(node.inputs->data[0], node.outputs->data[0], window,
-                                        activation_range(params->activation, out), pool);
+                                        activation_range(params->activation, out), pool, *kernels.elementwise);
 }
 
 // Height and width of NHWC, in either order, counted from the front or from behind.
@@ -140,16 +142,18 @@ bool are_image_axes(const int32_t* axes) {
 
 }  // namespace
 
-std::unique_ptr<Operator> make_max_pooling(const TfLiteContext& context, const TfLiteNode& node, std::string* reason) {
-  return make_pooling(context, node, max_pool_pixel, reason);
+std::unique_ptr<Operator> make_max_pooling(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
+                                           std::string* reason) {
+  return make_pooling(context, node, kernels, max_pool_pixel, reason);
 }
 
 std::unique_ptr<Operator> make_average_pooling(const TfLiteContext& context, const TfLiteNode& node,
-                                               std::string* reason) {
-  return make_pooling(context, node, average_pool_pixel, reason);
+                                               const Kernels& kernels, std::string* reason) {
+  return make_pooling(context, node, kernels, average_pool_pixel, reason);
 }
 
-std::unique_ptr<Operator> make_image_mean(const TfLiteContext& context, const TfLiteNode& node, std::string* reason) {
+std::unique_ptr<Operator> make_image_mean(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
+                                          std::string* reason) {
   if (!has_int8_ends(context, node, 2, reason)) return nullptr;
   const TfLiteTensor &in = context.tensors[node.inputs->data[0]], &out = context.tensors[node.outputs->data[0]];
   const int32_t* axes = constant_int32(context, node.inputs->data[1], 2);
@@ -157,8 +161,8 @@ std::unique_ptr<Operator> make_image_mean(const TfLiteContext& context, const Tf
   if (axes == nullptr || params == nullptr || in.dims->size != 4 || !are_image_axes(axes)) {
     return stays(reason, "axes other than height and width, which are supported");
   }
-  return std::make_unique<ImageMeanOperator>(node.inputs->data[0], node.outputs->data[0], quantization_of(in),
-                                             quantization_of(out), params->keep_dims);
+  return std::make_unique<ImageMeanOperator>(node.inputs->data[0], node.outputs->data[0], *kernels.elementwise,
+                                             quantization_of(in), quantization_of(out), params->keep_dims);
 }
 
 }  // namespace nq

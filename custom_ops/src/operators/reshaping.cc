@@ -201,7 +201,8 @@ std::unique_ptr<Operator> make_view(const TfLiteContext& context, const TfLiteNo
 
 }  // namespace
 
-std::unique_ptr<Operator> make_reshape(const TfLiteContext& context, const TfLiteNode& node, std::string* reason) {
+std::unique_ptr<Operator> make_reshape(const TfLiteContext& context, const TfLiteNode& node, const Kernels&,
+                                       std::string* reason) {
   if (!has_int8_ends(context, node, 1, reason)) return nullptr;
   Shape sizes;
   if (!read_new_shape(context, node, &sizes))
@@ -209,7 +210,8 @@ std::unique_ptr<Operator> make_reshape(const TfLiteContext& context, const TfLit
   return make_view(context, node, to_sizes(sizes), reason);
 }
 
-std::unique_ptr<Operator> make_squeeze(const TfLiteContext& context, const TfLiteNode& node, std::string* reason) {
+std::unique_ptr<Operator> make_squeeze(const TfLiteContext& context, const TfLiteNode& node, const Kernels&,
+                                       std::string* reason) {
   if (!has_int8_ends(context, node, 1, reason)) return nullptr;
   const auto* params = params_of<SqueezeParams>(node);
   if (params == nullptr || params->num_squeeze_dims < 0 || params->num_squeeze_dims > kMaxRank) {
@@ -219,14 +221,16 @@ std::unique_ptr<Operator> make_squeeze(const TfLiteContext& context, const TfLit
                    reason);
 }
 
-std::unique_ptr<Operator> make_expand_dims(const TfLiteContext& context, const TfLiteNode& node, std::string* reason) {
+std::unique_ptr<Operator> make_expand_dims(const TfLiteContext& context, const TfLiteNode& node, const Kernels&,
+                                           std::string* reason) {
   if (!has_int8_ends(context, node, 2, reason)) return nullptr;
   const int32_t* axis = constant_int32(context, node.inputs->data[1], 1);
   return axis == nullptr ? stays(reason, "an axis that is computed")
                          : make_view(context, node, expanded(*axis), reason);
 }
 
-std::unique_ptr<Operator> make_shape_query(const TfLiteContext& context, const TfLiteNode& node, std::string* reason) {
+std::unique_ptr<Operator> make_shape_query(const TfLiteContext& context, const TfLiteNode& node, const Kernels&,
+                                           std::string* reason) {
   if (node.inputs->size != 1 || node.outputs->size != 1) return stays(reason, "another number of operands");
   const TfLiteTensor* in = tensor_at(context, node.inputs->data[0]);
   if (in == nullptr || in->dims == nullptr || is_constant(*in)) return stays(reason, "a constant's shape");
@@ -234,7 +238,7 @@ std::unique_ptr<Operator> make_shape_query(const TfLiteContext& context, const T
   return std::make_unique<ShapeOperator>(node.inputs->data[0], node.outputs->data[0]);
 }
 
-std::unique_ptr<Operator> make_shape_element(const TfLiteContext& context, const TfLiteNode& node,
+std::unique_ptr<Operator> make_shape_element(const TfLiteContext& context, const TfLiteNode& node, const Kernels&,
                                              std::string* reason) {
   if (node.inputs->size != 4 || node.outputs->size != 1) return stays(reason, "another number of operands");
   const TfLiteTensor* in = tensor_at(context, node.inputs->data[0]);
@@ -252,7 +256,8 @@ std::unique_ptr<Operator> make_shape_element(const TfLiteContext& context, const
   return std::make_unique<ElementOperator>(node.inputs->data[0], node.outputs->data[0], *begin);
 }
 
-std::unique_ptr<Operator> make_shape_pack(const TfLiteContext& context, const TfLiteNode& node, std::string* reason) {
+std::unique_ptr<Operator> make_shape_pack(const TfLiteContext& context, const TfLiteNode& node, const Kernels&,
+                                          std::string* reason) {
   const auto* params = params_of<PackParams>(node);
   if (node.outputs->size != 1 || params == nullptr || params->axis != 0) return stays(reason, "axis");
   if (!is_int32(tensor_at(context, node.outputs->data[0]))) return stays(reason, "not int32");

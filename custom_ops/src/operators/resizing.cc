@@ -75,12 +75,12 @@ std::unique_ptr<Operator> make_resize(const TfLiteContext& context, const TfLite
 
 }  // namespace
 
-std::unique_ptr<Operator> make_nearest_resize(const TfLiteContext& context, const TfLiteNode& node,
+std::unique_ptr<Operator> make_nearest_resize(const TfLiteContext& context, const TfLiteNode& node, const Kernels&,
                                               std::string* reason) {
   return make_resize(context, node, nearest_taps, nearest_row, reason);
 }
 
-std::unique_ptr<Operator> make_linear_resize(const TfLiteContext& context, const TfLiteNode& node,
+std::unique_ptr<Operator> make_linear_resize(const TfLiteContext& context, const TfLiteNode& node, const Kernels&,
                                              std::string* reason) {
   const auto* params = params_of<ResizeParams>(node);
   if (params != nullptr && params->align_corners && params->half_pixel_centers) return stays(reason, "mode");

@@ -17,18 +17,10 @@ struct AdditionTerms {
 };
 
 struct AdditionKernel {
-  const char* isa;
-  bool (*supported)();  // by the CPU that runs this
+  const char* isa = nullptr;
+  bool (*supported)() = nullptr;  // by the CPU that runs this
   // `out` may be `a` or `b`.
-  void (*add)(const AdditionTerms& terms, const int8_t* a, const int8_t* b, size_t count, int8_t* out);
+  void (*add)(const AdditionTerms& terms, const int8_t* a, const int8_t* b, size_t count, int8_t* out) = nullptr;
 };
-
-KernelList<AdditionKernel> addition_kernels();
-
-// The fastest supported kernel at or below the ISA named `isa`, or of all if that is null or empty.
-Status select_addition_kernel(const char* isa, const AdditionKernel** kernel);
-
-// The kernel that the environment variable NQ_ISA asks for.
-Status select_addition_kernel(const AdditionKernel** kernel);
 
 }  // namespace nq

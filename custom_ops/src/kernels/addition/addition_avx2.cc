@@ -40,7 +40,13 @@ void add(const AdditionTerms& terms, const int8_t* a, const int8_t* b, size_t co
 
 }  // namespace
 
-const AdditionKernel addition_avx2 = {"avx2", has_avx2, add};
+constexpr AdditionKernel addition_avx2 = [] {
+  AdditionKernel kernel;
+  kernel.isa = "avx2";
+  kernel.supported = has_avx2;
+  kernel.add = add;
+  return kernel;
+}();
 
 }  // namespace nq
 #endif

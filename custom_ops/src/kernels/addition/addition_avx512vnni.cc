@@ -62,7 +62,13 @@ void add(const AdditionTerms& of_layer, const int8_t* a, const int8_t* b, size_t
 
 }  // namespace
 
-const AdditionKernel addition_avx512vnni = {"avx512vnni", has_avx512vnni, add};
+constexpr AdditionKernel addition_avx512vnni = [] {
+  AdditionKernel kernel;
+  kernel.isa = "avx512vnni";
+  kernel.supported = has_avx512vnni;
+  kernel.add = add;
+  return kernel;
+}();
 
 }  // namespace nq
 #endif

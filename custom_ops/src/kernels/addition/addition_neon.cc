@@ -52,7 +52,13 @@ void add(const AdditionTerms& terms, const int8_t* a, const int8_t* b, size_t co
 
 }  // namespace
 
-const AdditionKernel addition_neon = {"neon", has_neon, add};
+constexpr AdditionKernel addition_neon = [] {
+  AdditionKernel kernel;
+  kernel.isa = "neon";
+  kernel.supported = has_neon;
+  kernel.add = add;
+  return kernel;
+}();
 
 }  // namespace nq
 #endif

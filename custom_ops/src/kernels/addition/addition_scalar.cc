@@ -14,6 +14,12 @@ void add(const AdditionTerms& terms, const int8_t* a, const int8_t* b, size_t co
 
 }  // namespace
 
-const AdditionKernel addition_scalar = {"scalar", always, add};
+constexpr AdditionKernel addition_scalar = [] {
+  AdditionKernel kernel;
+  kernel.isa = "scalar";
+  kernel.supported = always;
+  kernel.add = add;
+  return kernel;
+}();
 
 }  // namespace nq

@@ -42,14 +42,15 @@ struct DepthwiseTile {
 };
 
 struct DepthwiseKernel {
-  const char* isa;
-  bool (*supported)();  // by the CPU that runs this
-  int32_t sum_offset;   // what the kernel adds to each activation
+  const char* isa = nullptr;
+  bool (*supported)() = nullptr;  // by the CPU that runs this
+  int32_t sum_offset = 0;         // what the kernel adds to each activation
 
-  UnpackFn unpack;
-  void (*multiply)(const DepthwiseTile& tile, const Requantization& requantization, int8_t* out, size_t out_stride);
+  UnpackFn unpack = nullptr;
+  void (*multiply)(const DepthwiseTile& tile, const Requantization& requantization, int8_t* out,
+                   size_t out_stride) = nullptr;
   void (*multiply_float)(const DepthwiseTile& tile, const Dequantization& dequantization, float* out,
-                         size_t out_stride);
+                         size_t out_stride) = nullptr;
 };
 
 // Channels first_channel (a multiple of 64) to first_channel + num_channels (a multiple of 64, or the rest) of some
@@ -69,13 +70,5 @@ void run_depthwise(const DepthwiseKernel& kernel, const DepthwiseTask& task, con
                    int8_t* out, size_t out_stride);
 void run_depthwise(const DepthwiseKernel& kernel, const DepthwiseTask& task, const Dequantization& dequantization,
                    float* out, size_t out_stride);
-
-KernelList<DepthwiseKernel> depthwise_kernels();
-
-// The fastest supported kernel at or below the ISA named `isa`, or of all if that is null or empty.
-Status select_depthwise_kernel(const char* isa, const DepthwiseKernel** kernel);
-
-// The kernel that the environment variable NQ_ISA asks for.
-Status select_depthwise_kernel(const DepthwiseKernel** kernel);
 
 }  // namespace nq

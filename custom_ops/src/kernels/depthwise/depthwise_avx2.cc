@@ -113,7 +113,15 @@ void multiply_float(const DepthwiseTile& tile, const Dequantization& dequantizat
 
 }  // namespace
 
-const DepthwiseKernel depthwise_avx2 = {"avx2", has_avx2, 0, unpack_avx2, multiply, multiply_float};
+constexpr DepthwiseKernel depthwise_avx2 = [] {
+  DepthwiseKernel kernel;
+  kernel.isa = "avx2";
+  kernel.supported = has_avx2;
+  kernel.unpack = unpack_avx2;
+  kernel.multiply = multiply;
+  kernel.multiply_float = multiply_float;
+  return kernel;
+}();
 
 }  // namespace nq
 #endif

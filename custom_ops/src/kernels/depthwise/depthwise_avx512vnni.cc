@@ -288,8 +288,16 @@ void multiply_float(const DepthwiseTile& tile, const Dequantization& dequantizat
 
 }  // namespace
 
-const DepthwiseKernel depthwise_avx512vnni = {"avx512vnni",      has_avx512vnni, 128,
-                                              unpack_avx512vnni, multiply,       multiply_float};
+constexpr DepthwiseKernel depthwise_avx512vnni = [] {
+  DepthwiseKernel kernel;
+  kernel.isa = "avx512vnni";
+  kernel.supported = has_avx512vnni;
+  kernel.sum_offset = 128;
+  kernel.unpack = unpack_avx512vnni;
+  kernel.multiply = multiply;
+  kernel.multiply_float = multiply_float;
+  return kernel;
+}();
 
 }  // namespace nq
 #endif

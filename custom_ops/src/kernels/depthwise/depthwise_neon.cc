@@ -141,7 +141,15 @@ void multiply_float(const DepthwiseTile& tile, const Dequantization& dequantizat
 
 }  // namespace
 
-const DepthwiseKernel depthwise_neon = {"neon", has_neon, 0, unpack_neon, multiply, multiply_float};
+constexpr DepthwiseKernel depthwise_neon = [] {
+  DepthwiseKernel kernel;
+  kernel.isa = "neon";
+  kernel.supported = has_neon;
+  kernel.unpack = unpack_neon;
+  kernel.multiply = multiply;
+  kernel.multiply_float = multiply_float;
+  return kernel;
+}();
 
 }  // namespace nq
 #endif

@@ -42,6 +42,14 @@ void multiply_float(const DepthwiseTile& tile, const Dequantization& dequantizat
 
 }  // namespace
 
-const DepthwiseKernel depthwise_scalar = {"scalar", always, 0, unpack_reference, multiply, multiply_float};
+constexpr DepthwiseKernel depthwise_scalar = [] {
+  DepthwiseKernel kernel;
+  kernel.isa = "scalar";
+  kernel.supported = always;
+  kernel.unpack = unpack_reference;
+  kernel.multiply = multiply;
+  kernel.multiply_float = multiply_float;
+  return kernel;
+}();
 
 }  // namespace nq

@@ -22,28 +22,33 @@ struct FloatOperands {
   int64_t a_step, b_step;
 };
 
+// What is not a number counts as large where it becomes a code, and stays so among floats.
 struct ElementwiseKernel {
-  const char* isa;
-  bool (*supported)();  // by the CPU that runs this
+  const char* isa = nullptr;
+  bool (*supported)() = nullptr;  // by the CPU that runs this
 
-  void (*multiply)(const MultiplicationTerms& terms, const int8_t* a, const int8_t* b, size_t count, int8_t* out);
-  void (*multiply_by)(const MultiplicationTerms& terms, const int8_t* a, int8_t b, size_t count, int8_t* out);
-  // clamp(round_half_even(in * inverse_scale) + zero_point, -128, 127); what is not a number counts as large.
-  void (*quantize)(const float* in, size_t count, float inverse_scale, int32_t zero_point, int8_t* out);
-  void (*dequantize)(const int8_t* in, size_t count, float scale, int32_t zero_point, float* out);
+  struct Products {
+    void (*of_both)(const MultiplicationTerms& terms, const int8_t* a, const int8_t* b, size_t count,
+                    int8_t* out) = nullptr;
+    void (*by_one)(const MultiplicationTerms& terms, const int8_t* a, int8_t b, size_t count, int8_t* out) = nullptr;
+  } multiply;
+
+  // clamp(round_half_even(in * inverse_scale) + zero_point, -128, 127)
+  void (*quantize)(const float* in, size_t count, float inverse_scale, int32_t zero_point, int8_t* out) = nullptr;
+  void (*dequantize)(const int8_t* in, size_t count, float scale, int32_t zero_point, float* out) = nullptr;
   // table[code + 128]
-  void (*look_up)(const int8_t* table, const int8_t* in, size_t count, int8_t* out);
-  void (*raise)(const int8_t* in, size_t count, int8_t* out);     // out = max(out, in)
-  void (*add_to)(const int8_t* in, size_t count, int32_t* sums);  // sums += in
+  void (*look_up)(const int8_t* table, const int8_t* in, size_t count, int8_t* out) = nullptr;
 
-  // clamp(a + b, low, high), and so on; what is not a number stays so.
+  struct Pooling {
+    void (*raise)(const int8_t* in, size_t count, int8_t* out) = nullptr;     // out = max(out, in)
+    void (*add_to)(const int8_t* in, size_t count, int32_t* sums) = nullptr;  // sums += in
+  } pooling;
+
+  // clamp(a + b, low, high), and so on
   using FloatFn = void (*)(const FloatOperands& operands, float low, float high, size_t count, float* out);
-  FloatFn add_floats, subtract_floats, multiply_floats;
+  struct Floats {
+    FloatFn add = nullptr, subtract = nullptr, multiply = nullptr;
+  } floats;
 };
-
-KernelList<ElementwiseKernel> elementwise_kernels();
-
-// The one that the environment variable NQ_ISA asks for; the slowest if it names none, which claims refuse.
-const ElementwiseKernel& elementwise_kernel();
 
 }  // namespace nq

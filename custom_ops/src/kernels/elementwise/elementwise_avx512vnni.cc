@@ -125,9 +125,22 @@ void look_up(const int8_t* table, const int8_t* in, size_t count, int8_t* out) {
 
 }  // namespace
 
-const ElementwiseKernel elementwise_avx512vnni = {"avx512vnni", has_avx512vnni, multiply,        multiply_by,
-                                                  quantize,     dequantize,     look_up,         raise,
-                                                  add_to,       add_floats,     subtract_floats, multiply_floats};
+constexpr ElementwiseKernel elementwise_avx512vnni = [] {
+  ElementwiseKernel kernel;
+  kernel.isa = "avx512vnni";
+  kernel.supported = has_avx512vnni;
+  kernel.multiply.of_both = multiply;
+  kernel.multiply.by_one = multiply_by;
+  kernel.quantize = quantize;
+  kernel.dequantize = dequantize;
+  kernel.look_up = look_up;
+  kernel.pooling.raise = raise;
+  kernel.pooling.add_to = add_to;
+  kernel.floats.add = add_floats;
+  kernel.floats.subtract = subtract_floats;
+  kernel.floats.multiply = multiply_floats;
+  return kernel;
+}();
 
 }  // namespace nq
 #endif

@@ -24,7 +24,21 @@ void look_up(const int8_t* table, const int8_t* in, size_t count, int8_t* out) {
 
 }  // namespace
 
-const ElementwiseKernel elementwise_base = {"scalar", always, multiply, multiply_by, quantize,        dequantize,
-                                            look_up,  raise,  add_to,   add_floats,  subtract_floats, multiply_floats};
+constexpr ElementwiseKernel elementwise_base = [] {
+  ElementwiseKernel kernel;
+  kernel.isa = "scalar";
+  kernel.supported = always;
+  kernel.multiply.of_both = multiply;
+  kernel.multiply.by_one = multiply_by;
+  kernel.quantize = quantize;
+  kernel.dequantize = dequantize;
+  kernel.look_up = look_up;
+  kernel.pooling.raise = raise;
+  kernel.pooling.add_to = add_to;
+  kernel.floats.add = add_floats;
+  kernel.floats.subtract = subtract_floats;
+  kernel.floats.multiply = multiply_floats;
+  return kernel;
+}();
 
 }  // namespace nq

@@ -38,12 +38,12 @@ struct Matrix {
 struct Product {
   Product(const GemmKernel& kernel, const Matrix& matrix) {
     const Requantization requantization = {matrix.multiplier, 3, -128, 127};
-    if (kernel.begin != nullptr) kernel.begin();
+    if (kernel.around.begin != nullptr) kernel.around.begin();
     for (int row = 0; row < kRows; row += kernel.rows) {
       const GemmTile tile = matrix.tile(row, std::min(kernel.rows, kRows - row));
       kernel.multiply(tile, requantization, out + static_cast<size_t>(row) * kChannels, kChannels, kChannels);
     }
-    if (kernel.end != nullptr) kernel.end();
+    if (kernel.around.end != nullptr) kernel.around.end();
   }
 
   int8_t out[kRows * kChannels] = {};

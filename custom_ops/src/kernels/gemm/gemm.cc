@@ -56,9 +56,9 @@ class Lookahead {
 void unpack_tile(const GemmKernel& kernel, const PackedWeight& weight, const CellMiddle& middle, uint32_t first_block,
                  uint32_t first, uint32_t count, GemmTile* tile, int8_t* codes) {
   const uint64_t total = depth_blocks(weight.block.depth);
-  const bool interleaved = kernel.unpack_interleaved != nullptr;
-  const UnpackFn unpack = interleaved ? kernel.unpack_interleaved : kernel.unpack;
-  const size_t packed_bytes = size_t{kSuperblockWeights} * kernel.code_bytes;
+  const bool interleaved = kernel.codes.unpack_interleaved != nullptr;
+  const UnpackFn unpack = interleaved ? kernel.codes.unpack_interleaved : kernel.codes.unpack;
+  const size_t packed_bytes = size_t{kSuperblockWeights} * kernel.codes.bytes;
   const size_t superblock_bytes = interleaved ? kBlocksPerSuperblock * kInterleavedStride : packed_bytes;
   const uint32_t batch = interleaved ? kInterleavedBatch : count;
   tile->codes = codes;
@@ -77,26 +77,26 @@ void unpack_tile(const GemmKernel& kernel, const PackedWeight& weight, const Cel
 void accumulate_row(const GemmKernel& kernel, const GemmTask& task, const CellMiddle& middle, uint32_t first_block,
                     GemmTile tile, int32_t* sums) {
   const int8_t* row = task.rows.pieces[0];
-  const uint32_t total = depth_blocks(task.weight.block.depth), most = kRowSuperblocks / kernel.code_bytes;
+  const uint32_t total = depth_blocks(task.weight.block.depth), most = kRowSuperblocks / kernel.codes.bytes;
   for (uint32_t first = 0; first < total; first += most) {
     const uint32_t count = std::min(most, total - first);
     unpack_tile(kernel, task.weight, middle, first_block, first, count, &tile, reinterpret_cast<int8_t*>(task.scratch));
     const uint32_t done = first * kMatrixDepth;
-    const int8_t* piece = row + size_t{done} * kernel.activation_bytes;
+    const int8_t* piece = row + size_t{done} * kernel.activations.bytes;
     tile.rows = {&piece, 1, std::min<uint32_t>(count * kMatrixDepth, task.rows.piece_depth - done), 1};
-    kernel.accumulate(tile, sums);
+    kernel.sums.accumulate(tile, sums);
     tile.bias = sums;
   }
 }
 
 void finish_row(const GemmKernel& kernel, const int32_t* sums, const Requantization& requantization, int8_t* out,
                 uint32_t num_channels) {
-  kernel.requantize(sums, requantization, out, num_channels);
+  kernel.sums.requantize(sums, requantization, out, num_channels);
 }
 
 void finish_row(const GemmKernel& kernel, const int32_t* sums, const Dequantization& dequantization, float* out,
                 uint32_t num_channels) {
-  kernel.dequantize(sums, 1, dequantization, out, 0, num_channels);
+  kernel.sums.dequantize(sums, 1, dequantization, out, 0, num_channels);
 }
 
 void finish_rows(const GemmKernel& kernel, const GemmTile& tile, int, const Requantization& requantization, int8_t* out,
@@ -108,29 +108,29 @@ void finish_rows(const GemmKernel& kernel, const GemmTile& tile, int first_row, 
                  float* out, size_t out_stride, uint32_t num_channels) {
   const Dequantization of_rows = dequantization.from_row(static_cast<size_t>(first_row));
   alignas(kLineBytes) int32_t sums[kMostRows * kTileChannels];
-  kernel.accumulate(tile, sums);
-  kernel.dequantize(sums, tile.rows.num_rows, of_rows, out, out_stride, num_channels);
+  kernel.sums.accumulate(tile, sums);
+  kernel.sums.dequantize(sums, tile.rows.num_rows, of_rows, out, out_stride, num_channels);
 }
 
 void finish_sums(const GemmKernel& kernel, const int32_t* sums, const Requantization& requantization, int8_t* out,
                  size_t out_stride, uint32_t num_channels) {
   for (int row = 0; row < kernel.rows; ++row, sums += kTileChannels, out += out_stride) {
-    kernel.requantize(sums, requantization, out, num_channels);
+    kernel.sums.requantize(sums, requantization, out, num_channels);
   }
 }
 
 void finish_sums(const GemmKernel& kernel, const int32_t* sums, const Dequantization& dequantization, float* out,
                  size_t out_stride, uint32_t num_channels) {
-  kernel.dequantize(sums, kernel.rows, dequantization, out, out_stride, num_channels);
+  kernel.sums.dequantize(sums, kernel.rows, dequantization, out, out_stride, num_channels);
 }
 
 // The kernel's function that unpacks while it multiplies; null where it has none for this tile.
 UnpackingFn find_unpacking(const GemmKernel& kernel, const GemmTile& tile, const PackedLevels& levels) {
-  if (kernel.find_unpacking == nullptr || tile.num_blocks < kTileBlocks || tile.rows.num_rows < kernel.rows ||
+  if (kernel.codes.find_unpacking == nullptr || tile.num_blocks < kTileBlocks || tile.rows.num_rows < kernel.rows ||
       tile.rows.piece_depth % kMatrixDepth != 0) {
     return nullptr;
   }
-  return kernel.find_unpacking(levels);
+  return kernel.codes.find_unpacking(levels);
 }
 
 template <typename Finish, typename Out>
@@ -186,16 +186,16 @@ void run_tiles(const GemmKernel& kernel, const GemmTask& task, const Finish& fin
 
 template <typename Finish, typename Out>
 void run_task(const GemmKernel& kernel, const GemmTask& task, const Finish& finish, Out* out, size_t out_stride) {
-  if (kernel.begin != nullptr) kernel.begin();
+  if (kernel.around.begin != nullptr) kernel.around.begin();
   run_tiles(kernel, task, finish, out, out_stride);
-  if (kernel.end != nullptr) kernel.end();
+  if (kernel.around.end != nullptr) kernel.around.end();
 }
 
 }  // namespace
 
 // AMX reads the last block's codes in twos of superblocks.
 size_t gemm_scratch_bytes(const GemmKernel& kernel, uint32_t depth) {
-  return size_t{kTileChannels} * kMatrixDepth * depth_blocks(depth) * kernel.code_bytes + kSuperblockWeights;
+  return size_t{kTileChannels} * kMatrixDepth * depth_blocks(depth) * kernel.codes.bytes + kSuperblockWeights;
 }
 
 void run_gemm(const GemmKernel& kernel, const GemmTask& task, const Requantization& requantization, int8_t* out,

@@ -52,44 +52,54 @@ struct PackedTile {
   const CellMiddle& middle;
 };
 
-// As GemmKernel's accumulate, for as many rows as a tile has, and writes the codes that it unpacks on the way.
+// As GemmKernel::Sums::accumulate, for as many rows as a tile has, and writes the codes that it unpacks on the way.
 using UnpackingFn = void (*)(const GemmTile& tile, const PackedTile& packed, int8_t* codes, int32_t* sums);
 
 struct GemmKernel {
-  const char* isa;
-  bool (*supported)();  // by the CPU that runs this
-  int rows;             // of a tile; multiples of this run best
+  const char* isa = nullptr;
+  bool (*supported)() = nullptr;  // by the CPU that runs this
+  int rows = 1;                   // of a tile; multiples of this run best
+  int32_t sum_offset = 0;         // what the kernel adds to each activation
 
   // The form of a row. Where `prepare` is null, a row is int8 as a tensor has it; otherwise prepare makes `count`
-  // activations of `activation_bytes` each. Only a kernel with `gathers` takes rows of several pieces.
-  uint32_t activation_bytes;
-  void (*prepare)(const int8_t* in, uint32_t count, int8_t* out);
-  bool gathers;
-  int32_t sum_offset;  // what the kernel adds to each activation
+  // activations of `bytes` each. Only a kernel with `gathers` takes rows of several pieces.
+  struct Activations {
+    uint32_t bytes = sizeof(int8_t);
+    void (*prepare)(const int8_t* in, uint32_t count, int8_t* out) = nullptr;
+    bool gathers = false;
+  } activations;
 
-  UnpackFn unpack;
+  // Where a tile's codes come from, of `bytes` each.
+  struct Codes {
+    uint32_t bytes = sizeof(int8_t);
+    UnpackFn unpack = nullptr;
+    // Where not null, they come from here instead, interleaved: for every 4 of the depth, 64 bytes of each of
+    // kTileBlocks blocks. One stream of codes, where four would compete for the same sets of the L1 cache.
+    UnpackFn unpack_interleaved = nullptr;
+    // Where not null, gives what unpacks those levels, interleaved, under a multiplication: loads, shifts and stores go
+    // where products leave room. Null for levels that it has nothing for.
+    UnpackingFn (*find_unpacking)(const PackedLevels& levels) = nullptr;
+  } codes;
+
   void (*multiply)(const GemmTile& tile, const Requantization& requantization, int8_t* out, size_t out_stride,
-                   uint32_t num_channels);
-  // bias + products, kTileChannels a row; those of channels beyond num_blocks are left alone. A single row's bias may
-  // be its sums.
-  void (*accumulate)(const GemmTile& tile, int32_t* sums);
-  void (*requantize)(const int32_t* sums, const Requantization& requantization, int8_t* out, uint32_t num_channels);
-  void (*dequantize)(const int32_t* sums, int num_rows, const Dequantization& dequantization, float* out,
-                     size_t out_stride, uint32_t num_channels);
+                   uint32_t num_channels) = nullptr;
 
-  uint32_t code_bytes = sizeof(int8_t);  // of each that `unpack` writes
+  // The same in two halves.
+  struct Sums {
+    // bias + products, kTileChannels a row; those of channels beyond num_blocks are left alone. A single row's bias may
+    // be its sums.
+    void (*accumulate)(const GemmTile& tile, int32_t* sums) = nullptr;
+    void (*requantize)(const int32_t* sums, const Requantization& requantization, int8_t* out,
+                       uint32_t num_channels) = nullptr;
+    void (*dequantize)(const int32_t* sums, int num_rows, const Dequantization& dequantization, float* out,
+                       size_t out_stride, uint32_t num_channels) = nullptr;
+  } sums;
 
   // Around every task, on its thread, where not null: for registers that need setting up.
-  void (*begin)() = nullptr;
-  void (*end)() = nullptr;
-
-  // Where not null, a tile's codes come from here instead, interleaved: for every 4 of the depth, 64 bytes of each of
-  // kTileBlocks blocks. One stream of codes, where four would compete for the same sets of the L1 cache.
-  UnpackFn unpack_interleaved = nullptr;
-
-  // Where not null, gives what unpacks those levels, interleaved, under a multiplication: loads, shifts and stores go
-  // where products leave room. Null for levels that it has nothing for.
-  UnpackingFn (*find_unpacking)(const PackedLevels& levels) = nullptr;
+  struct Around {
+    void (*begin)() = nullptr;
+    void (*end)() = nullptr;
+  } around;
 };
 
 // Channels 16 * first_block to 16 * (first_block + num_blocks) of the output of some rows, those beyond the weight's
@@ -109,13 +119,5 @@ void run_gemm(const GemmKernel& kernel, const GemmTask& task, const Requantizati
               size_t out_stride);
 void run_gemm(const GemmKernel& kernel, const GemmTask& task, const Dequantization& dequantization, float* out,
               size_t out_stride);
-
-KernelList<GemmKernel> gemm_kernels();
-
-// The fastest supported kernel at or below the ISA named `isa`, or of all if that is null or empty.
-Status select_gemm_kernel(const char* isa, const GemmKernel** kernel);
-
-// The kernel that the environment variable NQ_ISA asks for.
-Status select_gemm_kernel(const GemmKernel** kernel);
 
 }  // namespace nq

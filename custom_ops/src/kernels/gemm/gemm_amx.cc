@@ -194,9 +194,20 @@ void accumulate(const GemmTile& tile, int32_t* sums) {
 
 }  // namespace
 
-const GemmKernel gemm_amx = {
-    "amx",    has_amx,    kRows,          sizeof(int8_t),  nullptr,        false, 0,  unpack_avx512vnni,
-    multiply, accumulate, requantize_row, dequantize_rows, sizeof(int8_t), begin, end};
+constexpr GemmKernel gemm_amx = [] {
+  GemmKernel kernel;
+  kernel.isa = "amx";
+  kernel.supported = has_amx;
+  kernel.rows = kRows;
+  kernel.codes.unpack = unpack_avx512vnni;
+  kernel.multiply = multiply;
+  kernel.sums.accumulate = accumulate;
+  kernel.sums.requantize = requantize_row;
+  kernel.sums.dequantize = dequantize_rows;
+  kernel.around.begin = begin;
+  kernel.around.end = end;
+  return kernel;
+}();
 
 }  // namespace nq
 #endif

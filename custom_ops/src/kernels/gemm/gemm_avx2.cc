@@ -149,8 +149,21 @@ void multiply(const GemmTile& tile, const Requantization& requantization, int8_t
 
 }  // namespace
 
-const GemmKernel gemm_avx2 = {"avx2", has_avx2, kRows,      sizeof(int16_t), prepare,         false,          0,
-                              unpack, multiply, accumulate, requantize_row,  dequantize_rows, sizeof(int16_t)};
+constexpr GemmKernel gemm_avx2 = [] {
+  GemmKernel kernel;
+  kernel.isa = "avx2";
+  kernel.supported = has_avx2;
+  kernel.rows = kRows;
+  kernel.activations.bytes = sizeof(int16_t);
+  kernel.activations.prepare = prepare;
+  kernel.codes.bytes = sizeof(int16_t);
+  kernel.codes.unpack = unpack;
+  kernel.multiply = multiply;
+  kernel.sums.accumulate = accumulate;
+  kernel.sums.requantize = requantize_row;
+  kernel.sums.dequantize = dequantize_rows;
+  return kernel;
+}();
 
 }  // namespace nq
 #endif

@@ -216,23 +216,22 @@ void multiply(const GemmTile& tile, const Requantization& requantization, int8_t
 
 }  // namespace
 
-const GemmKernel gemm_avx512vnni = {"avx512vnni",
-                                    has_avx512vnni,
-                                    kRows,
-                                    sizeof(int8_t),
-                                    nullptr,
-                                    true,
-                                    128,
-                                    unpack_avx512vnni,
-                                    multiply,
-                                    accumulate,
-                                    requantize_row,
-                                    dequantize_rows,
-                                    sizeof(int8_t),
-                                    nullptr,
-                                    nullptr,
-                                    unpack_interleaved_avx512vnni,
-                                    find_unpacking};
+constexpr GemmKernel gemm_avx512vnni = [] {
+  GemmKernel kernel;
+  kernel.isa = "avx512vnni";
+  kernel.supported = has_avx512vnni;
+  kernel.rows = kRows;
+  kernel.sum_offset = 128;
+  kernel.activations.gathers = true;
+  kernel.codes.unpack = unpack_avx512vnni;
+  kernel.codes.unpack_interleaved = unpack_interleaved_avx512vnni;
+  kernel.codes.find_unpacking = find_unpacking;
+  kernel.multiply = multiply;
+  kernel.sums.accumulate = accumulate;
+  kernel.sums.requantize = requantize_row;
+  kernel.sums.dequantize = dequantize_rows;
+  return kernel;
+}();
 
 }  // namespace nq
 #endif

@@ -108,8 +108,20 @@ void multiply(const GemmTile& tile, const Requantization& requantization, int8_t
 
 }  // namespace
 
-const GemmKernel gemm_avxvnni = {"avxvnni", has_avxvnni, kRows,    sizeof(int8_t), nullptr,        true,
-                                 128,       unpack_avx2, multiply, accumulate,     requantize_row, dequantize_rows};
+constexpr GemmKernel gemm_avxvnni = [] {
+  GemmKernel kernel;
+  kernel.isa = "avxvnni";
+  kernel.supported = has_avxvnni;
+  kernel.rows = kRows;
+  kernel.sum_offset = 128;
+  kernel.activations.gathers = true;
+  kernel.codes.unpack = unpack_avx2;
+  kernel.multiply = multiply;
+  kernel.sums.accumulate = accumulate;
+  kernel.sums.requantize = requantize_row;
+  kernel.sums.dequantize = dequantize_rows;
+  return kernel;
+}();
 
 }  // namespace nq
 #endif

@@ -125,8 +125,19 @@ struct Products {
 
 }  // namespace
 
-const GemmKernel gemm_neon = {"neon", has_neon,    Products::kRows,    sizeof(int8_t),       nullptr,    true,
-                              0,      unpack_neon, multiply<Products>, accumulate<Products>, requantize, dequantize};
+constexpr GemmKernel gemm_neon = [] {
+  GemmKernel kernel;
+  kernel.isa = "neon";
+  kernel.supported = has_neon;
+  kernel.rows = Products::kRows;
+  kernel.activations.gathers = true;
+  kernel.codes.unpack = unpack_neon;
+  kernel.multiply = multiply<Products>;
+  kernel.sums.accumulate = accumulate<Products>;
+  kernel.sums.requantize = requantize;
+  kernel.sums.dequantize = dequantize;
+  return kernel;
+}();
 
 }  // namespace nq
 #endif

@@ -65,9 +65,19 @@ struct DotProducts {
 
 }  // namespace
 
-const GemmKernel gemm_neondotprod = {
-    "neondotprod", has_neondotprod,       DotProducts::kRows,      sizeof(int8_t), nullptr,   true, 0,
-    unpack_neon,   multiply<DotProducts>, accumulate<DotProducts>, requantize,     dequantize};
+constexpr GemmKernel gemm_neondotprod = [] {
+  GemmKernel kernel;
+  kernel.isa = "neondotprod";
+  kernel.supported = has_neondotprod;
+  kernel.rows = DotProducts::kRows;
+  kernel.activations.gathers = true;
+  kernel.codes.unpack = unpack_neon;
+  kernel.multiply = multiply<DotProducts>;
+  kernel.sums.accumulate = accumulate<DotProducts>;
+  kernel.sums.requantize = requantize;
+  kernel.sums.dequantize = dequantize;
+  return kernel;
+}();
 
 }  // namespace nq
 #endif

@@ -57,7 +57,17 @@ void multiply(const GemmTile& tile, const Requantization& requantization, int8_t
 
 }  // namespace
 
-const GemmKernel gemm_scalar = {"scalar", always,           1,        sizeof(int8_t), nullptr,    true,
-                                0,        unpack_reference, multiply, accumulate,     requantize, dequantize};
+constexpr GemmKernel gemm_scalar = [] {
+  GemmKernel kernel;
+  kernel.isa = "scalar";
+  kernel.supported = always;
+  kernel.activations.gathers = true;
+  kernel.codes.unpack = unpack_reference;
+  kernel.multiply = multiply;
+  kernel.sums.accumulate = accumulate;
+  kernel.sums.requantize = requantize;
+  kernel.sums.dequantize = dequantize;
+  return kernel;
+}();
 
 }  // namespace nq

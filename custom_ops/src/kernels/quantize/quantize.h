@@ -28,23 +28,15 @@ struct ActivationQuantization {
 ActivationQuantization quantization_of(FloatRange range);
 
 struct QuantizeKernel {
-  const char* isa;
-  bool (*supported)();  // by the CPU that runs this
-  FloatRange (*find_range)(const float* in, size_t count);
+  const char* isa = nullptr;
+  bool (*supported)() = nullptr;  // by the CPU that runs this
+  FloatRange (*find_range)(const float* in, size_t count) = nullptr;
   // out = clamp(round_half_even(in * inverse_scale) + zero_point, -128, 127), of floats within the range
-  void (*quantize)(const float* in, size_t count, float inverse_scale, int32_t zero_point, int8_t* out);
+  void (*quantize)(const float* in, size_t count, float inverse_scale, int32_t zero_point, int8_t* out) = nullptr;
 };
 
 // Any floats of a range that the quantization was made of.
 void quantize(const QuantizeKernel& kernel, const float* in, size_t count, const ActivationQuantization& quantization,
               int8_t* out);
-
-KernelList<QuantizeKernel> quantize_kernels();
-
-// The fastest supported kernel at or below the ISA named `isa`, or of all if that is null or empty.
-Status select_quantize_kernel(const char* isa, const QuantizeKernel** kernel);
-
-// The kernel that the environment variable NQ_ISA asks for.
-Status select_quantize_kernel(const QuantizeKernel** kernel);
 
 }  // namespace nq

@@ -83,7 +83,14 @@ void quantize(const float* in, size_t count, float inverse_scale, int32_t zero_p
 
 }  // namespace
 
-const QuantizeKernel quantize_avx2 = {"avx2", has_avx2, find_range, quantize};
+constexpr QuantizeKernel quantize_avx2 = [] {
+  QuantizeKernel kernel;
+  kernel.isa = "avx2";
+  kernel.supported = has_avx2;
+  kernel.find_range = find_range;
+  kernel.quantize = quantize;
+  return kernel;
+}();
 
 }  // namespace nq
 #endif

@@ -74,7 +74,14 @@ void quantize(const float* in, size_t count, float inverse_scale, int32_t zero_p
 
 }  // namespace
 
-const QuantizeKernel quantize_avx512vnni = {"avx512vnni", has_avx512vnni, find_range, quantize};
+constexpr QuantizeKernel quantize_avx512vnni = [] {
+  QuantizeKernel kernel;
+  kernel.isa = "avx512vnni";
+  kernel.supported = has_avx512vnni;
+  kernel.find_range = find_range;
+  kernel.quantize = quantize;
+  return kernel;
+}();
 
 }  // namespace nq
 #endif

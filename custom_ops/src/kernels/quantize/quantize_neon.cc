@@ -75,7 +75,14 @@ void quantize(const float* in, size_t count, float inverse_scale, int32_t zero_p
 
 }  // namespace
 
-const QuantizeKernel quantize_neon = {"neon", has_neon, find_range, quantize};
+constexpr QuantizeKernel quantize_neon = [] {
+  QuantizeKernel kernel;
+  kernel.isa = "neon";
+  kernel.supported = has_neon;
+  kernel.find_range = find_range;
+  kernel.quantize = quantize;
+  return kernel;
+}();
 
 }  // namespace nq
 #endif

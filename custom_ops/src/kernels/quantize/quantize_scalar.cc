@@ -33,6 +33,13 @@ void quantize(const float* in, size_t count, float inverse_scale, int32_t zero_p
 
 }  // namespace
 
-const QuantizeKernel quantize_scalar = {"scalar", always, find_range, quantize};
+constexpr QuantizeKernel quantize_scalar = [] {
+  QuantizeKernel kernel;
+  kernel.isa = "scalar";
+  kernel.supported = always;
+  kernel.find_range = find_range;
+  kernel.quantize = quantize;
+  return kernel;
+}();
 
 }  // namespace nq

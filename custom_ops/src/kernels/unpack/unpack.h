@@ -6,10 +6,9 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <string>
 
+#include "kernels/kernel_list.h"
 #include "nq/format.h"
-#include "status.h"
 
 namespace nq {
 
@@ -33,25 +32,9 @@ using UnpackFn = void (*)(const PackedLevels& levels, const CellMiddle& middle, 
 inline constexpr size_t kInterleavedStride = 4 * kLineBytes;
 
 struct UnpackKernel {
-  const char* isa;
-  bool (*supported)();  // by the CPU that runs this
-  UnpackFn unpack;
+  const char* isa = nullptr;
+  bool (*supported)() = nullptr;  // by the CPU that runs this
+  UnpackFn unpack = nullptr;
 };
-
-struct UnpackKernels {
-  const UnpackKernel* first;
-  size_t count;
-  const UnpackKernel* begin() const { return first; }
-  const UnpackKernel* end() const { return first + count; }
-};
-
-// Every kernel of this build, slowest first.
-UnpackKernels unpack_kernels();
-
-// The fastest supported kernel at or below the ISA named `isa`, or of all if that is null or empty.
-Status select_unpack_kernel(const char* isa, const UnpackKernel** kernel);
-
-// The kernel that the environment variable NQ_ISA asks for.
-Status select_unpack_kernel(const UnpackKernel** kernel);
 
 }  // namespace nq
