@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "nodes/claims.h"
+#include "nodes/graph.h"
 #include "nodes/hidden_levels.h"
 #include "nodes/node_calls.h"
 #include "nodes/partition_node.h"

@@ -3,6 +3,7 @@
 
 #include "check.h"
 #include "fake_runtime.h"
+#include "nodes/graph.h"
 #include "operators/operator.h"
 #include "operators/reader.h"
 
@@ -286,6 +287,27 @@ TEST(a_supported_operator_with_no_fused_one_beside_it_stays) {
   CHECK(claims.fused.empty());
   CHECK_EQ(std::string("no fused layer beside it"), claims.operators[0].reason);
   CHECK_EQ(std::string("BUILTIN_9999"), claims.operators[1].name);
+}
+
+// A chain whose only fused layer is its last one, so that what is fused grows from the end: a search of all nodes for
+// each node would not come to an end.
+TEST(a_large_graph_is_divided_in_one_pass) {
+  constexpr int kLength = 20000;
+  Graph graph;
+  const int add = 0;
+  int last = graph.image;
+  for (int i = 0; i < kLength; ++i) {
+    const int sum = graph.activation("sum");
+    graph.runtime.add_builtin(kAdd, {last, graph.image}, {sum}, &add);
+    last = sum;
+  }
+  const int filter = graph.weight("filter");
+  graph.nested({filter});
+  graph.conv(last, filter);
+  const nq::Claims claims = graph.plan();
+  CHECK_EQ(size_t{kLength + 2}, claims.fused.size());
+  CHECK(claims.unpacked.empty());
+  CHECK_EQ(size_t{kLength + 1}, claims.operators.size());
 }
 
 }  // namespace
