@@ -19,7 +19,7 @@ from nq_tflite.errors import MissingPackageError
 from .options import models_option
 
 if TYPE_CHECKING:
-    from nq_tflite.compare import Activations, MethodComparison
+    from nq_tflite.measure.compare import Activations, MethodComparison
 
 #: Names of models, which are those of their preprocessing too.
 MODELS = ("mobilenet_v2", "efficientnet_lite0")
@@ -80,7 +80,7 @@ def accuracy(
     """Compare rounding methods on real models, by top-1, agreement with the float model, and logit SNR."""
     if photos is None and (labels is not None or calibration is not None):
         raise click.UsageError("--labels and --calibration need --photos.")
-    from nq_tflite.compare import compare
+    from nq_tflite.measure.compare import compare
 
     compared = []
     with _folders(photos, labels, calibration) as folders, progress_bar() as progress:

@@ -8,19 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from nq_tflite.benchmark import (
-    BenchmarkReport,
-    Job,
-    Latency,
-    Progress,
-    answer_job,
-    benchmark,
-    isa_in_child,
-    run_in_child,
-)
 from nq_tflite.errors import MissingPackageError, ModelSourceError, UnsupportedModelError
-from nq_tflite.memory import Footprint
-from nq_tflite.spec import Nesting
+from nq_tflite.format.nesting import Nesting
+from nq_tflite.measure.benchmark import BenchmarkReport, Latency, Progress, benchmark, isa_in_child
+from nq_tflite.measure.child_process import Job, answer_job, run_in_child
+from nq_tflite.measure.memory import Footprint
 
 from .zoo import MODELS
 
@@ -162,7 +154,7 @@ def compare_models(
       folder: keeps the files, made if need be. A stock file that it has is used again; delete it to build anew.
       nesting: as nq.convert; the upper bits are rounded to nearest, which latency does not mind.
       activations: "int8" for full-int8, "float" for dynamic range.
-      runtime, threads, runs, isa: as nq_tflite.benchmark.benchmark.
+      runtime, threads, runs, isa: as nq_tflite.measure.benchmark.benchmark.
       seed: of the weights.
       progress: called with a stage, the steps done and the steps in all.
 
@@ -287,9 +279,9 @@ def _check_names(names: Sequence[str]) -> None:
 
 def _build(job: Job) -> Job:
     """Writes the stock file, for one image at a time: a free batch size leaves the shapes to run time."""
-    from nq_tflite.calibration import sample_source
+    from nq_tflite.conversion.sources.calibration import sample_source
+    from nq_tflite.conversion.sources.keras_export import export
     from nq_tflite.files import write_whole
-    from nq_tflite.keras_export import export
 
     try:
         import keras
@@ -324,7 +316,7 @@ def _dynamic_range(model: Any) -> bytes:
 
 def _nest(job: Job) -> Job:
     """Writes the nested file; answers with what ModelFiles wants to know."""
-    from nq_tflite.conversion import convert
+    from nq_tflite.conversion.convert import convert
 
     report = convert(job["source"], job["nested"], job["nesting"], rounding=ROUNDING)
     return {
@@ -340,7 +332,7 @@ def _graph_facts(path: str) -> Job:
     import math
     from collections import Counter
 
-    from nq_tflite import flatbuffer as fb
+    from nq_tflite.graph import flatbuffer as fb
 
     model = fb.read_model(path).model
     operators: Counter[str] = Counter()

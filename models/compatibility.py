@@ -13,8 +13,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from nq_tflite.device.runtimes import RUNTIMES, installed_runtimes
 from nq_tflite.errors import UnsupportedModelError
-from nq_tflite.runtimes import RUNTIMES, installed_runtimes
 
 from .compatibility_jobs import PRECISIONS, Outcome, Result, check_file, convert_source
 from .families import APPLICATIONS, FAMILIES, build_application, build_family
@@ -152,7 +152,7 @@ def try_models(
       names: keys of `ALL_ROWS`.
       folder: where the files are written.
       formats: keys of `FORMATS`; files are tried as they are.
-      runtimes: of `nq_tflite.runtimes.RUNTIMES`; those not installed are unsupported.
+      runtimes: of `nq_tflite.device.runtimes.RUNTIMES`; those not installed are unsupported.
       nesting, rounding: as nq.convert.
       processes: some that are there already; new ones, ended with the last cell, if not given.
       progress: called before each conversion.

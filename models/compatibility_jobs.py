@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 import nq_tflite as nq
+from nq_tflite.device.runtimes import load_runtime
 from nq_tflite.errors import UnsupportedModelError
-from nq_tflite.levels import signal_to_noise_db
-from nq_tflite.runtimes import load_runtime
+from nq_tflite.format.levels import signal_to_noise_db
 
 from .dynamic_range import write_dynamic_range
 
@@ -107,7 +107,7 @@ class _KerasSource:
 
     def path(self, format_name: str) -> Any:
         """What nq.convert is given."""
-        from nq_tflite.keras_export import export
+        from nq_tflite.conversion.sources.keras_export import export
 
         if format_name == "memory":
             return self._model
@@ -135,7 +135,7 @@ class _KerasSource:
 
     def inputs(self, count: int = NUM_INPUTS, seed: int = 1) -> dict[str, Array]:
         """By name."""
-        from nq_tflite.keras_models import input_names
+        from nq_tflite.conversion.sources.keras_models import input_names
 
         from .families import model_inputs
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import nq_tflite as nq
-from nq_tflite import flatbuffer as fb
-from nq_tflite.bitpack import CHANNEL_AXIS
-from nq_tflite.levels import value_at
-from nq_tflite.nested import read_nested
-from nq_tflite.sites import as_weight
-from nq_tflite.spec import Precision, precision_to_level
+from nq_tflite.format.bitpack import CHANNEL_AXIS
+from nq_tflite.format.levels import value_at
+from nq_tflite.format.nesting import Precision, precision_to_level
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.nested import read_nested
+from nq_tflite.graph.sites import as_weight
 
 
 def write_dynamic_range(nested: Path, path: Path, precision: Precision) -> None:

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from nq_tflite.preprocessing import pixel_preprocessing
+from nq_tflite.measure.preprocessing import pixel_preprocessing
 
 from .archives import EFFICIENTNET_LITE0, weight_bytes
 from .state_dict import read_state_dict

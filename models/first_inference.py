@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from nq_tflite.benchmark import Job, Progress, answer_job, run_in_child
 from nq_tflite.delivery import ArrivedLevel, receive, split
 from nq_tflite.errors import UnsupportedModelError
+from nq_tflite.measure.benchmark import Progress
+from nq_tflite.measure.child_process import Job, answer_job, run_in_child
 
 from .throttled import throttled_server
 
@@ -119,7 +120,7 @@ def first_inferences(
 
 def _stock(job: Job) -> Job:
     """Downloads the file whole, then loads it."""
-    from nq_tflite.runtimes import load_runtime
+    from nq_tflite.device.runtimes import load_runtime
 
     runtime, path = load_runtime(job["runtime"]), Path(job["folder"]) / "stock.tflite"
     started = time.monotonic()
@@ -133,9 +134,9 @@ def _stock(job: Job) -> Job:
 
 def _nested(job: Job) -> Job:
     """Runs part-bit when level 0 has arrived, full-bit when the last one has."""
-    from nq_tflite.interpreter import Interpreter
-    from nq_tflite.native import load_library
-    from nq_tflite.runtimes import load_runtime
+    from nq_tflite.device.interpreter import Interpreter
+    from nq_tflite.device.native import load_library
+    from nq_tflite.device.runtimes import load_runtime
 
     runtime, path = load_runtime(job["runtime"]), Path(job["folder"]) / "nested.tflite"
     load_library()

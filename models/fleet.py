@@ -10,7 +10,7 @@ import click
 from nq_tflite.cli.console import NqCommand, json_option, progress_bar
 from nq_tflite.cli.parameters import FOLDER
 from nq_tflite.cli.storage_command import nesting_option, print_storage
-from nq_tflite.storage import measure_storage
+from nq_tflite.measure.storage import measure_storage
 
 from .archives import cache_dir
 from .comparison import stock_file

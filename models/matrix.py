@@ -12,8 +12,8 @@ import click
 
 from nq_tflite.cli.console import NqCommand, json_option, print_json, print_lines, print_table, progress_bar
 from nq_tflite.cli.parameters import FOLDER, NESTING, one_of
-from nq_tflite.rounding import METHODS
-from nq_tflite.runtimes import RUNTIMES
+from nq_tflite.conversion.rounding import METHODS
+from nq_tflite.device.runtimes import RUNTIMES
 
 from .compatibility import ALL_ROWS, FORMATS, ROWS, THIRD_PARTY_ROWS, Cell, try_models
 

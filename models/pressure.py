@@ -21,7 +21,6 @@ from typing import Any
 
 import click
 
-from nq_tflite.benchmark import Job, Progress
 from nq_tflite.cli.console import (
     NqCommand,
     json_option,
@@ -34,6 +33,8 @@ from nq_tflite.cli.console import (
     progress_bar,
 )
 from nq_tflite.cli.parameters import SECONDS, runtime_option, whole_number
+from nq_tflite.measure.benchmark import Progress
+from nq_tflite.measure.child_process import Job
 
 from .archives import cache_dir
 from .comparison import model_files

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from nq_tflite.device.opening import open_model
+from nq_tflite.device.runtimes import load_runtime
 from nq_tflite.govern import Arbiter, Governor, ModelLevels, Policy, Rule, Sensors
-from nq_tflite.memory import open_model
-from nq_tflite.runtimes import load_runtime
 
 #: Part-bit, or the small model, while less than this percent of the group's memory is free, until more than that.
 POLICY = Policy("pressure", (Rule("memory_available", below=12, until=25),), dwell_seconds=1.0, interval_seconds=0.05)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import nq_tflite as nq
-from nq_tflite.runtimes import load_runtime
+from nq_tflite.device.runtimes import load_runtime
 
 
 def load(runtime: str, path: str, precision: str) -> Any:

@@ -11,7 +11,7 @@ import click
 
 from nq_tflite.cli.console import NqCommand, json_option, print_json, print_lines, print_table, progress_bar
 from nq_tflite.cli.parameters import FILE, NESTING, one_of, whole_number
-from nq_tflite.runtimes import RUNTIMES, installed_runtimes
+from nq_tflite.device.runtimes import RUNTIMES, installed_runtimes
 
 from .archives import cache_dir
 from .comparison import model_files

@@ -10,9 +10,9 @@ from typing import Any
 import click
 import numpy as np
 
-from nq_tflite.benchmark import Job, run_in_child
 from nq_tflite.cli.console import NqCommand, json_option, print_json, print_lines, print_table, progress_bar
-from nq_tflite.runtimes import RUNTIMES, installed_runtimes
+from nq_tflite.device.runtimes import RUNTIMES, installed_runtimes
+from nq_tflite.measure.child_process import Job, run_in_child
 
 from .archives import cache_dir
 from .comparison import model_files

@@ -12,21 +12,21 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from nq_tflite.compiled_model import CompiledModel
-from nq_tflite.delegation import DelegatedOperator, Delegation
+from nq_tflite.device.compiled_model import CompiledModel
+from nq_tflite.device.delegation import DelegatedOperator, Delegation
+from nq_tflite.device.interpreter import Interpreter
+from nq_tflite.device.switching import Switch
 from nq_tflite.errors import MissingPackageError, NqError
+from nq_tflite.format.nesting import Nesting, Precision
 from nq_tflite.govern import GovernedSwitch, Governor, Policy, Rule
-from nq_tflite.interpreter import Interpreter
-from nq_tflite.spec import Nesting, Precision
-from nq_tflite.switching import Switch
 from nq_tflite.version import __version__
 
 if TYPE_CHECKING:
-    from nq_tflite.conversion import convert
+    from nq_tflite.conversion.convert import convert
     from nq_tflite.delivery import ArrivedLevel, Delivery, join, receive, split
-    from nq_tflite.extraction import extract
-    from nq_tflite.page import write_report
-    from nq_tflite.report import inspect_file
+    from nq_tflite.graph.extraction import extract
+    from nq_tflite.graph.inspection import inspect_file
+    from nq_tflite.plot.page.write import write_report
 
 
 __all__ = [
@@ -57,13 +57,13 @@ __all__ = [
 _LATER = {
     "ArrivedLevel": "delivery",
     "Delivery": "delivery",
-    "convert": "conversion",
-    "extract": "extraction",
-    "inspect_file": "report",
+    "convert": "conversion.convert",
+    "extract": "graph.extraction",
+    "inspect_file": "graph.inspection",
     "join": "delivery",
     "receive": "delivery",
     "split": "delivery",
-    "write_report": "page",
+    "write_report": "plot.page.write",
 }
 
 

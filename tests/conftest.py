@@ -22,7 +22,7 @@ import pytest
 import sanitized
 from hypothesis import settings
 
-from nq_tflite.runtimes import installed_runtimes
+from nq_tflite.device.runtimes import installed_runtimes
 
 settings.register_profile("ci", derandomize=True, deadline=None)
 settings.load_profile("ci")
@@ -66,8 +66,8 @@ def mixed_model() -> Any:
 @pytest.fixture(scope="session")
 def int8_tflite(mixed_model: Any, samples: np.ndarray) -> bytes:
     """The stock full-int8 model, by tensorflow's converter."""
-    from nq_tflite.calibration import sample_source
-    from nq_tflite.keras_export import export
+    from nq_tflite.conversion.sources.calibration import sample_source
+    from nq_tflite.conversion.sources.keras_export import export
 
     return export(mixed_model, sample_source(samples))
 
@@ -75,7 +75,7 @@ def int8_tflite(mixed_model: Any, samples: np.ndarray) -> bytes:
 @pytest.fixture(scope="session")
 def float_tflite(mixed_model: Any) -> bytes:
     """The stock float model, by tensorflow's converter."""
-    from nq_tflite.keras_export import export
+    from nq_tflite.conversion.sources.keras_export import export
 
     return export(mixed_model, None)
 
@@ -83,7 +83,7 @@ def float_tflite(mixed_model: Any) -> bytes:
 @pytest.fixture(scope="session")
 def nested_dir(tmp_path_factory: pytest.TempPathFactory, int8_tflite: bytes, float_tflite: bytes) -> Path:
     """Nested files of the mixed net, {int8,float}_{nesting with _ for |}.tflite, by adaptive rounding."""
-    from nq_tflite.conversion import convert
+    from nq_tflite.conversion.convert import convert
 
     folder = tmp_path_factory.mktemp("nested")
     for kind, source in (("int8", int8_tflite), ("float", float_tflite)):

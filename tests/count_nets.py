@@ -18,7 +18,7 @@ INVOCATIONS = 2
 PROGRAM = f"""
 import sys
 from nq_tflite import Interpreter
-from nq_tflite.runtimes import load_runtime
+from nq_tflite.device.runtimes import load_runtime
 path, precision, times = sys.argv[1], sys.argv[2], int(sys.argv[3])
 if precision:
     interpreter = Interpreter(path, precision=precision, runtime={RUNTIME!r}, num_threads=1)

@@ -10,7 +10,7 @@ import numpy as np
 from jobs import builtin_kernels, feed_batch, isa_forced, open_nested
 
 import nq_tflite as nq
-from nq_tflite.nested import read_nested
+from nq_tflite.graph.nested import read_nested
 
 
 def delegation(

@@ -42,8 +42,8 @@ def make_sources(folder: Path) -> None:
     """A seeded net as full-int8 and float .tflite, by tensorflow, and its samples."""
     from nq_tflite_models.small import mixed_net
 
-    from nq_tflite.calibration import sample_source
-    from nq_tflite.keras_export import export
+    from nq_tflite.conversion.sources.calibration import sample_source
+    from nq_tflite.conversion.sources.keras_export import export
 
     samples = np.random.default_rng(5).normal(0.3, 0.5, (24, 16, 16, 3)).astype(np.float32)
     net = mixed_net(seed=3, width=9)

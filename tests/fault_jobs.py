@@ -19,8 +19,8 @@ import numpy as np
 from fault_server import Faults
 
 import nq_tflite as nq
-from nq_tflite import native
-from nq_tflite.runtimes import installed_runtimes
+from nq_tflite.device import native
+from nq_tflite.device.runtimes import installed_runtimes
 
 #: Calls of the native library itself, not those of the runtime or of Python.
 OURS = "@libnq_tflite"
@@ -193,7 +193,7 @@ def replace(path: Path) -> None:
 
 def nq_sections(path: Path) -> Any:
     """Sections of a nested file."""
-    from nq_tflite.nested import read_nested
+    from nq_tflite.graph.nested import read_nested
 
     return read_nested(path).table.sections
 

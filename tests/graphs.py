@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nq_tflite.flatbuffer import add_buffer, add_tensor, pack_model, schema
+from nq_tflite.graph.flatbuffer import add_buffer, add_tensor, pack_model, schema
 
 _TYPES = {np.dtype(np.float32): schema.TensorType.FLOAT32, np.dtype(np.int32): schema.TensorType.INT32}
 _TYPES[np.dtype(np.int8)] = schema.TensorType.INT8

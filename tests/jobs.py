@@ -16,9 +16,9 @@ from unittest import mock
 import numpy as np
 
 import nq_tflite as nq
-from nq_tflite import native
-from nq_tflite.runtimes import load_runtime
-from nq_tflite.switching import SwitchingModel
+from nq_tflite.device import native
+from nq_tflite.device.runtimes import load_runtime
+from nq_tflite.device.switching import SwitchingModel
 
 warnings.filterwarnings("ignore", message=".*tf.lite.Interpreter is deprecated.*")
 

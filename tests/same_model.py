@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nq_tflite import flatbuffer as fb
+from nq_tflite.graph import flatbuffer as fb
 
 #: What tells where something stands; `facts` puts the thing itself in its place.
 _PLACES = {"buffers", "operatorCodes", "metadataBuffer"}

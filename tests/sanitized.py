@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from nq_tflite.native import LIBRARY_VARIABLE
+from nq_tflite.device.native import LIBRARY_VARIABLE
 
 #: What must be in a process before a sanitized library: the sanitizer, and what C++ exceptions go through.
 _PRELOADED = ("libasan.so", "libtsan.so", "libstdc++.so")

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import nq_tflite as nq
-from nq_tflite.native import load_library
+from nq_tflite.device.native import load_library
 
 
 def write_beyond_the_end(runtime: str, path: Path) -> str:

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from nq_tflite.bitpack import Layout
-from nq_tflite.spec import Nesting
+from nq_tflite.format.bitpack import Layout
+from nq_tflite.format.nesting import Nesting
 
 nestings = st.sets(st.integers(2, 8), min_size=2, max_size=7).map(
     lambda bits: Nesting(tuple(sorted(bits, reverse=True)))

@@ -19,7 +19,7 @@ import numpy as np
 from jobs import at_each, feed
 
 import nq_tflite as nq
-from nq_tflite.switching import SwitchingModel
+from nq_tflite.device.switching import SwitchingModel
 
 
 def toggled(model: SwitchingModel, run: Callable[[], np.ndarray], times: int) -> dict[str, Any]:

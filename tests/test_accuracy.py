@@ -14,7 +14,7 @@ from nq_tflite_models import accuracy as module
 from nq_tflite_models.accuracy import accuracy
 from nq_tflite_models.photos import calibration_photos, demo_photos, write_demo_photos
 
-from nq_tflite.photo_folder import read_photo_folder
+from nq_tflite.measure.photo_folder import read_photo_folder
 
 
 def invoke(*arguments: object) -> Result:

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 import nq_tflite as nq
-from nq_tflite import flatbuffer as fb
-from nq_tflite.activation_ranges import _BINS, METHODS, Histogram, minmax, percentile
-from nq_tflite.calibration import sample_source
+from nq_tflite.conversion.sources.activation_ranges import _BINS, METHODS, Histogram, minmax, percentile
+from nq_tflite.conversion.sources.calibration import sample_source
+from nq_tflite.conversion.sources.keras_export import export
 from nq_tflite.errors import RepresentativeDataError, UnsupportedModelError
-from nq_tflite.keras_export import export
-from nq_tflite.levels import signal_to_noise_db
+from nq_tflite.format.levels import signal_to_noise_db
+from nq_tflite.graph import flatbuffer as fb
 
 
 def histogram_of(values: np.ndarray) -> Histogram:

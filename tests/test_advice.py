@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from nq_tflite.advice import advice, file_advice, worst_first
-from nq_tflite.report import ConversionReport, Estimate, WeightRow
-from nq_tflite.spec import Nesting
+from nq_tflite.conversion.advice import advice, file_advice, worst_first
+from nq_tflite.conversion.report import ConversionReport, Estimate
+from nq_tflite.format.nesting import Nesting
+from nq_tflite.graph.inspection import WeightRow
 
 GIVEN = "100 samples of the representative data"
 

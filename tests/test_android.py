@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from distributions import ROOT, exported, needed
 
-from nq_tflite.native import library_path
+from nq_tflite.device.native import library_path
 
 ANDROID = ROOT / "custom_ops" / "android"
 HOST_TESTS = ROOT / "custom_ops" / "tests"

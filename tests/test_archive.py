@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import switching_jobs
 
-from nq_tflite.nested import read_nested
+from nq_tflite.graph.nested import read_nested
 
 
 def store(model: Path, archive: Path, alignment: int) -> int:

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import nestings
 
-from nq_tflite.rounding.baselines import MINMAX, SQUANT_NESTING
-from nq_tflite.spec import Nesting
+from nq_tflite.conversion.rounding.baselines import MINMAX, SQUANT_NESTING
+from nq_tflite.format.nesting import Nesting
 
 
 def weights(seed: int, channels: int = 5, inputs: int = 7, taps: int = 9) -> np.ndarray:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from nq_tflite.benchmark import Series, benchmark, cpu_name, run_in_child, summarize
+from nq_tflite.device.runtimes import installed_runtimes
 from nq_tflite.errors import FormatError, MissingPackageError, NativeLibraryError, NqError, PrecisionError
-from nq_tflite.memory import ResidentMemory, parse_smaps, resident_memory
-from nq_tflite.report import inspect_file
-from nq_tflite.runtimes import installed_runtimes
+from nq_tflite.graph.inspection import inspect_file
+from nq_tflite.measure.benchmark import Series, benchmark, cpu_name, summarize
+from nq_tflite.measure.child_process import run_in_child
+from nq_tflite.measure.memory import ResidentMemory, parse_smaps, resident_memory
 
 SMAPS = """\
 55f0c0000000-55f0c0021000 rw-p 00000000 00:00 0                          [heap]
@@ -64,7 +65,7 @@ def test_resident_memory_of_this_process(tmp_path: Path) -> None:
 
 
 def test_no_smaps_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nq_tflite.memory.SMAPS", tmp_path / "smaps")
+    monkeypatch.setattr("nq_tflite.measure.memory.SMAPS", tmp_path / "smaps")
     with pytest.raises(NqError, match="Measure on Linux"):
         resident_memory("model.tflite")
 
@@ -156,4 +157,4 @@ def test_errors_come_back_from_children(nested_dir: Path, tmp_path: Path) -> Non
 
 def test_a_child_that_dies_is_an_error() -> None:
     with pytest.raises(NqError, match=r"child process \(dance\): expected an answer, got exit code 1.*KeyError"):
-        run_in_child("nq_tflite.benchmark", {"job": "dance"})
+        run_in_child("nq_tflite.measure.benchmark", {"job": "dance"})

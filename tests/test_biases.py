@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from nq_tflite.biases import LevelBiases, correct, fit_biases
 from nq_tflite.errors import WeightsError
+from nq_tflite.format.biases import LevelBiases, correct, fit_biases
 
 DTYPES = (np.int32, np.float32)
 

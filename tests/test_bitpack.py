@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import coded, layouts, sizes
 
-from nq_tflite.bitpack import Layout, pack, packed_bytes, plane_widths, superblocks, unpack
-from nq_tflite.bitview import bit_addresses, filter_bits, parse_filter_bits, position, reference_pack
-from nq_tflite.spec import Nesting
+from nq_tflite.format.bitpack import Layout, pack, packed_bytes, plane_widths, superblocks, unpack
+from nq_tflite.format.bitview import bit_addresses, filter_bits, parse_filter_bits, position, reference_pack
+from nq_tflite.format.nesting import Nesting
 
 
 @st.composite

@@ -15,13 +15,14 @@ from model_server import serving
 from PIL import Image
 
 from nq_tflite import __version__
-from nq_tflite.bitview import parse_filter_bits
 from nq_tflite.cli import nq_tflite
-from nq_tflite.delegation import Delegation
-from nq_tflite.native import LIBRARY_VARIABLE
-from nq_tflite.nested import read_nested
-from nq_tflite.report import LEAST_AGREEMENT, inspect_file
-from nq_tflite.runtimes import installed_runtimes
+from nq_tflite.conversion.report import LEAST_AGREEMENT
+from nq_tflite.device.delegation import Delegation
+from nq_tflite.device.native import LIBRARY_VARIABLE
+from nq_tflite.device.runtimes import installed_runtimes
+from nq_tflite.format.bitview import parse_filter_bits
+from nq_tflite.graph.inspection import inspect_file
+from nq_tflite.graph.nested import read_nested
 
 COMMANDS = (
     "benchmark",
@@ -161,7 +162,7 @@ def test_interrupt_exits_with_130(monkeypatch: pytest.MonkeyPatch, nested: Path)
     def interrupt(path: Path) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nq_tflite.report.inspect_file", interrupt)
+    monkeypatch.setattr("nq_tflite.graph.inspection.inspect_file", interrupt)
     result = invoke("inspect", nested)
     assert (result.exit_code, result.stdout, result.stderr) == (130, "", "interrupted\n")
 
@@ -260,7 +261,7 @@ def test_convert_warns_of_a_poor_precision(stock: Path, tmp_path: Path) -> None:
 def test_convert_says_why_nothing_is_estimated(tmp_path: Path) -> None:
     import keras
 
-    from nq_tflite.keras_export import export
+    from nq_tflite.conversion.sources.keras_export import export
 
     tokens = keras.Input((12,), dtype="int32")
     x = keras.layers.Dense(96)(keras.layers.Embedding(50, 64)(tokens))

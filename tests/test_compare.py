@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nq_tflite import flatbuffer as fb
-from nq_tflite.compare import MethodComparison, compare
-from nq_tflite.contenders import CONTENDERS
-from nq_tflite.conversion import convert
+from nq_tflite.conversion.convert import convert
+from nq_tflite.conversion.trial import walking_runtime
+from nq_tflite.conversion.walk import GraphWalk
 from nq_tflite.errors import NestingError, PhotosError, UnsupportedModelError
-from nq_tflite.evaluate import Evaluation, evaluate
-from nq_tflite.photo_folder import read_photo_folder
-from nq_tflite.preprocessing import pixel_preprocessing
-from nq_tflite.rewrite import replace_weights
-from nq_tflite.sites import as_matrix, find_sites
-from nq_tflite.trial import walking_runtime
-from nq_tflite.walk import GraphWalk
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.replace_weights import replace_weights
+from nq_tflite.graph.sites import as_matrix, find_sites
+from nq_tflite.measure.compare import MethodComparison, compare
+from nq_tflite.measure.contenders import CONTENDERS
+from nq_tflite.measure.evaluate import Evaluation, evaluate
+from nq_tflite.measure.photo_folder import read_photo_folder
+from nq_tflite.measure.preprocessing import pixel_preprocessing
 
 PIXELS = {"preprocess": "0..1", "crop_fraction": 1.0, "num_threads": 1}
 

@@ -16,8 +16,8 @@ from nq_tflite_models.compatibility import ALL_ROWS, FORMATS, ROWS, THIRD_PARTY_
 from nq_tflite_models.families import APPLICATIONS, CUTS, FAMILIES
 from nq_tflite_models.third_party import THIRD_PARTY_FILES
 
+from nq_tflite.device.runtimes import RUNTIMES, installed_runtimes
 from nq_tflite.errors import UnsupportedModelError
-from nq_tflite.runtimes import RUNTIMES, installed_runtimes
 
 pytestmark = pytest.mark.skipif(set(installed_runtimes()) < set(RUNTIMES), reason="needs all three runtimes")
 

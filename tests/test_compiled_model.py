@@ -10,9 +10,9 @@ import jobs
 import numpy as np
 import pytest
 
-from nq_tflite.nested import read_nested
-from nq_tflite.runtimes import installed_runtimes
-from nq_tflite.spec import Nesting
+from nq_tflite.device.runtimes import installed_runtimes
+from nq_tflite.format.nesting import Nesting
+from nq_tflite.graph.nested import read_nested
 
 
 @pytest.fixture(scope="module")

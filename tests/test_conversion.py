@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 
 import nq_tflite as nq
-from nq_tflite import flatbuffer as fb
-from nq_tflite.bitpack import Layout
 from nq_tflite.errors import (
     FormatError,
     MissingPackageError,
@@ -22,11 +20,13 @@ from nq_tflite.errors import (
     UnsupportedModelError,
     WeightsError,
 )
-from nq_tflite.flatbuffer import schema
-from nq_tflite.format import BUFFER_ALIGNMENT, SECTION_ALIGNMENT
-from nq_tflite.levels import value_at
-from nq_tflite.nested import read_nested
-from nq_tflite.spec import Nesting
+from nq_tflite.format.bitpack import Layout
+from nq_tflite.format.constants import BUFFER_ALIGNMENT, SECTION_ALIGNMENT
+from nq_tflite.format.levels import value_at
+from nq_tflite.format.nesting import Nesting
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.flatbuffer import schema
+from nq_tflite.graph.nested import read_nested
 
 NESTINGS = ["8|7", "8|6", "8|5", "8|4", "8|3", "8|2", "8|6|4", "8|7|6|5|4|3|2", "7|4", "6|3", "5|2", "4|3", "3|2"]
 
@@ -333,7 +333,7 @@ def test_a_device_install_says_what_conversion_needs(monkeypatch: pytest.MonkeyP
 
 
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch, mixed_model: Any, tmp_path: Path) -> None:
-    from nq_tflite import keras_export
+    from nq_tflite.conversion.sources import keras_export
 
     def missing(name: str) -> None:
         raise ModuleNotFoundError(name)

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import nq_tflite as nq
-from nq_tflite import flatbuffer as fb
-from nq_tflite.calibration import sample_source
-from nq_tflite.keras_export import export
-from nq_tflite.nested import read_nested
+from nq_tflite.conversion.sources.calibration import sample_source
+from nq_tflite.conversion.sources.keras_export import export
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.nested import read_nested
 
 SOURCE = Path(__file__).resolve().parents[1] / "custom_ops" / "src" / "nodes" / "operator_names.cc"
 

@@ -12,11 +12,11 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from nq_tflite import demo
-from nq_tflite.benchmark import run_in_child
 from nq_tflite.cli import nq_tflite
 from nq_tflite.errors import FormatError, MissingPackageError, ModelSourceError
-from nq_tflite.memory import Footprint, MemoryState, ReloadTimes, ResidentMemory, SwitchTimes
+from nq_tflite.measure import demo
+from nq_tflite.measure.child_process import run_in_child
+from nq_tflite.measure.memory import Footprint, MemoryState, ReloadTimes, ResidentMemory, SwitchTimes
 
 MEMORY = ResidentMemory(1, 2, 3)
 RELOAD = ReloadTimes(10, 0.003, 0.007)
@@ -55,7 +55,7 @@ def workdir(tmp_path: Path, nested_dir: Path, float_tflite: bytes) -> Path:
 
 
 def test_classify_switches_live(workdir: Path) -> None:
-    answer = run_in_child("nq_tflite.demo", {"job": "classify", "workdir": str(workdir), "runtime": None})
+    answer = run_in_child("nq_tflite.measure.demo", {"job": "classify", "workdir": str(workdir), "runtime": None})
     assert answer["identical"] is True
     assert [(photo["name"], photo["accepted"]) for photo in answer["photos"]] == [("a", [1, 2]), ("b", [3])]
     for photo in answer["photos"]:

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nq_tflite.levels import cell_middles, lowest_codes, value_at
-from nq_tflite.rounding import RoundingTask, descent, nearest, squant
-from nq_tflite.rounding.descent import BORDER, _descend
-from nq_tflite.rounding.joint import joint_descent
-from nq_tflite.rounding.lattice import Lattice, gptq
-from nq_tflite.rounding.statistics import CentredRows, InputStatistics, Quadratic, input_statistics
-from nq_tflite.spec import Nesting
+from nq_tflite.conversion.rounding import RoundingTask, descent, nearest, squant
+from nq_tflite.conversion.rounding.descent import BORDER, _descend
+from nq_tflite.conversion.rounding.joint import joint_descent
+from nq_tflite.conversion.rounding.lattice import Lattice, gptq
+from nq_tflite.conversion.rounding.statistics import CentredRows, InputStatistics, Quadratic, input_statistics
+from nq_tflite.format.levels import cell_middles, lowest_codes, value_at
+from nq_tflite.format.nesting import Nesting
 
 seeds = st.integers(0, 2**32 - 1)
 

@@ -192,8 +192,8 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import keras
     from nq_tflite_models.photos import write_demo_photos
 
-    from nq_tflite.calibration import sample_source
-    from nq_tflite.keras_export import export
+    from nq_tflite.conversion.sources.calibration import sample_source
+    from nq_tflite.conversion.sources.keras_export import export
 
     folder = tmp_path_factory.mktemp("bench")
     image = keras.Input((224, 224, 3), name="image")

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import nq_tflite as nq
-from nq_tflite.keras_export import export
-from nq_tflite.runtimes import installed_runtimes
+from nq_tflite.conversion.sources.keras_export import export
+from nq_tflite.device.runtimes import installed_runtimes
 
 #: What quantizing the activations may cost, as the SNR in dB against the same weights with float activations: of the
 #: seven layers of the mixed net together, and of one or two layers alone.

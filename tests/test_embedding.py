@@ -22,9 +22,9 @@ from distributions import EXPORTS, ROOT, exported
 from nq_tflite_models.archives import PackageArchive, weight_bytes
 
 import nq_tflite as nq
-from nq_tflite.native import library_path
-from nq_tflite.nested import read_nested
-from nq_tflite.runtimes import installed_runtimes
+from nq_tflite.device.native import library_path
+from nq_tflite.device.runtimes import installed_runtimes
+from nq_tflite.graph.nested import read_nested
 
 HEADER = ROOT / "custom_ops" / "include" / "nq.h"
 PROGRAM = ROOT / "custom_ops" / "tests" / "abi.c"

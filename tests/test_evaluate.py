@@ -11,9 +11,17 @@ import pytest
 from PIL import Image
 
 from nq_tflite.errors import PhotosError, UnsupportedModelError
-from nq_tflite.evaluate import FULL_BIT_REFERENCE, Evaluation, evaluate, from_output, score, standard_error, to_input
-from nq_tflite.photo_folder import read_photo_folder
-from nq_tflite.preprocessing import pixel_preprocessing
+from nq_tflite.measure.evaluate import (
+    FULL_BIT_REFERENCE,
+    Evaluation,
+    evaluate,
+    from_output,
+    score,
+    standard_error,
+    to_input,
+)
+from nq_tflite.measure.photo_folder import read_photo_folder
+from nq_tflite.measure.preprocessing import pixel_preprocessing
 
 SIDE, BLOCK, CLASSES = 16, 4, 16
 
@@ -48,9 +56,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """float.tflite, nested.tflite and integer.tflite (int8 in, uint8 out): class k is the brightness of block k."""
     import keras
 
-    from nq_tflite.calibration import sample_source
-    from nq_tflite.conversion import convert
-    from nq_tflite.keras_export import export
+    from nq_tflite.conversion.convert import convert
+    from nq_tflite.conversion.sources.calibration import sample_source
+    from nq_tflite.conversion.sources.keras_export import export
 
     samples = np.stack([block_image(k) for k in range(CLASSES)]).astype(np.float32) / 255
     kernel = (samples > 0.5).reshape(CLASSES, -1).T.astype(np.float32) / (BLOCK * BLOCK * 3)
@@ -124,7 +132,7 @@ def test_models_that_are_no_photo_classifier(
         worker(run, models / "nested.tflite", photos, reference=nested_dir / "int8_8_5.tflite")
     from nq_tflite_models.small import dense_net
 
-    from nq_tflite.keras_export import export
+    from nq_tflite.conversion.sources.keras_export import export
 
     (tmp_path / "dense.tflite").write_bytes(export(dense_net(), None))
     with pytest.raises(UnsupportedModelError, match="a photo classifier"):

@@ -26,9 +26,9 @@ from fault_table import Models, run_deed
 from model_server import ModelServer, serving
 
 import nq_tflite as nq
+from nq_tflite.device.native import library_path
 from nq_tflite.errors import DeliveryError
-from nq_tflite.native import library_path
-from nq_tflite.nested import read_nested
+from nq_tflite.graph.nested import read_nested
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "threat_model.md"

@@ -252,7 +252,7 @@ def test_the_file_system_has_the_last_word(folder: Path, monkeypatch: pytest.Mon
     def refuse(path: Path) -> None:
         raise PermissionError(13, "Permission denied", "some/file")
 
-    monkeypatch.setattr("nq_tflite.report.inspect_file", refuse)
+    monkeypatch.setattr("nq_tflite.graph.inspection.inspect_file", refuse)
     result = call("inspect nested.tflite")
     assert (result.exit_code, result.stderr) == (1, "error: some/file: Permission denied\n")
 

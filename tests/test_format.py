@@ -12,11 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import layouts, nestings
 
-from nq_tflite import bitpack, format
-from nq_tflite.bitpack import Layout
 from nq_tflite.errors import FormatError
-from nq_tflite.format import LevelOptions, OptionBlock, OutputType, Section, SectionTable, align, lay_out, table_bytes
-from nq_tflite.spec import Nesting
+from nq_tflite.format import bitpack, constants
+from nq_tflite.format.bitpack import Layout
+from nq_tflite.format.constants import TABLE_CHECKSUM, TABLE_HEADER, TABLE_SECTION, OutputType, align
+from nq_tflite.format.nesting import MAX_FULL_BITS, MIN_PART_BITS, Nesting
+from nq_tflite.format.option_block import LevelOptions, OptionBlock
+from nq_tflite.format.section_table import Section, SectionTable, lay_out, table_bytes
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "nq_tflite" / "FORMAT.md").read_text()
@@ -50,25 +52,25 @@ def cpp_constant(name: str) -> int | str:
 @pytest.mark.parametrize(
     ("cpp", "python"),
     [
-        ("kCustomOpName", format.CUSTOM_OP_NAME),
-        ("kCustomOpVersion", format.CUSTOM_OP_VERSION),
-        ("kFormatMajor", format.FORMAT_MAJOR),
-        ("kFormatMinor", format.FORMAT_MINOR),
-        ("kSectionAlignment", format.SECTION_ALIGNMENT),
-        ("kBufferAlignment", format.BUFFER_ALIGNMENT),
-        ("kOptionHeaderBytes", format.OPTION_HEADER.size),
-        ("kOptionLevelBytes", format.OPTION_LEVEL.size),
-        ("kTableHeaderBytes", format.TABLE_HEADER.size),
-        ("kTableSectionBytes", format.TABLE_SECTION.size),
-        ("kTableChecksumBytes", format.TABLE_CHECKSUM.size),
-        ("kFlagBias", format.FLAG_BIAS),
-        ("kFlagStart", format.FLAG_START),
-        ("kCriticalFlags", format.CRITICAL_FLAGS),
-        ("kMinLevels", format.MIN_LEVELS),
-        ("kMaxLevels", format.MAX_LEVELS),
-        ("kMinFullBits", format.MIN_FULL_BITS),
-        ("kMaxFullBits", format.MAX_FULL_BITS),
-        ("kMinBaseBits", format.MIN_PART_BITS),
+        ("kCustomOpName", constants.CUSTOM_OP_NAME),
+        ("kCustomOpVersion", constants.CUSTOM_OP_VERSION),
+        ("kFormatMajor", constants.FORMAT_MAJOR),
+        ("kFormatMinor", constants.FORMAT_MINOR),
+        ("kSectionAlignment", constants.SECTION_ALIGNMENT),
+        ("kBufferAlignment", constants.BUFFER_ALIGNMENT),
+        ("kOptionHeaderBytes", constants.OPTION_HEADER.size),
+        ("kOptionLevelBytes", constants.OPTION_LEVEL.size),
+        ("kTableHeaderBytes", TABLE_HEADER.size),
+        ("kTableSectionBytes", TABLE_SECTION.size),
+        ("kTableChecksumBytes", TABLE_CHECKSUM.size),
+        ("kFlagBias", constants.FLAG_BIAS),
+        ("kFlagStart", constants.FLAG_START),
+        ("kCriticalFlags", constants.CRITICAL_FLAGS),
+        ("kMinLevels", constants.MIN_LEVELS),
+        ("kMaxLevels", constants.MAX_LEVELS),
+        ("kMinFullBits", constants.MIN_FULL_BITS),
+        ("kMaxFullBits", MAX_FULL_BITS),
+        ("kMinBaseBits", MIN_PART_BITS),
         ("kMatrix", Layout.MATRIX),
         ("kDepthwise", Layout.DEPTHWISE),
         ("kFloat32", OutputType.FLOAT32),
@@ -87,7 +89,7 @@ def test_cpp_has_the_same_constants(cpp: str, python: int | str) -> None:
 
 
 def test_cpp_has_the_same_magic() -> None:
-    for name, magic in (("kOptionMagic", format.OPTION_MAGIC), ("kTableMagic", format.TABLE_MAGIC)):
+    for name, magic in (("kOptionMagic", constants.OPTION_MAGIC), ("kTableMagic", constants.TABLE_MAGIC)):
         match = re.search(rf"{name}\[4\] = \{{'(.)', '(.)', '(.)', '(.)'\}}", HEADER)
         assert match
         assert "".join(match.groups()).encode() == magic
@@ -95,15 +97,15 @@ def test_cpp_has_the_same_magic() -> None:
 
 def test_the_page_states_the_constants() -> None:
     for text in (
-        f'custom_code = "{format.CUSTOM_OP_NAME}"',
-        f"multiple of {format.SECTION_ALIGNMENT} (`SECTION_ALIGNMENT`",
-        f"multiple of {format.BUFFER_ALIGNMENT} (`BUFFER_ALIGNMENT`)",
-        f"version {format.FORMAT_MAJOR}.{format.FORMAT_MINOR}",
-        f"`{format.OPTION_HEADER.size} + {format.OPTION_LEVEL.size} * num_levels`",
-        f"`{format.TABLE_HEADER.size} + {format.TABLE_SECTION.size} * num_sections + {format.TABLE_CHECKSUM.size}`",
-        f'`"{format.OPTION_MAGIC.decode()}"`',
-        f'`"{format.TABLE_MAGIC.decode()}"`',
-        f"entry named `{format.METADATA_NAME}`",
+        f'custom_code = "{constants.CUSTOM_OP_NAME}"',
+        f"multiple of {constants.SECTION_ALIGNMENT} (`SECTION_ALIGNMENT`",
+        f"multiple of {constants.BUFFER_ALIGNMENT} (`BUFFER_ALIGNMENT`)",
+        f"version {constants.FORMAT_MAJOR}.{constants.FORMAT_MINOR}",
+        f"`{constants.OPTION_HEADER.size} + {constants.OPTION_LEVEL.size} * num_levels`",
+        f"`{TABLE_HEADER.size} + {TABLE_SECTION.size} * num_sections + {TABLE_CHECKSUM.size}`",
+        f'`"{constants.OPTION_MAGIC.decode()}"`',
+        f'`"{constants.TABLE_MAGIC.decode()}"`',
+        f"entry named `{constants.METADATA_NAME}`",
     ):
         assert text in PAGE, text
 
@@ -239,7 +241,7 @@ def test_lay_out(sizes: list[int]) -> None:
     assert offsets[0] == 0
     assert end == offsets[-1] + sizes[-1]
     for offset, size, following in zip(offsets, sizes, [*offsets[1:], end], strict=True):
-        assert offset % format.BUFFER_ALIGNMENT == 0
+        assert offset % constants.BUFFER_ALIGNMENT == 0
         assert offset + size <= following < offset + size + 64 + (following == end)
 
 

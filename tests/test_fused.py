@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import nq_tflite as nq
-from nq_tflite.calibration import sample_source
-from nq_tflite.keras_export import export
-from nq_tflite.runtimes import installed_runtimes
+from nq_tflite.conversion.sources.calibration import sample_source
+from nq_tflite.conversion.sources.keras_export import export
+from nq_tflite.device.runtimes import installed_runtimes
 
 
 @pytest.fixture(scope="session")

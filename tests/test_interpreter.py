@@ -11,10 +11,10 @@ import pytest
 import switching_jobs
 
 import nq_tflite as nq
-from nq_tflite import native
+from nq_tflite.device import native
 from nq_tflite.errors import MissingPackageError, NativeLibraryError
-from nq_tflite.nested import read_nested
-from nq_tflite.spec import Nesting
+from nq_tflite.format.nesting import Nesting
+from nq_tflite.graph.nested import read_nested
 
 FILES = ["int8_8_5", "int8_8_6_4", "int8_6_3", "float_8_5", "float_8_6_4", "float_6_3"]
 
@@ -208,7 +208,7 @@ def test_unknown_runtimes_are_named() -> None:
 
 
 def test_a_runtime_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nq_tflite.runtimes.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("nq_tflite.device.runtimes.importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingPackageError, match="none installed") as caught:
         nq.Interpreter("model.tflite")
     assert "pip install" in str(caught.value)

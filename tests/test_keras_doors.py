@@ -16,9 +16,9 @@ from nq_tflite_models.seeded import set_seeded_weights
 from nq_tflite_models.variants import of_policy, several_inputs_and_outputs, subclassed
 
 import nq_tflite as nq
-from nq_tflite import flatbuffer as fb
 from nq_tflite.errors import RepresentativeDataError, UnsupportedModelError
-from nq_tflite.nested import read_nested
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.nested import read_nested
 
 
 def codes(path: Path) -> list[bytes]:

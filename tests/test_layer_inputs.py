@@ -9,14 +9,14 @@ from graphs import Graph
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nq_tflite import flatbuffer as fb
-from nq_tflite import layer_inputs
-from nq_tflite.bitpack import Layout
-from nq_tflite.flatbuffer import schema
-from nq_tflite.layer_inputs import MOST_DEPTHWISE_ROWS, Layer, Window, layer_of, sample_rows
-from nq_tflite.sites import as_matrix
-from nq_tflite.trial import walking_runtime
-from nq_tflite.walk import GraphWalk
+from nq_tflite.conversion import layer_inputs
+from nq_tflite.conversion.layer_inputs import MOST_DEPTHWISE_ROWS, Layer, Window, layer_of, sample_rows
+from nq_tflite.conversion.trial import walking_runtime
+from nq_tflite.conversion.walk import GraphWalk
+from nq_tflite.format.bitpack import Layout
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.flatbuffer import schema
+from nq_tflite.graph.sites import as_matrix
 
 
 def window(draw: st.DrawFn, kind: Any) -> Any:

@@ -14,17 +14,17 @@ import pytest
 from test_nested import repacked
 
 import nq_tflite as nq
-from nq_tflite import flatbuffer as fb
-from nq_tflite.biases import LevelBiases, fit_biases
-from nq_tflite.conversion import write_nested
+from nq_tflite.conversion.nested_writer import write_nested
+from nq_tflite.conversion.plan import Plan, WeightPlan, make_plan
+from nq_tflite.conversion.rounding import METHODS
+from nq_tflite.device.runtimes import installed_runtimes
 from nq_tflite.errors import FormatError
-from nq_tflite.format import OutputType
-from nq_tflite.nested import read_nested
-from nq_tflite.plan import Plan, WeightPlan, make_plan
-from nq_tflite.report import inspect_file
-from nq_tflite.rounding import METHODS
-from nq_tflite.runtimes import installed_runtimes
-from nq_tflite.spec import Nesting
+from nq_tflite.format.biases import LevelBiases, fit_biases
+from nq_tflite.format.constants import OutputType
+from nq_tflite.format.nesting import Nesting
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.inspection import inspect_file
+from nq_tflite.graph.nested import read_nested
 
 NESTING = Nesting.parse("8|6|4")
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from strategies import coded
 
-from nq_tflite.levels import cell_middles, lowest_codes, merge, signal_to_noise_db, split, value_at
-from nq_tflite.spec import Nesting
+from nq_tflite.format.levels import cell_middles, lowest_codes, merge, signal_to_noise_db, split, value_at
+from nq_tflite.format.nesting import Nesting
 
 EVERY_NESTING = [Nesting(c) for k in range(2, 8) for c in combinations(range(8, 1, -1), k)]
 

@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 from graphs import Graph
 
-from nq_tflite import flatbuffer as fb
-from nq_tflite.flatbuffer import schema
-from nq_tflite.lockstep import Lockstep, Reference
-from nq_tflite.pairing import pair_weights
-from nq_tflite.plan import make_plan
-from nq_tflite.rounding import METHODS
-from nq_tflite.runtimes import Runtime
-from nq_tflite.sites import Site, find_sites
-from nq_tflite.spec import Nesting
-from nq_tflite.trial import walking_runtime
+from nq_tflite.conversion.lockstep import Lockstep
+from nq_tflite.conversion.plan import make_plan
+from nq_tflite.conversion.rounding import METHODS
+from nq_tflite.conversion.sources.pairing import pair_weights
+from nq_tflite.conversion.sources.source import Reference
+from nq_tflite.conversion.trial import walking_runtime
+from nq_tflite.device.runtimes import Runtime
+from nq_tflite.format.nesting import Nesting
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.flatbuffer import schema
+from nq_tflite.graph.sites import Site, find_sites
 
 NESTING = Nesting.parse("8|4")
 

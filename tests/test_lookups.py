@@ -12,9 +12,9 @@ import pytest
 from graphs import Graph
 
 import nq_tflite as nq
-from nq_tflite import flatbuffer as fb
-from nq_tflite.flatbuffer import schema
-from nq_tflite.nested import read_nested
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.flatbuffer import schema
+from nq_tflite.graph.nested import read_nested
 
 ROWS, WIDTH, SCALE = 300, 75, 0.05
 INDICES = np.array([0, 299, 17, 16, 15, 299, 64, 128, 5], np.int32)

@@ -12,9 +12,9 @@ import pytest
 import switching_jobs
 
 import nq_tflite as nq
-from nq_tflite import flatbuffer as fb
-from nq_tflite.keras_export import export
-from nq_tflite.nested import read_nested
+from nq_tflite.conversion.sources.keras_export import export
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.nested import read_nested
 
 STEPS, WIDTH = 60, 32
 #: What quantizing the activations of every round may cost, as a fraction of the largest output.

@@ -28,8 +28,8 @@ def stock(photos: np.ndarray) -> bytes:
     import keras
     from nq_tflite_models.mobilenet_v2 import untrained_mobilenet_v2
 
-    from nq_tflite.calibration import sample_source
-    from nq_tflite.keras_export import export
+    from nq_tflite.conversion.sources.calibration import sample_source
+    from nq_tflite.conversion.sources.keras_export import export
 
     keras.utils.set_random_seed(11)
     return export(untrained_mobilenet_v2(), sample_source(photos))

@@ -25,7 +25,7 @@ from nq_tflite_models.state_dict import read_state_dict
 from PIL import Image
 
 from nq_tflite.errors import ModelSourceError, NqError, PhotosError
-from nq_tflite.preprocessing import PixelPreprocessing
+from nq_tflite.measure.preprocessing import PixelPreprocessing
 
 Array = npt.NDArray[Any]
 

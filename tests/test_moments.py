@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from graphs import Graph
 
-from nq_tflite import flatbuffer as fb
+from nq_tflite.conversion.sources.keras_export import export, folded_norms
+from nq_tflite.conversion.sources.moments import FoldedNorm, Moments, predicted_mean, tensor_moments
+from nq_tflite.conversion.sources.pairing import layer_weights
 from nq_tflite.errors import UnsupportedModelError
-from nq_tflite.flatbuffer import schema
-from nq_tflite.keras_export import export, folded_norms
-from nq_tflite.moments import FoldedNorm, Moments, predicted_mean, tensor_moments
-from nq_tflite.pairing import layer_weights
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.flatbuffer import schema
 
 CHANNELS = 5
 
@@ -258,7 +258,7 @@ def test_a_layer_predicts_its_norms_mean(settled: tuple[Any, Path]) -> None:
 
 
 def test_int8_weights_are_recognised_too(settled: tuple[Any, Path]) -> None:
-    from nq_tflite.calibration import sample_source
+    from nq_tflite.conversion.sources.calibration import sample_source
 
     model, path = settled
     folded = folded_norms(model)

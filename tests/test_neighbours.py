@@ -13,10 +13,10 @@ import pytest
 from graphs import Graph
 
 import nq_tflite as nq
-from nq_tflite.calibration import sample_source
-from nq_tflite.flatbuffer import schema
-from nq_tflite.keras_export import export
-from nq_tflite.runtimes import installed_runtimes
+from nq_tflite.conversion.sources.calibration import sample_source
+from nq_tflite.conversion.sources.keras_export import export
+from nq_tflite.device.runtimes import installed_runtimes
+from nq_tflite.graph.flatbuffer import schema
 
 IMAGE = (1, 9, 7, 61)  # after a convolution with all 256 codes; nothing is a multiple of anything
 SCALE, ZERO_POINT = 0.11, -5

@@ -11,13 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nq_tflite import flatbuffer as fb
-from nq_tflite.bitpack import Layout
 from nq_tflite.errors import FormatError
-from nq_tflite.flatbuffer import schema
-from nq_tflite.format import LevelOptions, OptionBlock, OutputType
-from nq_tflite.nested import NestedWeight, read_nested
-from nq_tflite.report import inspect_file
+from nq_tflite.format.bitpack import Layout
+from nq_tflite.format.constants import OutputType
+from nq_tflite.format.option_block import LevelOptions, OptionBlock
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.flatbuffer import schema
+from nq_tflite.graph.inspection import inspect_file
+from nq_tflite.graph.nested import NestedWeight, read_nested
 
 FIXTURE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
 

@@ -19,11 +19,12 @@ from PIL import Image
 from test_cli import check_error, invoke, run
 
 import nq_tflite as nq
-from nq_tflite import flatbuffer as fb
-from nq_tflite.conversion import convert
+from nq_tflite.conversion.convert import convert
+from nq_tflite.conversion.report import ConversionReport, Estimate
 from nq_tflite.errors import FormatError, MissingPackageError, OutputError, SelectionError
-from nq_tflite.page.findings import find
-from nq_tflite.report import ConversionReport, Estimate, inspect_file
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.inspection import inspect_file
+from nq_tflite.measure.findings import find
 
 #: Layers' names that end a text, an attribute, a comment or a formula and go on as something else.
 EVIL_NAMES = (
@@ -77,14 +78,14 @@ def page(evil: tuple[Path, ConversionReport], tmp_path_factory: pytest.TempPathF
     """Its page, where nothing can run."""
     path = tmp_path_factory.mktemp("page") / "report.html"
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr("nq_tflite.page.findings.installed_runtimes", lambda: ())
+        monkeypatch.setattr("nq_tflite.measure.findings.installed_runtimes", lambda: ())
         nq.write_report(evil[0], path, conversion=evil[1])
     return path
 
 
 @pytest.fixture
 def no_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nq_tflite.page.findings.installed_runtimes", lambda: ())
+    monkeypatch.setattr("nq_tflite.measure.findings.installed_runtimes", lambda: ())
 
 
 def test_the_command_measures_and_writes_one_page(nested_dir: Path, tmp_path: Path) -> None:
@@ -209,7 +210,7 @@ def contrast(one: str, other: str) -> float:
 
 def test_text_and_marks_stand_out_in_both_schemes() -> None:
     """WCAG's AA: 4.5 for text, 3 for what figures are made of."""
-    sheet = (files("nq_tflite.page") / "page.css").read_text()
+    sheet = (files("nq_tflite.plot.page") / "page.css").read_text()
     schemes = [
         dict(re.findall(r"--([\w-]+): (#\w{6});", block)) for block in re.findall(r":root \{(.*?)\}", sheet, re.S)
     ]

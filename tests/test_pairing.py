@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from graphs import Graph
 
-from nq_tflite import flatbuffer as fb
-from nq_tflite.flatbuffer import schema
-from nq_tflite.pairing import layer_weights, pair_weights, real_constant
+from nq_tflite.conversion.sources.pairing import layer_weights, pair_weights, real_constant
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.flatbuffer import schema
 
 
 def test_every_weight_of_two_conversions(float_tflite: bytes, int8_tflite: bytes) -> None:

@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 from strategies import nestings
 
 import nq_tflite as nq
+from nq_tflite.delivery.sections import checksum, read_section_table
 from nq_tflite.errors import DeliveryError, FormatError
-from nq_tflite.format import SectionTable
-from nq_tflite.nested import read_nested
-from nq_tflite.sections import checksum, read_section_table
-from nq_tflite.spec import Nesting
+from nq_tflite.format.nesting import Nesting
+from nq_tflite.format.section_table import SectionTable
+from nq_tflite.graph.nested import read_nested
 
 
 @pytest.fixture(scope="session")

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 import nq_tflite as nq
-from nq_tflite import flatbuffer as fb
-from nq_tflite.nested import read_nested
-from nq_tflite.plan import make_plan
-from nq_tflite.rounding import METHODS
-from nq_tflite.source import load_source
-from nq_tflite.spec import Nesting
-from nq_tflite.trial import try_nesting
+from nq_tflite.conversion.plan import make_plan
+from nq_tflite.conversion.rounding import METHODS
+from nq_tflite.conversion.sources.source import load_source
+from nq_tflite.conversion.trial import try_nesting
+from nq_tflite.format.nesting import Nesting
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.nested import read_nested
 
 
 def silence(model: Any, shape: tuple[int, ...], channels: list[int]) -> None:
@@ -116,7 +116,7 @@ def test_signatures_that_share_weights_share_their_levels(worker: Any, tmp_path:
 
 def test_deep_filters_are_rounded_without_covariances(float_tflite: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Their matrices would take minutes and gigabytes; the means still correct biases."""
-    monkeypatch.setattr("nq_tflite.plan.MOST_DEPTH", 100)
+    monkeypatch.setattr("nq_tflite.conversion.plan.MOST_DEPTH", 100)
     quiet = {"notify": lambda *_: None}
     loaded = load_source(float_tflite, None, look=True, **quiet)
     weights = try_nesting(loaded, Nesting.parse("8|4"), METHODS["descent"], exact=False, **quiet).plan.weights

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nq_tflite.format.levels import value_at
+from nq_tflite.format.nesting import Nesting
 from nq_tflite.govern import Policy
-from nq_tflite.levels import value_at
+from nq_tflite.govern.traces import Trace
 from nq_tflite.plot import answers_figure, bits_figure, cells_figure, residuals_figure, served_figure
 from nq_tflite.plot.style import COLOURS
-from nq_tflite.spec import Nesting
-from nq_tflite.traces import Trace
 
 CODES = np.array([0x5A, -0x5A, 3, -4, 127, -126, 0, 17, 64], np.int8)
 

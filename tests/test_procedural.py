@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from nq_tflite.conversion.sources.procedural import CHANNEL_CORRELATION, pink_noise, procedural_images
 from nq_tflite.errors import RepresentativeDataError
-from nq_tflite.procedural import CHANNEL_CORRELATION, pink_noise, procedural_images
 
 
 @pytest.mark.parametrize(

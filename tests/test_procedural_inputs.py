@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from graphs import Graph
 
-from nq_tflite import flatbuffer as fb
+from nq_tflite.conversion.sources.keras_export import export, folded_norms
+from nq_tflite.conversion.sources.procedural import procedural_images
+from nq_tflite.conversion.sources.procedural_inputs import procedural_inputs
 from nq_tflite.errors import UnsupportedModelError
-from nq_tflite.flatbuffer import schema
-from nq_tflite.keras_export import export, folded_norms
-from nq_tflite.procedural import procedural_images
-from nq_tflite.procedural_inputs import procedural_inputs
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.flatbuffer import schema
 
 
 def photo_like(low: Sequence[float], high: Sequence[float]) -> np.ndarray:

@@ -28,8 +28,8 @@ from model_server import ModelServer, serving
 import nq_tflite as nq
 from nq_tflite.delivery import disk, landing
 from nq_tflite.errors import DeliveryError, FormatError
-from nq_tflite.format import Section, SectionTable
-from nq_tflite.nested import read_nested
+from nq_tflite.format.section_table import Section, SectionTable
+from nq_tflite.graph.nested import read_nested
 
 
 @pytest.fixture(scope="session")

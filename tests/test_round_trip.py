@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from same_model import assert_same_model, facts
 
 import nq_tflite as nq
-from nq_tflite import flatbuffer as fb
 from nq_tflite.errors import UnsupportedModelError
-from nq_tflite.flatbuffer import schema
-from nq_tflite.nested import read_nested
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.flatbuffer import schema
+from nq_tflite.graph.nested import read_nested
 
 ROUND_TRIPS = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=12, deadline=None)
 _SIDE, _SCALE = 3, 0.05
@@ -86,7 +86,7 @@ def named(content: bytes, text: str, num_signatures: int) -> bytes:
 
 def without_unused(content: bytes) -> Any:
     """A model as `extract` leaves it: without tensors that nothing reads."""
-    from nq_tflite.rewrite import prune
+    from nq_tflite.graph.prune import prune
 
     model = fb.read_model(content).model
     prune(model)

@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import nestings
 
+from nq_tflite.conversion.rounding import METHODS, Method, RoundingTask, nearest, rounding_method, squant
+from nq_tflite.conversion.rounding.squant import BORDER
+from nq_tflite.conversion.rounding.statistics import CentredRows, InputStatistics, input_statistics
 from nq_tflite.errors import NestingError
-from nq_tflite.levels import Codes, lowest_codes, value_at
-from nq_tflite.rounding import METHODS, Method, RoundingTask, nearest, rounding_method, squant
-from nq_tflite.rounding.squant import BORDER
-from nq_tflite.rounding.statistics import CentredRows, InputStatistics, input_statistics
-from nq_tflite.spec import Nesting
+from nq_tflite.format.levels import Codes, lowest_codes, value_at
+from nq_tflite.format.nesting import Nesting
 
 
 def statistics_of(rng: np.random.Generator, nesting: Nesting, groups: int, depth: int) -> tuple[InputStatistics, ...]:

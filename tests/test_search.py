@@ -15,19 +15,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import nq_tflite as nq
-from nq_tflite import flatbuffer as fb
 from nq_tflite.cli import nq_tflite
+from nq_tflite.conversion.lockstep import expected_agreement
+from nq_tflite.conversion.plan import make_plan
+from nq_tflite.conversion.rounding import METHODS
+from nq_tflite.conversion.sensitivity import LEAST_BITS, PROBE, Sensitivity, measure_sensitivities, spend_bits
+from nq_tflite.conversion.sources.source import load_source
+from nq_tflite.conversion.trial import walking_runtime
+from nq_tflite.conversion.walk import GraphWalk
 from nq_tflite.errors import NestingError, UnsupportedModelError
-from nq_tflite.levels import value_at
-from nq_tflite.lockstep import expected_agreement
-from nq_tflite.nested import read_nested
-from nq_tflite.plan import make_plan
-from nq_tflite.rounding import METHODS
-from nq_tflite.sensitivity import LEAST_BITS, PROBE, Sensitivity, measure_sensitivities, spend_bits
-from nq_tflite.source import load_source
-from nq_tflite.spec import Nesting
-from nq_tflite.trial import walking_runtime
-from nq_tflite.walk import GraphWalk
+from nq_tflite.format.levels import value_at
+from nq_tflite.format.nesting import Nesting
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.nested import read_nested
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def classifier() -> bytes:
     import keras
     from nq_tflite_models.seeded import set_seeded_weights
 
-    from nq_tflite.keras_export import export
+    from nq_tflite.conversion.sources.keras_export import export
 
     inputs = keras.Input((8, 8, 3), name="image")
     x = keras.layers.Conv2D(48, 3, activation="relu", name="conv")(inputs)
@@ -144,11 +144,11 @@ def test_what_cannot_be_had_is_refused(classifier: bytes, images: np.ndarray, tm
 def test_without_inputs_nothing_can_be_chosen(
     classifier: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from nq_tflite import conversion
+    from nq_tflite.conversion import convert
 
-    load = conversion.load_source
+    load = convert.load_source
     monkeypatch.setattr(
-        conversion, "load_source", lambda *a, **k: replace(load(*a, **k), samples=None, without="nothing to look at")
+        convert, "load_source", lambda *a, **k: replace(load(*a, **k), samples=None, without="nothing to look at")
     )
     with pytest.raises(UnsupportedModelError, match="got nothing to look at"):
         nq.convert(classifier, tmp_path / "auto.tflite", "auto")

@@ -14,7 +14,7 @@ from graphs import Graph
 import nq_tflite as nq
 from nq_tflite.cli import nq_tflite as main
 from nq_tflite.errors import SelectionError, UnsupportedModelError
-from nq_tflite.selection import Selection
+from nq_tflite.graph.selection import Selection
 
 SMALL = "too small to gain: padded to superblocks, 5 bits take as much as INT8"
 

@@ -15,9 +15,9 @@ from test_cli import check_error, invoke, run
 
 from nq_tflite.errors import ModelSourceError, TraceError
 from nq_tflite.govern import Policy, Rule
+from nq_tflite.govern.simulate import Costs, Strategy, outcome, simulate
+from nq_tflite.govern.traces import TRACES, Trace, read_trace
 from nq_tflite.plot import runs_figure, save_figure
-from nq_tflite.simulate import Costs, Strategy, outcome, simulate
-from nq_tflite.traces import TRACES, Trace, read_trace
 
 NESTED = Costs((4, 8), (50, 80), (30, 60), (0.4, 0.4), (0.001, 0.002))
 ALONE = replace(NESTED, switch_seconds=(0.4, 0.5), reloads=True)

@@ -14,8 +14,8 @@ from nq_tflite_models import memory_limits
 from nq_tflite_models.memory_limits import DataLimit, MemoryLimit, find_memory_limit, smallest_limit
 from nq_tflite_models.small_host import small_host
 
+from nq_tflite.device.runtimes import installed_runtimes
 from nq_tflite.errors import ModelSourceError, NqError
-from nq_tflite.runtimes import installed_runtimes
 
 MEBIBYTE = 1 << 20
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import nq_tflite as nq
+from nq_tflite.conversion.sources.source import MOST_HELD_OUT, MOST_SAMPLES, Source, load_source
 from nq_tflite.errors import RepresentativeDataError
-from nq_tflite.source import MOST_HELD_OUT, MOST_SAMPLES, Source, load_source
 
 
 def load(source: Any, data: Any = None, *, look: bool = True) -> Source:
@@ -21,7 +21,7 @@ def load(source: Any, data: Any = None, *, look: bool = True) -> Source:
 def two_inputs() -> bytes:
     from nq_tflite_models.small import two_input_net
 
-    from nq_tflite.keras_export import export
+    from nq_tflite.conversion.sources.keras_export import export
 
     return export(two_input_net(seed=1), None)
 
@@ -96,7 +96,7 @@ def test_token_ids_cannot_be_made_up(tmp_path: Any) -> None:
     """Weights then fall back to rounding by themselves, and a note says why."""
     import keras
 
-    from nq_tflite.keras_export import export
+    from nq_tflite.conversion.sources.keras_export import export
 
     tokens = keras.Input((12,), dtype="int32")
     x = keras.layers.Dense(96)(keras.layers.Embedding(50, 64)(tokens))

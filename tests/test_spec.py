@@ -7,7 +7,7 @@ from hypothesis import given
 from strategies import nestings
 
 from nq_tflite.errors import NestingError, NqError, PrecisionError
-from nq_tflite.spec import Nesting, precision_to_level
+from nq_tflite.format.nesting import Nesting, precision_to_level
 
 
 @given(nestings)

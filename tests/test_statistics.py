@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nq_tflite.rounding import statistics
-from nq_tflite.rounding.statistics import CentredRows, InputStatistics, Prior, input_statistics
+from nq_tflite.conversion.rounding import statistics
+from nq_tflite.conversion.rounding.statistics import CentredRows, InputStatistics, Prior, input_statistics
 
 seeds = st.integers(0, 2**32 - 1)
 

@@ -20,9 +20,9 @@ import pytest
 from nq_tflite_models.archives import PackageArchive, obtain
 
 import nq_tflite as nq
-from nq_tflite import flatbuffer as fb
 from nq_tflite.errors import ModelSourceError, UnsupportedModelError
-from nq_tflite.nested import read_nested
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.nested import read_nested
 
 NETRON = PackageArchive(
     package="netron",

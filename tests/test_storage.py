@@ -21,11 +21,11 @@ from nq_tflite_models.first_inference import first_inferences
 from nq_tflite_models.throttled import throttled_server
 
 import nq_tflite as nq
-from nq_tflite import flatbuffer as fb
 from nq_tflite.cli import nq_tflite
 from nq_tflite.errors import FormatError, UnsupportedModelError
-from nq_tflite.nested import read_nested
-from nq_tflite.storage import measure_storage, pack_integers, write_separate
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.nested import read_nested
+from nq_tflite.measure.storage import measure_storage, pack_integers, write_separate
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import nq_tflite as nq
-from nq_tflite import native
+from nq_tflite.device import native
 from nq_tflite.errors import NativeLibraryError, UnsupportedModelError
 
 TESTS = Path(__file__).resolve().parent

@@ -15,11 +15,11 @@ from nq_tflite_models.third_party import THIRD_PARTY_FILES, ThirdPartyFile, thir
 from same_model import assert_same_model
 
 import nq_tflite as nq
-from nq_tflite import flatbuffer as fb
 from nq_tflite.errors import ModelSourceError, UnsupportedModelError
-from nq_tflite.levels import signal_to_noise_db
-from nq_tflite.rewrite import prune
-from nq_tflite.widening import widen
+from nq_tflite.format.levels import signal_to_noise_db
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.prune import prune
+from nq_tflite.graph.widening import widen
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nq_tflite.errors import TraceError
-from nq_tflite.traces import TRACES, read_trace
+from nq_tflite.govern.traces import TRACES, read_trace
 
 
 @pytest.mark.parametrize("name", TRACES)

@@ -12,9 +12,9 @@ import pytest
 from graphs import Graph
 
 import nq_tflite as nq
-from nq_tflite.flatbuffer import schema
-from nq_tflite.layer_inputs import Layer, Window, sample_rows
-from nq_tflite.nested import read_nested
+from nq_tflite.conversion.layer_inputs import Layer, Window, sample_rows
+from nq_tflite.graph.flatbuffer import schema
+from nq_tflite.graph.nested import read_nested
 
 IN, OUT, SIDE = 40, 48, 5
 

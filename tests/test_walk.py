@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from graphs import Graph
 
-from nq_tflite import flatbuffer as fb
+from nq_tflite.conversion.trial import walking_runtime
+from nq_tflite.conversion.walk import GraphWalk, stored_values
+from nq_tflite.device.runtimes import Runtime
 from nq_tflite.errors import UnsupportedModelError
-from nq_tflite.flatbuffer import schema
-from nq_tflite.runtimes import Runtime
-from nq_tflite.trial import walking_runtime
-from nq_tflite.walk import GraphWalk, stored_values
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.flatbuffer import schema
 
 
 @pytest.fixture(scope="module")

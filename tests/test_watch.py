@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from test_cli import check_error, run
 
-from nq_tflite.nested import read_nested
+from nq_tflite.graph.nested import read_nested
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 import nq_tflite as nq
-from nq_tflite import flatbuffer as fb
-from nq_tflite.flatbuffer import schema
-from nq_tflite.keras_export import export
-from nq_tflite.nested import read_nested
-from nq_tflite.readers import reader_of
+from nq_tflite.conversion.sources.keras_export import export
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.flatbuffer import schema
+from nq_tflite.graph.nested import read_nested
+from nq_tflite.graph.readers import reader_of
 
 #: SNR in dB of fused full-bit against the stock dynamic-range model: both quantize activations to 8 bits, each its way.
 DYNAMIC_RANGE_SNR_DB = 35.0

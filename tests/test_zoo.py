@@ -14,10 +14,10 @@ from jobs import run_nested, run_stock
 from nq_tflite_models.comparison import MEMORY_DEFINITION, compare_models, model_files
 from nq_tflite_models.zoo import MODELS, build_model
 
+from nq_tflite.device.runtimes import installed_runtimes
 from nq_tflite.errors import FormatError, ModelSourceError, NativeLibraryError, NestingError, UnsupportedModelError
-from nq_tflite.format import OutputType
-from nq_tflite.nested import read_nested
-from nq_tflite.runtimes import installed_runtimes
+from nq_tflite.format.constants import OutputType
+from nq_tflite.graph.nested import read_nested
 
 RUNTIME = "ai-edge-litert"
 #: Between them, every operator that a model of the zoo has.
@@ -73,9 +73,9 @@ def test_mlp_mixer_stays_int8_from_input_to_output() -> None:
     from nq_tflite_models.mlp_mixer import mlp_mixer
     from nq_tflite_models.seeded import seeded_inputs
 
-    from nq_tflite import flatbuffer as fb
-    from nq_tflite.calibration import sample_source
-    from nq_tflite.keras_export import export
+    from nq_tflite.conversion.sources.calibration import sample_source
+    from nq_tflite.conversion.sources.keras_export import export
+    from nq_tflite.graph import flatbuffer as fb
 
     model = check_seeds(lambda seed: mlp_mixer(seed, image_size=32, blocks=1))
     assert (model.input_shape, model.output_shape) == ((None, 32, 32, 3), (None, 1000))
@@ -202,7 +202,7 @@ def test_what_cannot_be_compared(cache: Path, tmp_path: Path) -> None:
 def test_nested_outputs_are_those_of_the_extracted_model(name: str, tmp_path: Path, worker_of: Any) -> None:
     from nq_tflite_models.seeded import seeded_inputs
 
-    from nq_tflite.extraction import extract
+    from nq_tflite.graph.extraction import extract
 
     if RUNTIME not in installed_runtimes():
         pytest.skip(f"{RUNTIME} is not installed")

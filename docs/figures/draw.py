@@ -13,8 +13,8 @@ import numpy as np
 from canvas import Palette, arrow, box, draw, plain_axes
 from matplotlib.figure import Figure
 
-from nq_tflite.levels import value_at
-from nq_tflite.spec import Nesting
+from nq_tflite.format.levels import value_at
+from nq_tflite.format.nesting import Nesting
 
 HERE = Path(__file__).resolve().parent
 BENCHMARKS = HERE.parent / "benchmarks.md"

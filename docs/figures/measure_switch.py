@@ -21,12 +21,13 @@ import numpy as np
 from nq_tflite_models.photos import demo_photos
 from PIL import ImageOps
 
-from nq_tflite.benchmark import cpu_name
-from nq_tflite.demo import FLOAT_FILE, INT8_FILE, NESTED_FILE
-from nq_tflite.memory import open_model, resident_memory
-from nq_tflite.native import load_library
-from nq_tflite.preprocessing import pixel_preprocessing
-from nq_tflite.runtimes import load_runtime
+from nq_tflite.device.native import load_library
+from nq_tflite.device.opening import open_model
+from nq_tflite.device.runtimes import load_runtime
+from nq_tflite.measure.benchmark import cpu_name
+from nq_tflite.measure.demo import FLOAT_FILE, INT8_FILE, NESTED_FILE
+from nq_tflite.measure.memory import resident_memory
+from nq_tflite.measure.preprocessing import pixel_preprocessing
 
 FRAMES, FRAMES_A_SECOND, LOOK_EVERY = 180, 60, 5
 PRECISIONS = ("part", "full", "part")

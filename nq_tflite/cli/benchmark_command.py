@@ -20,11 +20,11 @@ from nq_tflite.cli.console import (
     threads_option,
 )
 from nq_tflite.cli.parameters import FILE, PRECISION, one_of, plot_option, whole_number
-from nq_tflite.runtimes import RUNTIMES
+from nq_tflite.device.runtimes import RUNTIMES
 
 if TYPE_CHECKING:
-    from nq_tflite.benchmark import BenchmarkReport, Setting
-    from nq_tflite.memory import Footprint
+    from nq_tflite.measure.benchmark import BenchmarkReport, Setting
+    from nq_tflite.measure.memory import Footprint
 
 _EPILOG = """\b
 Examples:
@@ -83,7 +83,7 @@ def benchmark(
 
     MODEL is a nested or stock .tflite file. Memory, switches and reloads are measured too.
     """
-    from nq_tflite.benchmark import benchmark as benchmark_model
+    from nq_tflite.measure.benchmark import benchmark as benchmark_model
 
     with progress_bar() as progress:
         report = benchmark_model(

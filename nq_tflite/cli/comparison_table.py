@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from nq_tflite.cli.console import decibels, percent, print_lines, print_table
 
 if TYPE_CHECKING:
-    from nq_tflite.compare import ComparedMethod, MethodComparison
-    from nq_tflite.evaluate import Score
+    from nq_tflite.measure.compare import ComparedMethod, MethodComparison
+    from nq_tflite.measure.evaluate import Score
 
 _COLUMNS = ("nesting", "method", "precision", "top-1", "agreement", "logit SNR, dB", "bits a weight", "rounding")
 

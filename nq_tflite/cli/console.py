@@ -26,7 +26,7 @@ from nq_tflite.units import shape_text as shape_text
 from nq_tflite.units import short_name as short_name
 
 if TYPE_CHECKING:
-    from nq_tflite.sites import Unnested
+    from nq_tflite.graph.sites import Unnested
 
 INTERRUPTED = 130
 #: What newer versions of click raise where a group is called alone.

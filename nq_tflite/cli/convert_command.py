@@ -42,14 +42,14 @@ from nq_tflite.cli.parameters import (
     was_given,
     whole_number,
 )
+from nq_tflite.conversion.rounding import DEFAULT, METHODS
 from nq_tflite.errors import RepresentativeDataError, reason_of
 from nq_tflite.files import check_output
-from nq_tflite.rounding import DEFAULT, METHODS
-from nq_tflite.spec import Nesting
+from nq_tflite.format.nesting import Nesting
 
 if TYPE_CHECKING:
-    from nq_tflite.calibration import RepresentativeData
-    from nq_tflite.report import ConversionReport, Search
+    from nq_tflite.conversion.report import ConversionReport, Search
+    from nq_tflite.conversion.sources.calibration import RepresentativeData
 
 _IO_TYPES = one_of(("float32", "int8", "uint8"))
 _EPILOG = """\b
@@ -150,9 +150,9 @@ def convert(
     write; one that stands there is replaced, except SOURCE itself.
     """
     _refuse_strangers(ctx)
-    from nq_tflite.advice import advice
-    from nq_tflite.conversion import convert as convert_model
-    from nq_tflite.report import LEAST_AGREEMENT
+    from nq_tflite.conversion.advice import advice
+    from nq_tflite.conversion.convert import convert as convert_model
+    from nq_tflite.conversion.report import LEAST_AGREEMENT
 
     check_output(output, source)  # before photos are read
     data = None if representative is None else _representative(representative, preprocess, size)
@@ -216,8 +216,8 @@ def _representative(path: Path, preprocess: str, size: int) -> RepresentativeDat
     if not path.is_dir():
         arrays = _read_arrays(path)
         return arrays[""] if list(arrays) == [""] else _named_samples(path, arrays)
-    from nq_tflite.photo_folder import read_photo_folder
-    from nq_tflite.preprocessing import pixel_preprocessing
+    from nq_tflite.measure.photo_folder import read_photo_folder
+    from nq_tflite.measure.preprocessing import pixel_preprocessing
 
     pixels, photos = pixel_preprocessing(preprocess, size, size), read_photo_folder(path).photos
 
@@ -280,7 +280,7 @@ def _print_search(search: Search) -> None:
 
 def _print_weights(report: ConversionReport, *, layers: bool) -> None:
     """The layers that part-bit costs most, or all of them."""
-    from nq_tflite.advice import worst_first
+    from nq_tflite.conversion.advice import worst_first
 
     precisions = Nesting.parse(report.nesting).precisions
     shown = worst_first(report.weights)[: None if layers else FEW_LAYERS]

@@ -19,7 +19,7 @@ from nq_tflite.cli.console import (
 from nq_tflite.cli.parameters import FOLDER, runtime_option
 
 if TYPE_CHECKING:
-    from nq_tflite.demo import DemoReport, FileSizes, PhotoLabels
+    from nq_tflite.measure.demo import DemoReport, FileSizes, PhotoLabels
 
 _EPILOG = """\b
 Examples:
@@ -42,7 +42,7 @@ def demo(workdir: Path, runtime: str | None, as_json: bool) -> None:
 
     Downloads the model and the photos (about 5 minutes), and prints one table.
     """
-    from nq_tflite.demo import run_demo
+    from nq_tflite.measure.demo import run_demo
 
     with progress_bar() as progress:
         report = run_demo(workdir, runtime=runtime, progress=progress)
@@ -101,7 +101,7 @@ def _switch_rows(report: DemoReport) -> list[list[str]]:
 
 
 def _next_commands(workdir: str) -> list[str]:
-    from nq_tflite.demo import FLOAT_FILE, INT8_FILE, NESTED_FILE, PHOTOS_FOLDER
+    from nq_tflite.measure.demo import FLOAT_FILE, INT8_FILE, NESTED_FILE, PHOTOS_FOLDER
 
     folder = Path(workdir)
     nested = folder / NESTED_FILE

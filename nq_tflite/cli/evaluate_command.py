@@ -32,8 +32,8 @@ from nq_tflite.cli.parameters import (
 )
 
 if TYPE_CHECKING:
-    from nq_tflite.compare import Activations
-    from nq_tflite.evaluate import Evaluation
+    from nq_tflite.measure.compare import Activations
+    from nq_tflite.measure.evaluate import Evaluation
 
 _ONLY_TO_COMPARE = ("nestings", "methods", "calibration", "activations")
 _NOT_TO_COMPARE = ("reference", "runtime")
@@ -132,7 +132,7 @@ def evaluate(
             as_json=as_json,
         )
         return
-    from nq_tflite.evaluate import evaluate as evaluate_model
+    from nq_tflite.measure.evaluate import evaluate as evaluate_model
 
     with progress_bar() as progress:
         result = evaluate_model(
@@ -170,7 +170,7 @@ def _refuse_strangers(ctx: click.Context, compare: bool) -> None:
 def _compare(
     model: Path, photos: Path, labels: Path | None, *, plot: Path | None, as_json: bool, **options: Any
 ) -> None:
-    from nq_tflite.compare import compare as compare_methods
+    from nq_tflite.measure.compare import compare as compare_methods
 
     with progress_bar() as progress:
         result = compare_methods(str(model), photos, labels, progress=progress, **options)

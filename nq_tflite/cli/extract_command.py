@@ -33,7 +33,7 @@ def extract(model: Path, output: Path, precision: str, as_json: bool) -> None:
     MODEL is a nested .tflite file. OUTPUT is the file to write, for any runtime or accelerator; one that stands there
     is replaced, except MODEL itself.
     """
-    from nq_tflite.extraction import extract as extract_file
+    from nq_tflite.graph.extraction import extract as extract_file
 
     size = extract_file(model, output, precision)
     if as_json:

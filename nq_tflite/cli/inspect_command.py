@@ -24,13 +24,13 @@ from nq_tflite.cli.console import (
     short_name,
 )
 from nq_tflite.cli.parameters import FILE, one_of, plot_option, refuse_without, whole_number
+from nq_tflite.device.runtimes import installed_runtimes
 from nq_tflite.errors import NqError
-from nq_tflite.runtimes import installed_runtimes
 
 if TYPE_CHECKING:
-    from nq_tflite.delegation import Delegation
-    from nq_tflite.nested import NestedWeight
-    from nq_tflite.report import InspectReport
+    from nq_tflite.device.delegation import Delegation
+    from nq_tflite.graph.inspection import InspectReport
+    from nq_tflite.graph.nested import NestedWeight
 
 _EPILOG = """\b
 Examples:
@@ -111,7 +111,7 @@ def inspect(
     moves, which weights are computed on as they lie packed (fused) or unpacked for the runtime's kernels, and, with
     --layers, why others are not nested.
     """
-    from nq_tflite.report import inspect_file
+    from nq_tflite.graph.inspection import inspect_file
 
     refuse_without(ctx, ("show_bits",), name is not None, "--weight NAME")
     refuse_without(ctx, ("count",), show_bits, "--bits")
@@ -136,9 +136,9 @@ def inspect(
 
 
 def _draw(model: Path, report: InspectReport, figure: str, name: str | None, layers: bool, path: Path) -> None:
-    from nq_tflite.nested import read_nested
+    from nq_tflite.graph.inspection import find_weight
+    from nq_tflite.graph.nested import read_nested
     from nq_tflite.plot import histogram_figure, layers_figure, save_figure, sizes_figure, worst_weights
-    from nq_tflite.report import find_weight
 
     if figure == "sizes":
         save_figure(sizes_figure(report), path)
@@ -152,7 +152,7 @@ def _draw(model: Path, report: InspectReport, figure: str, name: str | None, lay
 
 def _find_runs(model: Path) -> _Runs:
     """Loads the model in a process of its own: what read the file here may clash with the runtime."""
-    from nq_tflite.benchmark import delegation_in_child
+    from nq_tflite.measure.benchmark import delegation_in_child
 
     if not installed_runtimes():
         return _Runs(unknown="no TFLite runtime is installed; pip install 'nq-tflite[litert]'")
@@ -163,7 +163,7 @@ def _find_runs(model: Path) -> _Runs:
 
 
 def _print_weights(report: InspectReport, runs: _Runs, most: int | None = None) -> None:
-    from nq_tflite.advice import worst_first
+    from nq_tflite.conversion.advice import worst_first
 
     shown = worst_first(report.weights)[:most]
     partial = report.precisions[:-1]
@@ -204,8 +204,8 @@ def _print_totals(report: InspectReport) -> None:
 
 
 def _inspect_weight(model: Path, name: str, report: InspectReport, count: int, as_json: bool) -> None:
-    from nq_tflite.nested import read_nested
-    from nq_tflite.report import find_weight
+    from nq_tflite.graph.inspection import find_weight
+    from nq_tflite.graph.nested import read_nested
 
     weight = find_weight(read_nested(model), name)
     rows = tuple(row for row in report.weights if row.name == weight.name)
@@ -223,8 +223,8 @@ def _inspect_weight(model: Path, name: str, report: InspectReport, count: int, a
 
 def _first_filter(weight: NestedWeight, count: int) -> list[dict[str, Any]]:
     """For each of the first weights: its bits, levels set apart, and its code at every precision."""
-    from nq_tflite.bitview import filter_bits
-    from nq_tflite.levels import value_at
+    from nq_tflite.format.bitview import filter_bits
+    from nq_tflite.format.levels import value_at
 
     codes = weight.codes()[:1]
     levels = range(len(weight.nesting.precisions))

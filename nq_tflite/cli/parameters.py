@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nq_tflite.device.runtimes import RUNTIMES
 from nq_tflite.errors import NqError, did_you_mean
 from nq_tflite.files import check_output
+from nq_tflite.format.nesting import Nesting, check_precision
 from nq_tflite.govern import Policy
-from nq_tflite.runtimes import RUNTIMES
-from nq_tflite.spec import Nesting, check_precision
 
 if TYPE_CHECKING:
     _ParamType = click.ParamType[Any]
@@ -132,13 +132,13 @@ def _precision(text: str) -> str:
 
 
 def _check_pixels(name: str) -> None:
-    from nq_tflite.preprocessing import pixel_preprocessing
+    from nq_tflite.measure.preprocessing import pixel_preprocessing
 
     pixel_preprocessing(name, 1, 1)
 
 
 def _check_method(name: str) -> None:
-    from nq_tflite.contenders import contenders
+    from nq_tflite.measure.contenders import contenders
 
     contenders([name])
 

@@ -75,7 +75,7 @@ def report(
     MODEL is a nested .tflite file. The page tells sizes, accuracy, latency and memory, layers, weights, and what to
     try.
     """
-    from nq_tflite.page import write_report
+    from nq_tflite.plot.page.write import write_report
 
     refuse_without(ctx, ("labels", "reference", "preprocess", "crop"), photos is not None, "--photos FOLDER")
     page = output or model.with_suffix(".html")

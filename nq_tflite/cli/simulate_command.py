@@ -19,7 +19,7 @@ from nq_tflite.cli.console import (
 from nq_tflite.cli.parameters import BYTES, FILE, plot_option, policy_option, runtime_option, whole_number
 
 if TYPE_CHECKING:
-    from nq_tflite.simulate import Outcome
+    from nq_tflite.govern.simulate import Outcome
 
 _EPILOG = """\b
 Examples:
@@ -86,10 +86,10 @@ def simulate(
     MODEL is a nested .tflite file. The alternatives are one model that never changes and two that are reloaded.
     """
     from nq_tflite.govern import Policy
-    from nq_tflite.simulate import outcome
-    from nq_tflite.simulate import simulate as run_strategy
-    from nq_tflite.strategies import measure_strategies
-    from nq_tflite.traces import read_trace
+    from nq_tflite.govern.simulate import outcome
+    from nq_tflite.govern.simulate import simulate as run_strategy
+    from nq_tflite.govern.traces import read_trace
+    from nq_tflite.measure.strategies import measure_strategies
 
     trace, chosen = read_trace(source, seed), Policy.of(policy)
     with progress_bar() as progress:

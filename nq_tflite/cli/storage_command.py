@@ -12,7 +12,7 @@ from nq_tflite.cli.console import json_option, megabytes, print_json, print_line
 from nq_tflite.cli.parameters import FILE, NESTING
 
 if TYPE_CHECKING:
-    from nq_tflite.storage import StorageRow
+    from nq_tflite.measure.storage import StorageRow
 
 _EPILOG = """\b
 Examples:
@@ -41,7 +41,7 @@ def storage(models: tuple[Path, ...], nestings: tuple[str, ...], as_json: bool) 
     MODEL... are full-int8 .tflite files; those that are not nested are nested first. Compared are storage, bytes to
     send, and bytes that a switch moves, by the sizes of files that are written for it.
     """
-    from nq_tflite.storage import measure_storage
+    from nq_tflite.measure.storage import measure_storage
 
     with progress_bar() as progress:
         rows = measure_storage(models, nestings, progress=progress)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from nq_tflite.govern import GovernedSwitch
-    from nq_tflite.watch import WatchState
+    from nq_tflite.govern.watch import WatchState
 
 _EPILOG = """\b
 Examples:
@@ -68,7 +68,7 @@ def watch(
     MODEL... are nested .tflite files in order of importance: the last one gives its bits back first. They run on
     zeros; shown are readings, precisions and resident bytes.
     """
-    from nq_tflite.watch import watch as watch_models
+    from nq_tflite.govern.watch import watch as watch_models
 
     states = watch_models(models, policy, budget_bytes=budget, seconds=seconds, runtime=runtime, num_threads=threads)
     if as_json:

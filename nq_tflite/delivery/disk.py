@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from nq_tflite.errors import DeliveryError
-from nq_tflite.format import Section
+from nq_tflite.format.section_table import Section
 
 BLOCK_BYTES = 1 << 20
 _STATE_VERSION = 1

@@ -26,10 +26,11 @@ from nq_tflite.delivery.disk import (
     sha256_of,
     write_all,
 )
+from nq_tflite.delivery.sections import checksum, read_section_table
 from nq_tflite.errors import DeliveryError, FormatError
 from nq_tflite.files import sync_folder
-from nq_tflite.format import SECTION_ALIGNMENT, Section, SectionTable
-from nq_tflite.sections import checksum, read_section_table
+from nq_tflite.format.constants import SECTION_ALIGNMENT
+from nq_tflite.format.section_table import Section, SectionTable
 
 CHECKPOINT_SECONDS = 2.0
 #: What a level ends in until its last bytes are written. Many end in zeros, and would have the right checksum before.

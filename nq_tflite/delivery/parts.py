@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from nq_tflite.delivery.disk import BLOCK_BYTES, disk_errors, end_of, preallocate, write_all
+from nq_tflite.delivery.sections import checksum, read_section_table
 from nq_tflite.errors import DeliveryError, FormatError
 from nq_tflite.files import check_model_bytes, check_output, replacing, unreadable
-from nq_tflite.format import Section, SectionTable
-from nq_tflite.sections import checksum, read_section_table
+from nq_tflite.format.section_table import Section, SectionTable
 
 _FETCH_AGAIN = "Fetch it again."
 

@@ -13,12 +13,12 @@ from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Protocol
 
+from nq_tflite.device.switching import Switch
 from nq_tflite.errors import NqError, PolicyError, PrecisionError
+from nq_tflite.format.nesting import Precision, precision_to_level
 from nq_tflite.govern.arbiter import Arbiter, Decision, ModelLevels
 from nq_tflite.govern.policy import Policy, Rule
 from nq_tflite.govern.sensors import Sensors
-from nq_tflite.spec import Precision, precision_to_level
-from nq_tflite.switching import Switch
 
 _log = logging.getLogger("nq_tflite.govern")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nq_tflite.errors import MissingPackageError, PolicyError, did_you_mean, reason_of
-from nq_tflite.spec import Precision
+from nq_tflite.format.nesting import Precision
 
 
 def _is_number(value: Any) -> bool:

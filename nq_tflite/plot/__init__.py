@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from nq_tflite.conversion.advice import worst_weights
 from nq_tflite.plot.accuracy import accuracy_figure, comparison_figure
 from nq_tflite.plot.nesting import bits_figure, cells_figure, residuals_figure
 from nq_tflite.plot.photos import answers_figure
@@ -14,7 +15,7 @@ from nq_tflite.plot.runs import runs_figure
 from nq_tflite.plot.served import served_figure
 from nq_tflite.plot.style import save_figure
 from nq_tflite.plot.timing import benchmark_figure, timeline_figure
-from nq_tflite.plot.weights import histogram_figure, layers_figure, sizes_figure, worst_weights
+from nq_tflite.plot.weights import histogram_figure, layers_figure, sizes_figure
 
 __all__ = [
     "accuracy_figure",

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from nq_tflite.compare import ComparedMethod, MethodComparison
-    from nq_tflite.evaluate import Evaluation, Score
+    from nq_tflite.measure.compare import ComparedMethod, MethodComparison
+    from nq_tflite.measure.evaluate import Evaluation, Score
 
 #: Of `contenders.CONTENDERS`: methods that no nested file can hold stand back.
 _BASELINES = ("minmax", "squant-nesting")
@@ -24,7 +24,7 @@ def accuracy_figure(evaluation: Evaluation, *, width: float = WIDTH) -> Figure:
     """Accuracy of each precision: top-1 and agreement with their standard errors, and the outputs' SNR.
 
     Args:
-        evaluation: of `nq_tflite.evaluate.evaluate`.
+        evaluation: of `nq_tflite.measure.evaluate.evaluate`.
         width: inches.
     """
     scores = evaluation.scores[::-1]  # part-bit first
@@ -86,7 +86,7 @@ def comparison_figure(comparison: MethodComparison, *, width: float = WIDTH) -> 
     A mark is a level of one nesting; a method's line goes through the means of its marks of as many bits.
 
     Args:
-        comparison: of `nq_tflite.compare.compare`, or `nq-tflite evaluate --compare`.
+        comparison: of `nq_tflite.measure.compare.compare`, or `nq-tflite evaluate --compare`.
         width: inches.
     """
     methods = list(dict.fromkeys(row.method for row in comparison.rows))

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nq_tflite.levels import value_at
+from nq_tflite.format.levels import value_at
+from nq_tflite.format.nesting import Nesting
 from nq_tflite.plot.style import COLOURS, INK, PAPER, QUIET, RULE, WIDTH, level_look, new_figure, only_across
-from nq_tflite.spec import Nesting
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

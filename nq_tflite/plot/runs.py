@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from nq_tflite.simulate import Run
-    from nq_tflite.traces import Trace
+    from nq_tflite.govern.simulate import Run
+    from nq_tflite.govern.traces import Trace
 
 
 def runs_figure(runs: Sequence[Run], trace: Trace, memory_bytes: int | None = None, *, width: float = WIDTH) -> Figure:
     """The trace, and each strategy's precision, memory and accuracy-weighted service, over the same time.
 
     Args:
-        runs: of `nq_tflite.simulate.simulate`, the governed one first.
+        runs: of `nq_tflite.govern.simulate.simulate`, the governed one first.
         trace: what they ran on.
         memory_bytes: of the device, where the trace has room.
         width: inches.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from nq_tflite.govern import Policy
-    from nq_tflite.traces import Trace
+    from nq_tflite.govern.traces import Trace
 
 #: Answers that a point of the lowest panel is a mean of.
 _WINDOW = 60

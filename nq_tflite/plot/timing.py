@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from nq_tflite.benchmark import BenchmarkReport
-    from nq_tflite.memory import Footprint
-    from nq_tflite.timeline import Timeline
+    from nq_tflite.measure.benchmark import BenchmarkReport
+    from nq_tflite.measure.memory import Footprint
+    from nq_tflite.measure.timeline import Timeline
 
 #: Times the median: a latency beyond is no property of the model.
 _BEYOND = 2.5
@@ -34,7 +34,7 @@ def timeline_figure(timeline: Timeline, stock: Timeline | None = None, *, width:
     """Latency of every invocation and memory held, over time, while precisions change.
 
     Args:
-        timeline: of `nq_tflite.timeline.measure_timeline`.
+        timeline: of `nq_tflite.measure.timeline.measure_timeline`.
         stock: the same of a stock model, whose medians are drawn as lines.
         width: inches.
     """
@@ -101,7 +101,7 @@ def benchmark_figure(report: BenchmarkReport, *, width: float = WIDTH) -> Figure
     Lines that leave the axes go on to runs in which the machine did something else.
 
     Args:
-        report: of `nq_tflite.benchmark.benchmark`.
+        report: of `nq_tflite.measure.benchmark.benchmark`.
         width: inches.
     """
     rows = [_row_name(each.path, each.bits) for each in report.settings[0].latencies]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nq_tflite.advice import worst_first
+from nq_tflite.conversion.advice import worst_first
 from nq_tflite.plot.style import (
     MARKERS,
     PAPER,
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from nq_tflite.nested import NestedFile, NestedWeight
-    from nq_tflite.report import InspectReport, WeightRow
+    from nq_tflite.graph.inspection import InspectReport, WeightRow
+    from nq_tflite.graph.nested import NestedWeight
 
 
 def sizes_figure(report: InspectReport, *, width: float = WIDTH) -> Figure:
@@ -112,17 +112,11 @@ def _bits_text(rows: Sequence[WeightRow], level: int) -> str:
     return f"{'to ' if level else ''}{'-'.join(sorted(found))} bits"
 
 
-def worst_weights(nested: NestedFile, weights: Sequence[WeightRow], most: int = 6) -> list[NestedWeight]:
-    """The weights of a file that part-bit costs most, for `histogram_figure`, by their rows in a report of it."""
-    by_name = {weight.name: weight for weight in nested.weights}
-    return [by_name[row.name] for row in worst_first(weights)[:most]]
-
-
 def histogram_figure(weights: Sequence[NestedWeight], *, columns: int = 2, width: float = WIDTH) -> Figure:
     """How each weight's codes are spread at full-bit (filled), and how coarsely each lower level sees them (lines).
 
     Args:
-        weights: of `nq_tflite.nested.read_nested(path).weights`.
+        weights: of `nq_tflite.graph.nested.read_nested(path).weights`.
         columns: of panels.
         width: inches.
     """

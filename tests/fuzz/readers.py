@@ -16,13 +16,15 @@ from pathlib import Path
 
 import nq_tflite as nq
 from nq_tflite.delivery.disk import State
+from nq_tflite.delivery.sections import read_section_table
 from nq_tflite.errors import NqError
-from nq_tflite.flatbuffer import pack_model, read_model
-from nq_tflite.format import TABLE_CHECKSUM, TABLE_HEADER, OptionBlock, SectionTable
+from nq_tflite.format.constants import TABLE_CHECKSUM, TABLE_HEADER
+from nq_tflite.format.option_block import OptionBlock
+from nq_tflite.format.section_table import SectionTable
 from nq_tflite.govern.policy import Policy
-from nq_tflite.nested import read_nested
-from nq_tflite.sections import read_section_table
-from nq_tflite.traces import read_trace
+from nq_tflite.govern.traces import read_trace
+from nq_tflite.graph.flatbuffer import pack_model, read_model
+from nq_tflite.graph.nested import read_nested
 
 ROOT = Path(__file__).parent.parent.parent
 SEEDS = sorted((ROOT / "custom_ops" / "fuzz" / "seeds").glob("*.tflite"))

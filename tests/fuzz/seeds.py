@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from graphs import Graph
 
 import nq_tflite as nq
-from nq_tflite.flatbuffer import schema
+from nq_tflite.graph.flatbuffer import schema
 
 CHANNELS = 16
 IMAGE = (1, 5, 4, CHANNELS)

@@ -14,13 +14,13 @@ from kept import PYTHON, kept_inputs
 from readers import READERS, SEEDS, written
 
 from nq_tflite.delivery.disk import State
+from nq_tflite.delivery.sections import read_section_table
 from nq_tflite.errors import FormatError, PolicyError, TraceError
-from nq_tflite.flatbuffer import IDENTIFIER, read_model, schema
-from nq_tflite.format import Section, SectionTable
+from nq_tflite.format.section_table import Section, SectionTable
 from nq_tflite.govern.policy import Policy
-from nq_tflite.nested import read_nested
-from nq_tflite.sections import read_section_table
-from nq_tflite.traces import read_trace
+from nq_tflite.govern.traces import read_trace
+from nq_tflite.graph.flatbuffer import IDENTIFIER, read_model, schema
+from nq_tflite.graph.nested import read_nested
 
 DEEP = 5000  # brackets within brackets, beyond what Python's stack takes
 

@@ -1,0 +1,139 @@
+"""`nq.convert`: a Keras model or a stock .tflite becomes one nested file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from nq_tflite.conversion.nested_writer import write_nested
+from nq_tflite.conversion.report import ConversionReport, conversion_report
+from nq_tflite.conversion.rounding import DEFAULT, EXACT, rounding_method
+from nq_tflite.conversion.search import AUTO, MIN_AGREEMENT, Wish, search_nesting
+from nq_tflite.conversion.sources.calibration import RepresentativeData
+from nq_tflite.conversion.sources.source import load_source
+from nq_tflite.conversion.trial import one_blas_thread, try_nesting
+from nq_tflite.errors import NestingError
+from nq_tflite.files import check_output
+from nq_tflite.format.nesting import Nesting
+from nq_tflite.graph.selection import Selection
+
+#: Called with a stage's name, the steps done and the steps in all (0 while unknown).
+Progress = Callable[[str, int, int], None]
+#: Part-bits that are worth a warning.
+POOR_BITS = 3
+
+
+def convert(
+    source: Any,
+    path: str | os.PathLike[str],
+    nesting: str | Nesting | Iterable[int] = "8|5",
+    representative_data: RepresentativeData | None = None,
+    *,
+    rounding: str = DEFAULT,
+    exact: bool = False,
+    input_type: str = "float32",
+    output_type: str = "float32",
+    activation_ranges: str = "minmax",
+    min_agreement: float | None = None,
+    budget: float | None = None,
+    include: str | Sequence[str] = (),
+    exclude: str | Sequence[str] = (),
+    custom_objects: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> ConversionReport:
+    """Converts a model into one nested .tflite file.
+
+    Args:
+        source: a Keras model, a .keras or .h5 file, a SavedModel folder, a .tflite file (full-int8, float, float16
+            or dynamic-range, which nest as float models) or its bytes.
+        path: the file to write; it appears whole or not at all.
+        nesting: bit-widths, full-bit first: "8|5", or with levels between: "8|6|4". Or "auto": INT8 nesting as few
+            bits as `min_agreement` and `budget` allow, found by trying; the report's `search` has the curve.
+        representative_data: typical inputs: an array [samples, ...], an iterable of samples, or tf.lite's function
+            that returns one. A Keras source becomes a full-int8 graph with it, and keeps float32 activations without;
+            a .tflite source stays what it is. Rounding looks at the first 128 samples. Without any it looks at
+            procedural images or noise in the range that the model's batch norms tell.
+        rounding: "descent" (weights chosen by the error of the layer's outputs), "squant" (adaptive rounding, NestQuant
+            section 3.2) or "nearest".
+        exact: keep an INT8 source's codes bit for bit, or those of rounding to nearest: full-bit is then the source,
+            and part-bit what its upper bits and a corrected bias give. `rounding` does not count then.
+        input_type, output_type: "float32", "int8" or "uint8" inputs and outputs of a full-int8 graph.
+        activation_ranges: of a full-int8 graph's activations, from the representative data: "minmax", all values seen;
+            "percentile", all but a ten-thousandth at each end; "mse", the least squared error; or "auto", the one of
+            these whose outputs are nearest to the float model's, which takes some seconds more.
+        min_agreement: of "auto": part-bit's greatest output shall be the source's on so many inputs, as a fraction of
+            those where full-bit's is. 0.95 if neither this nor `budget` is given. It is measured on a quarter of the
+            representative data, which rounding does not see meanwhile, or on procedural inputs. Where no nesting has
+            it, the nearest is taken, and the report says so. Where the output is no row of scores, a signal-to-noise
+            ratio of 16 dB, or 1 dB below full-bit's, stands for it.
+        budget: of "auto": part-bit bytes in the file are at most this fraction of full-bit's. Layers may then have
+            part-bits of their own, more for those that the outputs depend on more. Without `min_agreement` it is the
+            best nesting that the budget allows; with it an error where they cannot be had together.
+        include, exclude: patterns of weights' names, such as "block_1/*": weights to nest even where that saves
+            nothing, and weights to leave as they are, unless they are included. "*" excludes all others.
+        custom_objects: classes and functions that a .keras or .h5 file needs to load, by name, as Keras takes them;
+            those registered with `keras.saving.register_keras_serializable` need not be given.
+        progress: called as the work goes on.
+
+    Returns:
+        What was nested, what was not and why, sizes and errors.
+
+    Raises:
+        OutputError: the file cannot be written, or is the source.
+        NestingError, SelectionError, RepresentativeDataError, UnsupportedModelError, WeightsError, FormatError,
+        MissingPackageError
+
+    Example:
+        >>> report = nq.convert(model, "model.tflite", nesting="8|5", representative_data=photos)  # doctest: +SKIP
+    """
+    check_output(path, source)
+    method = EXACT if exact else rounding_method(rounding)
+    notify = progress or (lambda stage, done, total: None)
+    wanted = _wanted(nesting, min_agreement, budget)
+    look = method.needs_means or isinstance(wanted, Wish)
+    options = {"input_type": input_type, "output_type": output_type, "activation_ranges": activation_ranges}
+    with one_blas_thread():
+        loaded = load_source(
+            source, representative_data, look=look, notify=notify, custom_objects=custom_objects, **options
+        )
+        loaded = replace(loaded, selection=Selection(_patterns(include), _patterns(exclude)))
+        if isinstance(wanted, Wish):
+            trial, search = search_nesting(loaded, method, wanted, exact=exact, notify=notify)
+        else:
+            trial, search = try_nesting(loaded, wanted, method, exact=exact, notify=notify), None
+    notify("writing", 0, 0)
+    size = write_nested(loaded.model, trial.plan, trial.nesting, path, loaded.widened)
+    warnings = (_few_bits(trial.nesting), "" if search is None or search.met else search.reason)
+    notes = [note for note in (trial.stopped, *warnings) if note]
+    return conversion_report(Path(path), size, trial.nesting, method.name, trial.plan, trial.estimate, notes, search)
+
+
+def _patterns(given: str | Sequence[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
+def _wanted(
+    nesting: str | Nesting | Iterable[int], min_agreement: float | None, budget: float | None
+) -> Nesting | Wish:
+    if isinstance(nesting, str) and nesting == AUTO:
+        return Wish(MIN_AGREEMENT if min_agreement is None and budget is None else min_agreement, budget)
+    if min_agreement is not None or budget is not None:
+        raise NestingError(
+            "min_agreement and budget",
+            expected=f"nesting {AUTO!r}, which looks for them",
+            got=f"nesting {str(nesting)!r}",
+            fix="Leave them out, or ask for the nesting 'auto'.",
+        )
+    return Nesting.parse(nesting)
+
+
+def _few_bits(nesting: Nesting) -> str:
+    if nesting.part_bits > POOR_BITS:
+        return ""
+    return (
+        f"part-bit of {nesting} has {nesting.part_bits} bits: accuracy is poor at {POOR_BITS} and below, whatever the "
+        "rounding, and the levels above pay for it; evaluate before you ship"
+    )

@@ -1,0 +1,237 @@
+"""What becomes of every weight, decided before the graph is touched: which nest, how, and why others do not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nq_tflite.conversion.draft import Draft, draft_weight
+from nq_tflite.conversion.lockstep import Lockstep
+from nq_tflite.conversion.rounding import FALLBACK, METHODS, Method, RoundingTask
+from nq_tflite.conversion.rounding.statistics import InputStatistics
+from nq_tflite.errors import UnsupportedModelError
+from nq_tflite.format.biases import LevelBiases, fit_biases
+from nq_tflite.format.bitpack import Layout
+from nq_tflite.format.constants import OutputType
+from nq_tflite.format.levels import Codes, value_at
+from nq_tflite.format.nesting import Nesting
+from nq_tflite.format.option_block import LevelOptions, OptionBlock
+from nq_tflite.graph.readers import READER_NAMES
+from nq_tflite.graph.refusals import TOO_SMALL
+from nq_tflite.graph.selection import Selection
+from nq_tflite.graph.sites import Site, Unnested, as_weight, find_sites, unnested
+from nq_tflite.graph.widening import Widened
+
+#: Weights of deeper filters are rounded without covariances, whose matrices would take minutes and gigabytes each.
+MOST_DEPTH = 5120
+_EXCLUDED = "excluded by name"
+
+
+@dataclass(frozen=True)
+class WeightPlan:
+    """A weight as it will stand in the nested file.
+
+    Attributes:
+        sites: where it is read; several share one set of level buffers.
+        operator, shape: name of the operator that reads it, and its shape.
+        rounding: name of the method that chose the codes.
+        codes: int8 [channels, depth], left-aligned.
+        scales: float32 [1] or [channels], real value of one code.
+        target: float64 [channels, depth], the source's weights in units of the scale.
+        biases: bias tensors that must change with the scales: {(subgraph, tensor): int32 [channels]}.
+        level_biases: a bias for every level, in place of its one reader's (and of `biases`), in units of the scales.
+    """
+
+    sites: tuple[Site, ...]
+    operator: str
+    shape: tuple[int, ...]
+    layout: Layout
+    output_type: OutputType
+    nesting: Nesting
+    rounding: str
+    codes: Codes
+    scales: NDArray[np.float32]
+    target: NDArray[np.float64]
+    biases: dict[tuple[int, int], NDArray[np.int32]]
+    level_biases: LevelBiases | None = None
+
+    def __post_init__(self) -> None:
+        if self.level_biases is None:
+            return
+        readers = sum(len(site.operators) for site in self.sites)
+        if readers != 1:
+            raise ValueError(f"level biases of {self.name!r}: expected a weight with one reader, got {readers}")
+        shape = len(self.nesting.precisions), self.codes.shape[0]
+        if self.level_biases.deltas.shape != shape:
+            raise ValueError(f"level biases of {self.name!r}: expected {shape}, got {self.level_biases.deltas.shape}")
+        dtype = np.float32 if self.output_type is OutputType.FLOAT32 else np.int32
+        if self.level_biases.base.dtype != dtype:
+            raise ValueError(f"level biases of {self.name!r}: expected {dtype}, got {self.level_biases.base.dtype}")
+
+    @property
+    def name(self) -> str:
+        """The weight tensor's name."""
+        return self.sites[0].name
+
+    def constants(self, level: int) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        """The weight with levels 0 to `level` in use, in its tensor's type and shape, and its corrected bias if any."""
+        values: NDArray[Any] = value_at(self.codes, self.nesting, level)
+        if self.output_type is OutputType.FLOAT32:
+            values = values * self.scales[:, None]
+        bias = None if self.level_biases is None else self.level_biases.at(level, self.scales)
+        return as_weight(values, self.layout, self.shape), bias
+
+    def option_block(self, offsets: Sequence[int] | None = None) -> OptionBlock:
+        """What the operator's options will say, with these offsets of its level buffers (all 0 while unknown)."""
+        bits, biases = self.nesting.level_bits, self.level_biases
+        steps = [0.0] * len(bits) if biases is None else biases.steps.tolist()
+        levels = tuple(map(LevelOptions, offsets or [0] * len(bits), bits, steps))
+        channels, depth = self.codes.shape
+        return OptionBlock(self.layout, self.output_type, channels, depth, levels, has_bias=biases is not None)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every weight's fate."""
+
+    weights: tuple[WeightPlan, ...]
+    unnested: tuple[Unnested, ...]
+
+
+def make_plan(
+    model: Any,
+    nesting: Nesting,
+    method: Method,
+    lockstep: Lockstep | None = None,
+    *,
+    own: Mapping[tuple[int, int], Nesting] | None = None,
+    exact: bool = False,
+    selection: Selection | None = None,
+    widened: Widened | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Plan:
+    """Finds the weights of a TFLite model that can nest and rounds them; the model is left as it is.
+
+    Args:
+        model: the schema's ModelT: full-int8 or float.
+        nesting: levels of the whole model.
+        own: (subgraph, tensor) of weights with a nesting of their own -> that, with as many levels.
+        method: how to choose the codes.
+        lockstep: the source of statistics, for methods that use some; weights without any, and those of
+                filters deeper than MOST_DEPTH, fall back to SQuant.
+        exact: keep the codes of rounding to nearest, which are an INT8 source's own, and full-bit's bias.
+        selection: the user's word on single weights.
+        widened: the model's float weights that the source has in another type.
+        progress: called with (weights done, weights in all).
+
+    Raises:
+        UnsupportedModelError: no weight can nest.
+        SelectionError: a pattern fits no weight.
+        WeightsError: NaN or infinite weights or scales.
+    """
+    stored_bytes = None if widened is None else widened.stored_bytes
+    groups, left = find_sites(model, stored_bytes)
+    selected = selection or Selection()
+    selected.check([*(group[0].name for group in groups), *(each.name for each in left)])
+    sources = {} if lockstep is None or exact else lockstep.sources()
+    weights = []
+    for done, group in enumerate(groups):
+        levels = (own or {}).get((group[0].subgraph, group[0].tensor), nesting)
+        if selected.excludes(group[0].name):
+            left.append(unnested(model, group[0], _EXCLUDED, stored_bytes))
+            continue
+        forced = selected.includes(group[0].name)
+        draft = draft_weight(model, group, levels, sources, widened=widened, forced=forced)
+        if isinstance(draft, Draft):
+            weights.append(_round(draft, levels, method, lockstep, exact=exact))
+        else:
+            left.append(unnested(model, group[0], draft, stored_bytes))
+        if progress:
+            progress(done + 1, len(groups))
+    if not weights:
+        raise _nothing_nests(left)
+    return Plan(tuple(weights), tuple(left))
+
+
+def _nothing_nests(left: Sequence[Unnested]) -> UnsupportedModelError:
+    """Says why, and what helps against the reason that is easiest to overcome."""
+    reasons = sorted({f"{each.operator}: {each.reason}" for each in left})
+    fix = "Convert the Keras model with representative_data instead."
+    if any(each.reason == _EXCLUDED for each in left):
+        fix = "Exclude fewer."
+    elif any(each.reason.startswith(TOO_SMALL) for each in left):
+        fix = "Ship the model as it is: nesting saves nothing here; include='*' nests such weights all the same."
+    elif not left:
+        reasons, fix = [f"no {READER_NAMES} with a constant weight"], ""
+    return UnsupportedModelError(
+        "weights to nest",
+        expected="a full-int8 or float model with weights that are worth it",
+        got="none; " + "; ".join(reasons),
+        fix=fix,
+    )
+
+
+def _round(draft: Draft, nesting: Nesting, method: Method, lockstep: Lockstep | None, *, exact: bool) -> WeightPlan:
+    statistics: tuple[InputStatistics, ...] = ()
+    if draft.looked_up:  # every row is an output by itself
+        method = METHODS["nearest"]
+    elif method.needs_covariances and draft.target.shape[1] > MOST_DEPTH:
+        method = FALLBACK
+    if lockstep is not None and method.needs_means and len(draft.sites) == 1:
+        statistics = lockstep.observe(draft.sites[0], covariances=method.needs_covariances)
+    if method.needs_covariances and not statistics:
+        method = FALLBACK
+    codes = method.round(RoundingTask(draft.target, draft.taps, nesting, statistics))
+    level_biases = None
+    if statistics and draft.own_bias is not None:
+        level_biases = _correct_biases(draft, codes, nesting, statistics, exact=exact)
+    plan = WeightPlan(
+        sites=draft.sites,
+        operator=draft.operator,
+        shape=draft.shape,
+        layout=draft.layout,
+        output_type=draft.output_type,
+        nesting=nesting,
+        rounding=method.name,
+        codes=codes,
+        scales=draft.scales,
+        target=draft.target,
+        biases=draft.biases,
+        level_biases=level_biases,
+    )
+    if lockstep is not None:
+        _settle(plan, lockstep)
+    return plan
+
+
+def _correct_biases(
+    draft: Draft, codes: Codes, nesting: Nesting, statistics: tuple[InputStatistics, ...], *, exact: bool
+) -> LevelBiases | None:
+    """Biases that take the mean error of each level's outputs away: of the weights, and of the inputs' drift.
+
+        b + (w - v) E[x] - v (E[y] - E[x])
+
+    with w the source's weights, v a level's, x the inputs of the float net and y of the level's.
+    """
+    bias = draft.own_bias
+    if bias is None:
+        return None
+    wanted = np.stack([bias.values] * len(statistics))
+    for level, each in enumerate(statistics[:-1] if exact else statistics):
+        values = value_at(codes, nesting, level).astype(np.float64)
+        shift = each.dot(draft.target - values, each.mean)
+        if not exact:  # plain codes err so much that following the drift makes it worse
+            shift -= each.dot(values, each.drift)
+        wanted[level] += shift * bias.unit
+    is_float = draft.output_type is OutputType.FLOAT32
+    return fit_biases(wanted, draft.scales, np.float32 if is_float else np.int32)
+
+
+def _settle(plan: WeightPlan, lockstep: Lockstep) -> None:
+    weights, biases = zip(*(plan.constants(level) for level in range(len(plan.nesting.precisions))), strict=True)
+    for site in plan.sites:
+        lockstep.settle(site, weights, None if plan.level_biases is None else biases)

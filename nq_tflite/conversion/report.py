@@ -1,0 +1,228 @@
+"""What a nested file holds and what a conversion did, as data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from nq_tflite.conversion.plan import Plan, WeightPlan
+from nq_tflite.conversion.rounding import FALLBACK
+from nq_tflite.errors import FormatError
+from nq_tflite.format.nesting import Nesting
+from nq_tflite.graph.inspection import BitsAWeight, WeightRow, snr_db
+from nq_tflite.graph.sites import Unnested
+
+#: Less agreement than this is worth a warning.
+LEAST_AGREEMENT = 0.8
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How near each precision's outputs are to those of the source before any rounding.
+
+    Attributes:
+        inputs: what the outputs are of.
+        num_inputs: how many.
+        held_out: whether rounding had not seen them; where it had, the estimate is too good.
+        precisions: part-bit first.
+        agreement: for each precision the inputs whose greatest output is the source's, as a fraction; None where the
+            output is no row of scores.
+        expected_agreement: the same as `lockstep.expected_agreement` tells it, with less chance in it.
+        snr_db: for each precision the power of the source's outputs over that of the difference.
+    """
+
+    inputs: str
+    num_inputs: int
+    held_out: bool
+    precisions: tuple[int, ...]
+    agreement: tuple[float, ...] | None
+    expected_agreement: tuple[float, ...] | None
+    snr_db: tuple[float, ...]
+
+    def __str__(self) -> str:
+        seen = f"{self.num_inputs} that rounding has not seen" if self.held_out else "all seen by rounding, so too good"
+        return f"{self.inputs}, {seen}"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A nesting that a search has tried, as it would stand in the file.
+
+    Attributes:
+        nesting: of the whole model.
+        mixed: whether layers have part-bits of their own.
+        agreement, snr_db: of part-bit, as `Estimate` has them: the agreement is the expected one.
+        full_agreement, full_snr_db: of full-bit.
+        part_bytes, full_bytes: of the nested weights' levels in the file.
+    """
+
+    nesting: str
+    mixed: bool
+    agreement: float | None
+    snr_db: float
+    full_agreement: float | None
+    full_snr_db: float
+    part_bytes: int
+    full_bytes: int
+
+    @property
+    def fraction(self) -> float:
+        """Part-bit bytes over full-bit bytes."""
+        return self.part_bytes / self.full_bytes
+
+    @property
+    def kept(self) -> float | None:
+        """Part-bit's agreement over full-bit's; None where the output is no row of scores."""
+        if self.agreement is None or self.full_agreement is None:
+            return None
+        return self.agreement / self.full_agreement if self.full_agreement > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class Search:
+    """How `nesting="auto"` came to its nesting.
+
+    Attributes:
+        min_agreement, budget: what was asked for; None where nothing was.
+        inputs, num_inputs, held_out: what the candidates were measured on, as in `Estimate`.
+        candidates: the curve, fewest part-bit bytes first.
+        chosen: index of the one that became the file.
+        reason: why that one.
+        met: whether it is all that was asked for.
+    """
+
+    min_agreement: float | None
+    budget: float | None
+    inputs: str
+    num_inputs: int
+    held_out: bool
+    candidates: tuple[Candidate, ...]
+    chosen: int
+    reason: str
+    met: bool
+
+
+@dataclass(frozen=True)
+class ConversionReport:
+    """What `convert` did: the nested weights with their error against the source, and the others with the reason.
+
+    Attributes:
+        estimate: of the accuracy; None where no inputs could be had or run.
+        notes: what could not be done, and why.
+        search: how the nesting was chosen; None where it was given.
+    """
+
+    path: str
+    file_bytes: int
+    nesting: str
+    rounding: str
+    weights: tuple[WeightRow, ...]
+    unnested: tuple[Unnested, ...]
+    estimate: Estimate | None = None
+    notes: tuple[str, ...] = ()
+    search: Search | None = None
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether a precision agrees with the source on fewer inputs than `LEAST_AGREEMENT`."""
+        agreement = None if self.estimate is None else self.estimate.agreement
+        return agreement is not None and min(agreement) < LEAST_AGREEMENT
+
+    @property
+    def num_weights(self) -> int:
+        """Weights in nested tensors."""
+        return sum(row.num_weights for row in self.weights)
+
+    @property
+    def bits_a_weight(self) -> BitsAWeight:
+        """What a nested weight takes."""
+        return BitsAWeight.of(self.weights)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, for machines."""
+        return (
+            asdict(self) | self.bits_a_weight.as_dict() | {"num_weights": self.num_weights, "doubtful": self.doubtful}
+        )
+
+
+def conversion_report(
+    path: Path,
+    size: int,
+    nesting: Nesting,
+    rounding: str,
+    plan: Plan,
+    estimate: Estimate | None = None,
+    notes: Sequence[str] = (),
+    search: Search | None = None,
+) -> ConversionReport:
+    """The report of a finished conversion."""
+    rows = tuple(_planned_row(weight) for weight in plan.weights)
+    notes = tuple(note for note in (*notes, _fallback_note(rows, rounding)) if note)
+    return ConversionReport(str(path), size, str(nesting), rounding, rows, plan.unnested, estimate, notes, search)
+
+
+def _fallback_note(rows: Sequence[WeightRow], rounding: str) -> str:
+    """Which method stood in for the one that was asked for, and how often; lookups are always rounded to nearest."""
+    count = sum(row.rounding == FALLBACK.name for row in rows)
+    if rounding == FALLBACK.name or not count:
+        return ""
+    return (
+        f"{count} of {len(rows)} weights rounded by {FALLBACK.name} in place of {rounding}, which needs samples of "
+        "their inputs: none at hand, too deep, shared, in another subgraph, or behind what does not run alone (--json: "
+        "`rounding`)"
+    )
+
+
+def _planned_row(weight: WeightPlan) -> WeightRow:
+    block = weight.option_block()
+    return WeightRow(
+        name=weight.name,
+        operator=weight.operator,
+        shape=weight.shape,
+        nesting=str(weight.nesting),
+        output_type=weight.output_type.name.lower(),
+        level_bytes=tuple(block.level_bytes(level) for level in range(len(block.levels))),
+        bias_bytes=tuple(block.delta_bytes(level) for level in range(len(block.levels))),
+        snr_db=snr_db(weight.target, weight.codes, weight.scales, weight.nesting),
+        rounding=weight.rounding,
+    )
+
+
+def read_conversion(path: Path) -> ConversionReport:
+    """What `nq-tflite convert --json` printed, without the curve of a search.
+
+    Raises:
+        FormatError: the file has something else.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        estimate = data["estimate"]
+        return ConversionReport(
+            path=str(data["path"]),
+            file_bytes=int(data["file_bytes"]),
+            nesting=str(Nesting.parse(data["nesting"])),
+            rounding=str(data["rounding"]),
+            weights=tuple(_only(WeightRow, each) for each in data["weights"]),
+            unnested=tuple(_only(Unnested, each) for each in data["unnested"]),
+            estimate=None if estimate is None else _only(Estimate, estimate),
+            notes=tuple(map(str, data["notes"])),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FormatError(
+            f"conversion {path}",
+            expected="what nq-tflite convert --json printed",
+            got=f"{type(error).__name__}: {error}",
+            fix="Convert again with --json, and keep what it prints.",
+        ) from error
+
+
+def _only(kind: type[Any], data: dict[str, Any]) -> Any:
+    """A dataclass of its fields, lists as tuples, and the infinite ratios that JSON has no number for."""
+    values = {field.name: data[field.name] for field in fields(kind)}
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    if "snr_db" in values:
+        values["snr_db"] = tuple(float("inf") if each is None else float(each) for each in values["snr_db"])
+    return kind(**values)

@@ -1,0 +1,28 @@
+"""A weight at one level of a baseline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nq_tflite.format.levels import Codes
+
+
+@dataclass(frozen=True)
+class LevelCodes:
+    """A weight as INT8 kernels take it, with scales that are the level's own.
+
+    Attributes:
+        codes: int8 [channels, depth]
+        scales: float32 [channels], real value of one code; 0 for a channel of zeros.
+    """
+
+    codes: Codes
+    scales: NDArray[np.float32]
+
+    @property
+    def values(self) -> NDArray[np.float32]:
+        """Real weights: [channels, depth]."""
+        return self.codes * self.scales[:, None]

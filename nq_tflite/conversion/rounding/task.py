@@ -1,0 +1,50 @@
+"""What every rounding method is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nq_tflite.conversion.rounding.statistics import InputStatistics
+from nq_tflite.format.levels import lowest_codes
+from nq_tflite.format.nesting import Nesting
+
+
+@dataclass(frozen=True)
+class RoundingTask:
+    """One weight to round.
+
+    Attributes:
+        target: float64 [channels, depth], the wanted weights in units of an INT8 code: real / scale.
+        taps: spatial size of a kernel; depth = taps * inputs, the tap varying slowest.
+        nesting: the levels that the codes will be cut into.
+        statistics: of the layer's inputs, for each level; empty where nothing is known of them.
+    """
+
+    target: NDArray[np.float64]
+    taps: int
+    nesting: Nesting
+    statistics: tuple[InputStatistics, ...] = ()
+
+    @property
+    def step(self) -> int:
+        """Distance of neighbouring codes: 2 ** (8 - n)."""
+        return 1 << (8 - self.nesting.full_bits)
+
+    @property
+    def lowest(self) -> NDArray[np.int16]:
+        """Smallest allowed code: int16 [depth]."""
+        return lowest_codes(self.target.shape[1], self.nesting)
+
+    @property
+    def highest(self) -> int:
+        """Largest allowed code."""
+        return 128 - self.step
+
+    def nearest(self) -> NDArray[np.int16]:
+        """The allowed code nearest to each target, ties to even: int16 [channels, depth]."""
+        codes = np.rint(self.target / self.step).astype(np.int16) * self.step
+        allowed: NDArray[np.int16] = np.clip(codes, self.lowest, self.highest).astype(np.int16)
+        return allowed

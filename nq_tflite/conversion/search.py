@@ -1,0 +1,280 @@
+"""`nesting="auto"`: the part-bits that keep a model's accuracy, or the accuracy that a budget of bytes leaves.
+
+NestQuant calls the fewest part-bits below which accuracy falls steeply the critical nesting combination, and finds it
+by trying all. Accuracy grows with part-bits, so that halving their range finds it in two or three trials.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from nq_tflite.conversion.plan import make_plan
+from nq_tflite.conversion.report import Candidate, Estimate, Search
+from nq_tflite.conversion.rounding import METHODS, Method
+from nq_tflite.conversion.sensitivity import Place, measure_sensitivities, spend_bits
+from nq_tflite.conversion.sources.source import MOST_HELD_OUT, Samples, Source
+from nq_tflite.conversion.trial import Trial, try_nesting
+from nq_tflite.errors import NestingError, UnsupportedModelError
+from nq_tflite.format.constants import BUFFER_ALIGNMENT, align
+from nq_tflite.format.nesting import MAX_FULL_BITS, MIN_PART_BITS, Nesting
+
+AUTO = "auto"
+MIN_AGREEMENT = 0.95
+#: What stands for any agreement where the output is no row of scores: so much, or so little below full-bit.
+MIN_SNR_DB, NEAR_DB = 16.0, 1.0
+#: Every so many of the user's samples is held out of rounding.
+_EVERY = 4
+#: A layer may have so many part-bits more than the nesting says: what is measured of one layer is no surer than that.
+_ABOVE = 2
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a search looks for.
+
+    Attributes:
+        min_agreement: part-bit agrees with the source on so many inputs, as a fraction of those that full-bit does:
+            INT8 activations and hard inputs cost both. Without this the best that the budget allows is looked for.
+        budget: part-bit bytes over full-bit bytes of the nested weights, at most.
+
+    Raises:
+        NestingError: out of range.
+    """
+
+    min_agreement: float | None = None
+    budget: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.min_agreement is not None and not 0 < self.min_agreement <= 1:
+            raise NestingError("min_agreement", expected="a fraction above 0, at most 1", got=repr(self.min_agreement))
+        if self.budget is not None and not 0 < self.budget < 1:
+            raise NestingError("budget", expected="a fraction between 0 and 1", got=repr(self.budget))
+
+    def accepts(self, candidate: Candidate) -> bool:
+        """Whether part-bit agrees enough."""
+        if self.min_agreement is None:
+            return True
+        if candidate.kept is None:
+            return candidate.snr_db >= min(MIN_SNR_DB, candidate.full_snr_db - NEAR_DB)
+        return candidate.kept >= self.min_agreement
+
+    def affords(self, part_bytes: int, full_bytes: int) -> bool:
+        """Whether the budget allows it."""
+        return self.budget is None or part_bytes <= self.budget * full_bytes
+
+
+def search_nesting(
+    source: Source, method: Method, wish: Wish, *, exact: bool, notify: Callable[[str, int, int], None]
+) -> tuple[Trial, Search]:
+    """Tries nestings until the one that is wished for is found.
+
+    Args:
+        source: with samples.
+        method, exact: as `plan.make_plan`.
+        wish: what to look for.
+        notify: called with a stage's name, the steps done and the steps in all.
+
+    Returns:
+        The trial to write, and how it was found. Where nothing is accurate enough, the most accurate trial.
+
+    Raises:
+        UnsupportedModelError: nothing can be measured, or nothing can nest.
+        NestingError: no nesting fits the budget, or none that does has the agreement that was asked for beside it.
+    """
+    judged = replace(source, samples=None if source.samples is None else _hold_out(source.samples))
+    search = _Searcher(judged, method, wish, exact, notify)
+    best, reason, met = search.run()
+    if not met and wish.budget is not None:
+        raise NestingError(
+            f"a budget of {wish.budget:g} and {wish.min_agreement:g} of full-bit's agreement",
+            expected="a nesting with both",
+            got=search.curve(),
+            fix="Allow more bytes, ask for less agreement, or leave one of the two out.",
+        )
+    trials = sorted(search.trials, key=_part_bytes)
+    estimate = _estimate(best)
+    found = Search(
+        min_agreement=wish.min_agreement,
+        budget=wish.budget,
+        inputs=estimate.inputs,
+        num_inputs=estimate.num_inputs,
+        held_out=estimate.held_out,
+        candidates=tuple(_candidate(trial) for trial in trials),
+        chosen=trials.index(best),
+        reason=reason,
+        met=met,
+    )
+    if judged.samples is not source.samples:  # the file shall know all samples, the estimate only those it was made on
+        best = replace(search.attempt(best.nesting, best.own, source), estimate=best.estimate)
+    return best, found
+
+
+def _hold_out(samples: Samples) -> Samples:
+    """Samples with some held out, from all over: neighbours are often alike."""
+    count = min(len(samples.arrays) // _EVERY, MOST_HELD_OUT)
+    if samples.held_out or not count:
+        return samples
+    return samples.hold_out(range(_EVERY // 2, count * _EVERY, _EVERY))
+
+
+class _Searcher:
+    """The trials of one search."""
+
+    def __init__(
+        self, source: Source, method: Method, wish: Wish, exact: bool, notify: Callable[[str, int, int], None]
+    ) -> None:
+        self._source, self._method, self._wish, self._exact, self._notify = source, method, wish, exact, notify
+        self.trials: list[Trial] = []
+
+    def run(self) -> tuple[Trial, str, bool]:
+        """The best trial, why, and whether it is all that was wished for."""
+        wish, part_bits = self._wish, self._affordable()
+        if wish.min_agreement is None:
+            self._try(Nesting((MAX_FULL_BITS, part_bits[-1])))
+        else:
+            found = self._fewest(part_bits)
+            if found is not None:
+                return found, f"the fewest part-bits with {self._asked()}", True
+        mixed = None if wish.budget is None else self._mixed(wish.budget)
+        if wish.min_agreement is None:
+            best = max(self.trials, key=_snr_db)
+            kind = "part-bits of each layer's own" if best is mixed else "the same part-bits for all layers"
+            return best, f"the best with {self._asked()}: {kind}", True
+        if mixed is not None and wish.accepts(_candidate(mixed)):
+            return mixed, f"part-bits of each layer's own are the first with {self._asked()}", True
+        best = max(self.trials, key=_nearness)
+        return best, f"none has {self._asked()}; this one comes nearest", False
+
+    def attempt(self, nesting: Nesting, own: Mapping[Place, Nesting], source: Source) -> Trial:
+        """One trial."""
+        return try_nesting(
+            source,
+            nesting,
+            self._method,
+            own=own,
+            exact=self._exact,
+            notify=lambda stage, done, total: self._notify(f"{stage} {nesting}", done, total),
+        )
+
+    def curve(self) -> str:
+        """All trials in a line."""
+        points = (_candidate(trial) for trial in sorted(self.trials, key=_part_bytes))
+        return ", ".join(
+            f"{each.nesting}{' mixed' if each.mixed else ''}: {each.fraction:.3f} of the bytes, "
+            + (f"{each.snr_db:.1f} dB" if each.kept is None else f"{each.kept:.3f} of the agreement")
+            for each in points
+        )
+
+    def _try(self, nesting: Nesting, own: Mapping[Place, Nesting] | None = None) -> Trial:
+        trial = self.attempt(nesting, own or {}, self._source)
+        _candidate(trial)  # raises where nothing was measured
+        self.trials.append(trial)
+        return trial
+
+    def _fewest(self, part_bits: list[int]) -> Trial | None:
+        """The first acceptable one of ascending part-bits."""
+        found, low, high = None, 0, len(part_bits)
+        while low < high:
+            middle = (
+                (low + high) // 2 if found else (low + high - 1) // 2
+            )  # accuracy falls steeply: one less is the end
+            trial = self._try(Nesting((MAX_FULL_BITS, part_bits[middle])))
+            if self._wish.accepts(_candidate(trial)):
+                found, high = trial, middle
+            else:
+                low = middle + 1
+        return found
+
+    def _affordable(self) -> list[int]:
+        """Part-bits that the budget allows for all layers, ascending."""
+        budget = self._wish.budget
+        if budget is None:
+            return list(range(MIN_PART_BITS, MAX_FULL_BITS))
+        most = min(int(budget * MAX_FULL_BITS), MAX_FULL_BITS - 1)
+        while most >= MIN_PART_BITS and not self._wish.affords(*self._bytes(Nesting((MAX_FULL_BITS, most)), {})):
+            most -= 1
+        if most < MIN_PART_BITS:
+            part, full = self._bytes(Nesting((MAX_FULL_BITS, MIN_PART_BITS)), {})
+            raise NestingError("budget", expected=f"at least {part / full:.4f} for this model", got=f"{budget:g}")
+        return list(range(MIN_PART_BITS, most + 1))
+
+    def _mixed(self, budget: float) -> Trial | None:
+        """As many bits as the budget allows, each layer with its own; None if it allows too few."""
+        self._notify("measuring layers", 0, 0)
+        nominal = Nesting((MAX_FULL_BITS, min(max(round(budget * MAX_FULL_BITS), MIN_PART_BITS), MAX_FULL_BITS - 1)))
+        sensitivities = {
+            place: replace(each, most_bits=min(each.most_bits, nominal.part_bits + _ABOVE))
+            for place, each in measure_sensitivities(self._source, self._method).items()
+        }
+        most_bytes = int(budget * MAX_FULL_BITS * sum(each.bit_bytes for each in sensitivities.values()))
+        while sensitivities:
+            bits = spend_bits(sensitivities, most_bytes)
+            if bits is None:
+                return None
+            own = {place: Nesting((MAX_FULL_BITS, each)) for place, each in bits.items()}
+            part, full = self._bytes(nominal, own)
+            if self._wish.affords(part, full):
+                return self._try(nominal, own)
+            most_bytes -= math.ceil(part - budget * full)  # biases, and weights that were not measured
+        return None
+
+    def _bytes(self, nesting: Nesting, own: Mapping[Place, Nesting]) -> tuple[int, int]:
+        """Part-bit and full-bit bytes at most, before any rounding: every weight's level 0 with a bias of its own."""
+        source = self._source
+        plan = make_plan(
+            source.model, nesting, METHODS["nearest"], own=own, selection=source.selection, widened=source.widened
+        )
+        blocks = [weight.option_block() for weight in plan.weights]
+        deltas = sum(align(block.channels, BUFFER_ALIGNMENT) for block in blocks)
+        part = sum(block.level_bytes(0) for block in blocks)
+        return part + deltas, part + deltas + sum(block.level_bytes(1) for block in blocks)
+
+    def _asked(self) -> str:
+        agreement, budget = self._wish.min_agreement, self._wish.budget
+        parts = [
+            "" if agreement is None else f"{agreement:g} of full-bit's agreement",
+            "" if budget is None else f"at most {budget:g} of its bytes",
+        ]
+        return " and ".join(filter(None, parts))
+
+
+def _candidate(trial: Trial) -> Candidate:
+    estimate, (part, residual) = _estimate(trial), trial.level_bytes
+    agreement = estimate.expected_agreement or (None, None)
+    return Candidate(
+        nesting=str(trial.nesting),
+        mixed=bool(trial.own),
+        agreement=agreement[0],
+        snr_db=estimate.snr_db[0],
+        full_agreement=agreement[-1],
+        full_snr_db=estimate.snr_db[-1],
+        part_bytes=part,
+        full_bytes=part + residual,
+    )
+
+
+def _estimate(trial: Trial) -> Estimate:
+    if trial.estimate is None:
+        raise UnsupportedModelError(
+            f"nesting {AUTO!r}",
+            expected="a model that can be run on some inputs",
+            got=trial.stopped or "none",
+            fix="Pass representative_data, or name a nesting such as '8|5'.",
+        )
+    return trial.estimate
+
+
+def _snr_db(trial: Trial) -> float:
+    return _estimate(trial).snr_db[0]
+
+
+def _part_bytes(trial: Trial) -> int:
+    return trial.level_bytes[0]
+
+
+def _nearness(trial: Trial) -> tuple[float, int]:
+    """By agreement, and by bytes where it is the same."""
+    candidate = _candidate(trial)
+    return candidate.snr_db if candidate.kept is None else candidate.kept, -candidate.part_bytes

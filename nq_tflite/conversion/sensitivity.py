@@ -1,0 +1,141 @@
+"""How much each layer's bits are worth: measured at the outputs, then spent where they count.
+
+Weights are rounded one at a time, in the net before any rounding, which then runs from there to its end. The noise of
+several weights is taken to add up, and to grow fourfold with each bit that is missing, as rounding errors do:
+
+    noise(h) = noise(PROBE.part_bits) * 4 ** (PROBE.part_bits - h)
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nq_tflite.conversion.lockstep import Lockstep
+from nq_tflite.conversion.plan import make_plan
+from nq_tflite.conversion.rounding import Method
+from nq_tflite.conversion.rounding.statistics import InputStatistics
+from nq_tflite.conversion.sources.source import Reference, Samples, Source
+from nq_tflite.conversion.trial import walking_runtime
+from nq_tflite.errors import UnsupportedModelError
+from nq_tflite.format.bitpack import packed_bytes
+from nq_tflite.format.nesting import Nesting
+from nq_tflite.graph.flatbuffer import Array
+from nq_tflite.graph.readers import slots_of
+from nq_tflite.graph.sites import Site
+
+Place = tuple[int, int]
+
+#: What weights are rounded for.
+PROBE = Nesting((8, 4))
+#: Samples that go on to the outputs; statistics are those of all.
+_MOST_SAMPLES = 24
+#: Part-bits that a layer may have of its own: below 3 noise grows faster than fourfold.
+LEAST_BITS, MOST_BITS = 3, 7
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """What a weight's part-bits cost and bring.
+
+    Attributes:
+        noise: power of the outputs' error over that of the outputs, with this weight alone at PROBE's part-bits.
+        bit_bytes: bytes in the file of each of its bits.
+        most_bits: part-bits that it may have.
+    """
+
+    noise: float
+    bit_bytes: int
+    most_bits: int = MOST_BITS
+
+    def noise_at(self, bits: int) -> float:
+        """With that many part-bits."""
+        return self.noise * 4.0 ** (PROBE.part_bits - bits)
+
+
+def measure_sensitivities(source: Source, method: Method) -> dict[Place, Sensitivity]:
+    """Sensitivities of a source's weights by (subgraph, tensor); none of those that cannot be followed to the outputs.
+
+    Raises:
+        UnsupportedModelError, WeightsError: as `plan.make_plan`.
+    """
+    if source.samples is None:
+        return {}
+    model = source.reference.model
+    places = {there: here for here, there in source.reference.weights.items()}
+    probe = _Probe(Reference(model, {there: there for there in places}, source.reference.moments), source.samples)
+    plan = make_plan(model, PROBE, method, probe)
+    found = {}
+    for weight in plan.weights:
+        there = weight.sites[0].subgraph, weight.sites[0].tensor
+        if there in probe.noise and there in places:
+            channels, depth = weight.codes.shape
+            size = packed_bytes(weight.layout, channels, depth, 1)
+            most = min(MOST_BITS, (weight.codes.size - 1) // size)  # with more it would be left as it is
+            found[places[there]] = Sensitivity(probe.noise[there], size, most)
+    return found
+
+
+def spend_bits(sensitivities: Mapping[Place, Sensitivity], most_bytes: int) -> dict[Place, int] | None:
+    """Part-bits for each weight, so that all together take at most so many bytes and make the least noise.
+
+    From the most down, a bit is taken where it costs the least noise for its bytes. None where LEAST_BITS are too many.
+
+    >>> some, much = Sensitivity(0.001, 64), Sensitivity(0.016, 64)
+    >>> spend_bits({(0, 1): some, (0, 2): much}, 10 * 64)
+    {(0, 1): 4, (0, 2): 6}
+    """
+    bits = {place: each.most_bits for place, each in sensitivities.items()}
+    excess = sum(each.most_bits * each.bit_bytes for each in sensitivities.values()) - most_bytes
+
+    def price(place: Place) -> float:
+        each = sensitivities[place]
+        return (each.noise_at(bits[place] - 1) - each.noise_at(bits[place])) / each.bit_bytes
+
+    while excess > 0:
+        left = [place for place in bits if bits[place] > LEAST_BITS]
+        if not left:
+            return None
+        cheapest = min(left, key=price)
+        bits[cheapest] -= 1
+        excess -= sensitivities[cheapest].bit_bytes
+    return bits
+
+
+class _Probe(Lockstep):
+    """Follows every weight that is settled to the outputs, and forgets it again."""
+
+    def __init__(self, reference: Reference, samples: Samples) -> None:
+        arrays, held_out, threads = samples.arrays, samples.held_out, os.cpu_count() or 1
+        super().__init__(reference.model, reference, arrays, 0, walking_runtime(), threads, held_out)
+        self._levels = [self._exact]
+        self._followed = min(_MOST_SAMPLES, len(arrays) - held_out)
+        self._wanted: Array | None = None
+        self.noise: dict[Place, float] = {}
+
+    def observe(self, site: Site, *, covariances: bool) -> tuple[InputStatistics, ...]:
+        """The same statistics for every level: those of the net before any rounding."""
+        return super().observe(site, covariances=covariances) * len(PROBE.precisions)
+
+    def settle(self, site: Site, weights: Sequence[Array], biases: Sequence[Array] | None) -> None:
+        """Measures what part-bit does to the outputs."""
+        if self.stopped or site.subgraph != 0 or len(site.operators) != 1:
+            return
+        [position] = site.operators
+        try:
+            if self._wanted is None:
+                self._wanted = np.concatenate(self._exact.fork(self._followed).outputs())
+            walk = self._exact.fork(self._followed)
+            reader = slots_of(self._reference.model, self._reference.model.subgraphs[0].operators[position])
+            walk.replace(position, reader.weight, weights[0])
+            if biases is not None and reader.bias is not None:
+                walk.replace(position, reader.bias, biases[0])
+            error = np.concatenate(walk.outputs()) - self._wanted
+        except (UnsupportedModelError, ValueError) as reason:
+            self.stopped = str(reason)
+            return
+        power = float(np.square(self._wanted, dtype=np.float64).sum())
+        self.noise[site.subgraph, site.tensor] = float(np.square(error, dtype=np.float64).sum()) / max(power, 1e-300)

@@ -1,0 +1,350 @@
+"""The only module that imports tensorflow: Keras models and SavedModels -> .tflite bytes."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nq_tflite.conversion.sources.activation_ranges import AUTO, METHODS, check_name, measure, outputs, set_ranges
+from nq_tflite.conversion.sources.calibration import Sample
+from nq_tflite.conversion.sources.keras_models import (
+    all_layers,
+    flat,
+    is_a,
+    load_model,
+    may_loop,
+    named_samples,
+    prepared,
+    with_batch_of_one,
+)
+from nq_tflite.conversion.sources.moments import FoldedNorm, Moments
+from nq_tflite.errors import MissingPackageError, RepresentativeDataError, UnsupportedModelError, did_you_mean
+from nq_tflite.format.levels import signal_to_noise_db
+from nq_tflite.graph import flatbuffer as fb
+
+_KERAS_SUFFIXES = {".keras", ".h5", ".hdf5"}
+_IO_TYPES = ("float32", "int8", "uint8")
+#: What the converter says of a loop over a free batch, and of operations that TFLite lacks.
+_NEEDS_BATCH = "element_shape to be static"
+_NEEDS_SHAPES = "input shapes have not been set"
+_LACKING_FIX = (
+    "Write them with others; if this is a SavedModel of a Keras model, convert the model itself, without what only "
+    "training needs and in float32."
+)
+_LACKING = re.compile(r"'(tf\.\w+)' op is neither a custom op nor a flex op")
+#: Layers that a converter folds a batch norm into, and which of their weights takes it.
+_FOLDING = {"Conv1D": 0, "Conv2D": 0, "DepthwiseConv2D": 0, "SeparableConv2D": 1, "Dense": 0}
+
+
+def is_keras_source(source: Any) -> bool:
+    """Whether this is a Keras model, a saved one, or a SavedModel folder."""
+    if isinstance(source, str | os.PathLike):
+        path = Path(source)
+        return path.suffix.lower() in _KERAS_SUFFIXES or path.is_dir()
+    return any(base.__module__.split(".")[0] in ("keras", "tf_keras") for base in type(source).__mro__)
+
+
+def open_source(source: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:
+    """A Keras model ready for `export` and `folded_norms`; the path of a SavedModel folder is returned as it is.
+
+    Args:
+        source: a Keras model, a .keras or .h5 file, or a SavedModel folder.
+        custom_objects: classes and functions that a file needs to load, by name.
+
+    Raises:
+        MissingPackageError, UnsupportedModelError: as `export`.
+    """
+    if not isinstance(source, str | os.PathLike):
+        return prepared(source)
+    path = Path(source)
+    if not path.exists():
+        raise UnsupportedModelError(f"model {path}", expected="a file or SavedModel folder", got="nothing there")
+    return path if path.is_dir() else prepared(load_model(_tensorflow().keras, path, custom_objects))
+
+
+def export(
+    source: Any,
+    samples: Callable[[], Iterator[Sample]] | None,
+    input_type: str = "float32",
+    output_type: str = "float32",
+    activation_ranges: str = "minmax",
+) -> bytes:
+    """Converts with tensorflow's own converter.
+
+    A model whose loops need a fixed batch (recurrent layers) gets a batch of 1.
+
+    Args:
+        source: a Keras model, a .keras or .h5 file, or a SavedModel folder.
+        samples: representative data for a full-int8 model; None for a float model. Lists have the order of the Keras
+            model's inputs.
+        input_type, output_type: of the full-int8 model's inputs and outputs: "float32", "int8" or "uint8".
+        activation_ranges: of the full-int8 model: one of `activation_ranges.METHODS`, or "auto" for the one of them
+            whose outputs are nearest to the float model's on the samples.
+
+    Raises:
+        MissingPackageError: tensorflow is not installed.
+        UnsupportedModelError: the source does not load, or the converter refuses it.
+        RepresentativeDataError: the samples do not fit the model's inputs.
+    """
+    check_name(activation_ranges)
+    for name in (input_type, output_type):
+        if name not in _IO_TYPES:
+            raise UnsupportedModelError(
+                "input or output type",
+                expected=f"one of {', '.join(_IO_TYPES)}",
+                got=repr(name),
+                fix=did_you_mean(getattr(name, "__name__", name), _IO_TYPES),
+            )
+    tf, source = _tensorflow(), open_source(source)
+    if samples is None:
+        return _float_model(tf, source)
+    _refuse_loops(tf, source)
+    samples = named_samples(source, samples)
+    converter = _converter(tf, source)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = samples
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = tf.dtypes.as_dtype(input_type)
+    converter.inference_output_type = tf.dtypes.as_dtype(output_type)
+    if activation_ranges == "minmax":
+        return _convert(converter, with_samples=True)
+    converter._experimental_calibrate_only = True
+    calibrated = _convert(converter, with_samples=True)
+    with _quiet():
+        return _quantized(tf, calibrated, samples, activation_ranges, (input_type, output_type))
+
+
+def _float_model(tf: Any, source: Any) -> bytes:
+    try:
+        return _convert(_converter(tf, source), with_samples=False)
+    except UnsupportedModelError as error:
+        if _NEEDS_BATCH not in str(error):
+            raise
+        fixed = with_batch_of_one(source)
+        if fixed is None:
+            raise UnsupportedModelError(
+                "loops of recurrent layers",
+                expected="a model with a fixed batch size, which TFLite needs for them",
+                got="a free one",
+                fix="Give its input a batch of 1: keras.Input(batch_shape=(1, ...)).",
+            ) from error
+        return _convert(_converter(tf, fixed), with_samples=False)
+
+
+def _refuse_loops(tf: Any, source: Any) -> None:
+    """Calibrating a graph with loops kills the process, deep inside tensorflow."""
+    if isinstance(source, Path):
+        suspect = any(b"While" in path.read_bytes() for path in source.glob("saved_model.pb"))
+    else:
+        suspect = may_loop(source)
+    if not suspect:
+        return
+    model = fb.read_model(_float_model(tf, source)).model
+    if any(fb.operator_name(model, op) == "WHILE" for _, each in fb.subgraphs(model) for op in each.operators or []):
+        raise UnsupportedModelError(
+            "full-int8 activations",
+            expected="a graph without loops, for tensorflow cannot calibrate them",
+            got="recurrent layers that loop over their steps",
+            fix="Unroll them (layer.unroll = True on each), or convert without representative data.",
+        )
+
+
+def _quantized(
+    tf: Any, calibrated: bytes, samples: Callable[[], Iterator[Sample]], name: str, io_types: tuple[str, str]
+) -> bytes:
+    """A calibrated float model in int8, with other activation ranges than calibration's own.
+
+    tensorflow's quantizer runs by itself on the calibrated model, as `TFLiteConverter` would run it.
+    """
+    quantize = importlib.import_module("tensorflow.lite.python.convert").mlir_quantize
+    resolver = tf.lite.experimental.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    every_tensor = {"experimental_op_resolver_type": resolver, "experimental_preserve_all_tensors": True}
+    reference = _interpreter(tf, calibrated, **every_tensor)
+    source = fb.read_model(calibrated).model
+    histograms = measure(source, reference, samples())
+
+    def with_ranges(method: str, input_type: str, output_type: str) -> bytes:
+        model = fb.read_model(calibrated).model
+        set_ranges(model, histograms, METHODS[method])
+        types = {"input_data_type": input_type, "output_data_type": output_type}
+        return bytes(quantize(fb.pack_model(model), **{key: tf.dtypes.as_dtype(each) for key, each in types.items()}))
+
+    if name == AUTO:
+        wanted = outputs(source, reference, samples())
+        scores = {}
+        for each in METHODS:
+            content = with_ranges(each, "float32", "float32")
+            got = outputs(fb.read_model(content).model, _interpreter(tf, content), samples())
+            scores[each] = signal_to_noise_db(wanted, got)
+        name = max(scores, key=lambda each: scores[each])
+    return with_ranges(name, *io_types)
+
+
+def _interpreter(tf: Any, content: bytes, **options: Any) -> Any:
+    interpreter = tf.lite.Interpreter(model_content=content, num_threads=os.cpu_count(), **options)
+    interpreter.allocate_tensors()
+    return interpreter
+
+
+def folded_norms(source: Any) -> list[FoldedNorm]:
+    """The batch norms of a Keras model, each as a converter folds it: what it knows of the training data.
+
+    A norm is found behind every Conv1D, Conv2D, DepthwiseConv2D, SeparableConv2D or Dense that it follows, through
+    any nesting of Functional and Sequential models; and once on its own, should the converter not fold it.
+
+    Args:
+        source: a Keras model, or a .keras or .h5 file. A SavedModel folder has no layers to look at and gives none,
+            as do models whose calls leave no graph (subclassed ones).
+
+    Raises:
+        MissingPackageError, UnsupportedModelError: as `export`.
+    """
+    source = open_source(source)
+    if isinstance(source, Path):
+        return []
+    norms = []
+    calls = _submodel_calls(source)
+    for norm in all_layers(source):
+        if not is_a(norm, "BatchNormalization") or not norm.built:
+            continue
+        factors, moving_mean, moments = _norm_parameters(norm)
+        norms.append(FoldedNorm(factors[:, None], Moments(moving_mean * factors, moments.variance)))
+        for tensor in (each for node in norm._inbound_nodes for each in flat(node.input_tensors)):
+            for layer in _producers(tensor, calls):
+                kernel = _folding_kernel(layer)
+                if kernel is not None and len(kernel) == len(factors):
+                    norms.append(FoldedNorm(kernel * factors[:, None], moments))
+    return norms
+
+
+def _submodel_calls(model: Any) -> dict[int, list[Any]]:
+    """For the input layer of each nested model (by id), the tensors that the model is called with."""
+    calls: dict[int, list[Any]] = {}
+    for layer in all_layers(model):
+        if not is_a(layer, "Functional", "Sequential"):
+            continue
+        entrances = [tensor._keras_history[0] for tensor in flat(layer.inputs)]
+        for node in layer._inbound_nodes:
+            for entrance, tensor in zip(entrances, flat(node.input_tensors), strict=False):
+                calls.setdefault(id(entrance), []).append(tensor)
+    return calls
+
+
+def _producers(tensor: Any, calls: dict[int, list[Any]]) -> Iterator[Any]:
+    """The layers that a symbolic tensor may come from, across the borders of nested models."""
+    if not hasattr(tensor, "_keras_history"):
+        return
+    layer, _, index = tensor._keras_history
+    if is_a(layer, "Functional", "Sequential"):
+        yield from _producers(flat(layer.outputs)[index], calls)
+    elif id(layer) in calls:
+        for outer in calls[id(layer)]:
+            yield from _producers(outer, calls)
+    else:
+        yield layer
+
+
+def _folding_kernel(layer: Any) -> Any:
+    """The weight [channels, depth] of a layer that a batch norm folds into, as TFLite orders it; None for others."""
+    names = [base.__name__ for base in type(layer).__mro__ if base.__name__ in _FOLDING]
+    if not names or getattr(layer.activation, "__name__", "linear") != "linear":
+        return None
+    kernel = np.asarray(layer.get_weights()[_FOLDING[names[0]]], np.float32)
+    # A depthwise kernel is [height, width, inputs, multiplier]; all others end in their outputs.
+    channels = kernel.shape[-1] * (kernel.shape[-2] if names[0] == "DepthwiseConv2D" else 1)
+    return np.ascontiguousarray(kernel.reshape(-1, channels).T)
+
+
+def _norm_parameters(norm: Any) -> tuple[Any, Any, Moments]:
+    """Of a batch norm: its factors float32 [channels], its moving mean, and the moments of its output."""
+    *scale_and_shift, mean, variance = (np.asarray(values, np.float64) for values in norm.get_weights())
+    gamma = scale_and_shift.pop(0) if norm.scale else np.ones_like(mean)
+    beta = scale_and_shift.pop(0) if norm.center else np.zeros_like(mean)
+    factors = gamma / np.sqrt(variance + norm.epsilon)
+    return factors.astype(np.float32), mean, Moments(beta, np.square(factors) * variance)
+
+
+def _tensorflow() -> Any:
+    """Imports tensorflow, without what it says of the machine while it loads."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        with _quiet():
+            return importlib.import_module("tensorflow")
+    except ModuleNotFoundError as error:
+        raise MissingPackageError(
+            "converting a Keras model",
+            expected="tensorflow",
+            got="no such package",
+            fix="Install it: pip install 'nq-tflite[convert]'; a .tflite source needs no tensorflow.",
+        ) from error
+
+
+def _converter(tf: Any, source: Any) -> Any:
+    if not isinstance(source, Path):
+        return tf.lite.TFLiteConverter.from_keras_model(source)
+    try:
+        return tf.lite.TFLiteConverter.from_saved_model(str(source))
+    except (OSError, ValueError, TypeError) as error:
+        raise UnsupportedModelError(
+            f"model {source}", expected="a SavedModel that loads", got=str(error).splitlines()[0]
+        ) from error
+
+
+def _convert(converter: Any, *, with_samples: bool) -> bytes:
+    try:
+        with _quiet():
+            return bytes(converter.convert())
+    except RepresentativeDataError:
+        raise
+    except Exception as error:
+        if _NEEDS_SHAPES in str(error):
+            raise UnsupportedModelError(
+                "Keras model",
+                expected="a model that knows its input shapes",
+                got="one that does not say them",
+                fix="Call it once on an example, or wrap it: inputs = keras.Input(...); keras.Model(inputs, "
+                "model(inputs)).",
+            ) from error
+        lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        if with_samples and isinstance(error, ValueError | RuntimeError | KeyError):
+            raise RepresentativeDataError(
+                "calibration",
+                expected="samples that fit the model's inputs",
+                got=lines[0],
+                fix="Check their shapes; where there are several inputs, give dicts by input name.",
+            ) from error
+        lacking = sorted(set(_LACKING.findall(str(error))))
+        raise UnsupportedModelError(
+            "tensorflow's converter",
+            expected="a model that TFLite can run",
+            got=f"operations that TFLite does not have: {', '.join(lacking)}" if lacking else lines[0],
+            fix=_LACKING_FIX if lacking else "",
+        ) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps tensorflow's chatter off the terminal and the notebook: it prints from C++ and from Python, and logs."""
+    logger = logging.getLogger("tensorflow")  # its handler keeps the stream that it started with
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with tempfile.TemporaryFile("w+") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+        saved = [os.dup(1), os.dup(2)]
+        try:
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
+            yield
+        finally:
+            logger.setLevel(level)
+            for descriptor, copy in zip((1, 2), saved, strict=True):
+                os.dup2(copy, descriptor)
+                os.close(copy)

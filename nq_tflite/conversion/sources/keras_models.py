@@ -1,0 +1,211 @@
+"""Keras models as tensorflow's converter takes them: loaded, built, in float32, with samples by input name.
+
+Nothing here imports Keras: a model brings its own, Keras 3 or tf_keras.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nq_tflite.conversion.sources.calibration import Sample
+from nq_tflite.errors import UnsupportedModelError
+
+_RECURRENT = ("RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
+
+
+def load_model(keras: Any, path: Path, custom_objects: Mapping[str, Any] | None = None) -> Any:
+    """A saved Keras model.
+
+    Args:
+        keras: the module that loads it.
+        path: a .keras or .h5 file.
+        custom_objects: classes and functions that the file names and nobody registered, by name.
+
+    Raises:
+        UnsupportedModelError: it does not load; the message says what helps.
+    """
+    try:
+        objects = dict(custom_objects or {})
+        model = keras.models.load_model(path, custom_objects=objects, compile=False, safe_mode=True)
+        return _with_inputs(keras, model)
+    except (OSError, ValueError, TypeError, KeyError, ImportError, AttributeError) as error:
+        raise UnsupportedModelError(
+            f"model {path}",
+            expected="a Keras model that loads",
+            got=_first_line(error),
+            fix=_loading_fix(str(error)),
+        ) from error
+
+
+def _with_inputs(keras: Any, model: Any) -> Any:
+    """A loaded model, one without symbolic inputs called on an input of the shape that its file recorded.
+
+    tensorflow's converter takes the recorded shape, a list since it was in a file, for several shapes.
+    """
+    config: dict[str, Any] = getattr(model, "get_build_config", dict)() or {}
+    shape = config.get("input_shape")
+    if input_names(model) or not shape or not all(size is None or isinstance(size, int) for size in shape):
+        return model
+    inputs = keras.Input(shape[1:], name="input")
+    return keras.Model(inputs, model(inputs), name=model.name)
+
+
+def _loading_fix(message: str) -> str:
+    if "safe_mode" in message:  # a Lambda layer's function is code from the file
+        return (
+            "Lambda layers carry code: if you trust the file, load it yourself, keras.saving.load_model(path, "
+            "safe_mode=False), and pass the model to nq.convert."
+        )
+    if "tf_keras" in message or "Unrecognized keyword arguments" in message:  # as Keras 3 says of Keras 2's `groups`
+        return (
+            "If Keras 2 wrote it: pip install tf_keras, load it with tf_keras.models.load_model(path, compile=False), "
+            "and pass the model to nq.convert."
+        )
+    if any(word in message for word in ("Could not locate", "custom", "Unknown layer", "register")):
+        return (
+            "In Python, pass its classes: nq.convert(path, ..., custom_objects={'MyLayer': MyLayer}); or import the "
+            "module that registers them and pass the loaded model."
+        )
+    return "Load it yourself and pass the model."
+
+
+def _first_line(error: Exception) -> str:
+    """What Keras says of a class that it lacks or that lacks something, wherever it says it; or the first line."""
+    lacking = re.search(r"Could not locate \w+ '[^']+'|Unrecognized keyword arguments passed to .*", str(error))
+    if lacking:
+        return lacking.group()
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def prepared(model: Any) -> Any:
+    """The model itself, or a copy that computes in float32 of one that computes in half precision.
+
+    Raises:
+        UnsupportedModelError: its input shapes are unknown, or it cannot be copied.
+    """
+    if not input_names(model) and not model.built:
+        raise UnsupportedModelError(
+            f"Keras model {model.name!r}",
+            expected="a model that knows its input shapes",
+            got=f"a {type(model).__name__} that was never called",
+            fix="Call it once on an example, model(example), or make keras.Input its first layer.",
+        )
+    halves = sorted({layer.compute_dtype for layer in leaf_layers(model) if layer.compute_dtype in _HALVES})
+    return _in_float32(model, halves[0]) if halves else model
+
+
+_HALVES = ("float16", "bfloat16")
+
+
+def _in_float32(model: Any, half: str) -> Any:
+    """A copy of a model with policy float32, and the model's weights: TFLite's kernels have no half precision."""
+    classes = {type(layer).__name__: type(layer) for layer in all_layers(model)}
+    try:
+        with keras_of(model).utils.custom_object_scope(classes):
+            copy = type(model).from_config(_with_float32(model.get_config()))
+        copy.set_weights([np.asarray(weight, np.float32) for weight in model.get_weights()])
+    except (TypeError, ValueError, NotImplementedError, AttributeError) as error:
+        raise UnsupportedModelError(
+            f"Keras model {model.name!r}",
+            expected=f"a model that can be copied from {half} to float32 by its configuration",
+            got=_first_line(error),
+            fix="Build it again with the policy float32, set_weights from this one, and convert that.",
+        ) from error
+    return copy
+
+
+def _with_float32(config: Any) -> Any:
+    """A configuration with every dtype policy of half precision replaced."""
+    if isinstance(config, dict):
+        if config.get("class_name") in ("DTypePolicy", "Policy"):
+            name = config["config"].get("name", "")
+            return "float32" if name.endswith(_HALVES) else config
+        return {key: _with_float32(value) for key, value in config.items()}
+    if isinstance(config, list | tuple):
+        return type(config)(_with_float32(value) for value in config)
+    return "float32" if isinstance(config, str) and config.removeprefix("mixed_") in _HALVES else config
+
+
+def keras_of(model: Any) -> Any:
+    """The Keras that a model was made with, as a module."""
+    names = [base.__module__.split(".")[0] for base in type(model).__mro__]
+    return sys.modules[next(name for name in names if name in ("keras", "tf_keras"))]
+
+
+def all_layers(model: Any) -> Iterator[Any]:
+    """Every layer, those of nested models after the model that holds them; of subclassed models too."""
+    for layer in getattr(model, "layers", ()):
+        yield layer
+        yield from all_layers(layer)
+
+
+def leaf_layers(model: Any) -> Iterator[Any]:
+    """Every layer that is no model."""
+    return (layer for layer in all_layers(model) if not getattr(layer, "layers", ()))
+
+
+def is_a(layer: Any, *names: str) -> bool:
+    """Whether a class of one of these names is among a layer's: Keras 2 and 3 name theirs alike."""
+    return any(base.__name__ in names for base in type(layer).__mro__)
+
+
+def may_loop(model: Any) -> bool:
+    """Whether a recurrent layer may become a loop in the graph, which tensorflow cannot calibrate."""
+    layers = [getattr(layer, "layer", layer) for layer in all_layers(model)]  # of wrappers, as Bidirectional
+    return any(is_a(layer, *_RECURRENT) and not getattr(layer, "unroll", False) for layer in layers)
+
+
+def input_names(model: Any) -> list[str]:
+    """Names of a model's symbolic inputs in its own order; [] if it has none (subclassed, or not built)."""
+    return [tensor.name.split(":")[0] for tensor in flat(_inputs(model))]
+
+
+def _inputs(model: Any) -> Any:
+    try:
+        return getattr(model, "inputs", None) or []
+    except (AttributeError, ValueError):  # a Sequential that was not built
+        return []
+
+
+def flat(tensors: Any) -> list[Any]:
+    """The tensors in nested lists and dicts."""
+    if isinstance(tensors, Mapping):
+        tensors = list(tensors.values())
+    return [each for item in tensors for each in flat(item)] if isinstance(tensors, list | tuple) else [tensors]
+
+
+def named_samples(model: Any, samples: Callable[[], Iterator[Sample]]) -> Callable[[], Iterator[Sample]]:
+    """Samples by input name, for a model with several inputs: the converter puts these in an order of its own."""
+    names = input_names(model)
+    if len(names) < 2:
+        return samples
+
+    def by_name() -> Iterator[Sample]:
+        for sample in samples():
+            if isinstance(sample, list) and len(sample) == len(names):
+                yield dict(zip(names, sample, strict=True))
+            else:
+                yield sample
+
+    return by_name
+
+
+def with_batch_of_one(model: Any) -> Any | None:
+    """The same model with a batch of 1 instead of a free one; None if it has no symbolic inputs."""
+    inputs = _inputs(model)
+    if not inputs or not input_names(model):
+        return None
+    keras = keras_of(model)
+    names = iter(input_names(model))
+    fixed = [
+        keras.Input(batch_shape=(1, *tensor.shape[1:]), dtype=tensor.dtype, name=next(names)) for tensor in flat(inputs)
+    ]
+    arguments: Any = fixed[0] if len(fixed) == 1 else fixed
+    return keras.Model(fixed, model(arguments), name=model.name)

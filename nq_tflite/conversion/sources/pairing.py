@@ -1,0 +1,150 @@
+"""Weights recognised by their values: names and places change from one conversion to the next, weights do not."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.flatbuffer import schema
+
+#: Operators whose input 1 is a weight, and the axis of its output channels.
+CHANNEL_AXES = {
+    schema.BuiltinOperator.CONV_2D: 0,
+    schema.BuiltinOperator.DEPTHWISE_CONV_2D: -1,
+    schema.BuiltinOperator.FULLY_CONNECTED: 0,
+    schema.BuiltinOperator.TRANSPOSE_CONV: 0,
+}
+_WEIGHT_SLOT = 1
+#: Float weights of one layer differ by what folding a batch norm rounds, relative to their channel's largest.
+_FLOAT_ERROR = 2.0**-16
+
+
+@dataclass(frozen=True)
+class LayerWeight:
+    """A constant weight where an operator reads it.
+
+    Attributes:
+        subgraph, operator, tensor: indices of the reading operator and the weight.
+        kind: the operator's builtin code.
+        matrix: float32 [channels, depth], real values, depth in the weight's own order.
+        error: float32 [channels, 1], how far the stored values may be from those they were rounded from.
+    """
+
+    subgraph: int
+    operator: int
+    tensor: int
+    kind: int
+    matrix: NDArray[np.float32]
+    error: NDArray[np.float32]
+
+    def is_of(self, matrix: NDArray[np.floating[Any]]) -> bool:
+        """Whether these are those float weights [channels, depth], rounded."""
+        if matrix.shape != self.matrix.shape:
+            return False
+        # A few channels tell most strangers apart at a small part of the cost.
+        few = slice(None, None, max(1, len(matrix) // 4))
+        return all(bool((np.abs(self.matrix[at] - matrix[at]) <= self.error[at]).all()) for at in (few, slice(None)))
+
+
+def layer_weights(model: Any) -> Iterator[LayerWeight]:
+    """The constant float32 and int8 weights of every convolution and dense layer, in graph order."""
+    for number, subgraph in fb.subgraphs(model):
+        for position, operator in enumerate(subgraph.operators or []):
+            kind, inputs = fb.builtin_code(model, operator), fb.indices(operator.inputs)
+            if kind not in CHANNEL_AXES or len(inputs) <= _WEIGHT_SLOT:
+                continue
+            values = real_constant(model, subgraph.tensors[inputs[_WEIGHT_SLOT]])
+            if values is not None and values.ndim:
+                yield _layer_weight(model, number, position, inputs[_WEIGHT_SLOT], kind, values)
+
+
+def _layer_weight(
+    model: Any, number: int, position: int, index: int, kind: int, values: NDArray[np.float32]
+) -> LayerWeight:
+    axis = CHANNEL_AXES[kind]
+    channels = values.shape[axis]
+    matrix = np.ascontiguousarray(np.moveaxis(values, axis, 0).reshape(channels, -1))
+    error = _FLOAT_ERROR * np.abs(matrix).max(axis=1, initial=0)[:, None]
+    tensor = model.subgraphs[number].tensors[index]
+    if tensor.type == schema.TensorType.INT8:
+        scale = np.asarray(tensor.quantization.scale, np.float32).reshape(-1, 1)
+        error = (0.5 * (1 + 2.0**-10)) * np.broadcast_to(scale, error.shape) + error
+    return LayerWeight(number, position, index, kind, matrix, error)
+
+
+def real_constant(model: Any, tensor: Any) -> NDArray[np.float32] | None:
+    """A constant's real values, float32 in its shape; None for variable tensors and types other than float and int8.
+
+    An int32 constant counts where it has a scale, as biases have.
+    """
+    values = fb.constant(model, tensor)
+    if values is None or values.dtype == np.float32:
+        return values
+    quantization = tensor.quantization
+    if quantization is None or quantization.scale is None or not len(quantization.scale):
+        return None
+    scale = np.asarray(quantization.scale, np.float32)
+    zero_point = np.zeros(1) if quantization.zeroPoint is None else np.asarray(quantization.zeroPoint)
+    if len(scale) > 1:
+        along = [1] * values.ndim
+        along[quantization.quantizedDimension] = len(scale)
+        scale, zero_point = scale.reshape(along), np.resize(zero_point, len(scale)).reshape(along)
+    return np.asarray(scale * (values - zero_point), np.float32)
+
+
+def real_bias(model: Any, subgraph: Any, operator: Any) -> NDArray[np.float32] | None:
+    """A layer's constant bias, real values [channels]; None where it has none, or one that is computed."""
+    slots = fb.indices(operator.inputs)
+    return real_constant(model, subgraph.tensors[slots[2]]) if len(slots) > 2 and slots[2] >= 0 else None
+
+
+def pair_weights(float_model: Any, int8_model: Any) -> dict[tuple[int, int], tuple[int, int]]:
+    """Finds the float weight that each int8 weight was rounded from.
+
+    Args:
+        float_model, int8_model: the schema's ModelT, two conversions of one model.
+
+    Returns:
+        (subgraph, tensor) in the int8 model -> (subgraph, tensor) in the float model. A weight is left out that matches
+        none, or several that differ from each other; among equal ones the order of the graph decides.
+    """
+    floats: dict[tuple[int, tuple[int, ...]], list[LayerWeight]] = defaultdict(list)
+    for weight in _by_tensor(layer_weights(float_model)):
+        floats[weight.kind, weight.matrix.shape].append(weight)
+    matches = {}
+    for weight in _by_tensor(layer_weights(int8_model)):
+        found = [each for each in floats[weight.kind, weight.matrix.shape] if weight.is_of(each.matrix)]
+        matches[weight.subgraph, weight.tensor] = [(each.subgraph, each.tensor) for each in found]
+        if any(not np.array_equal(each.matrix, found[0].matrix) for each in found[1:]):
+            matches[weight.subgraph, weight.tensor] = []
+    return _in_order(matches)
+
+
+def _by_tensor(weights: Iterator[LayerWeight]) -> Iterator[LayerWeight]:
+    """The first reader of each weight."""
+    seen = set()
+    for weight in weights:
+        if (weight.subgraph, weight.tensor) not in seen:
+            seen.add((weight.subgraph, weight.tensor))
+            yield weight
+
+
+def _in_order(
+    matches: dict[tuple[int, int], list[tuple[int, int]]],
+) -> dict[tuple[int, int], tuple[int, int]]:
+    """Equal weights pair first with first, second with second, if there are as many on both sides."""
+    alike: dict[Sequence[tuple[int, int]], list[tuple[int, int]]] = defaultdict(list)
+    for int8, found in matches.items():
+        if found:
+            alike[tuple(found)].append(int8)
+    return {
+        int8: found[place] if len(group) == len(found) else found[0]
+        for found, group in alike.items()
+        for place, int8 in enumerate(group)
+    }

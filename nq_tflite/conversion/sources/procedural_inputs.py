@@ -1,0 +1,230 @@
+"""Inputs for a model that nobody gave any data for: procedural images in the range that the model was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nq_tflite.conversion.sources.moments import FoldedNorm, Moments
+from nq_tflite.conversion.sources.pairing import LayerWeight, layer_weights, real_bias, real_constant
+from nq_tflite.conversion.sources.procedural import procedural_images
+from nq_tflite.errors import UnsupportedModelError
+from nq_tflite.format.affine import quantize
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.flatbuffer import schema
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+
+_Builtin, _Type = schema.BuiltinOperator, schema.TensorType
+_QUANTIZED = {_Type.INT8: np.int8, _Type.UINT8: np.uint8}
+_MOST_CHANNELS, _SMALLEST_IMAGE = 4, 8
+_PATCHES = 8192
+_DEVIATIONS = 3.0  # of noise, from the middle of a quantization range to its ends
+
+
+@dataclass(frozen=True)
+class ProceduralInputs:
+    """Stand-ins for a model's inputs.
+
+    Attributes:
+        arrays: for each input of the main subgraph, in order: [count, ...] in the input's own type.
+        description: what was assumed of each, for people to judge.
+    """
+
+    arrays: tuple[NDArray[Any], ...]
+    description: str
+
+
+@dataclass(frozen=True)
+class _Affine:
+    """gain * x + offset for each channel, and where it comes from."""
+
+    gain: Float64
+    offset: Float64
+    reason: str
+
+
+def procedural_inputs(model: Any, folded: Sequence[FoldedNorm], count: int, seed: int = 0) -> ProceduralInputs:
+    """Makes inputs for the main subgraph without any data; the same arguments give the same inputs.
+
+    An input of images [batch, height, width, 1 to 4 channels] gets procedural images. They are brought into the range
+    in which the first convolution gives what its batch norm saw in training; where that is not known, over the input's
+    quantization range; else into [-1, 1]. Any other float input gets normal noise.
+
+    Args:
+        model: the schema's ModelT, float or full-int8.
+        folded: the batch norms of the model that it was converted from, if known.
+        count: how many inputs.
+        seed: of everything random.
+
+    Raises:
+        UnsupportedModelError: an input of integers (token ids, say), or of no fixed size.
+    """
+    arrays, notes = [], []
+    subgraph = model.subgraphs[0]
+    for number, index in enumerate(fb.indices(subgraph.inputs)):
+        tensor = subgraph.tensors[index]
+        sizes = _sizes(tensor)
+        limits = _quantization_range(model, index)
+        if len(sizes) == 3 and sizes[2] <= _MOST_CHANNELS and min(sizes[:2]) >= _SMALLEST_IMAGE:
+            images = procedural_images(count, *sizes, seed=seed + number)
+            affine = _fitted(model, index, images, folded) or _over_range(sizes[2], limits)
+            values = np.asarray(images * affine.gain + affine.offset, np.float32)
+            notes.append(f"{fb.text(tensor.name)}: procedural images {affine.reason}")
+        else:
+            rng = np.random.default_rng([seed, number])
+            noise = rng.standard_normal((count, *sizes), np.float32)
+            low, high = limits or (-_DEVIATIONS, _DEVIATIONS)
+            values = np.float32((high + low) / 2) + np.float32((high - low) / (2 * _DEVIATIONS)) * noise
+            notes.append(f"{fb.text(tensor.name)}: normal noise, three deviations of it within [{low:.3g}, {high:.3g}]")
+        arrays.append(_in_type_of(tensor, values))
+    return ProceduralInputs(tuple(arrays), "; ".join(notes))
+
+
+def _sizes(tensor: Any) -> tuple[int, ...]:
+    """An input's shape without its batch."""
+    name = f"input {fb.text(tensor.name)!r}"
+    signature = fb.indices(tensor.shapeSignature) or fb.indices(tensor.shape)
+    if tensor.type != _Type.FLOAT32 and (tensor.type not in _QUANTIZED or _parameters(tensor) is None):
+        raise UnsupportedModelError(
+            name,
+            expected="real numbers, which can be made up",
+            got="integers without a scale (token ids?)",
+            fix="Give representative data.",
+        )
+    if any(size < 1 for size in signature[1:]):
+        raise UnsupportedModelError(
+            name, expected="fixed sizes", got=str(signature), fix="Give representative data, or fix the model's shape."
+        )
+    return tuple(signature[1:])
+
+
+def _parameters(tensor: Any) -> tuple[float, int] | None:
+    """A tensor's one scale and zero point."""
+    quantization = tensor.quantization
+    if quantization is None or quantization.scale is None or len(quantization.scale) != 1:
+        return None
+    zero_point = 0 if quantization.zeroPoint is None else int(quantization.zeroPoint[0])
+    return float(quantization.scale[0]), zero_point
+
+
+def _quantization_range(model: Any, index: int) -> tuple[float, float] | None:
+    """Least and largest real value of a quantized input, or of a float one that is quantized at once."""
+    subgraph = model.subgraphs[0]
+    candidates = [subgraph.tensors[index]]
+    for position, _ in fb.consumers(subgraph).get(index, []):
+        operator = subgraph.operators[position]
+        if fb.builtin_code(model, operator) == _Builtin.QUANTIZE:
+            candidates.append(subgraph.tensors[fb.indices(operator.outputs)[0]])
+    for tensor in candidates:
+        parameters = _parameters(tensor)
+        if tensor.type in _QUANTIZED and parameters is not None:
+            scale, zero_point = parameters
+            limits = np.iinfo(_QUANTIZED[tensor.type])
+            return scale * (limits.min - zero_point), scale * (limits.max - zero_point)
+    return None
+
+
+def _over_range(channels: int, limits: tuple[float, float] | None) -> _Affine:
+    low, high = limits or (-1.0, 1.0)
+    source = "its quantization range" if limits else "an assumption: neither a batch norm nor a range says better"
+    reason = f"over [{low:.3g}, {high:.3g}], {source}"
+    return _Affine(np.full(channels, high - low), np.full(channels, low), reason)
+
+
+def _in_type_of(tensor: Any, values: Float32) -> NDArray[Any]:
+    parameters = _parameters(tensor)
+    if tensor.type not in _QUANTIZED or parameters is None:
+        return values
+    return quantize(values, *parameters, _QUANTIZED[tensor.type])
+
+
+# ---- the range that the first convolution was trained on -----------------------------------------------------------
+
+
+def _fitted(model: Any, index: int, images: Float32, folded: Sequence[FoldedNorm]) -> _Affine | None:
+    """The range in which the first convolution's outputs have the moments of its batch norm, by least squares.
+
+    Means of the outputs are linear in the means of the input's channels, which gives those; deviations are in
+    proportion to the contrast, which gives that, one for all channels.
+    """
+    gain, offset = np.ones(images.shape[-1]), np.zeros(images.shape[-1])
+    first = _first_convolution(model, index, gain, offset)
+    norms = [] if first is None else [n.moments for n in folded if first.is_of(n.kernel)]
+    if first is None or not norms:
+        return None
+    patches = _patches(model, first, images)
+    if patches is None:
+        return None
+    means, contrast = _fit(model, first, norms[0], patches * np.tile(gain, patches.shape[1] // len(gain)))
+    if means is None or contrast <= 0:
+        return None
+    # What the convolution should see is contrast * (gain * image) around `means`; undo the steps before it.
+    image_means = images.mean(axis=(0, 1, 2), dtype=np.float64)
+    wanted = (means - offset) / gain - contrast * image_means
+    return _Affine(np.full(len(gain), contrast), wanted, "in the range that the first batch norm tells")
+
+
+def _fit(model: Any, first: LayerWeight, norm: Moments, patches: Float64) -> tuple[Float64 | None, float]:
+    """Means of the convolution's input channels [channels], and the contrast of its patches [patches, depth]."""
+    kernel = first.matrix.astype(np.float64)
+    channels = fb.shape(model.subgraphs[0].tensors[first.tensor])[-1]
+    subgraph = model.subgraphs[0]
+    bias = real_bias(model, subgraph, subgraph.operators[first.operator])
+    responses = kernel.reshape(len(kernel), -1, channels).sum(axis=1)
+    means, _, rank, _ = np.linalg.lstsq(responses, norm.mean - (0 if bias is None else bias), rcond=1e-3)
+    deviations, wanted = (patches @ kernel.T).std(axis=0), np.sqrt(norm.variance)
+    if rank < channels or not deviations.any():
+        return None, 0.0
+    return means, float(deviations @ wanted / (deviations @ deviations))
+
+
+def _first_convolution(model: Any, index: int, gain: Float64, offset: Float64) -> LayerWeight | None:
+    """The CONV_2D that an input reaches through arithmetic by channel, which is gathered in gain and offset."""
+    subgraph = model.subgraphs[0]
+    readers = fb.consumers(subgraph)
+    weights = {weight.operator: weight for weight in layer_weights(model) if weight.subgraph == 0}
+    while len(readers.get(index, [])) == 1:
+        [(position, slot)] = readers[index]
+        operator = subgraph.operators[position]
+        code, inputs = fb.builtin_code(model, operator), fb.indices(operator.inputs)
+        if code == _Builtin.CONV_2D:
+            return weights.get(position)
+        if code in (_Builtin.ADD, _Builtin.SUB, _Builtin.MUL, _Builtin.DIV) and slot == 0:
+            constant = real_constant(model, subgraph.tensors[inputs[1]])
+            if constant is None or constant.size not in (1, len(gain)):
+                return None
+            _gather(code, constant.astype(np.float64).ravel(), gain, offset)
+        elif code not in (_Builtin.PAD, _Builtin.PADV2, _Builtin.QUANTIZE, _Builtin.DEQUANTIZE):
+            return None
+        index = fb.indices(operator.outputs)[0]
+    return None
+
+
+def _gather(code: int, constant: Float64, gain: Float64, offset: Float64) -> None:
+    """Updates gain and offset in place by one step of arithmetic."""
+    if code in (_Builtin.ADD, _Builtin.SUB):
+        offset += constant if code == _Builtin.ADD else -constant
+        return
+    factor = constant if code == _Builtin.MUL else 1 / constant
+    gain *= factor
+    offset *= factor
+
+
+def _patches(model: Any, first: LayerWeight, images: Float32) -> Float64 | None:
+    """What the convolution's kernel sees at random places within the images: [patches, depth]."""
+    options = model.subgraphs[0].operators[first.operator].builtinOptions
+    _, high, wide, channels = fb.shape(model.subgraphs[0].tensors[first.tensor])
+    count, height, width, own = images.shape
+    rows, columns = np.arange(high) * options.dilationHFactor, np.arange(wide) * options.dilationWFactor
+    if own != channels or rows[-1] >= height or columns[-1] >= width:
+        return None
+    rng = np.random.default_rng(0)
+    image, top, left = (rng.integers(0, n, _PATCHES) for n in (count, height - rows[-1], width - columns[-1]))
+    at = image[:, None, None], top[:, None, None] + rows[:, None], left[:, None, None] + columns
+    return np.asarray(images[at].reshape(_PATCHES, -1), np.float64)

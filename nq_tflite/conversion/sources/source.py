@@ -1,0 +1,212 @@
+"""What a conversion starts from: the graph to nest, the same net before any rounding, and inputs to run both on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nq_tflite.conversion.sources.calibration import RepresentativeData, Sample, sample_source
+from nq_tflite.conversion.sources.keras_export import export, folded_norms, is_keras_source, open_source
+from nq_tflite.conversion.sources.keras_models import named_samples
+from nq_tflite.conversion.sources.moments import FoldedNorm, Moments, tensor_moments
+from nq_tflite.conversion.sources.pairing import layer_weights, pair_weights
+from nq_tflite.conversion.sources.procedural_inputs import procedural_inputs
+from nq_tflite.errors import RepresentativeDataError, UnsupportedModelError
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.flatbuffer import Array
+from nq_tflite.graph.selection import Selection
+from nq_tflite.graph.sites import refuse_nested
+from nq_tflite.graph.widening import Widened, widen
+
+#: Samples that statistics are taken of, and those that only the estimate of the result is taken of.
+MOST_SAMPLES, MOST_HELD_OUT = 128, 32
+#: One sample in so many is held out, where there are samples enough to spare some.
+_HELD_OUT_STEP, _ENOUGH = 5, 40
+_PROCEDURAL, _PROCEDURAL_HELD_OUT = 96, 32
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Inputs for the graph.
+
+    Attributes:
+        arrays: for each sample an array for each input of the main subgraph.
+        held_out: how many of them, the last ones, serve the estimate alone.
+        description: what they are.
+    """
+
+    arrays: Sequence[Sequence[NDArray[Any]]]
+    held_out: int
+    description: str
+
+    def hold_out(self, numbers: range) -> Samples:
+        """The same with the samples of these numbers last, for the estimate alone."""
+        fitted = [each for number, each in enumerate(self.arrays) if number not in numbers]
+        return replace(self, arrays=[*fitted, *(self.arrays[number] for number in numbers)], held_out=len(numbers))
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The net before any rounding.
+
+    Attributes:
+        model: the schema's ModelT; the one to be rounded itself, where there is no other.
+        weights: (subgraph, tensor) of the rounded model's weights -> the same in `model`.
+        moments: of the main subgraph's tensors, by index, where batch norms tell them.
+    """
+
+    model: Any
+    weights: Mapping[tuple[int, int], tuple[int, int]]
+    moments: Mapping[int, Moments]
+
+    def sources(self, rounded: Any) -> dict[tuple[int, int], Array]:
+        """The float weights that a model's INT8 weights were rounded from, by (subgraph, tensor) of that model."""
+        if self.model is rounded:
+            return {}
+        found = {}
+        for site, (subgraph, tensor) in self.weights.items():
+            values = fb.constant(self.model, self.model.subgraphs[subgraph].tensors[tensor])
+            if values is not None:
+                found[site] = values
+        return found
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a conversion starts from.
+
+    Attributes:
+        model: the schema's ModelT to nest, full-int8 or float.
+        reference: the net before any rounding.
+        samples: None if there are none; `without` then says why.
+        selection: the user's word on single weights.
+        widened: the model's weights that the file has in another type.
+    """
+
+    model: Any
+    reference: Reference
+    samples: Samples | None
+    without: str = ""
+    selection: Selection = field(default_factory=Selection)
+    widened: Widened = field(default_factory=Widened)
+
+
+def load_source(
+    source: Any,
+    data: RepresentativeData | None,
+    *,
+    look: bool,
+    notify: Callable[[str, int, int], None],
+    custom_objects: Mapping[str, Any] | None = None,
+    **options: str,
+) -> Source:
+    """Loads a model.
+
+    Args:
+        source, data, custom_objects: as `conversion.convert`.
+        look: whether anybody will look at samples.
+        options: those of `keras_export.export`.
+
+    Raises:
+        UnsupportedModelError, RepresentativeDataError, FormatError, MissingPackageError
+    """
+    samples = None if data is None else sample_source(data)
+    folded: list[FoldedNorm] = []
+    widened = Widened()
+    if is_keras_source(source):
+        notify("converting with tensorflow", 0, 0)
+        source = open_source(source, custom_objects)
+        samples = samples and named_samples(source, samples)
+        model = fb.read_model(export(source, samples, **options)).model
+        original = model
+        if look:
+            original = model if samples is None else fb.read_model(export(source, None)).model
+            folded = folded_norms(source)
+    elif isinstance(source, str | os.PathLike | bytes):
+        original = model = fb.read_model(source).model
+        refuse_nested(model)
+        widened = widen(model)
+    else:
+        raise UnsupportedModelError(
+            "source",
+            expected="a Keras model, or the path of a .keras, .h5 or .tflite file or SavedModel folder",
+            got=type(source).__name__,
+        )
+    reference = Reference(original, _pairs(original, model), tensor_moments(original, folded))
+    if not look:
+        return Source(model, reference, None, widened=widened)
+    if samples is not None:
+        return Source(model, reference, given_samples(model, samples), widened=widened)
+    notify("making inputs", 0, 0)
+    try:
+        made = procedural_inputs(model, folded, _PROCEDURAL + _PROCEDURAL_HELD_OUT)
+    except UnsupportedModelError as error:
+        return Source(model, reference, None, without=str(error), widened=widened)
+    arrays = [[values[k : k + 1] for values in made.arrays] for k in range(len(made.arrays[0]))]
+    made_samples = Samples(arrays, _PROCEDURAL_HELD_OUT, made.description)
+    return Source(model, reference, made_samples, widened=widened)
+
+
+def _pairs(original: Any, model: Any) -> dict[tuple[int, int], tuple[int, int]]:
+    if original is model:
+        places = [(weight.subgraph, weight.tensor) for weight in layer_weights(model)]
+        return dict(zip(places, places, strict=True))
+    return pair_weights(original, model)
+
+
+def given_samples(model: Any, source: Callable[[], Iterator[Sample]]) -> Samples:
+    """The first of the user's samples, each input with a batch of 1.
+
+    Raises:
+        RepresentativeDataError: they do not fit the model's inputs.
+    """
+    samples = list(islice(source(), MOST_SAMPLES + MOST_HELD_OUT))
+    subgraph = model.subgraphs[0]
+    inputs = fb.indices(subgraph.inputs)
+    names = _names(model)
+    arrays = []
+    for number, sample in enumerate(samples):
+        values = [sample[name] for name in names if name in sample] if isinstance(sample, dict) else sample
+        if len(values) != len(inputs):
+            raise RepresentativeDataError(
+                f"sample {number} of the representative data",
+                expected=f"{len(inputs)} arrays, one for each of the inputs {', '.join(names)}",
+                got=f"those of {', '.join(sample) or 'none'}" if isinstance(sample, dict) else str(len(values)),
+            )
+        for index, value in zip(inputs, values, strict=True):
+            _check_shape(subgraph.tensors[index], value, number)
+        arrays += [[value[k : k + 1] for value in values] for k in range(len(values[0]))]
+    given = Samples(arrays[: MOST_SAMPLES + MOST_HELD_OUT], 0, f"{len(arrays)} samples of the representative data")
+    if len(arrays) < _ENOUGH:
+        return Samples(arrays, 0, given.description)
+    return given.hold_out(range(0, len(given.arrays), _HELD_OUT_STEP))
+
+
+def _names(model: Any) -> list[str]:
+    """Names of the main subgraph's inputs, as a signature gives them if there is one."""
+    inputs = fb.indices(model.subgraphs[0].inputs)
+    by_tensor = {index: fb.text(model.subgraphs[0].tensors[index].name) for index in inputs}
+    for signature in model.signatureDefs or []:
+        if signature.subgraphIndex == 0:
+            by_tensor.update({entry.tensorIndex: fb.text(entry.name) for entry in signature.inputs or []})
+    return [by_tensor[index] for index in inputs]
+
+
+def _check_shape(tensor: Any, value: NDArray[Any], number: int) -> None:
+    signature = fb.indices(tensor.shapeSignature) or fb.indices(tensor.shape)
+    fits = value.ndim == len(signature) and all(
+        want in (-1, have) for want, have in zip(signature[1:], value.shape[1:], strict=True)
+    )
+    if not fits:
+        raise RepresentativeDataError(
+            f"sample {number} of the representative data",
+            expected=f"[batch, {', '.join(map(str, signature[1:]))}] for input {fb.text(tensor.name)!r}",
+            got=str(list(np.shape(value))),
+            fix="Preprocess it as for inference.",
+        )

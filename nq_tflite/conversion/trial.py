@@ -1,0 +1,123 @@
+"""A nesting tried: every weight of a loaded source rounded for it, and how near the outputs come."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from threadpoolctl import threadpool_limits
+
+from nq_tflite.conversion.lockstep import Lockstep
+from nq_tflite.conversion.plan import Plan, make_plan
+from nq_tflite.conversion.report import Estimate
+from nq_tflite.conversion.rounding import Method
+from nq_tflite.conversion.sources.source import Samples, Source
+from nq_tflite.device.runtimes import Runtime, installed_runtimes, load_runtime
+from nq_tflite.format.nesting import Nesting
+
+
+def one_blas_thread() -> AbstractContextManager[object]:
+    """A context to round in: BLAS' sums, and so the codes that are chosen, depend on how many threads share them."""
+    limits: AbstractContextManager[object] = threadpool_limits(1, user_api="blas")
+    return limits
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a nesting makes of a source, which stays as it is.
+
+    Attributes:
+        nesting: levels of the whole model.
+        own: nestings of single weights, as `plan.make_plan`.
+        plan: what becomes of every weight.
+        estimate: of the accuracy; None where no inputs could be had or run.
+        stopped: why there are no samples, statistics or estimate, or not to the last operator; "" if there are.
+    """
+
+    nesting: Nesting
+    own: Mapping[tuple[int, int], Nesting]
+    plan: Plan
+    estimate: Estimate | None
+    stopped: str
+
+    @property
+    def level_bytes(self) -> tuple[int, ...]:
+        """Bytes of each level of all weights, as `report.WeightRow` gives them for one."""
+        blocks = [weight.option_block() for weight in self.plan.weights]
+        return tuple(sum(block.level_bytes(k) for block in blocks) for k in range(len(self.nesting.precisions)))
+
+
+def try_nesting(
+    source: Source,
+    nesting: Nesting,
+    method: Method,
+    *,
+    own: Mapping[tuple[int, int], Nesting] | None = None,
+    exact: bool = False,
+    notify: Callable[[str, int, int], None],
+) -> Trial:
+    """Rounds a source and runs the result.
+
+    Args:
+        source, nesting, method, own, exact: as `plan.make_plan`, whose errors it raises.
+        notify: called with a stage's name, the steps done and the steps in all.
+    """
+    notify("rounding", 0, 0)
+    lockstep = start_lockstep(source, nesting)
+    plan = make_plan(
+        source.model,
+        nesting,
+        method,
+        lockstep,
+        own=own,
+        exact=exact,
+        selection=source.selection,
+        widened=source.widened,
+        progress=lambda done, total: notify("rounding", done, total),
+    )
+    if lockstep is None or source.samples is None:
+        return Trial(nesting, own or {}, plan, None, source.without)
+    notify("estimating", 0, 0)
+    return Trial(nesting, own or {}, plan, _estimate(lockstep, source.samples, nesting), lockstep.stopped)
+
+
+def start_lockstep(source: Source, nesting: Nesting) -> Lockstep | None:
+    """The walk that rounding asks for statistics; None without samples."""
+    if source.samples is None:
+        return None
+    return Lockstep(
+        source.model,
+        source.reference,
+        source.samples.arrays,
+        len(nesting.precisions),
+        walking_runtime(),
+        num_threads=os.cpu_count() or 1,
+        held_out=source.samples.held_out,
+    )
+
+
+def walking_runtime() -> Runtime:
+    """What walks: the schema's object API has loaded one of these two, and tflite-runtime bears neither beside it."""
+    return load_runtime("ai-edge-litert" if "ai-edge-litert" in installed_runtimes() else "tensorflow")
+
+
+def _estimate(lockstep: Lockstep, samples: Samples, nesting: Nesting) -> Estimate | None:
+    outcomes = lockstep.outcomes()
+    if not outcomes:
+        return None
+    return Estimate(
+        inputs=samples.description,
+        num_inputs=samples.held_out or len(samples.arrays),
+        held_out=samples.held_out > 0,
+        precisions=nesting.precisions,
+        agreement=_known([each.agreement for each in outcomes]),
+        expected_agreement=_known([each.expected_agreement for each in outcomes]),
+        snr_db=tuple(each.snr_db for each in outcomes),
+    )
+
+
+def _known(rates: Sequence[float | None]) -> tuple[float, ...] | None:
+    known = tuple(rate for rate in rates if rate is not None)
+    return known if len(known) == len(rates) else None

@@ -1,0 +1,1 @@
+"""Running a model on a device: native library, runtimes, Interpreter, CompiledModel; needs NumPy and a runtime."""

@@ -1,0 +1,181 @@
+"""`nq.Interpreter`: tf.lite.Interpreter's calls, and a precision that switches at run time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+from nq_tflite.device.native import library_path
+from nq_tflite.device.runtimes import load_runtime
+from nq_tflite.device.switching import SwitchingModel
+from nq_tflite.errors import FormatError, ModelSourceError, NqError
+from nq_tflite.files import check_model_bytes, check_model_file
+from nq_tflite.format.nesting import Precision
+
+
+class Interpreter(SwitchingModel):
+    """Runs nested (and stock) .tflite models under a stock runtime.
+
+    Every public call of tf.lite.Interpreter works as it does there. Models given by path are mapped from the file, so
+    that a switch really gives memory back; models given as bytes switch too but cannot page, and say so in a warning.
+
+    Args:
+        model_path: a .tflite file.
+        model_content: or its bytes.
+        precision: "full", "part" or a number of bits, to start with.
+        runtime: "ai-edge-litert", "tflite-runtime" or "tensorflow"; the first one installed if not given.
+        fuse: True computes convolutions and dense layers on the packed weights, with this library's own kernels; False
+            unpacks every weight for the runtime's kernels; None fuses where the CPU has a vector instruction set that
+            the kernels use (AVX2, AVX-512 VNNI, NEON). Fused layers of a float model run at dynamic range, which is
+            what LiteRT does by default too: every image (every row of a dense layer) is quantized to int8 at run time.
+            With False they keep float arithmetic, exactly that of the extracted model.
+        num_threads, experimental_delegates, options: handed to the runtime's own Interpreter, with any further keyword.
+
+    Raises:
+        FormatError: not a TFLite model, or a nested one that breaks a rule of the format.
+        PrecisionError: the model has no such precision.
+        ModelSourceError: not one of model_path and model_content.
+        MissingPackageError, NativeLibraryError: nothing to run it with.
+
+    Example:
+        >>> interp = nq.Interpreter("model.tflite", precision="part", num_threads=2)  # doctest: +SKIP
+        >>> interp.precision = "full"  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        model_path: str | os.PathLike[str] | None = None,
+        model_content: bytes | None = None,
+        experimental_delegates: Sequence[Any] | None = None,
+        num_threads: int | None = None,
+        *,
+        precision: Precision = "full",
+        runtime: str | None = None,
+        fuse: bool | None = None,
+        **options: Any,
+    ) -> None:
+        self._runtime = load_runtime(runtime)
+        super().__init__()
+        _check_model(model_path, model_content)
+        _check_threads(num_threads)
+        path = None if model_path is None else os.fspath(model_path)
+        delegate_options = self._delegate_options(precision, fuse)
+        try:
+            delegate = self._runtime.load_delegate(str(library_path()), delegate_options)
+            self._interpreter = self._runtime.interpreter(
+                model_path=path,
+                model_content=model_content,
+                experimental_delegates=[delegate, *(experimental_delegates or [])],
+                num_threads=num_threads,
+                **options,
+            )
+        except (ValueError, RuntimeError) as error:
+            raise FormatError(
+                "model content" if path is None else path,
+                expected=f"a model that {self._runtime.name} {self._runtime.version} loads",
+                got=" ".join(str(error).split()),
+                fix="Check it with: nq-tflite inspect.",
+            ) from error
+        self._loaded(precision, "pass model_path instead of model_content", stacklevel=2)
+
+    @property
+    def runtime(self) -> str:
+        """Name and version of the stock runtime underneath."""
+        return f"{self._runtime.name} {self._runtime.version}"
+
+    # ---- tf.lite.Interpreter's own calls -----------------------------------------------------------------------------
+
+    def allocate_tensors(self) -> None:
+        """As tf.lite.Interpreter.allocate_tensors."""
+        self._interpreter.allocate_tensors()
+
+    def invoke(self) -> None:
+        """As tf.lite.Interpreter.invoke; runs wholly at one precision."""
+        with self._invocation():
+            self._interpreter.invoke()
+
+    def get_input_details(self) -> list[dict[str, Any]]:
+        """As tf.lite.Interpreter.get_input_details."""
+        return list(self._interpreter.get_input_details())
+
+    def get_output_details(self) -> list[dict[str, Any]]:
+        """As tf.lite.Interpreter.get_output_details."""
+        return list(self._interpreter.get_output_details())
+
+    def get_tensor_details(self) -> list[dict[str, Any]]:
+        """As tf.lite.Interpreter.get_tensor_details."""
+        return list(self._interpreter.get_tensor_details())
+
+    def set_tensor(self, tensor_index: int, value: Any) -> None:
+        """As tf.lite.Interpreter.set_tensor."""
+        self._interpreter.set_tensor(tensor_index, value)
+
+    def get_tensor(self, tensor_index: int, subgraph_index: int = 0) -> Any:
+        """As tf.lite.Interpreter.get_tensor."""
+        return self._interpreter.get_tensor(tensor_index, subgraph_index)
+
+    def tensor(self, tensor_index: int) -> Callable[[], Any]:
+        """As tf.lite.Interpreter.tensor."""
+        view: Callable[[], Any] = self._interpreter.tensor(tensor_index)
+        return view
+
+    def resize_tensor_input(self, input_index: int, tensor_size: Sequence[int], strict: bool = False) -> None:
+        """As tf.lite.Interpreter.resize_tensor_input."""
+        self._interpreter.resize_tensor_input(input_index, tensor_size, strict=strict)
+
+    def reset_all_variables(self) -> None:
+        """As tf.lite.Interpreter.reset_all_variables."""
+        self._interpreter.reset_all_variables()
+
+    def get_signature_list(self) -> dict[str, Any]:
+        """As tf.lite.Interpreter.get_signature_list."""
+        return dict(self._interpreter.get_signature_list())
+
+    def get_signature_runner(self, signature_key: str | None = None) -> Any:
+        """As tf.lite.Interpreter.get_signature_runner."""
+        runner = self._interpreter.get_signature_runner(signature_key)
+        return _Runner(runner, self._invocation) if self._calls_subgraphs else runner
+
+    def __getattr__(self, name: str) -> Any:
+        """Whatever else the runtime's Interpreter has, private helpers included."""
+        if name in ("_interpreter", "_session"):
+            raise AttributeError(name)
+        return getattr(self._interpreter, name)
+
+
+def _check_model(path: object, content: object) -> None:
+    """Says it plainer than the runtimes if there is not one model, or if it is none."""
+    if (path is None) == (content is None):
+        got = "neither" if path is None else "both"
+        raise ModelSourceError("model", expected="model_path or model_content", got=got)
+    if isinstance(path, bytes | bytearray) or (path is not None and not isinstance(path, str | os.PathLike)):
+        raise ModelSourceError(
+            "model_path", expected="a path", got=f"a {type(path).__name__}", fix="Pass bytes as model_content."
+        )
+    if isinstance(path, str | os.PathLike):
+        check_model_file(path)
+    elif isinstance(content, bytes):
+        check_model_bytes("model content", content[:8], len(content))
+
+
+def _check_threads(num_threads: object) -> None:
+    if num_threads is None:
+        return
+    if not isinstance(num_threads, int) or isinstance(num_threads, bool) or num_threads < 1:
+        raise NqError("num_threads", expected="a whole number above 0, or None", got=repr(num_threads))
+
+
+class _Runner:
+    """A runtime's signature runner whose calls are invocations."""
+
+    def __init__(self, runner: Any, invocation: Callable[[], AbstractContextManager[None]]) -> None:
+        self._runner, self._invocation = runner, invocation
+
+    def __call__(self, **inputs: Any) -> Any:
+        with self._invocation():
+            return self._runner(**inputs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._runner, name)

@@ -1,0 +1,25 @@
+"""Opening a model of either kind for measurements: nested, or a runtime's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nq_tflite.device.interpreter import Interpreter
+from nq_tflite.device.runtimes import load_runtime
+
+
+def open_model(path: str, nested: bool, runtime: str | None, num_threads: int, precision: str | int = "full") -> Any:
+    """An allocated interpreter with zeros as input: nq.Interpreter for a nested model, the stock one for a stock model.
+
+    A stock model is opened without nq_tflite's delegate, so that it runs exactly as it does without nq_tflite.
+    """
+    if nested:
+        interpreter: Any = Interpreter(path, precision=precision, runtime=runtime, num_threads=num_threads)
+    else:
+        interpreter = load_runtime(runtime).interpreter(model_path=path, num_threads=num_threads)
+    interpreter.allocate_tensors()
+    for details in interpreter.get_input_details():
+        interpreter.set_tensor(details["index"], np.zeros(details["shape"], details["dtype"]))
+    return interpreter

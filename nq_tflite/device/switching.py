@@ -1,0 +1,162 @@
+"""Models whose precision switches at run time: what nq.Interpreter and nq.CompiledModel have in common."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from nq_tflite.device.delegation import Delegation
+from nq_tflite.device.native import Session
+from nq_tflite.errors import NqError
+from nq_tflite.format.nesting import Precision, check_precision, precision_to_level
+
+#: Operators that run subgraphs, maybe many times.
+_CALLS = {"WHILE", "IF", "CALL", "CALL_ONCE", "STABLEHLO_WHILE", "STABLEHLO_CASE", "STABLEHLO_COMPOSITE"}
+
+
+@dataclass(frozen=True)
+class Switch:
+    """What a switch did.
+
+    Attributes:
+        from_bits, to_bits: precision before, and from the next invocation on.
+        bytes_in, bytes_out: residual bytes paged in and out; both 0 where the model cannot page.
+        seconds: time the call took.
+        deferred: an invocation was running; its residual is released when it ends.
+    """
+
+    from_bits: int
+    to_bits: int
+    bytes_in: int
+    bytes_out: int
+    seconds: float
+    deferred: bool
+
+    @property
+    def bytes_moved(self) -> int:
+        """Bytes paged in or out."""
+        return self.bytes_in + self.bytes_out
+
+
+class SwitchingModel:
+    """A loaded model with a session of its own."""
+
+    def __init__(self) -> None:
+        self._session = Session()
+        self._precisions: tuple[int, ...] = ()
+        weakref.finalize(self, self._session.close)
+
+    def _loaded(self, precision: Precision, advice: str, stacklevel: int) -> None:
+        """The runtime has the model: checks it, and warns with `advice` if it cannot page."""
+        self._session.prepare()
+        self._precisions = self._session.precisions()
+        if self._precisions:
+            precision_to_level(precision, self._precisions)
+        if self._precisions and not self.can_page:
+            warnings.warn(
+                "the model is not mapped from a file, so a switch changes precision but cannot page memory out: "
+                + advice,
+                stacklevel=stacklevel + 1,
+            )
+
+    def _delegate_options(self, precision: Precision, fuse: bool | None) -> dict[str, str]:
+        """Options of the delegate, as nq.h has them.
+
+        Raises:
+            PrecisionError: no precision of any model.
+            NqError: `fuse` is none of its three values.
+        """
+        check_precision(precision)
+        if fuse not in (True, False, None):
+            raise NqError("fuse", expected="True, False or None", got=repr(fuse))
+        return {
+            "session": str(self._session.handle),
+            "precision": str(precision),
+            "fuse": "auto" if fuse is None else str(int(fuse)),
+        }
+
+    @cached_property
+    def _calls_subgraphs(self) -> bool:
+        return bool(self._precisions) and any(each.name in _CALLS for each in self._session.delegation().operators)
+
+    @contextlib.contextmanager
+    def _invocation(self) -> Iterator[None]:
+        """Around a run of the model: tells the session of the ends that it does not see by itself."""
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(NqError):
+                self._session.invocation_ended()
+            raise
+        if self._calls_subgraphs:
+            self._session.invocation_ended()
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """Precisions of the model in bits, part-bit first; empty for a stock model."""
+        return self._precisions
+
+    @property
+    def precision(self) -> int:
+        """Bits of the next invocation. Assign "full", "part" or one of `levels` to switch.
+
+        Raises:
+            PrecisionError: no such precision, or a stock model.
+        """
+        precision_to_level("full", self._precisions)
+        return self._precisions[self._session.level()]
+
+    @precision.setter
+    def precision(self, precision: Precision) -> None:
+        self.switch(precision)
+
+    def switch(self, precision: Precision, *, drop_page_cache: bool = False) -> Switch:
+        """Switches to a precision, from the next invocation on; may be called from another thread.
+
+        Args:
+            precision: "full", "part" or one of `levels`.
+            drop_page_cache: on a downgrade, also ask the system to forget the file's cached pages.
+
+        Raises:
+            PrecisionError: the model has no such precision.
+            FormatError: the residual's checksum is wrong (the file is damaged, or has not arrived yet).
+                The model keeps the precision it had.
+        """
+        level = precision_to_level(precision, self._precisions)
+        result = self._session.set_level(level, drop_page_cache=drop_page_cache)
+        return Switch(
+            from_bits=self._precisions[result.from_level],
+            to_bits=self._precisions[result.to_level],
+            bytes_in=result.bytes_paged_in,
+            bytes_out=result.bytes_paged_out,
+            seconds=result.seconds,
+            deferred=bool(result.deferred),
+        )
+
+    def resident_bytes(self, level: int | None = None) -> int:
+        """Bytes of nested weights that this process holds in memory: of one level, counted from 0, or of all."""
+        chosen = range(len(self._precisions)) if level is None else [level]
+        return sum(self._session.memory(each).resident for each in chosen)
+
+    def level_bytes(self, level: int) -> int:
+        """Bytes of a level in the file."""
+        return self._session.size(level)
+
+    @property
+    def can_page(self) -> bool:
+        """Whether a switch pages memory in and out: the model is mapped from a file."""
+        return bool(self._precisions) and all(map(self._session.pageable, range(1, len(self._precisions))))
+
+    @property
+    def delegation(self) -> Delegation:
+        """Which operators run fused on packed weights, in how many partitions, and why the others do not.
+
+        Example:
+            >>> interp.delegation.summary()  # doctest: +SKIP
+            '49 of 52 nested weights fused, 1 partition; unpacked: 3 (several groups; one is supported)'
+        """
+        return self._session.delegation()

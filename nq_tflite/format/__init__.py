@@ -1,0 +1,1 @@
+"""Nestings, levels, codes and the bytes of a nested file; needs NumPy only."""

@@ -1,0 +1,39 @@
+"""`nq.extract`: one precision of a nested file as a stock .tflite that every runtime and accelerator takes."""
+
+from __future__ import annotations
+
+import os
+
+from nq_tflite.files import check_output
+from nq_tflite.format.nesting import Precision, precision_to_level
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.nested import read_nested
+from nq_tflite.graph.remove_unpack import remove_unpack
+
+
+def extract(source: str | os.PathLike[str] | bytes, path: str | os.PathLike[str], precision: Precision = "full") -> int:
+    """Writes the model at one precision as an ordinary .tflite, without NQ operators.
+
+    The weights are exactly those that the nested model uses at that precision, so a runtime's own kernels give the
+    same outputs. Names, signatures, metadata and the quantization of inputs and outputs are those of the model that was
+    nested; if its codes were kept (`convert` with `exact=True`), full-bit is that model again, but for tensors that
+    nothing read, an all-zero bias where a convolution had none, and the scale of all-zero channels.
+
+    Args:
+        source: a nested file or its bytes.
+        path: the file to write; it appears whole or not at all.
+        precision: "full", "part" or a number of bits that the model has.
+
+    Returns:
+        Bytes written.
+
+    Raises:
+        FormatError: the source is not a (whole) nested file.
+        PrecisionError: the model has no such precision.
+        OutputError: the file cannot be written, or is the source.
+    """
+    check_output(path, source)
+    nested = read_nested(source)
+    level = precision_to_level(precision, nested.precisions)
+    remove_unpack(nested.file.model, [*nested.weights, *nested.starts], level)
+    return fb.write_model(path, nested.file.model)

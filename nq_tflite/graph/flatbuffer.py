@@ -1,0 +1,289 @@
+"""The only module that knows TFLite's schema: reading, writing and looking around in a flatbuffer."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import os
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import flatbuffers
+import numpy as np
+from numpy.typing import NDArray
+
+from nq_tflite.errors import FormatError, MissingPackageError
+from nq_tflite.files import IDENTIFIER, check_model_bytes, unreadable, write_whole
+
+#: Values of a tensor, of any type.
+Array = NDArray[Any]
+
+_SCHEMAS = ("ai_edge_litert.schema_py_generated", "tensorflow.lite.python.schema_py_generated")
+#: What the generated reader raises on bytes that are no flatbuffer.
+_READ_ERRORS = (struct.error, IndexError, ValueError, TypeError, AttributeError, OverflowError, MemoryError)
+
+
+def load_schema() -> ModuleType:
+    """TFLite's schema with its object API, from ai-edge-litert or tensorflow.
+
+    Raises:
+        MissingPackageError: neither is installed.
+    """
+    for name in _SCHEMAS:
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError:
+            continue
+    raise MissingPackageError(
+        "reading .tflite files",
+        expected="ai-edge-litert or tensorflow",
+        got="neither",
+        fix="Install one: pip install 'nq-tflite[litert]'.",
+    )
+
+
+schema: Any = load_schema()
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A flatbuffer in memory.
+
+    Attributes:
+        model: the schema's `ModelT`; every buffer has its data, wherever it lay in the file.
+        external: (offset, size) in the file of the buffers that lay outside the flatbuffer root.
+        size: bytes of the file.
+    """
+
+    model: Any
+    external: dict[int, tuple[int, int]]
+    size: int
+
+
+def read_model(source: str | os.PathLike[str] | bytes) -> ModelFile:
+    """Reads a .tflite file, or its bytes.
+
+    Raises:
+        FormatError: not a whole TFLite flatbuffer.
+    """
+    name = "model content" if isinstance(source, bytes) else os.fspath(source)
+    try:
+        data = source if isinstance(source, bytes) else Path(source).read_bytes()
+    except OSError as error:
+        raise unreadable(name, "a readable .tflite file", error) from error
+    check_model_bytes(name, data[:8], len(data))
+    try:
+        _check_counts(data)
+        model = schema.ModelT.InitFromPackedBuf(bytearray(data), 0)
+        external = {i: (b.offset, b.size) for i, b in enumerate(model.buffers) if b.offset > 1}
+        for index in external:
+            _bring_in(model.buffers[index], index, data)
+        _check_indices(model)
+    except _READ_ERRORS as error:
+        raise FormatError(
+            name, expected="a whole flatbuffer", got=f"damaged bytes ({error})", fix="Copy or convert the file again."
+        ) from error
+    if model.version != 3 or not model.subgraphs:
+        raise FormatError(
+            name,
+            expected="schema version 3 with a subgraph",
+            got=f"version {model.version} with {len(model.subgraphs or [])} subgraphs",
+            fix="Convert the model again with a current tf.lite.TFLiteConverter.",
+        )
+    return ModelFile(model, external, len(data))
+
+
+def _check_counts(data: bytes) -> None:
+    """The file has room for a reference to each table: in a hostile one a few tables may stand for billions."""
+    root, most = schema.Model.GetRootAs(bytearray(data), 0), len(data) // 4
+    count = 0
+    for length in _table_counts(root):
+        count += length
+        if count > most:
+            raise ValueError(f"more than {most} tables in {len(data)} bytes")
+
+
+def _table_counts(root: Any) -> Iterator[int]:
+    """Lengths of a model's vectors of tables, one by one, the outer ones first."""
+    yield root.SubgraphsLength()
+    yield root.SignatureDefsLength()
+    for index in range(root.SubgraphsLength()):
+        subgraph = root.Subgraphs(index)
+        yield subgraph.TensorsLength() + subgraph.OperatorsLength()
+    for index in range(root.SignatureDefsLength()):
+        signature = root.SignatureDefs(index)
+        yield signature.InputsLength() + signature.OutputsLength()
+
+
+def _bring_in(buffer: Any, index: int, data: bytes) -> None:
+    if buffer.offset + buffer.size > len(data):
+        raise ValueError(f"buffer {index} ends at {buffer.offset + buffer.size}, the file at {len(data)}")
+    buffer.data = np.frombuffer(data, np.uint8, buffer.size, buffer.offset)
+    buffer.offset = buffer.size = 0
+
+
+def _check_indices(model: Any) -> None:
+    """Every index in the graph points at something, so that no later code need look."""
+    for number, subgraph in subgraphs(model):
+        tensors = range(-1, len(subgraph.tensors))
+        for tensor in subgraph.tensors:
+            _within(tensor.buffer, range(len(model.buffers)), "buffer of a tensor")
+            if any(size < 0 for size in indices(tensor.shape)):
+                raise ValueError(f"a shape {shape(tensor)}")
+        for operator in subgraph.operators or []:
+            _within(operator.opcodeIndex, range(len(model.operatorCodes)), "operator code")
+            for index in indices(operator.inputs) + indices(operator.outputs) + indices(operator.intermediates):
+                _within(index, tensors, f"tensor in subgraph {number}")
+        for index in indices(subgraph.inputs) + indices(subgraph.outputs):
+            _within(index, tensors[1:], f"input or output of subgraph {number}")
+    for entry in model.metadata or []:
+        _within(entry.buffer, range(len(model.buffers)), "buffer of metadata")
+    for signature in model.signatureDefs or []:
+        _within(signature.subgraphIndex, range(len(model.subgraphs)), "subgraph of a signature")
+
+
+def _within(index: int, allowed: range, what: str) -> None:
+    if index not in allowed:
+        raise ValueError(f"{what} has index {index} of {allowed.stop}")
+
+
+def pack_model(model: Any) -> bytes:
+    """The flatbuffer root of a model; a buffer with an `offset` points there and its data stays out."""
+    builder = flatbuffers.Builder(1 << 20)
+    model.buffers = [_AlignedBuffer(buffer) for buffer in model.buffers]
+    builder.Finish(model.Pack(builder), IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def write_model(path: str | os.PathLike[str], model: Any) -> int:
+    """Writes a model without parts outside its flatbuffer root, whole or not at all; returns its size.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    return write_whole(path, [(0, pack_model(model))])
+
+
+class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
+    """A buffer whose data starts at a multiple of 16, as the schema demands; generated code forgets."""
+
+    def __init__(self, buffer: Any) -> None:
+        super().__init__(buffer.data, buffer.offset, buffer.size)
+
+    def Pack(self, builder: Any) -> int:  # noqa: N802 (the schema's name)
+        data = None if self.data is None or self.offset else np.asarray(self.data, np.uint8)
+        if data is not None and len(data):
+            builder.StartVector(1, len(data), 16)
+            builder.head -= len(data)
+            builder.Bytes[builder.head : builder.head + len(data)] = data.tobytes()
+            vector = builder.EndVector()
+        schema.BufferStart(builder)
+        if data is not None and len(data):
+            schema.BufferAddData(builder, vector)
+        schema.BufferAddOffset(builder, self.offset)
+        schema.BufferAddSize(builder, self.size)
+        return int(schema.BufferEnd(builder))
+
+
+# ---- looking around -------------------------------------------------------------------------------------------------
+
+
+def builtin_code(model: Any, operator: Any) -> int:
+    """BuiltinOperator of an operator; old files keep it in the deprecated byte."""
+    code = model.operatorCodes[operator.opcodeIndex]
+    return int(max(code.builtinCode, code.deprecatedBuiltinCode))
+
+
+def custom_name(model: Any, operator: Any) -> str:
+    """Name of a custom operator, "" for builtin ones."""
+    return text(model.operatorCodes[operator.opcodeIndex].customCode)
+
+
+def operator_name(model: Any, operator: Any) -> str:
+    """CONV_2D, or the custom operator's own name."""
+    code = builtin_code(model, operator)
+    names = {v: k for k, v in vars(schema.BuiltinOperator).items() if not k.startswith("_")}
+    return custom_name(model, operator) or str(names.get(code, f"BUILTIN_{code}"))
+
+
+def type_name(tensor_type: int) -> str:
+    """FLOAT32, of a TensorType."""
+    names = {v: k for k, v in vars(schema.TensorType).items() if not k.startswith("_")}
+    return str(names.get(tensor_type, f"TYPE_{tensor_type}"))
+
+
+def text(value: bytes | str | None) -> str:
+    """A flatbuffer string as str."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value or ""
+
+
+def indices(vector: Any) -> list[int]:
+    """A vector of tensor indices as plain ints; missing vectors are empty."""
+    return [] if vector is None else [int(i) for i in vector]
+
+
+def shape(tensor: Any) -> tuple[int, ...]:
+    """A tensor's shape."""
+    return tuple(indices(tensor.shape))
+
+
+def consumers(subgraph: Any) -> dict[int, list[tuple[int, int]]]:
+    """For each tensor, the (operator, input slot) pairs that read it, in order."""
+    found: dict[int, list[tuple[int, int]]] = {}
+    for position, operator in enumerate(subgraph.operators or []):
+        for slot, tensor in enumerate(indices(operator.inputs)):
+            if tensor >= 0:
+                found.setdefault(tensor, []).append((position, slot))
+    return found
+
+
+def subgraphs(model: Any) -> Iterator[tuple[int, Any]]:
+    """Subgraphs with their indices."""
+    yield from enumerate(model.subgraphs)
+
+
+def constant(model: Any, tensor: Any) -> NDArray[Any] | None:
+    """A constant tensor's values in its own type and shape, or None if the tensor has no (supported) constant data.
+
+    Raises:
+        FormatError: the buffer's size does not fit the shape.
+    """
+    dtype = {
+        schema.TensorType.FLOAT32: np.float32,
+        schema.TensorType.FLOAT16: np.float16,
+        schema.TensorType.INT8: np.int8,
+        schema.TensorType.INT32: np.int32,
+        schema.TensorType.UINT8: np.uint8,
+    }.get(tensor.type)
+    data = model.buffers[tensor.buffer].data
+    if dtype is None or data is None or not len(data):
+        return None
+    raw = np.asarray(data, np.uint8)
+    expected = math.prod(shape(tensor)) * np.dtype(dtype).itemsize
+    if len(raw) != expected:
+        raise FormatError(
+            f"tensor {text(tensor.name)!r}",
+            expected=f"{expected} bytes for shape {list(shape(tensor))}",
+            got=str(len(raw)),
+            fix="The file is damaged: copy or convert it again.",
+        )
+    return np.frombuffer(raw.tobytes(), dtype).reshape(shape(tensor))
+
+
+def add_buffer(model: Any, data: bytes | NDArray[Any]) -> int:
+    """Appends an inline buffer; returns its index."""
+    raw = np.frombuffer(data if isinstance(data, bytes) else data.tobytes(), np.uint8)
+    model.buffers.append(schema.BufferT(data=raw))
+    return len(model.buffers) - 1
+
+
+def add_tensor(subgraph: Any, name: str, dims: Sequence[int], tensor_type: int, buffer: int) -> int:
+    """Appends a tensor; returns its index."""
+    tensor = schema.TensorT(shape=list(dims), type=tensor_type, buffer=buffer, name=name)
+    tensor.hasRank = True
+    subgraph.tensors.append(tensor)
+    return len(subgraph.tensors) - 1

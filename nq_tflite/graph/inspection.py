@@ -1,0 +1,210 @@
+"""What a nested file holds, as data."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from nq_tflite.errors import SelectionError
+from nq_tflite.format.levels import Codes, signal_to_noise_db, value_at
+from nq_tflite.format.nesting import Nesting
+from nq_tflite.graph.nested import NestedFile, NestedWeight, read_nested
+from nq_tflite.graph.refusals import unnested_weights
+from nq_tflite.graph.sites import Unnested
+
+
+@dataclass(frozen=True)
+class WeightRow:
+    """One nested weight.
+
+    Attributes:
+        level_bytes: bytes of each level in the file.
+        bias_bytes: those among them that are the level's bias deltas with their padding.
+        snr_db: for each precision, signal-to-noise ratio of the weights, part-bit first; against the source's weights
+            in a conversion, against the full-bit weights in `inspect` (whose last is then infinite).
+        rounding: name of the method that chose the codes; "" in `inspect`, for the file does not say.
+    """
+
+    name: str
+    operator: str
+    shape: tuple[int, ...]
+    nesting: str
+    output_type: str
+    level_bytes: tuple[int, ...]
+    bias_bytes: tuple[int, ...]
+    snr_db: tuple[float, ...]
+    rounding: str = ""
+
+    @property
+    def num_weights(self) -> int:
+        """Weights without padding."""
+        return int(np.prod(self.shape))
+
+
+@dataclass(frozen=True)
+class BitsAWeight:
+    """Bits that a nested weight takes in the levels, on average.
+
+    Attributes:
+        nesting: the nestings' own bits.
+        padding: of tensors to whole superblocks.
+        biases: deltas of the biases that levels own; the bias that every model has is not counted.
+    """
+
+    nesting: float
+    padding: float
+    biases: float
+
+    @classmethod
+    def of(cls, rows: tuple[WeightRow, ...]) -> BitsAWeight:
+        """Of these weights together."""
+        num_weights = sum(row.num_weights for row in rows)
+        own = sum(int(row.nesting.split("|")[0]) * row.num_weights for row in rows) / num_weights
+        biases = 8 * sum(sum(row.bias_bytes) for row in rows) / num_weights
+        return cls(own, 8 * sum(sum(row.level_bytes) for row in rows) / num_weights - own - biases, biases)
+
+    @property
+    def total(self) -> float:
+        """All of them."""
+        return self.nesting + self.padding + self.biases
+
+    def as_dict(self) -> dict[str, float]:
+        """For machines."""
+        return {
+            "bits_a_weight": self.total,
+            "padding_bits_a_weight": self.padding,
+            "bias_bits_a_weight": self.biases,
+        }
+
+    def __str__(self) -> str:
+        return (
+            f"{self.total:.3f} bits a weight: {self.nesting:g} of the nesting, "
+            f"{self.padding:.3f} of padding, {self.biases:.3f} of biases"
+        )
+
+
+@dataclass(frozen=True)
+class Switching:
+    """Bytes that a change of precision moves, beside two separate files and the paper's arithmetic.
+
+    Two separate files of n and h bits move the whole other model, n + h bits a weight for a change there and back; one
+    nested file moves the residual each way. NestQuant's residual has l + 1 bits (its Table 2: (l + 1) / (n + h) of the
+    bytes); ours has l = n - h.
+    """
+
+    residual_bytes: int
+    separate_bytes: int
+
+    @property
+    def ratio(self) -> float:
+        """Residual bytes over the bytes of two separate packed models."""
+        return self.residual_bytes / self.separate_bytes
+
+    @staticmethod
+    def paper_ratio(full_bits: int, part_bits: int) -> float:
+        """(l + 1) / (n + h)."""
+        return (full_bits - part_bits + 1) / (full_bits + part_bits)
+
+
+@dataclass(frozen=True)
+class InspectReport:
+    """A nested file's layers and totals; `as_dict` is what --json prints."""
+
+    path: str
+    file_bytes: int
+    precisions: tuple[int, ...]
+    section_bytes: tuple[int, ...]
+    weights: tuple[WeightRow, ...]
+    unnested: tuple[Unnested, ...]
+
+    @property
+    def num_weights(self) -> int:
+        """Weights in nested tensors, padding not counted."""
+        return sum(row.num_weights for row in self.weights)
+
+    @property
+    def bits_a_weight(self) -> BitsAWeight:
+        """What a nested weight takes."""
+        return BitsAWeight.of(self.weights)
+
+    @property
+    def overhead(self) -> float:
+        """Bytes beyond n bits a weight, as a fraction of them."""
+        return self.bits_a_weight.total / self.bits_a_weight.nesting - 1
+
+    @property
+    def switching(self) -> Switching:
+        """Bytes of a switch between part-bit and full-bit."""
+        return Switching(sum(self.section_bytes[1:]), sum(self.section_bytes) + self.section_bytes[0])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, for machines."""
+        derived = {
+            "num_weights": self.num_weights,
+            "overhead": self.overhead,
+            "switch_bytes": self.switching.residual_bytes,
+            "switch_ratio_to_separate_files": self.switching.ratio,
+            "paper_switch_ratio": Switching.paper_ratio(self.precisions[-1], self.precisions[0]),
+        }
+        return asdict(self) | self.bits_a_weight.as_dict() | derived
+
+
+def inspect_file(path: str | os.PathLike[str]) -> InspectReport:
+    """Reads a nested file and reports on it.
+
+    Raises:
+        FormatError: not a (whole) nested file.
+    """
+    nested = read_nested(path)
+    return InspectReport(
+        path=os.fspath(path),
+        file_bytes=nested.file.size,
+        precisions=nested.precisions,
+        section_bytes=tuple(section.size for section in nested.table.sections),
+        weights=tuple(_nested_row(weight) for weight in nested.weights),
+        unnested=tuple(unnested_weights(nested.file.model, Nesting(nested.precisions[::-1]))),
+    )
+
+
+def find_weight(nested: NestedFile, name: str) -> NestedWeight:
+    """The nested weight of that name, or the only one whose name contains it.
+
+    Raises:
+        SelectionError: none fits, or several do.
+    """
+    exact = [weight for weight in nested.weights if weight.name == name]
+    close = exact or [weight for weight in nested.weights if name in weight.name]
+    if len(close) != 1:
+        raise SelectionError(
+            f"weight {name!r}",
+            expected="the name of one nested weight, or a part that only its name has",
+            got=f"{len(close)} that fit",
+            fix="nq-tflite inspect MODEL --json lists the names.",
+        )
+    return close[0]
+
+
+def _nested_row(weight: NestedWeight) -> WeightRow:
+    codes = weight.codes()
+    return WeightRow(
+        name=weight.name,
+        operator=weight.consumer,
+        shape=weight.shape,
+        nesting=str(weight.nesting),
+        output_type=weight.block.output_type.name.lower(),
+        level_bytes=tuple(weight.block.level_bytes(level) for level in range(len(weight.levels))),
+        bias_bytes=tuple(weight.block.delta_bytes(level) for level in range(len(weight.levels))),
+        snr_db=snr_db(codes, codes, weight.scales, weight.nesting),
+    )
+
+
+def snr_db(target: Any, codes: Codes, scales: Any, nesting: Nesting) -> tuple[float, ...]:
+    """Of real weights at each precision."""
+    real = np.asarray(scales, np.float64)[:, None]
+    return tuple(
+        signal_to_noise_db(target * real, value_at(codes, nesting, level) * real)
+        for level in range(len(nesting.precisions))
+    )

@@ -1,0 +1,214 @@
+"""Where a model's weights are read, which of them can nest, and why the others cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nq_tflite.errors import UnsupportedModelError
+from nq_tflite.format.bitpack import CHANNEL_AXIS, Layout
+from nq_tflite.format.constants import CUSTOM_OP_NAME
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.flatbuffer import schema
+from nq_tflite.graph.readers import reader_of, slots_of
+
+#: Constants of operators without nesting that are no larger than this are not worth telling of.
+SMALL_BYTES = 1024
+_TOLD_OF = {schema.TensorType.FLOAT32, schema.TensorType.FLOAT16, schema.TensorType.INT8}
+_INDEX_TYPES = {schema.TensorType.INT32, schema.TensorType.INT64}
+
+
+@dataclass(frozen=True)
+class Site:
+    """A constant weight and the operators of one subgraph that read it, all of which look up or none."""
+
+    subgraph: int
+    tensor: int
+    operators: tuple[int, ...]
+    layout: Layout
+    name: str
+
+
+@dataclass(frozen=True)
+class Unnested:
+    """A weight that stays as it is, and why."""
+
+    name: str
+    operator: str
+    shape: tuple[int, ...]
+    bytes: int
+    reason: str
+
+
+def find_sites(
+    model: Any, stored_bytes: Mapping[tuple[int, int], int] | None = None
+) -> tuple[list[list[Site]], list[Unnested]]:
+    """Nestable weights, those that share a buffer together, in the order that they are read; and the others.
+
+    The others are constants that a convolution, a dense layer or a lookup reads as its weight, and float32, float16 or
+    int8 constants of more than SMALL_BYTES that any other operator reads. Biases and what belongs to nested weights are
+    neither.
+
+    Args:
+        model: the schema's ModelT.
+        stored_bytes: by (subgraph, tensor), of weights that have another type in the file.
+    """
+    by_buffer: dict[int, list[Site]] = {}
+    left = []
+    for index, subgraph in fb.subgraphs(model):
+        for tensor_index, uses in sorted(fb.consumers(subgraph).items(), key=lambda item: item[1]):
+            tensor = subgraph.tensors[tensor_index]
+            if not _has_data(model, tensor):
+                continue
+            layouts = {
+                reader.layout
+                for position, slot in uses
+                if (reader := reader_of(model, subgraph.operators[position])) is not None and slot == reader.weight
+            }
+            layout = min(layouts, default=Layout.MATRIX)
+            site = Site(index, tensor_index, tuple(p for p, _ in uses), layout, fb.text(tensor.name))
+            if not layouts:
+                if _is_large(model, tensor) and not _serves_a_weight(model, subgraph, uses):
+                    reason = "sparse" if tensor.sparsity is not None else "an operator without nesting"
+                    left.append(unnested(model, site, reason, stored_bytes))
+                continue
+            reason = _reason(model, subgraph, site, uses, len(layouts))
+            if reason:
+                left.append(unnested(model, site, reason, stored_bytes))
+            else:
+                by_buffer.setdefault(tensor.buffer, []).extend(_by_use(model, site))
+    return list(by_buffer.values()), left
+
+
+def _by_use(model: Any, site: Site) -> list[Site]:
+    """The lookups of a weight and the layers that multiply by it, each apart."""
+    operators = model.subgraphs[site.subgraph].operators
+    lookups = tuple(each for each in site.operators if slots_of(model, operators[each]).looks_up)
+    layers = tuple(each for each in site.operators if each not in lookups)
+    return [replace(site, operators=part) for part in sorted((lookups, layers)) if part]
+
+
+def refuse_nested(model: Any) -> None:
+    """Raises UnsupportedModelError for a model that is nested already."""
+    operators = [operator for _, subgraph in fb.subgraphs(model) for operator in subgraph.operators or []]
+    if any(fb.custom_name(model, operator) == CUSTOM_OP_NAME for operator in operators):
+        raise UnsupportedModelError(
+            "source", expected="a stock model", got="an already nested file", fix="Extract it first: nq-tflite extract."
+        )
+
+
+def _has_data(model: Any, tensor: Any) -> bool:
+    data = model.buffers[tensor.buffer].data
+    return data is not None and len(data) > 0
+
+
+def _is_large(model: Any, tensor: Any) -> bool:
+    return tensor.type in _TOLD_OF and len(model.buffers[tensor.buffer].data) > SMALL_BYTES
+
+
+def _serves_a_weight(model: Any, subgraph: Any, uses: list[tuple[int, int]]) -> bool:
+    """Whether a constant is nothing but a bias, or what unpacks a nested weight."""
+
+    def serves(position: int, slot: int) -> bool:
+        operator = subgraph.operators[position]
+        reader = reader_of(model, operator)
+        return (reader is not None and slot == reader.bias) or fb.custom_name(model, operator) == CUSTOM_OP_NAME
+
+    return all(serves(position, slot) for position, slot in uses)
+
+
+def _reason(model: Any, subgraph: Any, site: Site, uses: list[tuple[int, int]], num_layouts: int) -> str:
+    """Why the weight cannot nest, "" if it can."""
+    tensor = subgraph.tensors[site.tensor]
+    operators = [subgraph.operators[position] for position, _ in uses]
+    if tensor.type == schema.TensorType.UINT8:
+        return "uint8 weights of the legacy quantization"
+    if tensor.type not in (schema.TensorType.FLOAT32, schema.TensorType.INT8):
+        return f"{fb.type_name(tensor.type)} weights; float32 and INT8 nest"
+    if any(reader_of(model, operator) is None for operator in operators):
+        return "also read by an operator without nesting"
+    if (
+        num_layouts > 1
+        or site.tensor in fb.indices(subgraph.outputs)
+        or any(slots_of(model, subgraph.operators[position]).weight != slot for position, slot in uses)
+    ):
+        return "also read as something else than a weight"
+    if len(fb.shape(tensor)) < 2:
+        return "a vector"
+    if tensor.sparsity is not None:
+        return "sparse"
+    for operator in operators:
+        reason = _operator_reason(model, subgraph, operator, tensor.type)
+        if reason:
+            return reason
+    return ""
+
+
+def _operator_reason(model: Any, subgraph: Any, operator: Any, weight_type: int) -> str:
+    reader, options = slots_of(model, operator), operator.builtinOptions
+    data_type = subgraph.tensors[operator.inputs[reader.data]].type
+    if getattr(options, "weightsFormat", 0):
+        return "shuffled weights"
+    if getattr(options, "axis", 0) or getattr(options, "batchDims", 0):
+        return "looked up along another axis than the first"
+    if reader.looks_up:
+        return "" if data_type in _INDEX_TYPES else f"indices of type {fb.type_name(data_type)}; int32 and int64 nest"
+    if weight_type == schema.TensorType.INT8 and data_type == schema.TensorType.FLOAT32:
+        return "dynamic-range weights (INT8 under float activations)"
+    return "" if data_type == weight_type else "activations of another type than the weights"
+
+
+def int8_reason(tensor: Any, layout: Layout, channels: int) -> str:
+    """Why INT8 weights of this quantization cannot nest, "" if they can."""
+    quantization = tensor.quantization
+    if quantization is None or quantization.scale is None or len(quantization.scale) not in (1, channels):
+        return "INT8 weights without a scale for each channel or one for all"
+    if quantization.zeroPoint is not None and np.any(quantization.zeroPoint):
+        return "asymmetric weights (zero_point is not 0)"
+    if len(quantization.scale) > 1 and quantization.quantizedDimension != CHANNEL_AXIS[layout]:
+        return f"scales along axis {quantization.quantizedDimension}"
+    return ""
+
+
+def alike(model: Any, group: list[Site]) -> bool:
+    """Whether sites that share a buffer may share levels."""
+
+    def key(site: Site) -> tuple[Any, ...]:
+        tensor = model.subgraphs[site.subgraph].tensors[site.tensor]
+        quantization = tensor.quantization
+        scale = () if quantization is None or quantization.scale is None else tuple(quantization.scale)
+        return site.layout, tensor.type, fb.shape(tensor), scale
+
+    return len({key(site) for site in group}) == 1
+
+
+def as_matrix(values: NDArray[Any], layout: Layout) -> NDArray[Any]:
+    """A weight as [channels, depth], depth in its own order."""
+    if layout is Layout.DEPTHWISE:
+        return np.ascontiguousarray(values.reshape(-1, values.shape[-1]).T)
+    return values.reshape(values.shape[0], -1)
+
+
+def as_weight(matrix: NDArray[Any], layout: Layout, shape: tuple[int, ...]) -> NDArray[Any]:
+    """[channels, depth] in the shape that the weight's reader wants."""
+    return np.ascontiguousarray(matrix.T if layout is Layout.DEPTHWISE else matrix).reshape(shape)
+
+
+def unnested(
+    model: Any, site: Site, reason: str, stored_bytes: Mapping[tuple[int, int], int] | None = None
+) -> Unnested:
+    """A weight that stays as it is; `stored_bytes` as in `find_sites`."""
+    subgraph = model.subgraphs[site.subgraph]
+    tensor = subgraph.tensors[site.tensor]
+    data = model.buffers[tensor.buffer].data
+    size = (stored_bytes or {}).get((site.subgraph, site.tensor), 0 if data is None else len(data))
+    return Unnested(site.name, operator_name(model, site), fb.shape(tensor), size, reason)
+
+
+def operator_name(model: Any, site: Site) -> str:
+    """Name of the operator that reads the weight first."""
+    return fb.operator_name(model, model.subgraphs[site.subgraph].operators[site.operators[0]])

@@ -1,0 +1,333 @@
+"""Latency, memory and switching of a nested model beside other .tflite files, on this machine.
+
+Models take turns within one process for each runtime and thread count, so that whatever else the machine does hits all
+alike: read the ratios, not the milliseconds. Memory, switches and reloads are measured in one process a model.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from nq_tflite.device.delegation import Delegation
+from nq_tflite.device.interpreter import Interpreter
+from nq_tflite.device.native import unpack_isa
+from nq_tflite.device.opening import open_model
+from nq_tflite.device.runtimes import load_runtime
+from nq_tflite.files import check_model_file
+from nq_tflite.format.nesting import Precision, precision_to_level
+from nq_tflite.measure.child_process import Job, answer_job, run_in_child
+from nq_tflite.measure.memory import Footprint, MemoryState, ReloadTimes, ResidentMemory, SwitchTimes, measure_footprint
+from nq_tflite.version import __version__
+
+#: Called with what is being measured, the steps done and the steps in all.
+Progress = Callable[[str, int, int], None]
+
+NOTE = "Timings are of a machine that does other things too: trust the ratios, which are of paired runs, not the times."
+
+
+@dataclass(frozen=True)
+class Series:
+    """Seconds of each invocation of a model at a precision (bits; None for a stock model), in order."""
+
+    path: str
+    bits: int | None
+    seconds: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Latency:
+    """One series, summed up.
+
+    Attributes:
+        median_seconds: of all invocations.
+        ratio, ratio_min, ratio_max: median, least and greatest of this series' seconds over the baseline's of the same
+            round.
+    """
+
+    path: str
+    bits: int | None
+    median_seconds: float
+    ratio: float
+    ratio_min: float
+    ratio_max: float
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Latencies under one runtime (name and version) with one number of threads; the baseline stands first."""
+
+    runtime: str
+    num_threads: int
+    latencies: tuple[Latency, ...]
+
+
+@dataclass(frozen=True)
+class BenchmarkReport:
+    """Everything measured.
+
+    Attributes:
+        cpu, python, version: processor's name and count, Python's and nq_tflite's version.
+        isa: instruction set of nq_tflite's own kernels.
+        runs, warmup: invocations timed, and not timed before them, of each model and precision.
+        baseline: path of the model that ratios are over: the first of `against`, or the model itself at full-bit.
+        settings: latencies of each runtime and thread count.
+        footprints: memory, switches and reloads of each runtime and model, with the first thread count.
+    """
+
+    cpu: str
+    python: str
+    version: str
+    isa: str
+    runs: int
+    warmup: int
+    baseline: str
+    settings: tuple[Setting, ...]
+    footprints: tuple[Footprint, ...]
+    note: str = NOTE
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, for machines."""
+        return asdict(self)
+
+
+def benchmark(
+    path: str | os.PathLike[str],
+    against: Sequence[str | os.PathLike[str]] = (),
+    *,
+    precisions: Sequence[Precision] = ("full", "part"),
+    runtimes: Sequence[str | None] = (None,),
+    threads: Sequence[int] = (1,),
+    runs: int = 50,
+    warmup: int = 5,
+    switches: int = 100,
+    reloads: int = 10,
+    isa: str | None = None,
+    progress: Progress | None = None,
+) -> BenchmarkReport:
+    """Measures a model beside others, each runtime in child processes of its own.
+
+    Args:
+        path: a nested (or stock) .tflite file.
+        against: other .tflite files, nested ones at full-bit; ratios are over the first.
+        precisions: of the model, to time.
+        runtimes: names as nq.Interpreter takes them; None for the first that is installed.
+        threads: thread counts; memory, switches and reloads use the first.
+        runs, warmup: invocations of each model and precision.
+        switches, reloads: how often to switch and to reload.
+        isa: instruction set that nq_tflite's own kernels use, such as "avx2"; the best of this CPU if not given.
+        progress: called as the work goes on.
+
+    Raises:
+        FormatError: a file that does not load.
+        PrecisionError: the model has no such precision.
+        MissingPackageError: the runtime is not installed.
+        NativeLibraryError: this CPU or library has no such isa.
+        NqError: a child process died; the message has its last words.
+
+    Example:
+        >>> benchmark("model.tflite", ["int8.tflite"], runs=20).settings[0].latencies[1].ratio  # doctest: +SKIP
+        1.9
+    """
+    paths = [os.fspath(path), *(os.fspath(other) for other in against)]
+    for each in paths:
+        check_model_file(each)
+    notify = progress or (lambda stage, done, total: None)
+    isa_in_use = isa_in_child(isa)
+    steps, done = len(runtimes) * (len(threads) + len(paths)), 0
+    settings, footprints = [], []
+    for runtime in runtimes:
+        job = {"paths": paths, "precisions": list(precisions), "runtime": runtime, "runs": runs, "warmup": warmup}
+        for num_threads in threads:
+            notify(f"latency, {num_threads} thread{'s' * (num_threads > 1)}", done, steps)
+            answer = run_in_child(__name__, {"job": "latency", **job, "num_threads": num_threads}, isa)
+            settings.append(_setting(answer, num_threads, baseline=1 if against else 0))
+            done += 1
+        for each in paths:
+            notify(f"memory and switching of {Path(each).name}", done, steps)
+            nested = each in answer["nested"]
+            footprints.append(footprint_in_child(each, nested, runtime, threads[0], switches, reloads, isa))
+            done += 1
+    notify("done", steps, steps)
+    cpu, baseline = f"{cpu_name()} ({os.cpu_count()} CPUs)", paths[1 if against else 0]
+    return BenchmarkReport(
+        cpu,
+        platform.python_version(),
+        __version__,
+        isa_in_use,
+        runs,
+        warmup,
+        baseline,
+        tuple(settings),
+        tuple(footprints),
+    )
+
+
+def summarize(series: Sequence[Series], baseline: int) -> tuple[Latency, ...]:
+    """Medians, and ratios over the series at index `baseline`, which comes first in the result.
+
+    >>> a, b = Series("a", 8, (1.0, 2.0)), Series("b", None, (2.0, 1.0))
+    >>> summarize([a, b], 1)[1].ratio_max
+    2.0
+    """
+    base = series[baseline].seconds
+    ordered = [series[baseline], *(each for index, each in enumerate(series) if index != baseline)]
+    latencies = []
+    for each in ordered:
+        ratios = [own / other for own, other in zip(each.seconds, base, strict=True)]
+        middle = statistics.median(ratios)
+        latencies.append(
+            Latency(each.path, each.bits, statistics.median(each.seconds), middle, min(ratios), max(ratios))
+        )
+    return tuple(latencies)
+
+
+def cpu_name() -> str:
+    """The processor's name as the system tells it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Model"))]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def isa_in_child(isa: str | None = None) -> str:
+    """The instruction set of nq_tflite's own kernels if `isa` (None: the best) is asked for.
+
+    Raises:
+        NativeLibraryError: this CPU or library has no such isa.
+    """
+    best = str(run_in_child(__name__, {"job": "isa"}, isa)["isa"])
+    return isa or best
+
+
+def footprint_in_child(
+    path: str,
+    nested: bool,
+    runtime: str | None,
+    num_threads: int = 1,
+    switches: int = 100,
+    reloads: int = 10,
+    isa: str | None = None,
+) -> Footprint:
+    """`memory.measure_footprint` in a process of its own."""
+    answer = run_in_child(
+        __name__,
+        {
+            "job": "footprint",
+            "path": path,
+            "nested": nested,
+            "runtime": runtime,
+            "num_threads": num_threads,
+            "switches": switches,
+            "reloads": reloads,
+        },
+        isa,
+    )
+    return _footprint(answer)
+
+
+def delegation_in_child(path: str | os.PathLike[str], runtime: str | None = None) -> tuple[str, Delegation]:
+    """`Interpreter.delegation` in a process of its own, with the runtime's name and version.
+
+    Raises:
+        FormatError, MissingPackageError, NativeLibraryError: as nq.Interpreter.
+
+    Example:
+        >>> delegation_in_child("model.tflite")[1].num_partitions  # doctest: +SKIP
+        1
+    """
+    answer = run_in_child(__name__, {"job": "delegation", "path": os.fspath(path), "runtime": runtime})
+    return answer["runtime"], Delegation.from_dict(answer["delegation"])
+
+
+def _setting(answer: Job, num_threads: int, baseline: int) -> Setting:
+    """`baseline` counts models; the model's own series, one a precision, stand before the others'."""
+    series = [Series(each["path"], each["bits"], tuple(each["seconds"])) for each in answer["series"]]
+    position = answer["own"] if baseline else 0
+    return Setting(answer["runtime"], num_threads, summarize(series, position))
+
+
+def _footprint(answer: Job) -> Footprint:
+    states = [
+        MemoryState(state["bits"], ResidentMemory(**state["added"]), state["weights"]) for state in answer["states"]
+    ]
+    switch = None if answer["switch"] is None else SwitchTimes(**answer["switch"])
+    delegation = None if answer["delegation"] is None else Delegation.from_dict(answer["delegation"])
+    rest = {
+        "states": tuple(states),
+        "switch": switch,
+        "reload": ReloadTimes(**answer["reload"]),
+        "delegation": delegation,
+    }
+    return Footprint(**(answer | rest))
+
+
+# ---- child processes -------------------------------------------------------------------------------------------------
+
+
+def _isa_job(job: Job) -> Job:
+    return {"isa": unpack_isa()}
+
+
+def _delegation_job(job: Job) -> Job:
+    interpreter = Interpreter(job["path"], runtime=job["runtime"])
+    return {"runtime": interpreter.runtime, "delegation": interpreter.delegation.as_dict()}
+
+
+def _footprint_job(job: Job) -> Job:
+    return asdict(measure_footprint(job.pop("path"), **job))
+
+
+def _latency_job(job: Job) -> Job:
+    """Times every model in turn, `runs` times; the model itself at each precision, the others at full-bit."""
+    runtime, num_threads = job["runtime"], job["num_threads"]
+    levels = {path: Interpreter(path, runtime=runtime).levels for path in job["paths"]}
+    lanes: list[tuple[str, int | None]] = []
+    for index, path in enumerate(job["paths"]):
+        found = levels[path]
+        wanted = job["precisions"] if index == 0 else ["full"]
+        bits = [found[precision_to_level(precision, found)] for precision in wanted] if found else [None]
+        lanes += [(path, each) for each in dict.fromkeys(bits)]
+    interpreters = [open_model(path, each is not None, runtime, num_threads, each or "full") for path, each in lanes]
+    seconds = _interleaved(interpreters, job["runs"], job["warmup"])
+    loaded = load_runtime(runtime)
+    return {
+        "runtime": f"{loaded.name} {loaded.version}",
+        "nested": [path for path in job["paths"] if levels[path]],
+        "own": len(lanes) - len(job["paths"]) + 1,
+        "series": [
+            {"path": path, "bits": each, "seconds": times} for (path, each), times in zip(lanes, seconds, strict=True)
+        ],
+    }
+
+
+#: Seconds after which a pool of threads that has no work sleeps.
+_PAUSE = 0.004
+
+
+def _interleaved(interpreters: Sequence[Any], runs: int, warmup: int) -> list[list[float]]:
+    """Seconds of each interpreter's invocations, each behind an untimed one of the same.
+
+    The order turns by one every round, so that none is always first.
+    """
+    seconds: list[list[float]] = [[] for _ in interpreters]
+    for turn in range(warmup + runs):
+        for offset in range(len(interpreters)):
+            index = (turn + offset) % len(interpreters)
+            time.sleep(_PAUSE)  # the threads of the model before still spin for work, on processors that this one needs
+            interpreters[index].invoke()  # and this one's sleep
+            started = time.perf_counter()
+            interpreters[index].invoke()
+            if turn >= warmup:
+                seconds[index].append(time.perf_counter() - started)
+    return seconds
+
+
+if __name__ == "__main__":
+    answer_job({"isa": _isa_job, "latency": _latency_job, "footprint": _footprint_job, "delegation": _delegation_job})

@@ -1,0 +1,212 @@
+"""What `compare` compares: rounding methods and baselines, with the net that each makes of a model at every level."""
+
+from __future__ import annotations
+
+import copy
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nq_tflite.conversion.draft import Draft, draft_weight
+from nq_tflite.conversion.nested_writer import write_nested
+from nq_tflite.conversion.plan import Plan, make_plan
+from nq_tflite.conversion.rounding import EXACT, METHODS, Method
+from nq_tflite.conversion.rounding.baselines import MINMAX, SQUANT_NESTING, Baseline
+from nq_tflite.conversion.sources.source import Source
+from nq_tflite.conversion.trial import start_lockstep
+from nq_tflite.errors import NestingError, UnsupportedModelError, did_you_mean
+from nq_tflite.format.nesting import Nesting
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.flatbuffer import Array
+from nq_tflite.graph.readers import Reader, slots_of
+from nq_tflite.graph.replace_weights import replace_weights
+from nq_tflite.graph.sites import Site, as_weight, find_sites
+
+#: Constants to give operators of the main subgraph, by (operator, input slot).
+Replacements = dict[tuple[int, int], Array]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A way to several precisions.
+
+    Attributes:
+        name: by which users choose it.
+        title: as tables show it.
+        method: of our own files, by name, or a baseline.
+        calibrated: whether it looks at representative data.
+    """
+
+    name: str
+    title: str
+    method: Method | Baseline
+    calibrated: bool = False
+
+
+CONTENDERS = {
+    contender.name: contender
+    for contender in (
+        Contender("minmax", "min-max, separate files", MINMAX),
+        Contender("squant-nesting", "SQuant nesting (paper)", SQUANT_NESTING),
+        Contender("nearest", "nearest", METHODS["nearest"]),
+        Contender("exact", "exact", EXACT),
+        Contender("squant", "squant", METHODS["squant"]),
+        Contender("descent", "descent, no data", METHODS["descent"]),
+        Contender("descent-calibrated", "descent, calibrated", METHODS["descent"], calibrated=True),
+    )
+}
+
+
+def contenders(names: Sequence[str]) -> list[Contender]:
+    """Those of these names; all of them for none.
+
+    Raises:
+        NestingError: there is none of a name.
+    """
+    unknown = [name for name in names if name not in CONTENDERS]
+    if unknown:
+        raise NestingError(
+            "method",
+            expected=f"one of {', '.join(CONTENDERS)}",
+            got=repr(unknown[0]),
+            fix=did_you_mean(unknown[0], CONTENDERS),
+        )
+    return [CONTENDERS[name] for name in dict.fromkeys(names or CONTENDERS)]
+
+
+class Rounded(ABC):
+    """A model's weights as a contender rounded them.
+
+    Attributes:
+        seconds: that it took, walking the net included.
+        bits_a_weight: of all levels together; ours with padding and biases, baselines by their own arithmetic.
+        note: what kept the method from what it wanted, "" usually.
+    """
+
+    seconds: float
+    bits_a_weight: float
+    note: str = ""
+
+    @abstractmethod
+    def replacements(self, level: int) -> Replacements:
+        """A float graph's weights and biases at a level."""
+
+    @abstractmethod
+    def write(self, level: int, folder: Path) -> tuple[Path, int | None]:
+        """A full-int8 graph as a file that has the level, and the precision to ask it for; None: it has no other."""
+
+
+def round_with(
+    contender: Contender, source: Source, nesting: Nesting, progress: Callable[[int, int], None] | None = None
+) -> Rounded:
+    """Rounds all weights of a model that can nest.
+
+    Args:
+        contender: how.
+        source: the model, with the samples that the method may look at.
+        nesting: levels for every weight.
+        progress: called with (weights done, weights in all).
+
+    Raises:
+        UnsupportedModelError, WeightsError: as plan.make_plan.
+    """
+    if isinstance(contender.method, Baseline):
+        return _Apart(contender.method, source, nesting)
+    return _Nested(contender.method, source, nesting, progress)
+
+
+class _Nested(Rounded):
+    """Levels of one nested file."""
+
+    def __init__(
+        self, method: Method, source: Source, nesting: Nesting, progress: Callable[[int, int], None] | None
+    ) -> None:
+        begin = time.perf_counter()
+        lockstep = start_lockstep(source, nesting) if method.needs_means else None
+        self._model, self._nesting, self._widened = source.model, nesting, source.widened
+        self._plan = make_plan(
+            source.model,
+            nesting,
+            method,
+            lockstep,
+            exact=method is EXACT,
+            widened=source.widened,
+            progress=progress,
+        )
+        self.seconds = time.perf_counter() - begin
+        self.bits_a_weight = _bits_a_weight(self._plan)
+        if method.needs_means:
+            self.note = source.without or (lockstep.stopped if lockstep else "")
+
+    def replacements(self, level: int) -> Replacements:
+        found: Replacements = {}
+        for plan in self._plan.weights:
+            weight, bias = plan.constants(level)
+            for position, reader in _readers(self._model, plan.sites):
+                found[position, reader.weight] = weight
+                if bias is not None and reader.bias is not None:
+                    found[position, reader.bias] = bias
+        return found
+
+    def write(self, level: int, folder: Path) -> tuple[Path, int | None]:
+        path = folder / "nested.tflite"
+        if not path.exists():
+            write_nested(copy.deepcopy(self._model), self._plan, self._nesting, path, copy.deepcopy(self._widened))
+        return path, self._nesting.precisions[level]
+
+
+class _Apart(Rounded):
+    """Levels of a baseline, each a stock model."""
+
+    def __init__(self, baseline: Baseline, source: Source, nesting: Nesting) -> None:
+        begin = time.perf_counter()
+        self._model = source.model
+        self._weights = [
+            (draft, baseline.levels(draft.target * draft.scales[:, None].astype(float), draft.taps, nesting))
+            for draft in _drafts(source, nesting)
+        ]
+        self.seconds = time.perf_counter() - begin
+        self.bits_a_weight = float(baseline.bits_a_weight(nesting))
+
+    def replacements(self, level: int) -> Replacements:
+        return {
+            (position, reader.weight): as_weight(levels[level].values, draft.layout, draft.shape)
+            for draft, levels in self._weights
+            for position, reader in _readers(self._model, draft.sites)
+        }
+
+    def write(self, level: int, folder: Path) -> tuple[Path, int | None]:
+        path, model = folder / f"level_{level}.tflite", copy.deepcopy(self._model)
+        for draft, levels in self._weights:
+            replace_weights(model, draft.sites, levels[level].codes, levels[level].scales)
+        fb.write_model(path, model)
+        return path, None
+
+
+def _drafts(source: Source, nesting: Nesting) -> list[Draft]:
+    """The weights that a nested file of that nesting would hold.
+
+    Raises:
+        UnsupportedModelError: none.
+    """
+    floats = source.reference.sources(source.model)
+    drafts = [draft_weight(source.model, group, nesting, floats) for group in find_sites(source.model)[0]]
+    nested = [draft for draft in drafts if isinstance(draft, Draft)]
+    if not nested:
+        raise UnsupportedModelError("weights to nest", expected="at least one", got="none")
+    return nested
+
+
+def _readers(model: Any, sites: tuple[Site, ...]) -> list[tuple[int, Reader]]:
+    """Where the main subgraph reads a weight, and in which slots."""
+    positions = [position for site in sites if site.subgraph == 0 for position in site.operators]
+    return [(position, slots_of(model, model.subgraphs[0].operators[position])) for position in positions]
+
+
+def _bits_a_weight(plan: Plan) -> float:
+    blocks = [weight.option_block() for weight in plan.weights]
+    size = sum(block.level_bytes(level) for block in blocks for level in range(len(block.levels)))
+    return 8 * size / sum(weight.codes.size for weight in plan.weights)

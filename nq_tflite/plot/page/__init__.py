@@ -1,0 +1,1 @@
+"""A nested model on one HTML page that needs no other file and no network."""
