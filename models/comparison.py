@@ -10,9 +10,10 @@ from typing import Any, Literal
 
 from nq_tflite.errors import MissingPackageError, ModelSourceError, UnsupportedModelError
 from nq_tflite.format.nesting import Nesting
-from nq_tflite.measure.benchmark import BenchmarkReport, Latency, Progress, benchmark, isa_in_child
+from nq_tflite.measure.benchmark import BenchmarkReport, Latency, benchmark, isa_in_child
 from nq_tflite.measure.child_process import Job, answer_job, run_in_child
 from nq_tflite.measure.memory import Footprint
+from nq_tflite.progress import Progress, silent
 
 from .zoo import MODELS
 
@@ -172,7 +173,7 @@ def compare_models(
     _check_names(names)
     nesting = str(Nesting.parse(nesting))
     isa_in_child(isa)
-    notify, steps = progress or (lambda stage, done, total: None), _FILE_STEPS + len(threads) + 2
+    notify, steps = progress or silent, _FILE_STEPS + len(threads) + 2
 
     def show(before: int, stage: str, step: int, _: int) -> None:
         notify(f"{name}: {stage}", before + step, steps * len(names))
@@ -226,7 +227,7 @@ def model_files(
       model_files("ds_cnn_s", "models").num_weights  # 22016
     """
     _check_names([name])
-    notify, target = progress or (lambda stage, done, total: None), _made(folder)
+    notify, target = progress or silent, _made(folder)
     stem, bits = f"{name}_seed{seed}", str(Nesting.parse(nesting)).replace("|", "_")
     stock = target / f"{stem}_{'int8' if activations == 'int8' else 'dynamic'}.tflite"
     source = stock if activations == "int8" else target / f"{stem}_float.tflite"

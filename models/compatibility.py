@@ -15,14 +15,13 @@ from typing import Any
 
 from nq_tflite.device.runtimes import RUNTIMES, installed_runtimes
 from nq_tflite.errors import UnsupportedModelError
+from nq_tflite.progress import Progress, silent
 
 from .compatibility_jobs import PRECISIONS, Outcome, Result, check_file, convert_source
 from .families import APPLICATIONS, FAMILIES, build_application, build_family
 from .third_party import THIRD_PARTY_FILES, third_party_bytes
 from .variants import VARIANTS
 
-#: Called with a stage, the steps done and the steps in all.
-Progress = Callable[[str, int, int], None]
 ACTIVATIONS = ("float", "int8")
 #: Formats that a Keras model is converted from -> the activations that the result may have.
 FORMATS: dict[str, tuple[str, ...]] = {
@@ -173,7 +172,7 @@ def try_models(
     folder.mkdir(parents=True, exist_ok=True)
     rows = [ALL_ROWS[name] for name in names]
     sources = [(row.name, source) for row in rows for source in row.sources if row.file or source[0] in formats]
-    notify, installed = progress or (lambda stage, done, total: None), installed_runtimes()
+    notify, installed = progress or silent, installed_runtimes()
     with ExitStack() as stack:
         processes = processes or stack.enter_context(Processes())
         for done, (name, (format_name, activations)) in enumerate(sources):

@@ -33,8 +33,8 @@ from nq_tflite.cli.console import (
     progress_bar,
 )
 from nq_tflite.cli.parameters import SECONDS, runtime_option, whole_number
-from nq_tflite.measure.benchmark import Progress
 from nq_tflite.measure.child_process import Job
+from nq_tflite.progress import Progress, silent
 
 from .archives import cache_dir
 from .comparison import model_files
@@ -114,7 +114,7 @@ def run_pressure(
     rounds: int = 3,
     seconds: float = 5.0,
     folder: Path | None = None,
-    progress: Progress = lambda *_: None,
+    progress: Progress = silent,
 ) -> tuple[Storm, tuple[Survival, ...]]:
     """Runs every app of `pressure_app.APPS` through the same storm.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,8 @@ from nq_tflite.errors import NestingError
 from nq_tflite.files import check_output
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph.selection import Selection
+from nq_tflite.progress import Progress, silent
 
-#: Called with a stage's name, the steps done and the steps in all (0 while unknown).
-Progress = Callable[[str, int, int], None]
 #: Part-bits that are worth a warning.
 POOR_BITS = 3
 
@@ -91,7 +90,7 @@ def convert(
     """
     check_output(path, source)
     method = EXACT if exact else rounding_method(rounding)
-    notify = progress or (lambda stage, done, total: None)
+    notify = progress or silent
     wanted = _wanted(nesting, min_agreement, budget)
     look = method.needs_means or isinstance(wanted, Wish)
     options = {"input_type": input_type, "output_type": output_type, "activation_ranges": activation_ranges}

@@ -10,7 +10,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,16 @@ from nq_tflite.device.runtimes import load_runtime
 from nq_tflite.files import check_model_file
 from nq_tflite.format.nesting import Precision, precision_to_level
 from nq_tflite.measure.child_process import Job, answer_job, run_in_child
-from nq_tflite.measure.memory import Footprint, MemoryState, ReloadTimes, ResidentMemory, SwitchTimes, measure_footprint
+from nq_tflite.measure.memory import (
+    Footprint,
+    MedianReload,
+    MedianSwitch,
+    MemoryState,
+    ResidentMemory,
+    measure_footprint,
+)
+from nq_tflite.progress import Progress, silent
 from nq_tflite.version import __version__
-
-#: Called with what is being measured, the steps done and the steps in all.
-Progress = Callable[[str, int, int], None]
 
 NOTE = "Timings are of a machine that does other things too: trust the ratios, which are of paired runs, not the times."
 
@@ -138,7 +143,7 @@ def benchmark(
     paths = [os.fspath(path), *(os.fspath(other) for other in against)]
     for each in paths:
         check_model_file(each)
-    notify = progress or (lambda stage, done, total: None)
+    notify = progress or silent
     isa_in_use = isa_in_child(isa)
     steps, done = len(runtimes) * (len(threads) + len(paths)), 0
     settings, footprints = [], []
@@ -257,12 +262,12 @@ def _footprint(answer: Job) -> Footprint:
     states = [
         MemoryState(state["bits"], ResidentMemory(**state["added"]), state["weights"]) for state in answer["states"]
     ]
-    switch = None if answer["switch"] is None else SwitchTimes(**answer["switch"])
+    switch = None if answer["switch"] is None else MedianSwitch(**answer["switch"])
     delegation = None if answer["delegation"] is None else Delegation.from_dict(answer["delegation"])
     rest = {
         "states": tuple(states),
         "switch": switch,
-        "reload": ReloadTimes(**answer["reload"]),
+        "reload": MedianReload(**answer["reload"]),
         "delegation": delegation,
     }
     return Footprint(**(answer | rest))

@@ -25,9 +25,10 @@ from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema
 from nq_tflite.graph.sites import find_sites
 from nq_tflite.measure.contenders import CONTENDERS, Contender, Replacements, contenders, round_with
-from nq_tflite.measure.evaluate import Classifier, Progress, Score, score
+from nq_tflite.measure.evaluate import Classifier, Score, score
 from nq_tflite.measure.photo_folder import PhotoFolder, read_photo_folder
 from nq_tflite.measure.preprocessing import PixelPreprocessing, pixel_preprocessing
+from nq_tflite.progress import Progress, silent
 
 Logits = NDArray[np.float64]
 
@@ -137,7 +138,7 @@ def compare(
         raise UnsupportedModelError(
             name, expected="a Keras model, for int8 activations", got="a .tflite", fix="Compare with float activations."
         )
-    notify = progress or (lambda stage, done, total: None)
+    notify = progress or silent
     with one_blas_thread(), tempfile.TemporaryDirectory(prefix="nq-compare-") as scratch:
         free = load_source(source, None, look=True, notify=notify)
         _check_float(name, free.model)

@@ -7,7 +7,6 @@ not hold two TFLite runtimes.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,16 +14,14 @@ from typing import Any
 from nq_tflite.errors import FormatError, MissingPackageError, ModelSourceError, reason_of
 from nq_tflite.measure.benchmark import footprint_in_child
 from nq_tflite.measure.child_process import Job, answer_job, run_in_child
-from nq_tflite.measure.memory import Footprint, SwitchTimes
+from nq_tflite.measure.memory import Footprint, MedianSwitch
+from nq_tflite.progress import Progress, silent
 
 NESTING = "8|5"
 NUM_CALIBRATION_PHOTOS = 64
 NESTED_FILE, FLOAT_FILE, INT8_FILE = "mobilenet_v2_8_5.tflite", "mobilenet_v2_float.tflite", "mobilenet_v2_int8.tflite"
 PHOTOS_FOLDER = "photos"
 SWITCHES, RELOADS = 100, 10
-
-#: Called with a stage's name, the stages done and the stages in all.
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -80,7 +77,7 @@ class DemoReport:
     seconds: float
 
     @property
-    def switch(self) -> SwitchTimes:
+    def switch(self) -> MedianSwitch:
         """Of the nested file."""
         if self.nested.switch is None:
             raise FormatError(self.nested.path, expected="a nested model", got="a stock one")
@@ -109,7 +106,7 @@ def run_demo(
         >>> run_demo("demo").sizes.nested  # doctest: +SKIP
         4109376
     """
-    started, folder, notify = time.monotonic(), Path(workdir), progress or (lambda stage, done, total: None)
+    started, folder, notify = time.monotonic(), Path(workdir), progress or silent
     try:
         (folder / PHOTOS_FOLDER).mkdir(parents=True, exist_ok=True)
     except OSError as error:

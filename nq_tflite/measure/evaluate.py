@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,7 @@ from nq_tflite.format.affine import dequantize, quantize
 from nq_tflite.format.levels import signal_to_noise_db
 from nq_tflite.measure.photo_folder import PhotoFolder, read_photo_folder
 from nq_tflite.measure.preprocessing import PixelPreprocessing, pixel_preprocessing
-
-#: Called with a stage's name, the photos done and the photos in all.
-Progress = Callable[[str, int, int], None]
+from nq_tflite.progress import Progress, silent
 
 FULL_BIT_REFERENCE = "the model's own full-bit output"
 
@@ -112,7 +110,7 @@ def evaluate(
     folder = read_photo_folder(photos, labels, models[0].num_classes)
     runs = [*models, *([against] if against else [])]
     pixels = [pixel_preprocessing(preprocess, *model.input_shape, crop_fraction) for model in runs]
-    logits = _collect(runs, pixels, folder, progress or (lambda stage, done, total: None))
+    logits = _collect(runs, pixels, folder, progress or silent)
     accepted = [photo.accepted for photo in folder.photos] if folder.labelled else None
     target = logits[-1] if against else logits[0]
     return Evaluation(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,7 @@ from nq_tflite.measure.benchmark import delegation_in_child
 from nq_tflite.measure.child_process import Job, answer_job, run_in_child
 from nq_tflite.measure.evaluate import Evaluation, Score, evaluate
 from nq_tflite.measure.timeline import Timeline, measure_timeline
-
-#: Called with a stage's name, the stages done and the stages in all.
-Progress = Callable[[str, int, int], None]
+from nq_tflite.progress import Progress, silent
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ def find(
     **preprocessing: Any,
 ) -> Findings:
     """Reads and measures; the arguments are those of `write_report`."""
-    notify, stages = progress or (lambda stage, done, total: None), 4
+    notify, stages = progress or silent, 4
     notify("reading the file", 0, stages)
     file = inspect_file(path)
     drawn = _choose(path, file, layers)

@@ -40,7 +40,7 @@ class Moment:
 
 
 @dataclass(frozen=True)
-class TimedSwitch:
+class PrecisionChange:
     """One switch: when, to which precision, how long it took, and the residual bytes paged in or out."""
 
     seconds: float
@@ -61,7 +61,7 @@ class Timeline:
     runtime: str
     num_threads: int
     moments: tuple[Moment, ...]
-    switches: tuple[TimedSwitch, ...]
+    switches: tuple[PrecisionChange, ...]
 
     @property
     def precisions(self) -> tuple[int, ...]:
@@ -123,7 +123,7 @@ def measure_timeline(
     job = {"job": "timeline", "path": os.fspath(path), "runtime": runtime, "num_threads": num_threads}
     answer = run_in_child(__name__, job | {"invocations": invocations, "rounds": rounds})
     moments = tuple(Moment(**each) for each in answer.pop("moments"))
-    switches = tuple(TimedSwitch(**each) for each in answer.pop("switches"))
+    switches = tuple(PrecisionChange(**each) for each in answer.pop("switches"))
     return Timeline(**answer, moments=moments, switches=switches)
 
 
@@ -144,7 +144,7 @@ def _timeline_job(job: Job) -> Job:
         if index and bits is not None:
             at = time.perf_counter()
             done = interpreter.switch(bits)
-            switches.append(TimedSwitch(at - started, bits, time.perf_counter() - at, done.bytes_moved))
+            switches.append(PrecisionChange(at - started, bits, time.perf_counter() - at, done.bytes_moved))
         for _ in range(job["invocations"]):
             at = time.perf_counter()
             interpreter.invoke()

@@ -23,6 +23,7 @@ from nq_tflite.graph.flatbuffer import Array
 from nq_tflite.graph.selection import Selection
 from nq_tflite.graph.sites import refuse_nested
 from nq_tflite.graph.widening import Widened, widen
+from nq_tflite.progress import Progress
 
 #: Samples that statistics are taken of, and those that only the estimate of the result is taken of.
 MOST_SAMPLES, MOST_HELD_OUT = 128, 32
@@ -102,7 +103,7 @@ def load_source(
     data: RepresentativeData | None,
     *,
     look: bool,
-    notify: Callable[[str, int, int], None],
+    notify: Progress,
     custom_objects: Mapping[str, Any] | None = None,
     **options: str,
 ) -> Source:

@@ -18,9 +18,10 @@ from nq_tflite.conversion.report import ConversionReport
 from nq_tflite.errors import MissingPackageError
 from nq_tflite.files import check_output, write_whole
 from nq_tflite.measure.benchmark import cpu_name
-from nq_tflite.measure.findings import Findings, Progress, find
+from nq_tflite.measure.findings import Findings, find
 from nq_tflite.plot.page.drawings import draw
 from nq_tflite.plot.style import layer_labels
+from nq_tflite.progress import Progress
 from nq_tflite.version import __version__
 
 #: Bars of layers that are this near to each other stay short.
