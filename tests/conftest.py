@@ -58,7 +58,7 @@ def samples() -> np.ndarray:
 @pytest.fixture(scope="session")
 def mixed_model() -> Any:
     """A Keras model with ordinary, strided and depthwise convolutions and a dense layer, wide enough to nest."""
-    from nq_tflite_models.small import mixed_net
+    from nq_tflite_models.nets.small import mixed_net
 
     return mixed_net(seed=3, width=9)
 

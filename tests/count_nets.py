@@ -9,7 +9,7 @@ from __future__ import annotations
 import subprocess
 
 import arm64
-from nq_tflite_models.comparison import model_files
+from nq_tflite_models.measure.comparison import model_files
 
 NET = "mobilenet_v2"
 RUNTIME = "ai-edge-litert"

@@ -40,7 +40,7 @@ EVERYWHERE = ("nearest", "exact")
 
 def make_sources(folder: Path) -> None:
     """A seeded net as full-int8 and float .tflite, by tensorflow, and its samples."""
-    from nq_tflite_models.small import mixed_net
+    from nq_tflite_models.nets.small import mixed_net
 
     from nq_tflite.conversion.sources.calibration import sample_source
     from nq_tflite.conversion.sources.keras_export import export

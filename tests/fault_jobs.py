@@ -28,7 +28,7 @@ OURS = "@libnq_tflite"
 
 def import_everything() -> None:
     """What jobs import, so that no fault hits an import."""
-    for module in ("advice", "cli", "conversion", "delivery", "extraction", "plot", "report", "search", "storage"):
+    for module in ("cli", "conversion.convert", "delivery", "graph.extraction", "measure.storage", "plot"):
         importlib.import_module(f"nq_tflite.{module}")
     importlib.import_module("matplotlib.backends.backend_agg")
     native.load_library()

@@ -27,7 +27,7 @@ def invoke(*arguments: object) -> Result:
 @pytest.fixture
 def small_models(monkeypatch: pytest.MonkeyPatch) -> None:
     """A net of 16 x 16 with 100 classes under each real model's name; nothing is fetched."""
-    from nq_tflite_models.small import mixed_net
+    from nq_tflite_models.nets.small import mixed_net
 
     monkeypatch.setattr(module, "_build", lambda name: mixed_net(seed=len(name), width=10))
 

@@ -95,7 +95,7 @@ def test_tensorflow_quantizes_with_the_ranges(
 
 
 def test_convert_takes_them_by_name_and_inputs_too(tmp_path: Path) -> None:
-    from nq_tflite_models.small import two_input_net
+    from nq_tflite_models.nets.small import two_input_net
 
     rng = np.random.default_rng(2)
     data = [{"image": rng.normal(size=(1, 8, 8, 3)), "features": rng.normal(size=(1, 9))} for _ in range(4)]

@@ -212,7 +212,7 @@ def test_refusals(mixed_model: Any, int8_tflite: bytes, float_tflite: bytes, pho
 
 def test_models_without_photos_or_weights_to_nest(photos: Path, others: Path) -> None:
     import keras
-    from nq_tflite_models.small import dense_net, mixed_net
+    from nq_tflite_models.nets.small import dense_net, mixed_net
 
     with pytest.raises(UnsupportedModelError, match="dense_net: expected a photo classifier"):
         compare(dense_net(), photos, **PIXELS)

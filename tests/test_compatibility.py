@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from nq_tflite_models.compatibility import ALL_ROWS, FORMATS, ROWS, THIRD_PARTY_ROWS, Cell, Processes, Row, try_models
-from nq_tflite_models.families import APPLICATIONS, CUTS, FAMILIES
-from nq_tflite_models.third_party import THIRD_PARTY_FILES
+from nq_tflite_models.measure.compatibility import Cell, Processes, try_models
+from nq_tflite_models.measure.rows import ALL_ROWS, FORMATS, ROWS, THIRD_PARTY_ROWS, Row
+from nq_tflite_models.nets.families import APPLICATIONS, CUTS, FAMILIES
+from nq_tflite_models.weights.third_party import THIRD_PARTY_FILES
 
 from nq_tflite.device.runtimes import RUNTIMES, installed_runtimes
 from nq_tflite.errors import UnsupportedModelError
@@ -91,7 +92,7 @@ def test_all_of_keras_applications_is_here() -> None:
 
 
 def test_a_file_is_a_row(tmp_path: Path, int8_tflite: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    from nq_tflite_models import compatibility
+    from nq_tflite_models.measure import compatibility
 
     row = Row("given", file=functools.partial(bytes, int8_tflite), activations="int8")
     monkeypatch.setitem(compatibility.ALL_ROWS, "given", row)
@@ -118,7 +119,7 @@ def test_every_third_party_file(tmp_path: Path, processes: Processes) -> None:
 
 def test_what_is_wrong_becomes_a_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A damaged file, a process that dies, a runtime that is not there."""
-    from nq_tflite_models import compatibility
+    from nq_tflite_models.measure import compatibility
 
     for name, file in (("damaged", functools.partial(bytes, b"damaged")), ("deadly", _die)):
         monkeypatch.setitem(compatibility.ALL_ROWS, name, Row(name, file=file))
@@ -141,7 +142,7 @@ def _die() -> bytes:
 
 def test_wrong_outputs_fail(tmp_path: Path, processes: Processes) -> None:
     """A stock file with other weights, a nested file with another precision's: the check tells."""
-    from nq_tflite_models.compatibility_jobs import check_file
+    from nq_tflite_models.measure.compatibility_jobs import check_file
 
     list(try_models(["audio"], tmp_path, formats=["memory"], runtimes=["tensorflow"], processes=processes))
     for activations in ("float", "int8"):
@@ -204,7 +205,8 @@ def test_command_refuses(arguments: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("name", list(FAMILIES))
 def test_families_are_alive(name: str) -> None:
     """The same seed gives the same model; outputs are finite and differ from input to input."""
-    from nq_tflite_models.families import build_family, model_inputs
+    from nq_tflite_models.nets.families import build_family
+    from nq_tflite_models.nets.seeded import model_inputs
 
     model, again = build_family(name, 3), build_family(name, 3)
     inputs = model_inputs(model, 3)[0]

@@ -284,7 +284,7 @@ def test_scales_that_cannot_be_used(scale: float, int8_tflite: bytes, tmp_path: 
 
 def test_models_without_anything_to_nest(tmp_path: Path) -> None:
     import keras
-    from nq_tflite_models.small import dense_net
+    from nq_tflite_models.nets.small import dense_net
 
     inputs = keras.Input((4,))
     bare = keras.Model(inputs, keras.layers.ReLU()(inputs))

@@ -19,7 +19,7 @@ import jobs
 import numpy as np
 import pytest
 from distributions import EXPORTS, ROOT, exported
-from nq_tflite_models.archives import PackageArchive, weight_bytes
+from nq_tflite_models.weights.archives import PackageArchive, weight_bytes
 
 import nq_tflite as nq
 from nq_tflite.device.native import library_path

@@ -130,7 +130,7 @@ def test_models_that_are_no_photo_classifier(
 ) -> None:
     with pytest.raises(UnsupportedModelError, match="16 classes"):
         worker(run, models / "nested.tflite", photos, reference=nested_dir / "int8_8_5.tflite")
-    from nq_tflite_models.small import dense_net
+    from nq_tflite_models.nets.small import dense_net
 
     from nq_tflite.conversion.sources.keras_export import export
 

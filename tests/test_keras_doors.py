@@ -11,9 +11,9 @@ from typing import Any
 import jobs
 import numpy as np
 import pytest
-from nq_tflite_models.families import FAMILIES, build_family, model_inputs
-from nq_tflite_models.seeded import set_seeded_weights
-from nq_tflite_models.variants import of_policy, several_inputs_and_outputs, subclassed
+from nq_tflite_models.nets.families import FAMILIES, build_family
+from nq_tflite_models.nets.seeded import model_inputs, set_seeded_weights
+from nq_tflite_models.nets.variants import of_policy, several_inputs_and_outputs, subclassed
 
 import nq_tflite as nq
 from nq_tflite.errors import RepresentativeDataError, UnsupportedModelError
@@ -132,7 +132,7 @@ def test_subclassed_models(tmp_path: Path) -> None:
 @pytest.mark.parametrize("data", [None, np.zeros((2, 16, 16, 3), np.float32)], ids=["float", "int8"])
 def test_models_that_were_never_called(kind: str, data: Any, tmp_path: Path) -> None:
     import keras
-    from nq_tflite_models.custom import SubclassedNet
+    from nq_tflite_models.nets.custom import SubclassedNet
 
     model = SubclassedNet() if kind == "subclassed" else keras.Sequential([keras.layers.Conv2D(64, 3)])
     with pytest.raises(UnsupportedModelError, match="was never called"):
@@ -166,7 +166,7 @@ def test_half_precision_converts_as_float32(policy: str, tmp_path: Path) -> None
 
 
 def test_layers_of_training_leave_no_trace(tmp_path: Path) -> None:
-    from nq_tflite_models.variants import training_layers
+    from nq_tflite_models.nets.variants import training_layers
 
     nq.convert(training_layers(), tmp_path / "model.tflite", rounding="nearest")
     nq.extract(tmp_path / "model.tflite", tmp_path / "stock.tflite")

@@ -26,7 +26,7 @@ def photos() -> np.ndarray:
 def stock(photos: np.ndarray) -> bytes:
     """Stock full-int8 MobileNetV2 with random weights; nothing below depends on what it has learnt."""
     import keras
-    from nq_tflite_models.mobilenet_v2 import untrained_mobilenet_v2
+    from nq_tflite_models.nets.mobilenet_v2 import untrained_mobilenet_v2
 
     from nq_tflite.conversion.sources.calibration import sample_source
     from nq_tflite.conversion.sources.keras_export import export

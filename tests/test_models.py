@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from nq_tflite_models import archives, photos
-from nq_tflite_models.archives import PackageArchive
+from nq_tflite_models import photos
 from nq_tflite_models.classes import imagenet_classes
-from nq_tflite_models.state_dict import read_state_dict
+from nq_tflite_models.weights import archives
+from nq_tflite_models.weights.archives import PackageArchive
+from nq_tflite_models.weights.state_dict import read_state_dict
 from PIL import Image
 
 from nq_tflite.errors import ModelSourceError, NqError, PhotosError
@@ -484,7 +485,7 @@ SMALL_BUILDERS = ("dense_net", "mixed_net", "two_input_net", "wide_dense")
 def small() -> Any:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     pytest.importorskip("keras")
-    from nq_tflite_models import small as module
+    from nq_tflite_models.nets import small as module
 
     return module
 
@@ -522,7 +523,7 @@ def test_mixed_net_has_every_kind_of_layer_and_real_batch_norm(small: Any) -> No
 
 
 def test_mobilenet_v2_pads_as_torch_does(small: Any) -> None:
-    from nq_tflite_models.mobilenet_v2 import untrained_mobilenet_v2
+    from nq_tflite_models.nets.mobilenet_v2 import untrained_mobilenet_v2
 
     model = untrained_mobilenet_v2()
     pads = [layer.padding for layer in model.layers if type(layer).__name__ == "ZeroPadding2D"]
@@ -533,7 +534,7 @@ def test_mobilenet_v2_pads_as_torch_does(small: Any) -> None:
 
 
 def test_weights_of_another_architecture_are_refused(small: Any) -> None:
-    from nq_tflite_models.torch_layers import set_conv
+    from nq_tflite_models.weights.torch_layers import set_conv
 
     conv = small.mixed_net(0).get_layer("conv")
     with pytest.raises(ModelSourceError, match="expected a tensor of rank 4, got no such tensor"):
@@ -543,7 +544,7 @@ def test_weights_of_another_architecture_are_refused(small: Any) -> None:
 
 
 def test_set_conv_and_set_depthwise_reorder_axes(small: Any) -> None:
-    from nq_tflite_models.torch_layers import set_conv, set_depthwise
+    from nq_tflite_models.weights.torch_layers import set_conv, set_depthwise
 
     model = small.mixed_net(0)
     oihw = np.arange(7 * 3 * 3 * 3, dtype=np.float32).reshape(7, 3, 3, 3)
@@ -559,7 +560,7 @@ def test_set_conv_and_set_depthwise_reorder_axes(small: Any) -> None:
 def test_real_models_label_the_demo_photos(small: Any, name: str) -> None:
     import importlib
 
-    module = importlib.import_module(f"nq_tflite_models.{name}")
+    module = importlib.import_module(f"nq_tflite_models.nets.{name}")
     model, preprocessing = getattr(module, name)(), getattr(module, f"{name.upper()}_PREPROCESSING")
     demo = photos.demo_photos()
     logits = np.asarray(model(np.stack([preprocessing.apply(photo.image) for photo in demo])))

@@ -183,7 +183,7 @@ def test_the_same_kernel_under_two_norms_tells_nothing() -> None:
 def settled_net() -> Any:
     """Every kind of layer that takes a batch norm, one norm that stays, shortcuts, gates; settled on its own data."""
     import keras
-    from nq_tflite_models.seeded import set_seeded_weights, settle_batch_norms
+    from nq_tflite_models.nets.seeded import set_seeded_weights, settle_batch_norms
 
     norm, conv = keras.layers.BatchNormalization, keras.layers.Conv2D
     inputs = keras.Input((32, 32, 3))
@@ -202,7 +202,7 @@ def settled_net() -> Any:
 
 
 def data() -> np.ndarray:
-    from nq_tflite_models.seeded import seeded_inputs
+    from nq_tflite_models.nets.seeded import seeded_inputs
 
     return seeded_inputs((None, 32, 32, 3), 64, seed=1)
 
@@ -280,7 +280,7 @@ def test_int8_weights_are_recognised_too(settled: tuple[Any, Path]) -> None:
 def test_norms_are_found_through_nested_models(tmp_path: Path) -> None:
     """A norm inside a Sequential whose convolution stands outside, and the reverse; from a file as well."""
     import keras
-    from nq_tflite_models.seeded import set_seeded_weights
+    from nq_tflite_models.nets.seeded import set_seeded_weights
 
     inner_input = keras.Input((8, 8, 6))
     inner = keras.Model(inner_input, keras.layers.Conv2D(4, 1, name="last")(keras.layers.ReLU()(inner_input)))
@@ -342,7 +342,7 @@ def test_models_without_layers_have_no_norms(tmp_path: Path) -> None:
 
 @pytest.mark.network
 def test_mobilenet_v2_knows_what_photos_look_like(worker_of: Any, tmp_path: Path) -> None:
-    from nq_tflite_models.mobilenet_v2 import MOBILENET_V2_PREPROCESSING, mobilenet_v2
+    from nq_tflite_models.nets.mobilenet_v2 import MOBILENET_V2_PREPROCESSING, mobilenet_v2
     from nq_tflite_models.photos import calibration_photos
 
     model = mobilenet_v2()

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from nq_tflite_models.memory_group import memory_group
+from nq_tflite_models.measure.memory_group import memory_group
+from nq_tflite_models.measure.pressure_app import APPS, IDLE, NESTED
 from nq_tflite_models.pressure import run_pressure, summarize
-from nq_tflite_models.pressure_app import APPS, IDLE, NESTED
 
 from nq_tflite.errors import NqError
 

@@ -26,7 +26,7 @@ def photo_like(low: Sequence[float], high: Sequence[float]) -> np.ndarray:
 def settled(inputs: np.ndarray, first_layers: Sequence[Any] = ()) -> Any:
     """A convolution and its batch norm that have seen those inputs."""
     import keras
-    from nq_tflite_models.seeded import set_seeded_weights, settle_batch_norms
+    from nq_tflite_models.nets.seeded import set_seeded_weights, settle_batch_norms
 
     layers = [*first_layers, keras.layers.Conv2D(16, 3, strides=2, padding="same")]
     tail = [keras.layers.BatchNormalization(), keras.layers.ReLU(), keras.layers.Conv2D(4, 1)]

@@ -35,7 +35,7 @@ from nq_tflite.progress import silent
 def classifier() -> bytes:
     """A float net of three weights whose sizes and places make them unlike: float32 [N, 8, 8, 3] to 12 scores."""
     import keras
-    from nq_tflite_models.seeded import set_seeded_weights
+    from nq_tflite_models.nets.seeded import set_seeded_weights
 
     from nq_tflite.conversion.sources.keras_export import export
 

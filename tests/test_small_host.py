@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from nq_tflite_models import memory_limits
-from nq_tflite_models.memory_limits import DataLimit, MemoryLimit, find_memory_limit, smallest_limit
+from nq_tflite_models.measure import memory_limits
+from nq_tflite_models.measure.memory_limits import DataLimit, MemoryLimit, find_memory_limit, smallest_limit
 from nq_tflite_models.small_host import small_host
 
 from nq_tflite.device.runtimes import installed_runtimes

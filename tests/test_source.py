@@ -20,7 +20,7 @@ def load(source: Any, data: Any = None, *, look: bool = True) -> Source:
 
 @pytest.fixture(scope="module")
 def two_inputs() -> bytes:
-    from nq_tflite_models.small import two_input_net
+    from nq_tflite_models.nets.small import two_input_net
 
     from nq_tflite.conversion.sources.keras_export import export
 

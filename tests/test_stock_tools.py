@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from nq_tflite_models.archives import PackageArchive, obtain
+from nq_tflite_models.weights.archives import PackageArchive, obtain
 
 import nq_tflite as nq
 from nq_tflite.errors import ModelSourceError, UnsupportedModelError

@@ -17,8 +17,8 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from nq_tflite_models.delivery import delivery
-from nq_tflite_models.first_inference import first_inferences
-from nq_tflite_models.throttled import throttled_server
+from nq_tflite_models.measure.first_inference import first_inferences
+from nq_tflite_models.measure.throttled import throttled_server
 
 import nq_tflite as nq
 from nq_tflite.cli import nq_tflite

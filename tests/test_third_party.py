@@ -10,8 +10,8 @@ from typing import Any
 import jobs
 import numpy as np
 import pytest
-from nq_tflite_models.dynamic_range import write_dynamic_range
-from nq_tflite_models.third_party import THIRD_PARTY_FILES, ThirdPartyFile, third_party_bytes
+from nq_tflite_models.measure.dynamic_range import write_dynamic_range
+from nq_tflite_models.weights.third_party import THIRD_PARTY_FILES, ThirdPartyFile, third_party_bytes
 from same_model import assert_same_model
 
 import nq_tflite as nq

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 from jobs import run_nested, run_stock
-from nq_tflite_models.comparison import MEMORY_DEFINITION, compare_models, model_files
-from nq_tflite_models.zoo import MODELS, build_model
+from nq_tflite_models.measure.comparison import MEMORY_DEFINITION, compare_models, model_files
+from nq_tflite_models.nets.zoo import MODELS, build_model
 
 from nq_tflite.device.runtimes import installed_runtimes
 from nq_tflite.errors import FormatError, ModelSourceError, NativeLibraryError, NestingError, UnsupportedModelError
@@ -47,7 +47,7 @@ def check_seeds(build: Any) -> Any:
 
 def check_alive(model: Any) -> None:
     """Logits are finite, differ from class to class and from input to input."""
-    from nq_tflite_models.seeded import seeded_inputs
+    from nq_tflite_models.nets.seeded import seeded_inputs
 
     logits = np.asarray(model(seeded_inputs(model.input_shape, 3, seed=9)))
     assert np.isfinite(logits).all()
@@ -61,7 +61,7 @@ def check_alive(model: Any) -> None:
 
 @pytest.mark.parametrize(("size", "parameters"), [("small", 24_332), ("medium", 139_676), ("large", 419_808)])
 def test_ds_cnn(size: Any, parameters: int) -> None:
-    from nq_tflite_models.ds_cnn import ds_cnn
+    from nq_tflite_models.nets.ds_cnn import ds_cnn
 
     model = check_seeds(lambda seed: ds_cnn(size, seed))
     assert (model.input_shape, model.output_shape) == ((None, 49, 10, 1), (None, 12))
@@ -70,8 +70,8 @@ def test_ds_cnn(size: Any, parameters: int) -> None:
 
 
 def test_mlp_mixer_stays_int8_from_input_to_output() -> None:
-    from nq_tflite_models.mlp_mixer import mlp_mixer
-    from nq_tflite_models.seeded import seeded_inputs
+    from nq_tflite_models.nets.mlp_mixer import mlp_mixer
+    from nq_tflite_models.nets.seeded import seeded_inputs
 
     from nq_tflite.conversion.sources.calibration import sample_source
     from nq_tflite.conversion.sources.keras_export import export
@@ -87,7 +87,7 @@ def test_mlp_mixer_stays_int8_from_input_to_output() -> None:
 
 def test_layer_norm_of_the_mixer_is_keras() -> None:
     import keras
-    from nq_tflite_models.mlp_mixer import _LayerNorm
+    from nq_tflite_models.nets.mlp_mixer import _LayerNorm
 
     tokens = np.random.default_rng(1).normal(2.0, 3.0, (2, 5, 16)).astype(np.float32)
     ours, theirs = _LayerNorm(epsilon=1e-6), keras.layers.LayerNormalization(epsilon=1e-6)
@@ -99,8 +99,8 @@ def test_layer_norm_of_the_mixer_is_keras() -> None:
 
 def test_settled_batch_norms_give_their_own_mean_and_deviation() -> None:
     import keras
-    from nq_tflite_models.ds_cnn import ds_cnn
-    from nq_tflite_models.seeded import seeded_inputs, settle_batch_norms
+    from nq_tflite_models.nets.ds_cnn import ds_cnn
+    from nq_tflite_models.nets.seeded import seeded_inputs, settle_batch_norms
 
     model = ds_cnn("small", seed=1)
     inputs = 5.0 + seeded_inputs(model.input_shape, 6, seed=2)
@@ -117,7 +117,7 @@ def test_settled_batch_norms_give_their_own_mean_and_deviation() -> None:
 
 def test_dropout_does_not_reach_the_moments() -> None:
     import keras
-    from nq_tflite_models.seeded import settle_batch_norms
+    from nq_tflite_models.nets.seeded import settle_batch_norms
 
     inputs = np.random.default_rng(2).normal(size=(16, 4)).astype(np.float32)
     norm, dropout = keras.layers.BatchNormalization(), keras.layers.Dropout(0.5, seed=1)
@@ -127,7 +127,7 @@ def test_dropout_does_not_reach_the_moments() -> None:
 
 
 def test_seeded_inputs() -> None:
-    from nq_tflite_models.seeded import seeded_inputs
+    from nq_tflite_models.nets.seeded import seeded_inputs
 
     images = seeded_inputs((None, 30, 20, 3), 4, seed=1)
     assert (images.shape, images.dtype) == ((4, 30, 20, 3), np.float32)
@@ -200,7 +200,7 @@ def test_what_cannot_be_compared(cache: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OPERATORS_OF_ALL)
 def test_nested_outputs_are_those_of_the_extracted_model(name: str, tmp_path: Path, worker_of: Any) -> None:
-    from nq_tflite_models.seeded import seeded_inputs
+    from nq_tflite_models.nets.seeded import seeded_inputs
 
     from nq_tflite.graph.extraction import extract
 

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import kept
-from nq_tflite_models.archives import weight_bytes
+from nq_tflite_models.weights.archives import weight_bytes
 
 from nq_tflite.errors import ModelSourceError
 

@@ -8,12 +8,11 @@ from typing import NamedTuple
 import keras
 import numpy as np
 import numpy.typing as npt
+from nq_tflite_models.weights.archives import EFFICIENTNET_LITE0, weight_bytes
+from nq_tflite_models.weights.state_dict import read_state_dict
+from nq_tflite_models.weights.torch_layers import set_batch_norm, set_conv, set_dense, set_depthwise
 
 from nq_tflite.measure.preprocessing import pixel_preprocessing
-
-from .archives import EFFICIENTNET_LITE0, weight_bytes
-from .state_dict import read_state_dict
-from .torch_layers import set_batch_norm, set_conv, set_dense, set_depthwise
 
 EFFICIENTNET_LITE0_PREPROCESSING = pixel_preprocessing("efficientnet_lite0", 224, 224)
 """As the reference implementation: (pixel - 127) / 128."""

@@ -8,12 +8,11 @@ from typing import Any
 import keras
 import numpy as np
 import numpy.typing as npt
+from nq_tflite_models.weights.archives import MOBILENET_V2, weight_bytes
+from nq_tflite_models.weights.state_dict import read_state_dict
+from nq_tflite_models.weights.torch_layers import set_batch_norm, set_conv, set_dense, set_depthwise
 
 from nq_tflite.measure.preprocessing import pixel_preprocessing
-
-from .archives import MOBILENET_V2, weight_bytes
-from .state_dict import read_state_dict
-from .torch_layers import set_batch_norm, set_conv, set_dense, set_depthwise
 
 MOBILENET_V2_PREPROCESSING = pixel_preprocessing("mobilenet_v2", 224, 224)
 """torchvision's mean (0.485, 0.456, 0.406) and std (0.229, 0.224, 0.225), times 255."""

@@ -9,9 +9,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from nq_tflite.errors import ModelSourceError, NqError
+from nq_tflite_models.measure.memory_group import memory_group
 
-from .memory_group import memory_group
+from nq_tflite.errors import ModelSourceError, NqError
 
 #: Of a process's own time. One that must read its code from its files again and again, for want of memory, would still
 #: end well, some day.

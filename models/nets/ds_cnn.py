@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 import keras
-
-from .seeded import seeded_inputs, set_seeded_weights, settle_batch_norms
+from nq_tflite_models.nets.seeded import seeded_inputs, set_seeded_weights, settle_batch_norms
 
 NUM_KEYWORDS = 12
 

@@ -32,31 +32,31 @@ def build_model(name: str, seed: int = 0) -> keras.Model:
 
 
 def _mobilenet_v2(seed: int) -> keras.Model:
-    from .mobilenet_v2 import untrained_mobilenet_v2
+    from nq_tflite_models.nets.mobilenet_v2 import untrained_mobilenet_v2
 
     return _seeded(untrained_mobilenet_v2(), seed)
 
 
 def _efficientnet_lite0(seed: int) -> keras.Model:
-    from .efficientnet_lite0 import untrained_efficientnet_lite0
+    from nq_tflite_models.nets.efficientnet_lite0 import untrained_efficientnet_lite0
 
     return _seeded(untrained_efficientnet_lite0(), seed)
 
 
 def _ds_cnn_s(seed: int) -> keras.Model:
-    from .ds_cnn import ds_cnn
+    from nq_tflite_models.nets.ds_cnn import ds_cnn
 
     return ds_cnn("small", seed)
 
 
 def _ds_cnn_l(seed: int) -> keras.Model:
-    from .ds_cnn import ds_cnn
+    from nq_tflite_models.nets.ds_cnn import ds_cnn
 
     return ds_cnn("large", seed)
 
 
 def _mlp_mixer_s16(seed: int) -> keras.Model:
-    from .mlp_mixer import mlp_mixer
+    from nq_tflite_models.nets.mlp_mixer import mlp_mixer
 
     return mlp_mixer(seed)
 
@@ -75,7 +75,7 @@ def _application(name: str, **options: Any) -> Callable[[int], keras.Model]:
 
 
 def _seeded(model: keras.Model, seed: int) -> keras.Model:
-    from .seeded import seeded_inputs, set_seeded_weights, settle_batch_norms
+    from nq_tflite_models.nets.seeded import seeded_inputs, set_seeded_weights, settle_batch_norms
 
     return settle_batch_norms(set_seeded_weights(model, seed), seeded_inputs(model.input_shape, 4, seed))
 

@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from nq_tflite_models.measure.dynamic_range import write_dynamic_range
 
 import nq_tflite as nq
 from nq_tflite.device.runtimes import load_runtime
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.format.levels import signal_to_noise_db
 
-from .dynamic_range import write_dynamic_range
-
 if TYPE_CHECKING:
-    from .compatibility import Row
+    from nq_tflite_models.measure.rows import Row
 
 Array = npt.NDArray[Any]
 Outcome = Literal["pass", "fails", "unsupported"]
@@ -135,9 +134,9 @@ class _KerasSource:
 
     def inputs(self, count: int = NUM_INPUTS, seed: int = 1) -> dict[str, Array]:
         """By name."""
-        from nq_tflite.conversion.sources.keras_models import input_names
+        from nq_tflite_models.nets.seeded import model_inputs
 
-        from .families import model_inputs
+        from nq_tflite.conversion.sources.keras_models import input_names
 
         names = input_names(self._model) or ["input"]
         return dict(zip(names, model_inputs(self._model, count, seed), strict=True))
@@ -186,7 +185,7 @@ def _file_values(rng: np.random.Generator, dtype: np.dtype[Any], shape: tuple[in
     """Photos of a person for float images; else random: floats in [0, 1), all of int8 and uint8, others below 10."""
     if dtype.kind == "f":
         if len(shape) == 4 and shape[3] == 3:
-            from .photos import portraits
+            from nq_tflite_models.photos import portraits
 
             return portraits(*shape[:3])
         return rng.random(shape).astype(dtype)

@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from nq_tflite_models.measure.throttled import throttled_server
+
 from nq_tflite.delivery import ArrivedLevel, receive, split
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.measure.child_process import Job, answer_job, run_in_child
 from nq_tflite.progress import Progress, silent
-
-from .throttled import throttled_server
 
 
 @dataclass(frozen=True)

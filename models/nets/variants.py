@@ -13,8 +13,7 @@ if TYPE_CHECKING:
 def subclassed() -> keras.Model:
     """A model of a class of its own, without a graph of layers: float32 [N, 16, 16, 3] to [N, 10]."""
     import numpy as np
-
-    from .custom import SubclassedNet
+    from nq_tflite_models.nets.custom import SubclassedNet
 
     model = SubclassedNet()
     model(np.zeros((1, 16, 16, 3), np.float32))
@@ -62,7 +61,7 @@ def of_policy(policy: str) -> keras.Model:
 
 
 def _seeded(model: keras.Model) -> keras.Model:
-    from .seeded import set_seeded_weights
+    from nq_tflite_models.nets.seeded import set_seeded_weights
 
     return set_seeded_weights(model, 1)
 

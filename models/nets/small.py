@@ -7,8 +7,7 @@ counts are odd on purpose (7, 17, 33), so that packed rows end in the middle of 
 from __future__ import annotations
 
 import keras
-
-from .seeded import set_seeded_weights
+from nq_tflite_models.nets.seeded import set_seeded_weights
 
 
 def dense_net(seed: int = 0) -> keras.Model:

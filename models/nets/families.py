@@ -12,17 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
 from nq_tflite.errors import UnsupportedModelError
 
 if TYPE_CHECKING:
     import keras
 
 NUM_CLASSES = 10
-#: Tokens of the models that take token numbers.
-VOCABULARY = 500
 
 
 @dataclass(frozen=True)
@@ -75,7 +70,7 @@ CUTS: dict[str, Cut] = {
 
 def _recurrent(layer: str, *, unroll: bool) -> Callable[[], keras.Model]:
     def build() -> keras.Model:
-        from .sequences import recurrent_net
+        from nq_tflite_models.nets.sequences import recurrent_net
 
         return recurrent_net(layer, unroll=unroll)
 
@@ -149,30 +144,6 @@ def build_family(name: str, seed: int = 0) -> keras.Model:
 
 
 def _seeded(model: keras.Model, seed: int) -> keras.Model:
-    from .seeded import set_seeded_weights, settle_batch_norms
+    from nq_tflite_models.nets.seeded import model_inputs, set_seeded_weights, settle_batch_norms
 
     return settle_batch_norms(set_seeded_weights(model, seed), model_inputs(model, 4, seed)[0])
-
-
-def model_inputs(model: keras.Model, count: int, seed: int = 0) -> list[npt.NDArray[Any]]:
-    """Inputs that a model may see, one array [count, ...] for each of its inputs (or for its `input_spec`).
-
-    Images (rank 4) are blotches on noise, other float32 inputs are normal, integers count from 0 to below
-    `VOCABULARY`.
-
-    Example:
-      [array.shape for array in model_inputs(build_family("vit"), 3)]  # [(3, 32, 32, 3)]
-    """
-    from .seeded import seeded_inputs
-
-    rng = np.random.default_rng([seed, count])
-    arrays: list[npt.NDArray[Any]] = []
-    for tensor in getattr(model, "inputs", None) or [model.input_spec]:
-        shape, dtype = tuple(tensor.shape), np.dtype(tensor.dtype or np.float32)
-        if dtype.kind in "iu":
-            arrays.append(rng.integers(0, VOCABULARY, (count, *shape[1:])).astype(dtype))
-        elif len(shape) == 4:
-            arrays.append(seeded_inputs(shape, count, seed).astype(dtype))
-        else:
-            arrays.append(rng.normal(0.0, 1.0, (count, *shape[1:])).astype(dtype))
-    return arrays

@@ -1,7 +1,7 @@
 """The app under pressure: runs one model again and again in a memory-limited group, and tells of every result.
 
-A process of its own, `python -m nq_tflite_models.pressure_app`, with a JSON job on stdin; every line of its stdout is a
-result: the moment (monotonic seconds) and the name of the model that gave it.
+A process of its own, `python -m nq_tflite_models.measure.pressure_app`, with a JSON job on stdin; every line of its
+stdout is a result: the moment (monotonic seconds) and the name of the model that gave it.
 """
 
 from __future__ import annotations

@@ -8,14 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from nq_tflite_models.nets.zoo import MODELS
+
 from nq_tflite.errors import MissingPackageError, ModelSourceError, UnsupportedModelError
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.measure.benchmark import BenchmarkReport, Latency, benchmark, isa_in_child
 from nq_tflite.measure.child_process import Job, answer_job, run_in_child
 from nq_tflite.measure.memory import Footprint
 from nq_tflite.progress import Progress, silent
-
-from .zoo import MODELS
 
 ROUNDING = "nearest"
 #: int8: beside stock full-int8. float: dynamic range, beside tensorflow's own.
@@ -286,9 +286,8 @@ def _build(job: Job) -> Job:
 
     try:
         import keras
-
-        from .seeded import seeded_inputs
-        from .zoo import build_model
+        from nq_tflite_models.nets.seeded import seeded_inputs
+        from nq_tflite_models.nets.zoo import build_model
     except ModuleNotFoundError as error:
         raise MissingPackageError(
             "building models",

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import keras
-
-from .families import VOCABULARY
+from nq_tflite_models.nets.seeded import VOCABULARY
 
 STEPS, FEATURES, UNITS = 12, 40, 64
 

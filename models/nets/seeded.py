@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 Float32 = npt.NDArray[np.float32]
+#: Tokens of the models that take token numbers.
+VOCABULARY = 500
 
 
 def set_seeded_weights(model: keras.Model, seed: int = 0) -> keras.Model:
@@ -114,3 +116,25 @@ def _batch_norm_weights(rng: np.random.Generator, norm: keras.layers.BatchNormal
 
 def _layer_norm_weights(rng: np.random.Generator, channels: int) -> list[npt.NDArray[Any]]:
     return [rng.uniform(0.5, 1.5, channels).astype(np.float32), rng.normal(0.0, 0.1, channels).astype(np.float32)]
+
+
+def model_inputs(model: keras.Model, count: int, seed: int = 0) -> list[npt.NDArray[Any]]:
+    """Inputs that a model may see, one array [count, ...] for each of its inputs (or for its `input_spec`).
+
+    Images (rank 4) are blotches on noise, other float32 inputs are normal, integers count from 0 to below
+    `VOCABULARY`.
+
+    Example:
+      [array.shape for array in model_inputs(build_family("vit"), 3)]  # [(3, 32, 32, 3)]
+    """
+    rng = np.random.default_rng([seed, count])
+    arrays: list[npt.NDArray[Any]] = []
+    for tensor in getattr(model, "inputs", None) or [model.input_spec]:
+        shape, dtype = tuple(tensor.shape), np.dtype(tensor.dtype or np.float32)
+        if dtype.kind in "iu":
+            arrays.append(rng.integers(0, VOCABULARY, (count, *shape[1:])).astype(dtype))
+        elif len(shape) == 4:
+            arrays.append(seeded_inputs(shape, count, seed).astype(dtype))
+        else:
+            arrays.append(rng.normal(0.0, 1.0, (count, *shape[1:])).astype(dtype))
+    return arrays

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nq_tflite_models.archives import PackageArchive, member_bytes
+from nq_tflite_models.weights.archives import PackageArchive, member_bytes
 
 BASIC_PITCH = PackageArchive(
     package="basic-pitch",

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-
-from .seeded import set_seeded_weights
+from nq_tflite_models.nets.seeded import set_seeded_weights
 
 PATCH, CHANNELS, BLOCKS = 16, 512, 8
 TOKEN_HIDDEN, CHANNEL_HIDDEN = 256, 2048
