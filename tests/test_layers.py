@@ -13,7 +13,7 @@ PACKAGE = Path(nq_tflite.__file__).parent
 
 #: From the lowest layer up; modules of one layer may not import each other, those of one room (package) may.
 LAYERS: list[set[str]] = [
-    {"errors", "progress", "units", "version"},
+    {"errors", "progress", "records", "units", "version"},
     {"files"},
     {"format"},
     {"device"},

@@ -25,13 +25,10 @@ from nq_tflite.format.nesting import Precision, precision_to_level
 from nq_tflite.measure.child_process import Job, answer_job, run_in_child
 from nq_tflite.measure.memory import (
     Footprint,
-    MedianReload,
-    MedianSwitch,
-    MemoryState,
-    ResidentMemory,
     measure_footprint,
 )
 from nq_tflite.progress import Progress, silent
+from nq_tflite.records import from_dict
 from nq_tflite.version import __version__
 
 NOTE = "Timings are of a machine that does other things too: trust the ratios, which are of paired runs, not the times."
@@ -234,7 +231,7 @@ def footprint_in_child(
         },
         isa,
     )
-    return _footprint(answer)
+    return from_dict(Footprint, answer)
 
 
 def delegation_in_child(path: str | os.PathLike[str], runtime: str | None = None) -> tuple[str, Delegation]:
@@ -248,29 +245,14 @@ def delegation_in_child(path: str | os.PathLike[str], runtime: str | None = None
         1
     """
     answer = run_in_child(__name__, {"job": "delegation", "path": os.fspath(path), "runtime": runtime})
-    return answer["runtime"], Delegation.from_dict(answer["delegation"])
+    return answer["runtime"], from_dict(Delegation, answer["delegation"])
 
 
 def _setting(answer: Job, num_threads: int, baseline: int) -> Setting:
     """`baseline` counts models; the model's own series, one a precision, stand before the others'."""
-    series = [Series(each["path"], each["bits"], tuple(each["seconds"])) for each in answer["series"]]
+    series = [from_dict(Series, each) for each in answer["series"]]
     position = answer["own"] if baseline else 0
     return Setting(answer["runtime"], num_threads, summarize(series, position))
-
-
-def _footprint(answer: Job) -> Footprint:
-    states = [
-        MemoryState(state["bits"], ResidentMemory(**state["added"]), state["weights"]) for state in answer["states"]
-    ]
-    switch = None if answer["switch"] is None else MedianSwitch(**answer["switch"])
-    delegation = None if answer["delegation"] is None else Delegation.from_dict(answer["delegation"])
-    rest = {
-        "states": tuple(states),
-        "switch": switch,
-        "reload": MedianReload(**answer["reload"]),
-        "delegation": delegation,
-    }
-    return Footprint(**(answer | rest))
 
 
 # ---- child processes -------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from nq_tflite.measure.benchmark import footprint_in_child
 from nq_tflite.measure.child_process import Job, answer_job, run_in_child
 from nq_tflite.measure.memory import Footprint, MedianSwitch
 from nq_tflite.progress import Progress, silent
+from nq_tflite.records import from_dict
 
 NESTING = "8|5"
 NUM_CALIBRATION_PHOTOS = 64
@@ -114,7 +115,7 @@ def run_demo(
             f"demo folder {folder}", expected="a folder that can be made", got=reason_of(error)
         ) from error
     notify("obtaining MobileNetV2, converting it (tensorflow)", 0, 4)
-    sizes = FileSizes(**run_in_child(__name__, {"job": "build", "workdir": str(folder)}))
+    sizes = from_dict(FileSizes, run_in_child(__name__, {"job": "build", "workdir": str(folder)}))
     notify("classifying photos, switching live", 1, 4)
     labels = run_in_child(__name__, {"job": "classify", "workdir": str(folder), "runtime": runtime})
     notify("measuring switches of the nested file", 2, 4)
@@ -122,14 +123,8 @@ def run_demo(
     notify("measuring reloads of the stock INT8 file", 3, 4)
     stock = footprint_in_child(str(folder / INT8_FILE), False, runtime, 1, SWITCHES, RELOADS)
     notify("done", 4, 4)
-    photos = tuple(_photo_labels(photo) for photo in labels["photos"])
+    photos = tuple(from_dict(PhotoLabels, photo) for photo in labels["photos"])
     return DemoReport(str(folder), sizes, photos, labels["identical"], nested, stock, time.monotonic() - started)
-
-
-def _photo_labels(photo: Job) -> PhotoLabels:
-    """JSON has lists where the dataclass has tuples."""
-    lists = {key: tuple(value) for key, value in photo.items() if key != "name"}
-    return PhotoLabels(name=photo["name"], **lists)
 
 
 # ---- in child processes ----------------------------------------------------------------------------------------------

@@ -18,9 +18,10 @@ from nq_tflite.graph.inspection import InspectReport, find_weight, inspect_file
 from nq_tflite.graph.nested import NestedWeight, read_nested
 from nq_tflite.measure.benchmark import delegation_in_child
 from nq_tflite.measure.child_process import Job, answer_job, run_in_child
-from nq_tflite.measure.evaluate import Evaluation, Score, evaluate
+from nq_tflite.measure.evaluate import Evaluation, evaluate
 from nq_tflite.measure.timeline import Timeline, measure_timeline
 from nq_tflite.progress import Progress, silent
+from nq_tflite.records import from_dict
 
 
 @dataclass(frozen=True)
@@ -163,8 +164,7 @@ def _evaluate(
 ) -> Evaluation:
     files = {"path": path, "photos": photos, "labels": labels, "reference": reference}
     given = {name: None if each is None else os.fspath(each) for name, each in files.items()}
-    answer = run_in_child(__name__, {"job": "evaluate"} | given | options)
-    return Evaluation(**(answer | {"scores": tuple(Score(**each) for each in answer["scores"])}))
+    return from_dict(Evaluation, run_in_child(__name__, {"job": "evaluate"} | given | options))
 
 
 def _as_estimate(evaluation: Evaluation) -> Estimate:

@@ -15,6 +15,7 @@ from nq_tflite.device.opening import open_model
 from nq_tflite.device.runtimes import load_runtime
 from nq_tflite.measure.child_process import Job, answer_job, run_in_child
 from nq_tflite.measure.memory import resident_memory
+from nq_tflite.records import from_dict
 
 #: Untimed invocations before the first sample.
 _WARMUP = 5
@@ -121,10 +122,7 @@ def measure_timeline(
         [5, 8, 5, 8]
     """
     job = {"job": "timeline", "path": os.fspath(path), "runtime": runtime, "num_threads": num_threads}
-    answer = run_in_child(__name__, job | {"invocations": invocations, "rounds": rounds})
-    moments = tuple(Moment(**each) for each in answer.pop("moments"))
-    switches = tuple(PrecisionChange(**each) for each in answer.pop("switches"))
-    return Timeline(**answer, moments=moments, switches=switches)
+    return from_dict(Timeline, run_in_child(__name__, job | {"invocations": invocations, "rounds": rounds}))
 
 
 def _timeline_job(job: Job) -> Job:
