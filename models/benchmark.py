@@ -29,6 +29,7 @@ from nq_tflite.cli.console import (
     threads_option,
 )
 from nq_tflite.cli.parameters import FOLDER, NESTING, one_of, runtime_option, whole_number
+from nq_tflite.device.runtimes import RuntimeName
 
 _EPILOG = """\b
 Examples:
@@ -66,7 +67,7 @@ def benchmark(
     names: tuple[str, ...],
     nesting: str,
     activations: Activations,
-    runtime: str | None,
+    runtime: RuntimeName | None,
     threads: tuple[int, ...],
     runs: int,
     isa: str | None,

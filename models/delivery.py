@@ -12,6 +12,7 @@ from nq_tflite_models.weights.archives import cache_dir
 
 from nq_tflite.cli.console import NqCommand, json_option, megabytes, print_json, print_lines, print_table, progress_bar
 from nq_tflite.cli.parameters import FOLDER, NESTING, one_of, runtime_option, whole_number
+from nq_tflite.device.runtimes import RuntimeName
 
 _EPILOG = """\b
 Examples:
@@ -57,7 +58,7 @@ def delivery(
     nesting: str,
     megabits: tuple[float, ...],
     runs: int,
-    runtime: str | None,
+    runtime: RuntimeName | None,
     cache: Path | None,
     as_json: bool,
 ) -> None:

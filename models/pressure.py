@@ -37,6 +37,7 @@ from nq_tflite.cli.console import (
     progress_bar,
 )
 from nq_tflite.cli.parameters import SECONDS, runtime_option, whole_number
+from nq_tflite.device.runtimes import RuntimeName
 from nq_tflite.measure.child_process import Job
 from nq_tflite.progress import Progress, silent
 
@@ -109,7 +110,7 @@ class Storm:
 
 def run_pressure(
     models: tuple[str, str] = MODELS,
-    runtime: str | None = None,
+    runtime: RuntimeName | None = None,
     rounds: int = 3,
     seconds: float = 5.0,
     folder: Path | None = None,
@@ -242,7 +243,7 @@ def _forget_pages(job: Job) -> None:
 @click.option("--seconds", type=SECONDS, default=5.0, show_default=True, help="Seconds of each calm and storm.")
 @runtime_option
 @json_option
-def pressure(rounds: int, seconds: float, runtime: str | None, as_json: bool) -> None:
+def pressure(rounds: int, seconds: float, runtime: RuntimeName | None, as_json: bool) -> None:
     """Run ResNet50 in a memory-limited control group while another program takes the memory, and gives it back."""
     with progress_bar() as progress:
         storm, survivals = run_pressure(runtime=runtime, rounds=rounds, seconds=seconds, progress=progress)

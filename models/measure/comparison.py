@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from nq_tflite_models.nets.zoo import MODELS
 
+from nq_tflite.device.runtimes import RuntimeName
 from nq_tflite.errors import MissingPackageError, ModelSourceError, UnsupportedModelError
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.measure.benchmark import BenchmarkReport, Latency, benchmark, isa_in_child
@@ -141,7 +142,7 @@ def compare_models(
     *,
     nesting: str = "8|4",
     activations: Activations = "int8",
-    runtime: str | None = None,
+    runtime: RuntimeName | None = None,
     threads: Sequence[int] = (1,),
     runs: int = 30,
     isa: str | None = None,

@@ -15,7 +15,7 @@ from typing import Any
 from nq_tflite_models.measure.compatibility_jobs import PRECISIONS, Outcome, Result, check_file, convert_source
 from nq_tflite_models.measure.rows import ALL_ROWS, FORMATS
 
-from nq_tflite.device.runtimes import RUNTIMES, installed_runtimes
+from nq_tflite.device.runtimes import RUNTIMES, RuntimeName, installed_runtimes
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.progress import Progress, silent
 
@@ -72,7 +72,7 @@ def try_models(
     folder: Path,
     *,
     formats: Sequence[str] = tuple(FORMATS),
-    runtimes: Sequence[str] = RUNTIMES,
+    runtimes: Sequence[RuntimeName] = RUNTIMES,
     nesting: str = "8|4",
     rounding: str = "nearest",
     processes: Processes | None = None,

@@ -20,7 +20,7 @@ from nq_tflite.cli.console import (
     threads_option,
 )
 from nq_tflite.cli.parameters import FILE, PRECISION, one_of, plot_option, whole_number
-from nq_tflite.device.runtimes import RUNTIMES
+from nq_tflite.device.runtimes import RUNTIMES, RuntimeName
 
 if TYPE_CHECKING:
     from nq_tflite.measure.benchmark import BenchmarkReport, Setting
@@ -71,7 +71,7 @@ def benchmark(
     model: Path,
     against: tuple[Path, ...],
     precision: tuple[str, ...],
-    runtime: tuple[str, ...],
+    runtime: tuple[RuntimeName, ...],
     threads: tuple[int, ...],
     runs: int,
     switches: int,

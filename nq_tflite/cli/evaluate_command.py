@@ -30,10 +30,13 @@ from nq_tflite.cli.parameters import (
     runtime_option,
     whole_number,
 )
+from nq_tflite.device.runtimes import RuntimeName
 
 if TYPE_CHECKING:
     from nq_tflite.measure.compare import Activations
+    from nq_tflite.measure.contenders import ContenderName
     from nq_tflite.measure.evaluate import Evaluation
+    from nq_tflite.measure.preprocessing import PixelRange
 
 _ONLY_TO_COMPARE = ("nestings", "methods", "calibration", "activations")
 _NOT_TO_COMPARE = ("reference", "runtime")
@@ -96,14 +99,14 @@ def evaluate(
     photos: Path,
     labels: Path | None,
     reference: Path | None,
-    preprocess: str,
+    preprocess: PixelRange,
     crop: float,
-    runtime: str | None,
+    runtime: RuntimeName | None,
     threads: int | None,
     top: int,
     compare: bool,
     nestings: tuple[str, ...],
-    methods: tuple[str, ...],
+    methods: tuple[ContenderName, ...],
     calibration: Path | None,
     activations: Activations | None,
     plot: Path | None,

@@ -118,7 +118,7 @@ def _nesting_or_auto(text: str) -> str:
     return _nesting(text)
 
 
-def _checked(check: Callable[[str], object]) -> Callable[[str], str]:
+def _checked(check: Callable[[Any], object]) -> Callable[[str], str]:
     def parse(text: str) -> str:
         check(text)
         return text
@@ -131,13 +131,13 @@ def _precision(text: str) -> str:
     return text.strip().lower()
 
 
-def _check_pixels(name: str) -> None:
+def _check_pixels(name: Any) -> None:
     from nq_tflite.measure.preprocessing import pixel_preprocessing
 
     pixel_preprocessing(name, 1, 1)
 
 
-def _check_method(name: str) -> None:
+def _check_method(name: Any) -> None:
     from nq_tflite.measure.contenders import contenders
 
     contenders([name])

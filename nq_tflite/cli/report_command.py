@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,7 +18,11 @@ from nq_tflite.cli.parameters import (
     runtime_option,
     whole_number,
 )
+from nq_tflite.device.runtimes import RuntimeName
 from nq_tflite.errors import NqError
+
+if TYPE_CHECKING:
+    from nq_tflite.measure.preprocessing import PixelRange
 
 _EPILOG = """\b
 Examples:
@@ -60,12 +65,12 @@ def report(
     photos: Path | None,
     labels: Path | None,
     reference: Path | None,
-    preprocess: str,
+    preprocess: PixelRange,
     crop: float,
     against: Path | None,
     conversion: Path | None,
     layers: tuple[str, ...],
-    runtime: str | None,
+    runtime: RuntimeName | None,
     threads: int,
     plot: Path | None,
     as_json: bool,

@@ -17,6 +17,7 @@ from nq_tflite.cli.console import (
     progress_bar,
 )
 from nq_tflite.cli.parameters import BYTES, FILE, plot_option, policy_option, runtime_option, whole_number
+from nq_tflite.device.runtimes import RuntimeName
 
 if TYPE_CHECKING:
     from nq_tflite.govern.simulate import Outcome
@@ -77,7 +78,7 @@ def simulate(
     accuracy: tuple[float, float],
     memory: int | None,
     seed: int,
-    runtime: str | None,
+    runtime: RuntimeName | None,
     plot: Path | None,
     as_json: bool,
 ) -> None:

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from nq_tflite.cli.console import finite, megabytes, milliseconds, precision_name, print_lines
 from nq_tflite.cli.parameters import BYTES, FILE, number, policy_option, runtime_option, whole_number
+from nq_tflite.device.runtimes import RuntimeName
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,7 +60,7 @@ def watch(
     policy: str,
     budget: int | None,
     seconds: float | None,
-    runtime: str | None,
+    runtime: RuntimeName | None,
     threads: int,
     as_json: bool,
 ) -> None:

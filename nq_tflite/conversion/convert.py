@@ -10,9 +10,10 @@ from typing import Any
 
 from nq_tflite.conversion.nested_writer import write_nested
 from nq_tflite.conversion.report import ConversionReport, conversion_report
-from nq_tflite.conversion.rounding import DEFAULT, EXACT, rounding_method
+from nq_tflite.conversion.rounding import DEFAULT, EXACT, Rounding, rounding_method
 from nq_tflite.conversion.search import AUTO, MIN_AGREEMENT, Wish, search_nesting
 from nq_tflite.conversion.sources.calibration import RepresentativeData
+from nq_tflite.conversion.sources.export_options import ActivationRanges, ExportOptions, IoType
 from nq_tflite.conversion.sources.source import load_source
 from nq_tflite.conversion.trial import one_blas_thread, try_nesting
 from nq_tflite.errors import NestingError
@@ -31,11 +32,11 @@ def convert(
     nesting: str | Nesting | Iterable[int] = "8|5",
     representative_data: RepresentativeData | None = None,
     *,
-    rounding: str = DEFAULT,
+    rounding: Rounding = DEFAULT,
     exact: bool = False,
-    input_type: str = "float32",
-    output_type: str = "float32",
-    activation_ranges: str = "minmax",
+    input_type: IoType = "float32",
+    output_type: IoType = "float32",
+    activation_ranges: ActivationRanges = "minmax",
     min_agreement: float | None = None,
     budget: float | None = None,
     include: str | Sequence[str] = (),
@@ -93,7 +94,11 @@ def convert(
     notify = progress or silent
     wanted = _wanted(nesting, min_agreement, budget)
     look = method.needs_means or isinstance(wanted, Wish)
-    options = {"input_type": input_type, "output_type": output_type, "activation_ranges": activation_ranges}
+    options: ExportOptions = {
+        "input_type": input_type,
+        "output_type": output_type,
+        "activation_ranges": activation_ranges,
+    }
     with one_blas_thread():
         loaded = load_source(
             source, representative_data, look=look, notify=notify, custom_objects=custom_objects, **options

@@ -187,7 +187,7 @@ def latency_policy(target_seconds: float) -> Policy:
     return Policy("latency", (Rule("latency", above=target_seconds, until=0.7 * target_seconds),))
 
 
-#: By name. Bounds are in the readings' units: percent, degrees Celsius, seconds.
+#: Bounds are in the readings' units: percent, degrees Celsius, seconds.
 PRESETS: Mapping[str, Policy] = {
     "memory": Policy(
         "memory",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nq_tflite.device.opening import open_model
+from nq_tflite.device.runtimes import RuntimeName
 from nq_tflite.govern.governor import GovernedSwitch, Governor
 from nq_tflite.govern.policy import Policy
 from nq_tflite.govern.sensors import Sensors
@@ -62,7 +63,7 @@ def watch(
     *,
     budget_bytes: int | None = None,
     seconds: float | None = None,
-    runtime: str | None = None,
+    runtime: RuntimeName | None = None,
     num_threads: int = 1,
     wait: Callable[[float], None] = time.sleep,
 ) -> Iterator[WatchState]:

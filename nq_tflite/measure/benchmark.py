@@ -19,7 +19,7 @@ from nq_tflite.device.delegation import Delegation
 from nq_tflite.device.interpreter import Interpreter
 from nq_tflite.device.native import unpack_isa
 from nq_tflite.device.opening import open_model
-from nq_tflite.device.runtimes import load_runtime
+from nq_tflite.device.runtimes import RuntimeName, load_runtime
 from nq_tflite.files import check_model_file
 from nq_tflite.format.nesting import Precision, precision_to_level
 from nq_tflite.measure.child_process import Job, answer_job, run_in_child
@@ -104,7 +104,7 @@ def benchmark(
     against: Sequence[str | os.PathLike[str]] = (),
     *,
     precisions: Sequence[Precision] = ("full", "part"),
-    runtimes: Sequence[str | None] = (None,),
+    runtimes: Sequence[RuntimeName | None] = (None,),
     threads: Sequence[int] = (1,),
     runs: int = 50,
     warmup: int = 5,
@@ -211,7 +211,7 @@ def isa_in_child(isa: str | None = None) -> str:
 def footprint_in_child(
     path: str,
     nested: bool,
-    runtime: str | None,
+    runtime: RuntimeName | None,
     num_threads: int = 1,
     switches: int = 100,
     reloads: int = 10,
@@ -234,7 +234,7 @@ def footprint_in_child(
     return from_dict(Footprint, answer)
 
 
-def delegation_in_child(path: str | os.PathLike[str], runtime: str | None = None) -> tuple[str, Delegation]:
+def delegation_in_child(path: str | os.PathLike[str], runtime: RuntimeName | None = None) -> tuple[str, Delegation]:
     """`Interpreter.delegation` in a process of its own, with the runtime's name and version.
 
     Raises:

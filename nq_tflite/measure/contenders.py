@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from nq_tflite.conversion.draft import Draft, draft_weight
 from nq_tflite.conversion.nested_writer import write_nested
@@ -29,6 +29,10 @@ from nq_tflite.graph.sites import Site, as_weight, find_sites
 Replacements = dict[tuple[int, int], Array]
 
 
+#: Names of `CONTENDERS`.
+ContenderName = Literal["minmax", "squant-nesting", "nearest", "exact", "squant", "descent", "descent-calibrated"]
+
+
 @dataclass(frozen=True)
 class Contender:
     """A way to several precisions.
@@ -40,13 +44,13 @@ class Contender:
         calibrated: whether it looks at representative data.
     """
 
-    name: str
+    name: ContenderName
     title: str
     method: Method | Baseline
     calibrated: bool = False
 
 
-CONTENDERS = {
+CONTENDERS: dict[ContenderName, Contender] = {
     contender.name: contender
     for contender in (
         Contender("minmax", "min-max, separate files", MINMAX),
@@ -60,7 +64,7 @@ CONTENDERS = {
 }
 
 
-def contenders(names: Sequence[str]) -> list[Contender]:
+def contenders(names: Sequence[ContenderName]) -> list[Contender]:
     """Those of these names; all of them for none.
 
     Raises:

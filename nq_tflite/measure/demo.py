@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from nq_tflite.device.runtimes import RuntimeName
 from nq_tflite.errors import FormatError, MissingPackageError, ModelSourceError, reason_of
 from nq_tflite.measure.benchmark import footprint_in_child
 from nq_tflite.measure.child_process import Job, answer_job, run_in_child
@@ -90,7 +91,7 @@ class DemoReport:
 
 
 def run_demo(
-    workdir: str | Path = "nq-tflite-demo", *, runtime: str | None = None, progress: Progress | None = None
+    workdir: str | Path = "nq-tflite-demo", *, runtime: RuntimeName | None = None, progress: Progress | None = None
 ) -> DemoReport:
     """Obtains, converts, classifies, switches and measures; the files stay in `workdir`.
 

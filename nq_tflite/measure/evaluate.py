@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nq_tflite.device.interpreter import Interpreter
+from nq_tflite.device.runtimes import RuntimeName
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.format.affine import dequantize, quantize
 from nq_tflite.format.levels import signal_to_noise_db
 from nq_tflite.measure.photo_folder import PhotoFolder, read_photo_folder
-from nq_tflite.measure.preprocessing import PixelPreprocessing, pixel_preprocessing
+from nq_tflite.measure.preprocessing import PixelPreprocessing, PixelRange, pixel_preprocessing
 from nq_tflite.progress import Progress, silent
 
 FULL_BIT_REFERENCE = "the model's own full-bit output"
@@ -75,9 +76,9 @@ def evaluate(
     labels: str | os.PathLike[str] | None = None,
     *,
     reference: str | os.PathLike[str] | None = None,
-    preprocess: str = "imagenet",
+    preprocess: PixelRange = "imagenet",
     crop_fraction: float = 0.875,
-    runtime: str | None = None,
+    runtime: RuntimeName | None = None,
     num_threads: int | None = None,
     k: int = 5,
     progress: Progress | None = None,
@@ -210,7 +211,7 @@ class Classifier:
         self,
         path: str | os.PathLike[str],
         bits: int | None = None,
-        runtime: str | None = None,
+        runtime: RuntimeName | None = None,
         num_threads: int | None = None,
         name: str | None = None,
     ) -> None:
@@ -261,7 +262,9 @@ def _check_type(path: str, details: dict[str, Any]) -> None:
         )
 
 
-def _open_precisions(path: str | os.PathLike[str], runtime: str | None, num_threads: int | None) -> list[Classifier]:
+def _open_precisions(
+    path: str | os.PathLike[str], runtime: RuntimeName | None, num_threads: int | None
+) -> list[Classifier]:
     """One interpreter a precision, full-bit first; one alone for a stock model."""
     first = Classifier(path, None, runtime, num_threads)
     return [first, *(Classifier(path, bits, runtime, num_threads) for bits in first.levels[-2::-1])]

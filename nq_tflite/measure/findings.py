@@ -11,7 +11,7 @@ from typing import Any
 from nq_tflite.conversion.advice import advice, file_advice, worst_weights
 from nq_tflite.conversion.report import ConversionReport, Estimate, read_conversion
 from nq_tflite.device.delegation import Delegation
-from nq_tflite.device.runtimes import installed_runtimes
+from nq_tflite.device.runtimes import RuntimeName, installed_runtimes
 from nq_tflite.errors import FormatError, NqError
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph.inspection import InspectReport, find_weight, inspect_file
@@ -73,7 +73,7 @@ def find(
     reference: str | os.PathLike[str] | None = None,
     against: str | os.PathLike[str] | None = None,
     conversion: ConversionReport | str | os.PathLike[str] | None = None,
-    runtime: str | None = None,
+    runtime: RuntimeName | None = None,
     num_threads: int = 1,
     progress: Progress | None = None,
     **preprocessing: Any,
@@ -118,7 +118,7 @@ def _choose(path: str | os.PathLike[str], file: InspectReport, layers: Sequence[
     return tuple(chosen or worst_weights(nested, file.weights))
 
 
-def _delegation(path: str | os.PathLike[str], runtime: str | None) -> tuple[Delegation | None, str]:
+def _delegation(path: str | os.PathLike[str], runtime: RuntimeName | None) -> tuple[Delegation | None, str]:
     """In a process of its own; a runtime that was asked for by name has to be there."""
     if runtime is None and not installed_runtimes():
         return None, "no TFLite runtime is installed; pip install 'nq-tflite[litert]'"

@@ -22,7 +22,7 @@ from nq_tflite.device.delegation import Delegation
 from nq_tflite.device.interpreter import Interpreter
 from nq_tflite.device.native import load_library
 from nq_tflite.device.opening import open_model
-from nq_tflite.device.runtimes import load_runtime
+from nq_tflite.device.runtimes import RuntimeName, load_runtime
 from nq_tflite.errors import NqError
 
 SMAPS = Path("/proc/self/smaps")
@@ -175,7 +175,7 @@ def measure_footprint(
     path: str | os.PathLike[str],
     *,
     nested: bool,
-    runtime: str | None = None,
+    runtime: RuntimeName | None = None,
     num_threads: int = 1,
     switches: int = 100,
     reloads: int = 10,

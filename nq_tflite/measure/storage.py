@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nq_tflite.conversion.convert import convert
+from nq_tflite.conversion.rounding import Rounding
 from nq_tflite.delivery import split
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.format.constants import OutputType
@@ -30,7 +31,7 @@ from nq_tflite.progress import Progress, silent
 
 NESTINGS = ("8|6", "8|5", "8|4")
 #: Corrects biases, as every rounding but nearest does, so that the levels have their usual deltas; needs no data.
-ROUNDING = "squant"
+ROUNDING: Rounding = "squant"
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def measure_storage(
     sources: Sequence[str | os.PathLike[str]],
     nestings: Sequence[str] = NESTINGS,
     *,
-    rounding: str = ROUNDING,
+    rounding: Rounding = ROUNDING,
     progress: Progress | None = None,
 ) -> tuple[StorageRow, ...]:
     """Writes each model nested and as separate models, into a temporary folder, and reports the sizes.

@@ -6,6 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
+from nq_tflite.device.runtimes import RuntimeName
 from nq_tflite.errors import PrecisionError
 from nq_tflite.govern.simulate import Costs, Strategy
 from nq_tflite.graph.extraction import extract
@@ -19,7 +20,7 @@ GOVERNED = "nested, governed"
 def measure_strategies(
     path: str | os.PathLike[str],
     *,
-    runtime: str | None = None,
+    runtime: RuntimeName | None = None,
     progress: Progress = silent,
 ) -> tuple[Strategy, ...]:
     """A nested model's strategies at its lowest and highest precision, each process of its own measured.

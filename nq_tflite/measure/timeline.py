@@ -12,7 +12,7 @@ from typing import Any
 from nq_tflite.device.interpreter import Interpreter
 from nq_tflite.device.native import load_library
 from nq_tflite.device.opening import open_model
-from nq_tflite.device.runtimes import load_runtime
+from nq_tflite.device.runtimes import RuntimeName, load_runtime
 from nq_tflite.measure.child_process import Job, answer_job, run_in_child
 from nq_tflite.measure.memory import resident_memory
 from nq_tflite.records import from_dict
@@ -100,7 +100,7 @@ class Timeline:
 def measure_timeline(
     path: str | os.PathLike[str],
     *,
-    runtime: str | None = None,
+    runtime: RuntimeName | None = None,
     num_threads: int = 1,
     invocations: int = 25,
     rounds: int = 2,

@@ -15,10 +15,12 @@ from typing import Any
 from nq_tflite import units
 from nq_tflite.conversion.advice import worst_first
 from nq_tflite.conversion.report import ConversionReport
+from nq_tflite.device.runtimes import RuntimeName
 from nq_tflite.errors import MissingPackageError
 from nq_tflite.files import check_output, write_whole
 from nq_tflite.measure.benchmark import cpu_name
 from nq_tflite.measure.findings import Findings, find
+from nq_tflite.measure.preprocessing import PixelRange
 from nq_tflite.plot.page.drawings import draw
 from nq_tflite.plot.style import layer_labels
 from nq_tflite.progress import Progress
@@ -35,12 +37,12 @@ def write_report(
     labels: str | os.PathLike[str] | None = None,
     *,
     reference: str | os.PathLike[str] | None = None,
-    preprocess: str = "imagenet",
+    preprocess: PixelRange = "imagenet",
     crop_fraction: float = 0.875,
     against: str | os.PathLike[str] | None = None,
     conversion: ConversionReport | str | os.PathLike[str] | None = None,
     layers: Sequence[str] = (),
-    runtime: str | None = None,
+    runtime: RuntimeName | None = None,
     num_threads: int = 1,
     progress: Progress | None = None,
 ) -> Findings:
