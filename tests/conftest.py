@@ -29,8 +29,8 @@ settings.load_profile("ci")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--cpu", choices=tuple(arm64.CPUS), help="run jobs on this emulated CPU; see tests/arm64.py")
-    parser.addoption("--library", type=Path, help="run jobs with this native library; see tests/sanitized.py")
+    parser.addoption("--cpu", choices=tuple(arm64.CPUS), help="run jobs on this emulated CPU; see tests/tools/arm64.py")
+    parser.addoption("--library", type=Path, help="run jobs with this native library; see tests/tools/sanitized.py")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
