@@ -8,10 +8,12 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from nq_tflite.errors import MissingPackageError, PolicyError, did_you_mean, reason_of
-from nq_tflite.format.nesting import Precision
+
+#: Names of `PRESETS`.
+Preset = Literal["memory", "battery", "thermal", "latency", "manual"]
 
 
 def _is_number(value: Any) -> bool:
@@ -44,7 +46,7 @@ class Rule:
     until: float
     below: float | None = None
     above: float | None = None
-    precision: Precision = "part"
+    precision: Literal["part"] | int = "part"
 
     def __post_init__(self) -> None:
         bounds = [bound for bound in (self.below, self.above) if bound is not None]
@@ -67,9 +69,8 @@ class Rule:
 
     def level(self, precisions: tuple[int, ...]) -> int:
         """The cap as a level of a model with these precisions."""
-        if self.precision == "part":
-            return 0
-        return max((level for level, bits in enumerate(precisions) if bits <= int(self.precision)), default=0)
+        cap = self.precision
+        return 0 if cap == "part" else max((level for level, bits in enumerate(precisions) if bits <= cap), default=0)
 
     def __str__(self) -> str:
         bound = f"below {self.below:g}" if self.below is not None else f"above {self.above:g}"
@@ -159,7 +160,7 @@ class Policy:
         return replace(base, rules=base.rules + own, **changes)
 
     @classmethod
-    def of(cls, policy: Policy | str | os.PathLike[str]) -> Policy:
+    def of(cls, policy: Policy | Preset | str | os.PathLike[str]) -> Policy:
         """A policy as users give it: itself, the name of a preset, or the path of a .toml file.
 
         Raises:
