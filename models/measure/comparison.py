@@ -11,7 +11,7 @@ from typing import Any, Literal
 from nq_tflite_models.nets.zoo import MODELS
 
 from nq_tflite.device.runtimes import RuntimeName
-from nq_tflite.errors import MissingPackageError, ModelSourceError, UnsupportedModelError
+from nq_tflite.errors import ModelSourceError, UnsupportedModelError, needing_extra
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.measure.benchmark import BenchmarkReport, Latency, benchmark, isa_in_child
 from nq_tflite.measure.child_process import Job, answer_job, run_in_child
@@ -285,17 +285,10 @@ def _build(job: Job) -> Job:
     from nq_tflite.conversion.sources.keras_export import export
     from nq_tflite.files import write_whole
 
-    try:
+    with needing_extra("convert", "building models"):
         import keras
         from nq_tflite_models.nets.seeded import seeded_inputs
         from nq_tflite_models.nets.zoo import build_model
-    except ModuleNotFoundError as error:
-        raise MissingPackageError(
-            "building models",
-            expected=f"the package {error.name}",
-            got="none",
-            fix="Run: pip install 'nq-tflite[convert]'.",
-        ) from error
     body = build_model(job["name"], job["seed"])
     image = keras.Input(batch_shape=(1, *body.input_shape[1:]))
     model = keras.Model(image, body(image))

@@ -104,7 +104,7 @@ def report(
         from nq_tflite.plot import save_figure, timeline_figure
 
         if findings.timeline is None:
-            raise NqError(f"figure {plot}", expected="a model that runs here", got=findings.not_run)
+            raise NqError(f"figure {plot}", expected="a model that runs here", got=findings.not_run or "")
         save_figure(timeline_figure(findings.timeline, findings.against), plot)
     if as_json:
         print_json({"page": str(page)} | findings.as_dict())

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from nq_tflite.errors import MissingPackageError, PolicyError, did_you_mean, reason_of
+from nq_tflite.errors import PolicyError, did_you_mean, needing_extra, reason_of
 
 #: Names of `PRESETS`.
 Preset = Literal["memory", "battery", "thermal", "latency", "manual"]
@@ -211,15 +211,8 @@ def _parse_toml(text: str) -> dict[str, Any]:
         import tomllib
 
         return tomllib.loads(text)
-    try:
+    with needing_extra("govern", "policy files"):
         import tomli
-    except ModuleNotFoundError as error:
-        raise MissingPackageError(
-            "policy files",
-            expected="the package tomli",
-            got="none installed",
-            fix="Install it: pip install 'nq-tflite[govern]'.",
-        ) from error
     return dict(tomli.loads(text))
 
 

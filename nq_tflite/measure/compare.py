@@ -49,7 +49,7 @@ class ComparedMethod:
         bits_a_weight: of all levels together; ours with padding and level biases, baselines by their own arithmetic.
         seconds: of rounding, walking the net included, loading and writing not.
         scores: full-bit first.
-        note: what kept the method from what it wanted; "" usually.
+        note: what kept the method from what it wanted; None usually.
     """
 
     method: str
@@ -58,7 +58,7 @@ class ComparedMethod:
     bits_a_weight: float
     seconds: float
     scores: tuple[Score, ...]
-    note: str
+    note: str | None
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class MethodComparison:
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, for machines."""
-        return asdict(self)
+        return asdict(self) | {"rows": tuple(asdict(row) | {"note": row.note or ""} for row in self.rows)}
 
 
 def compare(

@@ -87,12 +87,12 @@ class Rounded(ABC):
     Attributes:
         seconds: that it took, walking the net included.
         bits_a_weight: of all levels together; ours with padding and biases, baselines by their own arithmetic.
-        note: what kept the method from what it wanted, "" usually.
+        note: what kept the method from what it wanted; None usually.
     """
 
     seconds: float
     bits_a_weight: float
-    note: str = ""
+    note: str | None = None
 
     @abstractmethod
     def replacements(self, level: int) -> Replacements:
@@ -143,7 +143,7 @@ class _Nested(Rounded):
         self.seconds = time.perf_counter() - begin
         self.bits_a_weight = _bits_a_weight(self._plan)
         if method.needs_means:
-            self.note = source.without or (lockstep.stopped if lockstep else "")
+            self.note = source.without or (lockstep and lockstep.stopped) or None
 
     def replacements(self, level: int) -> Replacements:
         found: Replacements = {}

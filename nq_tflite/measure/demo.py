@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nq_tflite.device.runtimes import RuntimeName
-from nq_tflite.errors import FormatError, MissingPackageError, ModelSourceError, reason_of
+from nq_tflite.errors import FormatError, ModelSourceError, needing_extra, reason_of
 from nq_tflite.measure.benchmark import footprint_in_child
 from nq_tflite.measure.child_process import Job, answer_job, run_in_child
 from nq_tflite.measure.memory import Footprint, MedianSwitch
@@ -133,16 +133,9 @@ def run_demo(
 
 def _build(job: Job) -> Job:
     """Writes the three models and the photos with their labels.csv; answers with the sizes."""
-    try:
+    with needing_extra("demo", "the demo"):
         from nq_tflite_models.nets.mobilenet_v2 import MOBILENET_V2_PREPROCESSING, mobilenet_v2
         from nq_tflite_models.photos import calibration_photos, write_demo_photos
-    except ModuleNotFoundError as error:
-        raise MissingPackageError(
-            "the demo",
-            expected=f"the package {error.name}",
-            got="none",
-            fix="Install it: pip install 'nq-tflite[demo]'.",
-        ) from error
     import numpy as np
 
     from nq_tflite.conversion.convert import convert

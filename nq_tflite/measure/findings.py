@@ -33,7 +33,7 @@ class Findings:
         drawn: the weights whose codes are drawn.
         advice: what to try next.
         delegation, timeline: what runs fused, and the model over time; None where no runtime could run it here.
-        not_run: why not; "" where it has run.
+        not_run: why not; None where it has run.
         evaluation: accuracy on photos; None without any.
         conversion: what `convert` told of the file; None if not given.
         against: a stock model's timeline.
@@ -45,7 +45,7 @@ class Findings:
     advice: tuple[str, ...]
     delegation: Delegation | None
     timeline: Timeline | None
-    not_run: str
+    not_run: str | None
     evaluation: Evaluation | None
     conversion: ConversionReport | None
     against: Timeline | None
@@ -61,7 +61,7 @@ class Findings:
             "against": self.against,
         }
         known = {name: None if part is None else part.as_dict() for name, part in parts.items()}
-        return {"file": self.file.as_dict(), "advice": self.advice, "not_run": self.not_run} | known
+        return {"file": self.file.as_dict(), "advice": self.advice, "not_run": self.not_run or ""} | known
 
 
 def find(
@@ -118,12 +118,12 @@ def _choose(path: str | os.PathLike[str], file: InspectReport, layers: Sequence[
     return tuple(chosen or worst_weights(nested, file.weights))
 
 
-def _delegation(path: str | os.PathLike[str], runtime: RuntimeName | None) -> tuple[Delegation | None, str]:
+def _delegation(path: str | os.PathLike[str], runtime: RuntimeName | None) -> tuple[Delegation | None, str | None]:
     """In a process of its own; a runtime that was asked for by name has to be there."""
     if runtime is None and not installed_runtimes():
         return None, "no TFLite runtime is installed; pip install 'nq-tflite[litert]'"
     try:
-        return delegation_in_child(path, runtime)[1], ""
+        return delegation_in_child(path, runtime)[1], None
     except NqError as error:
         if runtime is not None:
             raise
