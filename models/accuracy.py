@@ -14,7 +14,7 @@ from nq_tflite_models.measure.options import models_option
 
 from nq_tflite.cli.comparison_table import print_comparison
 from nq_tflite.cli.console import NqCommand, json_option, print_json, print_lines, progress_bar
-from nq_tflite.cli.parameters import FILE, FOLDER, METHOD, NESTING, one_of
+from nq_tflite.cli.parameters import FILE, FOLDER, METHOD, NESTING, OneOf
 from nq_tflite.errors import needing_extra
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ Exit codes: 0 success, 1 failure, 2 bad usage, 130 interrupted."""
 )
 @click.option(
     "--activations",
-    type=one_of(("float", "int8")),
+    type=OneOf(("float", "int8")),
     default="float",
     show_default=True,
     help="Activations to compare with. float: rounds the weights alone; int8: whole files.",

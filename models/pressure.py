@@ -36,7 +36,7 @@ from nq_tflite.cli.console import (
     print_table,
     progress_bar,
 )
-from nq_tflite.cli.parameters import SECONDS, runtime_option, whole_number
+from nq_tflite.cli.parameters import SECONDS, WholeNumber, runtime_option
 from nq_tflite.device.runtimes import RuntimeName
 from nq_tflite.measure.child_process import Job
 from nq_tflite.progress import Progress, silent
@@ -239,7 +239,7 @@ def _forget_pages(job: Job) -> None:
 
 
 @click.command(cls=NqCommand, epilog=_EPILOG)
-@click.option("--rounds", type=whole_number(), default=3, show_default=True, help="Rounds of calm and storm.")
+@click.option("--rounds", type=WholeNumber(), default=3, show_default=True, help="Rounds of calm and storm.")
 @click.option("--seconds", type=SECONDS, default=5.0, show_default=True, help="Seconds of each calm and storm.")
 @runtime_option
 @json_option

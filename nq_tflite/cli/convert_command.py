@@ -36,11 +36,11 @@ from nq_tflite.cli.parameters import (
     FRACTION,
     NESTING_OR_AUTO,
     PATH,
-    one_of,
+    OneOf,
+    WholeNumber,
     preprocess_option,
     refuse_without,
     was_given,
-    whole_number,
 )
 from nq_tflite.conversion.rounding import DEFAULT, METHODS, Rounding
 from nq_tflite.conversion.sources.export_options import ACTIVATION_RANGES, IO_TYPES, ActivationRanges, IoType
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from nq_tflite.conversion.sources.calibration import RepresentativeData
     from nq_tflite.measure.preprocessing import PixelRange
 
-_IO_TYPE = one_of(IO_TYPES)
+_IO_TYPE = OneOf(IO_TYPES)
 _EPILOG = """\b
 Examples:
   nq-tflite convert model.keras model.tflite --nesting '8|5' --representative samples.npy
@@ -91,11 +91,11 @@ A .npy file holds samples [samples, ...]; a .npz file holds one such array for e
 )
 @preprocess_option
 @click.option(
-    "--size", type=whole_number(), default=224, show_default=True, help="Side of the model's input, for photos."
+    "--size", type=WholeNumber(), default=224, show_default=True, help="Side of the model's input, for photos."
 )
 @click.option(
     "--rounding",
-    type=one_of(list(METHODS)),
+    type=OneOf(list(METHODS)),
     default=DEFAULT,
     show_default=True,
     help="Method of rounding. " + "; ".join(f"{each.name}: {each.description}" for each in METHODS.values()) + ".",
@@ -109,7 +109,7 @@ A .npy file holds samples [samples, ...]; a .npz file holds one such array for e
 )
 @click.option(
     "--activation-ranges",
-    type=one_of(ACTIVATION_RANGES),
+    type=OneOf(ACTIVATION_RANGES),
     default="minmax",
     show_default=True,
     help="How an INT8 graph's activations are covered; auto tries the others.",

@@ -12,11 +12,11 @@ from nq_tflite.cli.parameters import (
     FILE,
     FOLDER,
     FRACTION,
+    WholeNumber,
     plot_option,
     preprocess_option,
     refuse_without,
     runtime_option,
-    whole_number,
 )
 from nq_tflite.device.runtimes import RuntimeName
 from nq_tflite.errors import NqError
@@ -54,7 +54,7 @@ not at all. --plot writes the page's figure of latency and memory."""
     help="Layer whose weights to draw; those with the greatest errors if not given. May be repeated.",
 )
 @runtime_option
-@click.option("--threads", type=whole_number(), default=1, show_default=True, help="Number of threads to run with.")
+@click.option("--threads", type=WholeNumber(), default=1, show_default=True, help="Number of threads to run with.")
 @plot_option
 @json_option
 @click.pass_context
