@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from nq_tflite.errors import FormatError
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph.inspection import BitsAWeight, WeightRow, snr_db
 from nq_tflite.graph.sites import Unnested
+from nq_tflite.records import from_dict
 
 #: Less agreement than this is worth a warning.
 LEAST_AGREEMENT = 0.8
@@ -198,31 +199,12 @@ def read_conversion(path: Path) -> ConversionReport:
         FormatError: the file has something else.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        estimate = data["estimate"]
-        return ConversionReport(
-            path=str(data["path"]),
-            file_bytes=int(data["file_bytes"]),
-            nesting=str(Nesting.parse(data["nesting"])),
-            rounding=str(data["rounding"]),
-            weights=tuple(_only(WeightRow, each) for each in data["weights"]),
-            unnested=tuple(_only(Unnested, each) for each in data["unnested"]),
-            estimate=None if estimate is None else _only(Estimate, estimate),
-            notes=tuple(map(str, data["notes"])),
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        conversion = from_dict(ConversionReport, json.loads(path.read_text(encoding="utf-8")))
+        return replace(conversion, nesting=str(Nesting.parse(conversion.nesting)), search=None)
+    except (OSError, ValueError) as error:
         raise FormatError(
             f"conversion {path}",
             expected="what nq-tflite convert --json printed",
             got=f"{type(error).__name__}: {error}",
             fix="Convert again with --json, and keep what it prints.",
         ) from error
-
-
-def _only(kind: type[Any], data: dict[str, Any]) -> Any:
-    """A dataclass of its fields, lists as tuples, and the infinite ratios that JSON has no number for."""
-    values = {field.name: data[field.name] for field in fields(kind)}
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    if "snr_db" in values:
-        values["snr_db"] = tuple(float("inf") if each is None else float(each) for each in values["snr_db"])
-    return kind(**values)

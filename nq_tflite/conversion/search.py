@@ -7,7 +7,7 @@ by trying all. Accuracy grows with part-bits, so that halving their range finds 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from nq_tflite.conversion.plan import make_plan
@@ -19,6 +19,7 @@ from nq_tflite.conversion.trial import Trial, try_nesting
 from nq_tflite.errors import NestingError, UnsupportedModelError
 from nq_tflite.format.constants import BUFFER_ALIGNMENT, align
 from nq_tflite.format.nesting import MAX_FULL_BITS, MIN_PART_BITS, Nesting
+from nq_tflite.progress import Progress
 
 AUTO = "auto"
 MIN_AGREEMENT = 0.95
@@ -66,7 +67,7 @@ class Wish:
 
 
 def search_nesting(
-    source: Source, method: Method, wish: Wish, *, exact: bool, notify: Callable[[str, int, int], None]
+    source: Source, method: Method, wish: Wish, *, exact: bool, notify: Progress
 ) -> tuple[Trial, Search]:
     """Tries nestings until the one that is wished for is found.
 
@@ -122,9 +123,7 @@ def _hold_out(samples: Samples) -> Samples:
 class _Searcher:
     """The trials of one search."""
 
-    def __init__(
-        self, source: Source, method: Method, wish: Wish, exact: bool, notify: Callable[[str, int, int], None]
-    ) -> None:
+    def __init__(self, source: Source, method: Method, wish: Wish, exact: bool, notify: Progress) -> None:
         self._source, self._method, self._wish, self._exact, self._notify = source, method, wish, exact, notify
         self.trials: list[Trial] = []
 

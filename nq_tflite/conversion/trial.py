@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -16,6 +16,7 @@ from nq_tflite.conversion.rounding import Method
 from nq_tflite.conversion.sources.source import Samples, Source
 from nq_tflite.device.runtimes import Runtime, installed_runtimes, load_runtime
 from nq_tflite.format.nesting import Nesting
+from nq_tflite.progress import Progress
 
 
 def one_blas_thread() -> AbstractContextManager[object]:
@@ -56,7 +57,7 @@ def try_nesting(
     *,
     own: Mapping[tuple[int, int], Nesting] | None = None,
     exact: bool = False,
-    notify: Callable[[str, int, int], None],
+    notify: Progress,
 ) -> Trial:
     """Rounds a source and runs the result.
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+
+from nq_tflite.records import from_dict
 
 #: Where an operator runs, in the order of nq.h's nq_place.
 Place = Literal["fused", "unpacked", "runtime"]
-PLACES: tuple[Place, ...] = ("fused", "unpacked", "runtime")
+PLACES: tuple[Place, ...] = get_args(Place)
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ class Delegation:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Delegation:
         """What `as_dict` gave, after a journey through JSON."""
-        return cls(tuple(DelegatedOperator(**each) for each in data["operators"]), data["num_partitions"])
+        return from_dict(cls, data)
 
 
 def _count(number: int, noun: str) -> str:

@@ -18,6 +18,7 @@ from nq_tflite.conversion.trial import try_nesting
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.nested import read_nested
+from nq_tflite.progress import silent
 
 
 def silence(model: Any, shape: tuple[int, ...], channels: list[int]) -> None:
@@ -120,7 +121,7 @@ def test_signatures_that_share_weights_share_their_levels(worker: Any, tmp_path:
 def test_deep_filters_are_rounded_without_covariances(float_tflite: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Their matrices would take minutes and gigabytes; the means still correct biases."""
     monkeypatch.setattr("nq_tflite.conversion.plan.MOST_DEPTH", 100)
-    quiet = {"notify": lambda *_: None}
+    quiet = {"notify": silent}
     loaded = load_source(float_tflite, None, look=True, **quiet)
     weights = try_nesting(loaded, Nesting.parse("8|4"), METHODS["descent"], exact=False, **quiet).plan.weights
     assert {(each.target.shape[1] > 100, each.rounding) for each in weights} == {(True, "squant"), (False, "descent")}

@@ -71,7 +71,7 @@ def test_every_method_has_every_level(weights_alone: MethodComparison) -> None:
     assert weights_alone.runtime.split()[0] == walking_runtime().name
     assert weights_alone.reference_top1 is not None
     for row in rows:
-        assert row.note == ""
+        assert row.note is None
         assert row.seconds > 0
         assert row.scores[0].logit_snr_db > row.scores[-1].logit_snr_db
         assert row.scores[0].top1 is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from nq_tflite.conversion.rounding.descent import descent
 from nq_tflite.conversion.rounding.nearest import nearest
@@ -31,6 +32,8 @@ class Method:
     needs_covariances: bool = False
 
 
+#: Those of `METHODS`, by name.
+Rounding = Literal["descent", "squant", "nearest"]
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
@@ -39,7 +42,7 @@ METHODS: dict[str, Method] = {
         Method("nearest", "to the nearest code, without corrected biases", nearest),
     )
 }
-DEFAULT = "descent"
+DEFAULT: Rounding = "descent"
 #: Keeps the codes of the source, and corrects the biases of the levels below full-bit.
 EXACT = Method("exact", "the source's codes, with corrected biases", nearest, needs_means=True)
 #: For weights whose inputs cannot be looked at.
@@ -68,6 +71,7 @@ __all__ = [
     "FALLBACK",
     "METHODS",
     "Method",
+    "Rounding",
     "RoundingTask",
     "descent",
     "nearest",
