@@ -66,13 +66,13 @@ class Wish:
 
 
 def search_nesting(
-    source: Source, method: Method, wish: Wish, *, exact: bool, notify: Callable[[str, int, int], None]
+    source: Source, method: Method, wish: Wish, *, notify: Callable[[str, int, int], None]
 ) -> tuple[Trial, Search]:
     """Tries nestings until the one that is wished for is found.
 
     Args:
         source: with samples.
-        method, exact: as `plan.make_plan`.
+        method: how to choose the codes.
         wish: what to look for.
         notify: called with a stage's name, the steps done and the steps in all.
 
@@ -84,7 +84,7 @@ def search_nesting(
         NestingError: no nesting fits the budget, or none that does has the agreement that was asked for beside it.
     """
     judged = replace(source, samples=None if source.samples is None else _hold_out(source.samples))
-    search = _Searcher(judged, method, wish, exact, notify)
+    search = _Searcher(judged, method, wish, notify)
     best, reason, met = search.run()
     if not met and wish.budget is not None:
         raise NestingError(
@@ -122,10 +122,8 @@ def _hold_out(samples: Samples) -> Samples:
 class _Searcher:
     """The trials of one search."""
 
-    def __init__(
-        self, source: Source, method: Method, wish: Wish, exact: bool, notify: Callable[[str, int, int], None]
-    ) -> None:
-        self._source, self._method, self._wish, self._exact, self._notify = source, method, wish, exact, notify
+    def __init__(self, source: Source, method: Method, wish: Wish, notify: Callable[[str, int, int], None]) -> None:
+        self._source, self._method, self._wish, self._notify = source, method, wish, notify
         self.trials: list[Trial] = []
 
     def run(self) -> tuple[Trial, str, bool]:
@@ -154,7 +152,6 @@ class _Searcher:
             nesting,
             self._method,
             own=own,
-            exact=self._exact,
             notify=lambda stage, done, total: self._notify(f"{stage} {nesting}", done, total),
         )
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 from threadpoolctl import threadpool_limits
 
@@ -14,6 +15,7 @@ from nq_tflite.conversion.plan import Plan, make_plan
 from nq_tflite.conversion.report import Estimate
 from nq_tflite.conversion.rounding import Method
 from nq_tflite.conversion.sources.source import Samples, Source
+from nq_tflite.conversion.walk import GraphWalk
 from nq_tflite.device.runtimes import Runtime, installed_runtimes, load_runtime
 from nq_tflite.format.nesting import Nesting
 
@@ -33,14 +35,14 @@ class Trial:
         own: nestings of single weights, as `plan.make_plan`.
         plan: what becomes of every weight.
         estimate: of the accuracy; None where no inputs could be had or run.
-        stopped: why there are no samples, statistics or estimate, or not to the last operator; "" if there are.
+        stopped: why there are no samples, statistics or estimate, or not to the last operator; None if there are.
     """
 
     nesting: Nesting
     own: Mapping[tuple[int, int], Nesting]
     plan: Plan
     estimate: Estimate | None
-    stopped: str
+    stopped: str | None
 
     @property
     def level_bytes(self) -> tuple[int, ...]:
@@ -55,13 +57,12 @@ def try_nesting(
     method: Method,
     *,
     own: Mapping[tuple[int, int], Nesting] | None = None,
-    exact: bool = False,
     notify: Callable[[str, int, int], None],
 ) -> Trial:
     """Rounds a source and runs the result.
 
     Args:
-        source, nesting, method, own, exact: as `plan.make_plan`, whose errors it raises.
+        source, nesting, method, own: as `plan.make_plan`, whose errors it raises.
         notify: called with a stage's name, the steps done and the steps in all.
     """
     notify("rounding", 0, 0)
@@ -72,13 +73,13 @@ def try_nesting(
         method,
         lockstep,
         own=own,
-        exact=exact,
+        sources=None if lockstep is None else source.reference.sources(source.model),
         selection=source.selection,
         widened=source.widened,
         progress=lambda done, total: notify("rounding", done, total),
     )
     if lockstep is None or source.samples is None:
-        return Trial(nesting, own or {}, plan, None, source.without)
+        return Trial(nesting, own or {}, plan, None, source.without or None)
     notify("estimating", 0, 0)
     return Trial(nesting, own or {}, plan, _estimate(lockstep, source.samples, nesting), lockstep.stopped)
 
@@ -90,12 +91,15 @@ def start_lockstep(source: Source, nesting: Nesting) -> Lockstep | None:
     return Lockstep(
         source.model,
         source.reference,
-        source.samples.arrays,
-        len(nesting.precisions),
-        walking_runtime(),
-        num_threads=os.cpu_count() or 1,
+        start_walk(source.reference.model, source.samples),
+        [start_walk(source.model, source.samples) for _ in nesting.precisions],
         held_out=source.samples.held_out,
     )
+
+
+def start_walk(model: Any, samples: Samples) -> GraphWalk:
+    """A walk over a net on all samples, with all threads of this machine."""
+    return GraphWalk(model, samples.arrays, walking_runtime(), os.cpu_count() or 1)
 
 
 def walking_runtime() -> Runtime:

@@ -132,14 +132,14 @@ class _Nested(Rounded):
             nesting,
             method,
             lockstep,
-            exact=method is EXACT,
+            sources=None if lockstep is None else source.reference.sources(source.model),
             widened=source.widened,
             progress=progress,
         )
         self.seconds = time.perf_counter() - begin
         self.bits_a_weight = _bits_a_weight(self._plan)
         if method.needs_means:
-            self.note = source.without or (lockstep.stopped if lockstep else "")
+            self.note = source.without or (lockstep and lockstep.stopped) or ""
 
     def replacements(self, level: int) -> Replacements:
         found: Replacements = {}
