@@ -257,7 +257,7 @@ def _own_bias(model: Any, site: Site, weight: WeightPlan, biases: LevelBiases) -
     is_float, channels = weight.output_type is OutputType.FLOAT32, [len(biases.base)]
     tensor_type = schema.TensorType.FLOAT32 if is_float else schema.TensorType.INT32
     base = fb.add_tensor(subgraph, f"{site.name}/bias", channels, tensor_type, fb.add_buffer(model, biases.base))
-    if old < 0 or old in fb.indices(subgraph.outputs) or fb.consumers(subgraph)[old] != [(position, slot)]:
+    if old < 0 or old in fb.indices(subgraph.outputs) or fb.readers(subgraph)[old] != [(position, slot)]:
         name = site.name if old < 0 else fb.text(subgraph.tensors[old].name)
         output = fb.add_tensor(subgraph, name + MADE_BIAS, channels, tensor_type, 0)
     else:

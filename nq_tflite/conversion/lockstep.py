@@ -141,7 +141,7 @@ def _data_of(model: Any, position: int) -> int:
 
 
 def _only_reader(model: Any, tensor: int) -> int:
-    readers = [position for position, _ in fb.consumers(model.subgraphs[0])[tensor]]
+    readers = [position for position, _ in fb.readers(model.subgraphs[0])[tensor]]
     if len(readers) != 1:
         raise UnsupportedModelError("a weight of the float model", expected="one reader", got=str(len(readers)))
     return readers[0]

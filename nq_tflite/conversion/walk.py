@@ -56,7 +56,7 @@ class GraphWalk:
             tensor: [stored_values(self._subgraph.tensors[tensor], sample[k]) for sample in samples]
             for k, tensor in enumerate(inputs)
         }
-        self._last_reader = {tensor: uses[-1][0] for tensor, uses in fb.consumers(self._subgraph).items()}
+        self._last_reader = {tensor: uses[-1][0] for tensor, uses in fb.readers(self._subgraph).items()}
         self._last_reader.update(dict.fromkeys(fb.indices(self._subgraph.outputs), len(self._subgraph.operators)))
 
     def values(self, tensor: int, before: int) -> list[Array]:

@@ -109,18 +109,19 @@ def read_nested(source: str | os.PathLike[str] | bytes) -> NestedFile:
     """
     file = fb.read_model(source)
     tables = [m.buffer for m in file.model.metadata or [] if fb.text(m.name) == METADATA_NAME]
-    if len(tables) != 1 or tables[0] >= len(file.model.buffers) or file.model.buffers[tables[0]].data is None:
+    data = file.model.buffers[tables[0]].data if len(tables) == 1 else None
+    if data is None:
         raise FormatError(
             "model content" if isinstance(source, bytes) else os.fspath(source),
             expected=f"a nested model (metadata {METADATA_NAME})",
             got="a stock model" if not tables else f"{len(tables)} tables",
             fix="Make one with nq.convert or nq-tflite convert.",
         )
-    table = SectionTable.parse(bytes(file.model.buffers[tables[0]].data))
+    table = SectionTable.parse(bytes(data))
     found = [
         _read_weight(file, table, tables[0], index, position)
         for index, subgraph in fb.subgraphs(file.model)
-        for position, operator in enumerate(subgraph.operators or [])
+        for position, operator in enumerate(subgraph.operators)
         if fb.custom_name(file.model, operator) == CUSTOM_OP_NAME
     ]
     _check_sections(file, table, _ranges(file, table, found))
@@ -216,7 +217,7 @@ def _ranges(file: ModelFile, table: SectionTable, weights: list[NestedWeight]) -
 
 
 def _check_sections(file: ModelFile, table: SectionTable, ranges: list[list[tuple[int, int]]]) -> None:
-    data = {offset: file.model.buffers[index].data for index, (offset, _) in file.external.items()}
+    data = {offset: np.asarray(file.model.buffers[index].data).data for index, (offset, _) in file.external.items()}
     for level, (section, buffers) in enumerate(zip(table.sections, ranges, strict=True)):
         what, end = f"section {level}", section.offset + section.size
         _require(end <= file.size, what, f"an end within {file.size} bytes", end)
@@ -270,7 +271,7 @@ def _constant(model: Any, tensor: Any, dims: tuple[int, ...], what: str) -> NDAr
 
 
 def _consumer(model: Any, subgraph: Any, tensor: int) -> str:
-    uses = fb.consumers(subgraph).get(tensor, [])
+    uses = fb.readers(subgraph).get(tensor, [])
     return fb.operator_name(model, subgraph.operators[uses[0][0]]) if uses else "none"
 
 

@@ -19,14 +19,14 @@ def prune(model: Any) -> None:
 def _prune_tensors(subgraph: Any, signatures: list[Any]) -> None:
     maps = [entry for s in signatures for entry in [*(s.inputs or []), *(s.outputs or [])]]
     used = {*fb.indices(subgraph.inputs), *fb.indices(subgraph.outputs), *(entry.tensorIndex for entry in maps)}
-    for operator in subgraph.operators or []:
+    for operator in subgraph.operators:
         used.update(fb.indices(operator.inputs), fb.indices(operator.outputs), fb.indices(operator.intermediates))
     kept = [index for index in range(len(subgraph.tensors)) if index in used]
     new = {old: position for position, old in enumerate(kept)} | {-1: -1}
     subgraph.tensors = [subgraph.tensors[index] for index in kept]
     subgraph.inputs = [new[i] for i in fb.indices(subgraph.inputs)]
     subgraph.outputs = [new[i] for i in fb.indices(subgraph.outputs)]
-    for operator in subgraph.operators or []:
+    for operator in subgraph.operators:
         operator.inputs = [new[i] for i in fb.indices(operator.inputs)]
         operator.outputs = [new[i] for i in fb.indices(operator.outputs)]
         if operator.intermediates is not None:
@@ -36,7 +36,7 @@ def _prune_tensors(subgraph: Any, signatures: list[Any]) -> None:
 
 
 def _prune_operator_codes(model: Any) -> None:
-    operators = [op for _, subgraph in fb.subgraphs(model) for op in subgraph.operators or []]
+    operators = [op for _, subgraph in fb.subgraphs(model) for op in subgraph.operators]
     kept = sorted({operator.opcodeIndex for operator in operators})
     model.operatorCodes = [model.operatorCodes[index] for index in kept]
     for operator in operators:

@@ -57,7 +57,7 @@ def _former_bias(model: Any, subgraph: Any, made: int, weight: NestedWeight, bia
 
 
 def _read_bias(model: Any, subgraph: Any, old: int, new: int) -> None:
-    for position, slot in fb.consumers(subgraph).get(old, []):
+    for position, slot in fb.readers(subgraph).get(old, []):
         operator = subgraph.operators[position]
         reader = reader_of(model, operator)
         if reader is None or slot != reader.bias:

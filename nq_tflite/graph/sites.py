@@ -14,6 +14,7 @@ from nq_tflite.format.bitpack import CHANNEL_AXIS, Layout
 from nq_tflite.format.constants import CUSTOM_OP_NAME
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema
+from nq_tflite.graph.model import InputSlot
 from nq_tflite.graph.readers import reader_of, slots_of
 
 #: Constants of operators without nesting that are no larger than this are not worth telling of.
@@ -60,7 +61,7 @@ def find_sites(
     by_buffer: dict[int, list[Site]] = {}
     left = []
     for index, subgraph in fb.subgraphs(model):
-        for tensor_index, uses in sorted(fb.consumers(subgraph).items(), key=lambda item: item[1]):
+        for tensor_index, uses in sorted(fb.readers(subgraph).items(), key=lambda item: item[1]):
             tensor = subgraph.tensors[tensor_index]
             if not _has_data(model, tensor):
                 continue
@@ -94,7 +95,7 @@ def _by_use(model: Any, site: Site) -> list[Site]:
 
 def refuse_nested(model: Any) -> None:
     """Raises UnsupportedModelError for a model that is nested already."""
-    operators = [operator for _, subgraph in fb.subgraphs(model) for operator in subgraph.operators or []]
+    operators = [operator for _, subgraph in fb.subgraphs(model) for operator in subgraph.operators]
     if any(fb.custom_name(model, operator) == CUSTOM_OP_NAME for operator in operators):
         raise UnsupportedModelError(
             "source", expected="a stock model", got="an already nested file", fix="Extract it first: nq-tflite extract."
@@ -110,7 +111,7 @@ def _is_large(model: Any, tensor: Any) -> bool:
     return tensor.type in _TOLD_OF and len(model.buffers[tensor.buffer].data) > SMALL_BYTES
 
 
-def _serves_a_weight(model: Any, subgraph: Any, uses: list[tuple[int, int]]) -> bool:
+def _serves_a_weight(model: Any, subgraph: Any, uses: list[InputSlot]) -> bool:
     """Whether a constant is nothing but a bias, or what unpacks a nested weight."""
 
     def serves(position: int, slot: int) -> bool:
@@ -121,7 +122,7 @@ def _serves_a_weight(model: Any, subgraph: Any, uses: list[tuple[int, int]]) -> 
     return all(serves(position, slot) for position, slot in uses)
 
 
-def _reason(model: Any, subgraph: Any, site: Site, uses: list[tuple[int, int]], num_layouts: int) -> str:
+def _reason(model: Any, subgraph: Any, site: Site, uses: list[InputSlot], num_layouts: int) -> str:
     """Why the weight cannot nest, "" if it can."""
     tensor = subgraph.tensors[site.tensor]
     operators = [subgraph.operators[position] for position, _ in uses]

@@ -61,7 +61,7 @@ class Widened:
                 subgraph.operators.insert(0, operator)
         for (index, _), operator in self._float16.items():
             subgraph = model.subgraphs[index]
-            if int(operator.inputs[0]) not in fb.consumers(subgraph):
+            if int(operator.inputs[0]) not in fb.readers(subgraph):
                 subgraph.tensors[operator.inputs[0]].buffer = 0
 
 
@@ -91,7 +91,7 @@ class _Buffers:
 
 def _widen_float16(model: Any, index: int, subgraph: Any, widened: Widened, buffers: _Buffers) -> None:
     kept = []
-    for operator in subgraph.operators or []:
+    for operator in subgraph.operators:
         values = _float16_constant(model, subgraph, operator)
         if values is None:
             kept.append(operator)
@@ -113,7 +113,7 @@ def _float16_constant(model: Any, subgraph: Any, operator: Any) -> NDArray[np.fl
 
 
 def _widen_int8(model: Any, index: int, subgraph: Any, widened: Widened, buffers: _Buffers) -> None:
-    for tensor_index, uses in fb.consumers(subgraph).items():
+    for tensor_index, uses in fb.readers(subgraph).items():
         tensor = subgraph.tensors[tensor_index]
         values = fb.constant(model, tensor) if tensor.type == schema.TensorType.INT8 else None
         if values is None or not all(_is_dynamic(model, subgraph, position, slot) for position, slot in uses):
@@ -140,7 +140,7 @@ def _serves_nested(model: Any, subgraph: Any, tensor: int) -> bool:
         if fb.custom_name(model, operator) == CUSTOM_OP_NAME
         for output in fb.indices(operator.outputs)
     }
-    for position, slot in fb.consumers(subgraph).get(tensor, []):
+    for position, slot in fb.readers(subgraph).get(tensor, []):
         operator = subgraph.operators[position]
         reader = reader_of(model, operator)
         if reader is not None and slot == reader.bias and operator.inputs[reader.weight] in unpacked:

@@ -68,7 +68,7 @@ def tensor_moments(
     graph = _Graph(model, folded)
     for tensor, moments in (inputs or {}).items():
         graph.variables[tensor] = _normal(moments)
-    for position, operator in enumerate(model.subgraphs[0].operators or []):
+    for position, operator in enumerate(model.subgraphs[0].operators):
         result = graph.result(position, operator)
         if result is not None:
             graph.variables[fb.indices(operator.outputs)[0]] = result

@@ -55,7 +55,7 @@ class LayerWeight:
 def layer_weights(model: Any) -> Iterator[LayerWeight]:
     """The constant float32 and int8 weights of every convolution and dense layer, in graph order."""
     for number, subgraph in fb.subgraphs(model):
-        for position, operator in enumerate(subgraph.operators or []):
+        for position, operator in enumerate(subgraph.operators):
             kind, inputs = fb.builtin_code(model, operator), fb.indices(operator.inputs)
             if kind not in CHANNEL_AXES or len(inputs) <= _WEIGHT_SLOT:
                 continue

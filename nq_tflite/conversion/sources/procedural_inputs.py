@@ -117,7 +117,7 @@ def _quantization_range(model: Any, index: int) -> tuple[float, float] | None:
     """Least and largest real value of a quantized input, or of a float one that is quantized at once."""
     subgraph = model.subgraphs[0]
     candidates = [subgraph.tensors[index]]
-    for position, _ in fb.consumers(subgraph).get(index, []):
+    for position, _ in fb.readers(subgraph).get(index, []):
         operator = subgraph.operators[position]
         if fb.builtin_code(model, operator) == _Builtin.QUANTIZE:
             candidates.append(subgraph.tensors[fb.indices(operator.outputs)[0]])
@@ -187,7 +187,7 @@ def _fit(model: Any, first: LayerWeight, norm: Moments, patches: Float64) -> tup
 def _first_convolution(model: Any, index: int, gain: Float64, offset: Float64) -> LayerWeight | None:
     """The CONV_2D that an input reaches through arithmetic by channel, which is gathered in gain and offset."""
     subgraph = model.subgraphs[0]
-    readers = fb.consumers(subgraph)
+    readers = fb.readers(subgraph)
     weights = {weight.operator: weight for weight in layer_weights(model) if weight.subgraph == 0}
     while len(readers.get(index, [])) == 1:
         [(position, slot)] = readers[index]
