@@ -54,7 +54,7 @@ figures: $(VENV)/dev.stamp
 
 ## Runs the notebooks and keeps what they show: two to four minutes. NOTEBOOKS="1 4" runs these alone.
 notebooks: $(VENV)/dev.stamp
-	$(BIN)/python tests/run_notebooks.py $(NOTEBOOKS)
+	$(BIN)/python tests/tools/run_notebooks.py $(NOTEBOOKS)
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
@@ -82,7 +82,7 @@ endef
 
 ## Renews the lock file and docs/dependencies.md from what is installed.
 lock: $(VENV)/dev.stamp
-	$(BIN)/python tests/dependencies.py
+	$(BIN)/python tests/tools/dependencies.py
 
 ## Builds the native tests for Arm and runs them in emulation: 64 bits without and with dot products, and 32 bits. Needs
 ## apt install g++-aarch64-linux-gnu g++-arm-linux-gnueabihf qemu-user; tests of paging, which qemu lacks, are left out.
@@ -134,7 +134,8 @@ coverage: $(VENV)/dev.stamp
 	$(BIN)/python tests/fuzz/coverage_table.py build/coverage
 
 # Those that drive the native library through stock runtimes, with every kind of graph.
-SANITIZED := sanitized interpreter compiled_model delegation loops lookups archive transposed
+SANITIZED := house/test_sanitized.py $(patsubst %,device/test_%.py,interpreter compiled_model delegation loops lookups \
+               archive transposed)
 
 ## Runs Python tests whose interpreters load the library with AddressSanitizer and UBSan in it; g++'s alone.
 sanitize-python: $(VENV)/dev.stamp
@@ -142,7 +143,7 @@ sanitize-python: $(VENV)/dev.stamp
 	  -DNQ_SANITIZE=address,undefined
 	$(BIN)/cmake --build build/address,undefined -j 2 --target nq_tflite
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --quiet -m 'not slow and not network' \
-	  --library build/address,undefined/libnq_tflite.so $(SANITIZED:%=tests/test_%.py)
+	  --library build/address,undefined/libnq_tflite.so $(addprefix tests/,$(SANITIZED))
 
 ## Runs the native tests under valgrind, whose CPU has AVX2 and no more, which cpu_test would hold against /proc/cpuinfo.
 ## It leaves alone the allocation functions of a test that lets them fail.
@@ -167,21 +168,21 @@ wheels: | $(BIN)/python
 	for wheel in dist/*.whl; do \
 	  $(BIN)/auditwheel show $$wheel | tr '\n' ' ' | grep -q 'tag: "manylinux_2_17_' || exit 1; \
 	done
-	$(BIN)/python tests/distributions.py dist
+	$(BIN)/python tests/tools/distributions.py dist
 
 ## Runs the tests' jobs in an emulated 64-bit Python with the wheel of `make wheels`, on a Raspberry Pi 4's CPU and on a
 ## Raspberry Pi 5's. Needs apt install qemu-user; downloads 45 MB, once.
 test-arm: $(VENV)/dev.stamp
-	$(BIN)/python tests/arm64.py dist/*aarch64.whl
+	$(BIN)/python tests/tools/arm64.py dist/*aarch64.whl
 	for cpu in cortex-a72 cortex-a76; do \
 	  echo "on $$cpu:"; $(BIN)/python -m pytest --quiet --cpu $$cpu -m 'not slow and not recipe' || exit 1; \
 	done
 
 ## Counts the instructions of one MobileNetV2 inference there, nested and stock. This is not a time.
 count-arm-nets: $(VENV)/dev.stamp
-	$(BIN)/python tests/arm64.py dist/*aarch64.whl
+	$(BIN)/python tests/tools/arm64.py dist/*aarch64.whl
 	$(CXX) -shared -fPIC -O2 -o build/arm64/libqemu_count.so custom_ops/bench/qemu_count.cc
-	$(BIN)/python tests/count_nets.py
+	$(BIN)/python tests/tools/count_nets.py
 
 MUSL := aarch64-linux-musl arm-linux-musleabihf x86_64-linux-musl
 

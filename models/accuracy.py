@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from nq_tflite_models.measure.options import models_option
 
 from nq_tflite.cli.comparison_table import print_comparison
 from nq_tflite.cli.console import NqCommand, json_option, print_json, print_lines, progress_bar
 from nq_tflite.cli.parameters import FILE, FOLDER, METHOD, NESTING, one_of
 from nq_tflite.errors import MissingPackageError
-
-from .options import models_option
 
 if TYPE_CHECKING:
     from nq_tflite.measure.compare import Activations, MethodComparison
@@ -118,8 +117,8 @@ def _print(compared: list[MethodComparison], *, own_photos: bool) -> None:
 
 def _build(name: str) -> Any:
     try:
-        from .efficientnet_lite0 import efficientnet_lite0
-        from .mobilenet_v2 import mobilenet_v2
+        from nq_tflite_models.nets.efficientnet_lite0 import efficientnet_lite0
+        from nq_tflite_models.nets.mobilenet_v2 import mobilenet_v2
     except ModuleNotFoundError as error:
         raise MissingPackageError(
             "real models",
@@ -138,7 +137,7 @@ def _folders(
     if photos is not None:
         yield photos, labels, calibration
         return
-    from .photos import calibration_photos, write_demo_photos
+    from nq_tflite_models.photos import calibration_photos, write_demo_photos
 
     with tempfile.TemporaryDirectory(prefix="nq-photos-") as scratch:
         eval_folder, other = Path(scratch, "eval"), Path(scratch, "calibration")

@@ -5,6 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from nq_tflite_models.measure.comparison import (
+    ACTIVATIONS,
+    MEMORY_DEFINITION,
+    Activations,
+    ComparedModel,
+    Comparison,
+    compare_models,
+)
+from nq_tflite_models.measure.options import models_option
+from nq_tflite_models.nets.zoo import MODELS
+from nq_tflite_models.weights.archives import cache_dir
 
 from nq_tflite.cli.console import (
     NqCommand,
@@ -18,11 +29,6 @@ from nq_tflite.cli.console import (
     threads_option,
 )
 from nq_tflite.cli.parameters import FOLDER, NESTING, one_of, runtime_option, whole_number
-
-from .archives import cache_dir
-from .comparison import ACTIVATIONS, MEMORY_DEFINITION, Activations, ComparedModel, Comparison, compare_models
-from .options import models_option
-from .zoo import MODELS
 
 _EPILOG = """\b
 Examples:

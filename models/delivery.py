@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from nq_tflite_models.measure.comparison import model_files
+from nq_tflite_models.measure.first_inference import FirstInferences, first_inferences
+from nq_tflite_models.nets.zoo import MODELS
+from nq_tflite_models.weights.archives import cache_dir
 
 from nq_tflite.cli.console import NqCommand, json_option, megabytes, print_json, print_lines, print_table, progress_bar
 from nq_tflite.cli.parameters import FOLDER, NESTING, one_of, runtime_option, whole_number
-
-from .archives import cache_dir
-from .comparison import model_files
-from .first_inference import FirstInferences, first_inferences
-from .zoo import MODELS
 
 _EPILOG = """\b
 Examples:

@@ -6,16 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
+from nq_tflite_models.measure.comparison import stock_file
+from nq_tflite_models.measure.options import models_option
+from nq_tflite_models.nets.zoo import MODELS
+from nq_tflite_models.weights.archives import cache_dir
 
 from nq_tflite.cli.console import NqCommand, json_option, progress_bar
 from nq_tflite.cli.parameters import FOLDER
 from nq_tflite.cli.storage_command import nesting_option, print_storage
 from nq_tflite.measure.storage import measure_storage
-
-from .archives import cache_dir
-from .comparison import stock_file
-from .options import models_option
-from .zoo import MODELS
 
 _EPILOG = """\b
 Examples:

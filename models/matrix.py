@@ -9,13 +9,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
+from nq_tflite_models.measure.compatibility import Cell, try_models
+from nq_tflite_models.measure.rows import ALL_ROWS, FORMATS, ROWS, THIRD_PARTY_ROWS
 
 from nq_tflite.cli.console import NqCommand, json_option, print_json, print_lines, print_table, progress_bar
 from nq_tflite.cli.parameters import FOLDER, NESTING, one_of
 from nq_tflite.conversion.rounding import METHODS
 from nq_tflite.device.runtimes import RUNTIMES
-
-from .compatibility import ALL_ROWS, FORMATS, ROWS, THIRD_PARTY_ROWS, Cell, try_models
 
 _EPILOG = """\b
 Examples:

@@ -20,6 +20,10 @@ from subprocess import DEVNULL, PIPE
 from typing import Any
 
 import click
+from nq_tflite_models.measure.comparison import model_files
+from nq_tflite_models.measure.memory_group import MemoryGroup, memory_group
+from nq_tflite_models.measure.pressure_app import APPS, IDLE, PART, STOCK
+from nq_tflite_models.weights.archives import cache_dir
 
 from nq_tflite.cli.console import (
     NqCommand,
@@ -35,11 +39,6 @@ from nq_tflite.cli.console import (
 from nq_tflite.cli.parameters import SECONDS, runtime_option, whole_number
 from nq_tflite.measure.benchmark import Progress
 from nq_tflite.measure.child_process import Job
-
-from .archives import cache_dir
-from .comparison import model_files
-from .memory_group import MemoryGroup, memory_group
-from .pressure_app import APPS, IDLE, PART, STOCK
 
 #: The zoo's models: the one to run, and the one to run instead.
 MODELS = ("resnet50", "mobilenet_v2")
@@ -192,7 +191,7 @@ def summarize(app: str, lines: Sequence[str], end: float, kills: int, peak: int)
 
 @contextmanager
 def _started(job: Job, group: MemoryGroup) -> Iterator[Any]:
-    command = [sys.executable, "-m", f"{__package__}.pressure_app"]
+    command = [sys.executable, "-m", "nq_tflite_models.measure.pressure_app"]
     app = subprocess.Popen(
         command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, text=True, preexec_fn=lambda: _enter(group, _VICTIM)
     )

@@ -8,15 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
+from nq_tflite_models.measure.comparison import model_files
+from nq_tflite_models.measure.memory_limits import (
+    PATIENCE_SECONDS,
+    MemoryLimit,
+    find_memory_limit,
+    forget_cached_pages,
+    smallest_limit,
+)
+from nq_tflite_models.nets.zoo import MODELS
+from nq_tflite_models.weights.archives import cache_dir
 
 from nq_tflite.cli.console import NqCommand, json_option, print_json, print_lines, print_table, progress_bar
 from nq_tflite.cli.parameters import FILE, NESTING, one_of, whole_number
 from nq_tflite.device.runtimes import RUNTIMES, installed_runtimes
-
-from .archives import cache_dir
-from .comparison import model_files
-from .memory_limits import PATIENCE_SECONDS, MemoryLimit, find_memory_limit, forget_cached_pages, smallest_limit
-from .zoo import MODELS
 
 KIBIBYTE, MEBIBYTE = 1 << 10, 1 << 20
 _EPILOG = """\b

@@ -9,14 +9,13 @@ from typing import Any
 
 import click
 import numpy as np
+from nq_tflite_models.measure.comparison import model_files
+from nq_tflite_models.nets.zoo import MODELS
+from nq_tflite_models.weights.archives import cache_dir
 
 from nq_tflite.cli.console import NqCommand, json_option, print_json, print_lines, print_table, progress_bar
 from nq_tflite.device.runtimes import RUNTIMES, installed_runtimes
 from nq_tflite.measure.child_process import Job, run_in_child
-
-from .archives import cache_dir
-from .comparison import model_files
-from .zoo import MODELS
 
 #: Of the samples, from the start: caches fill and the heap finds its size meanwhile.
 WARM_UP = 0.2
@@ -100,7 +99,10 @@ def soak(
         soak("create", "model.tflite", "ai-edge-litert", 1000).trends["anonymous"].slope  # 0.0 bytes an interpreter
     """
     job = {"job": load, "path": str(path), "runtime": runtime, "count": count, "samples": samples, "seed": seed}
-    answer = run_in_child("nq_tflite_models.soak_jobs", job | {"interpreters": [list(each) for each in interpreters]})
+    answer = run_in_child(
+        "nq_tflite_models.measure.soak_jobs",
+        job | {"interpreters": [list(each) for each in interpreters]},
+    )
     taken = answer["samples"]
     return Soak(
         model=Path(path).stem,

@@ -29,8 +29,8 @@ settings.load_profile("ci")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--cpu", choices=tuple(arm64.CPUS), help="run jobs on this emulated CPU; see tests/arm64.py")
-    parser.addoption("--library", type=Path, help="run jobs with this native library; see tests/sanitized.py")
+    parser.addoption("--cpu", choices=tuple(arm64.CPUS), help="run jobs on this emulated CPU; see tests/tools/arm64.py")
+    parser.addoption("--library", type=Path, help="run jobs with this native library; see tests/tools/sanitized.py")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -58,7 +58,7 @@ def samples() -> np.ndarray:
 @pytest.fixture(scope="session")
 def mixed_model() -> Any:
     """A Keras model with ordinary, strided and depthwise convolutions and a dense layer, wide enough to nest."""
-    from nq_tflite_models.small import mixed_net
+    from nq_tflite_models.nets.small import mixed_net
 
     return mixed_net(seed=3, width=9)
 

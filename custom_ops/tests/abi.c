@@ -1,5 +1,5 @@
 /* What C programs compiled against nq.h rely on, on systems of 64 bits: numbers and layouts that change only with the
- * library's major version. Built and run by tests/test_embedding.py, with the installed header and library. */
+ * library's major version. Built and run by tests/device/test_embedding.py, with the installed header and library. */
 #include <assert.h>
 #include <stdio.h>
 

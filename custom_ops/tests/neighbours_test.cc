@@ -1,5 +1,5 @@
 // Arithmetic between layers against definitions in real numbers and in other code, whatever the sizes. That the results
-// are those of the runtimes to the bit is tests/test_neighbours.py's business.
+// are those of the runtimes to the bit is tests/device/test_neighbours.py's business.
 #include <algorithm>
 #include <cmath>
 #include <cstring>

@@ -92,7 +92,7 @@ def draft_weight(
     biases: dict[tuple[int, int], NDArray[np.int32]] = {}
     if tensor.type == schema.TensorType.FLOAT32:
         scales, output_type = _float_scales(matrix, nesting, site.name), OutputType.FLOAT32
-        given = None if widened is None else widened.scales.get((site.subgraph, site.tensor))
+        given = None if widened is None else widened.scales.get(site.place)
         if given is not None:
             scales = np.where(scales > 0, given, scales)
         target = matrix / np.where(scales > 0, scales, 1)[:, None].astype(np.float64)

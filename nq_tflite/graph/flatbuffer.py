@@ -28,6 +28,7 @@ from nq_tflite.graph.model import (
     OperatorT,
     QuantizationT,
     SubGraphT,
+    TensorPlace,
     TensorT,
 )
 
@@ -301,7 +302,7 @@ def text(value: bytes | str | None) -> str:
 
 
 def indices(vector: IntVector | None) -> list[int]:
-    """A vector of tensor indices as plain ints; missing vectors are empty."""
+    """A vector of integers as a list; a missing vector is empty."""
     return [] if vector is None else [int(i) for i in vector]
 
 
@@ -358,6 +359,11 @@ def add_buffer(model: ModelT, data: bytes | NDArray[Any]) -> int:
     raw = np.frombuffer(data if isinstance(data, bytes) else data.tobytes(), np.uint8)
     model.buffers.append(new_buffer(raw))
     return len(model.buffers) - 1
+
+
+def tensor_at(model: ModelT, place: TensorPlace) -> TensorT:
+    """The tensor in that place."""
+    return model.subgraphs[place.subgraph].tensors[place.tensor]
 
 
 def add_tensor(subgraph: SubGraphT, name: str, dims: Sequence[int], tensor_type: int, buffer: int) -> int:

@@ -20,7 +20,7 @@ FloatVector = list[float] | NDArray[np.floating[Any]]
 
 
 class TensorPlace(NamedTuple):
-    """Where a tensor stands in a model."""
+    """Where a tensor stands in a model, by index."""
 
     subgraph: int
     tensor: int

@@ -141,7 +141,7 @@ def _photo_labels(photo: Job) -> PhotoLabels:
 def _build(job: Job) -> Job:
     """Writes the three models and the photos with their labels.csv; answers with the sizes."""
     try:
-        from nq_tflite_models.mobilenet_v2 import MOBILENET_V2_PREPROCESSING, mobilenet_v2
+        from nq_tflite_models.nets.mobilenet_v2 import MOBILENET_V2_PREPROCESSING, mobilenet_v2
         from nq_tflite_models.photos import calibration_photos, write_demo_photos
     except ModuleNotFoundError as error:
         raise MissingPackageError(

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import kept
-from nq_tflite_models.archives import weight_bytes
+from nq_tflite_models.weights.archives import weight_bytes
 
 from nq_tflite.errors import ModelSourceError
 
@@ -34,8 +34,8 @@ ENVIRONMENT = {"ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1:mallo
 
 
 def tflite_c(folder: Path) -> Path | None:
-    """TFLite's C library, of the package that tests/test_embedding.py runs the example under; None without it."""
-    sys.path.insert(0, str(kept.ROOT / "tests"))
+    """TFLite's C library, of the package that test_embedding.py runs the example under; None without it."""
+    sys.path[:0] = [str(kept.ROOT / "tests" / folder) for folder in ("device", "support", "jobs", "tools")]
     from test_embedding import TFLITE_C
 
     if platform.machine() != "x86_64":

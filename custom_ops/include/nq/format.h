@@ -1,5 +1,5 @@
 // Constants and fixed structures of the nested file format; nq_tflite/FORMAT.md is the specification.
-// tests/test_format.py holds this file, nq_tflite/format/constants.py and the page against each other.
+// tests/format/test_format.py holds this file, nq_tflite/format/constants.py and the page against each other.
 #pragma once
 
 #include <cstddef>

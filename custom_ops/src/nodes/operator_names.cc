@@ -5,7 +5,7 @@
 namespace nq {
 namespace {
 
-// TFLite's BuiltinOperator, in its order; tests/test_delegation.py holds it against the schema.
+// TFLite's BuiltinOperator, in its order; tests/device/test_delegation.py holds it against the schema.
 // clang-format off
 constexpr const char* kBuiltinNames[] = {
     "ADD", "AVERAGE_POOL_2D", "CONCATENATION", "CONV_2D", "DEPTHWISE_CONV_2D", "DEPTH_TO_SPACE", "DEQUANTIZE",

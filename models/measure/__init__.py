@@ -1,0 +1,1 @@
+"""What the package's commands measure with: comparisons, matrices, limits, pressure."""

@@ -1,0 +1,1 @@
+"""Builders of networks, small and real, with seeded or given weights."""

@@ -1,0 +1,1 @@
+"""Weights of real models, as packages of the index carry them."""
