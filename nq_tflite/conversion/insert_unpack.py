@@ -20,6 +20,7 @@ from nq_tflite.format.option_block import OptionBlock
 from nq_tflite.format.section_table import Section, SectionTable, lay_out
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema
+from nq_tflite.graph.model import TensorPlace
 from nq_tflite.graph.readers import slots_of
 from nq_tflite.graph.sites import Site
 
@@ -63,7 +64,7 @@ def _apart(model: Any, sites: tuple[Site, ...]) -> list[Site]:
     """Sites with a tensor each: lookups of a weight that layers read too get one of their own."""
     placed: list[Site] = []
     for site in sites:
-        if any((each.subgraph, each.tensor) == (site.subgraph, site.tensor) for each in placed):
+        if any(each.place == site.place for each in placed):
             site = replace(site, tensor=_copied(model, site))
         placed.append(site)
     return placed
@@ -229,7 +230,7 @@ def _replace_biases(model: Any, site: Site, weight: WeightPlan) -> None:
     for position in site.operators:
         operator = subgraph.operators[position]
         inputs, reader = fb.indices(operator.inputs), slots_of(model, operator)
-        values = weight.biases.get((site.subgraph, reader.bias_of(operator)))
+        values = weight.biases.get(TensorPlace(site.subgraph, reader.bias_of(operator)))
         if values is None or reader.bias is None:
             continue
         old, data = subgraph.tensors[inputs[reader.bias]], subgraph.tensors[inputs[reader.data]]
