@@ -69,7 +69,7 @@ class Lockstep:
 
     def observe(self, site: Site, *, covariances: bool) -> tuple[InputStatistics, ...]:
         """As `Observer.observe`: of the float net's inputs, and of those of the level's net."""
-        place = self._reference.weights.get((site.subgraph, site.tensor))
+        place = self._reference.weights.get(site.place)
         if self.stopped or place is None or site.subgraph != 0 or place[0] != 0 or len(site.operators) != 1:
             return ()
         [position] = site.operators

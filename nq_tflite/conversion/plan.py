@@ -21,6 +21,7 @@ from nq_tflite.format.levels import Codes, value_at
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.format.option_block import LevelOptions, OptionBlock
 from nq_tflite.graph.flatbuffer import Array
+from nq_tflite.graph.model import TensorPlace
 from nq_tflite.graph.readers import READER_NAMES
 from nq_tflite.graph.refusals import TOO_SMALL
 from nq_tflite.graph.selection import Selection
@@ -57,7 +58,7 @@ class WeightPlan:
     codes: Codes
     scales: NDArray[np.float32]
     target: NDArray[np.float64]
-    biases: dict[tuple[int, int], NDArray[np.int32]]
+    biases: dict[TensorPlace, NDArray[np.int32]]
     level_biases: LevelBiases | None = None
 
     def __post_init__(self) -> None:
@@ -109,8 +110,8 @@ def make_plan(
     method: Method,
     observer: Observer | None = None,
     *,
-    own: Mapping[tuple[int, int], Nesting] | None = None,
-    sources: Mapping[tuple[int, int], Array] | None = None,
+    own: Mapping[TensorPlace, Nesting] | None = None,
+    sources: Mapping[TensorPlace, Array] | None = None,
     selection: Selection | None = None,
     widened: Widened | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -148,7 +149,7 @@ def make_plan(
 
     weights = []
     for done, group in enumerate(groups):
-        levels = (own or {}).get((group[0].subgraph, group[0].tensor), nesting)
+        levels = (own or {}).get(group[0].place, nesting)
         draft = draft_of(group, levels)
         if isinstance(draft, Draft):
             weights.append(_round(draft, levels, method, observer))

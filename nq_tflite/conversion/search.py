@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 from nq_tflite.conversion.plan import make_plan
 from nq_tflite.conversion.report import Candidate, Estimate, Search
 from nq_tflite.conversion.rounding import METHODS, Method
-from nq_tflite.conversion.sensitivity import Place, measure_sensitivities, spend_bits
+from nq_tflite.conversion.sensitivity import measure_sensitivities, spend_bits
 from nq_tflite.conversion.sources.source import MOST_HELD_OUT, Samples, Source
 from nq_tflite.conversion.trial import Trial, try_nesting
 from nq_tflite.errors import NestingError, UnsupportedModelError
 from nq_tflite.format.constants import BUFFER_ALIGNMENT, align
 from nq_tflite.format.nesting import MAX_FULL_BITS, MIN_PART_BITS, Nesting
+from nq_tflite.graph.model import TensorPlace
 
 AUTO = "auto"
 MIN_AGREEMENT = 0.95
@@ -145,7 +146,7 @@ class _Searcher:
         best = max(self.trials, key=_nearness)
         return best, f"none has {self._asked()}; this one comes nearest", False
 
-    def attempt(self, nesting: Nesting, own: Mapping[Place, Nesting], source: Source) -> Trial:
+    def attempt(self, nesting: Nesting, own: Mapping[TensorPlace, Nesting], source: Source) -> Trial:
         """One trial."""
         return try_nesting(
             source,
@@ -164,7 +165,7 @@ class _Searcher:
             for each in points
         )
 
-    def _try(self, nesting: Nesting, own: Mapping[Place, Nesting] | None = None) -> Trial:
+    def _try(self, nesting: Nesting, own: Mapping[TensorPlace, Nesting] | None = None) -> Trial:
         trial = self.attempt(nesting, own or {}, self._source)
         _candidate(trial)  # raises where nothing was measured
         self.trials.append(trial)
@@ -217,7 +218,7 @@ class _Searcher:
             most_bytes -= math.ceil(part - budget * full)  # biases, and weights that were not measured
         return None
 
-    def _bytes(self, nesting: Nesting, own: Mapping[Place, Nesting]) -> tuple[int, int]:
+    def _bytes(self, nesting: Nesting, own: Mapping[TensorPlace, Nesting]) -> tuple[int, int]:
         """Part-bit and full-bit bytes at most, before any rounding: every weight's level 0 with a bias of its own."""
         source = self._source
         plan = make_plan(

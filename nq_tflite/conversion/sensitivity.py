@@ -24,9 +24,8 @@ from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.format.bitpack import packed_bytes
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph.flatbuffer import Array
+from nq_tflite.graph.model import TensorPlace
 from nq_tflite.graph.sites import Site
-
-Place = tuple[int, int]
 
 #: What weights are rounded for.
 PROBE = Nesting((8, 4))
@@ -55,8 +54,8 @@ class Sensitivity:
         return self.noise * 4.0 ** (PROBE.part_bits - bits)
 
 
-def measure_sensitivities(source: Source, method: Method) -> dict[Place, Sensitivity]:
-    """Sensitivities of a source's weights by (subgraph, tensor); none of those that cannot be followed to the outputs.
+def measure_sensitivities(source: Source, method: Method) -> dict[TensorPlace, Sensitivity]:
+    """Sensitivities of a source's weights by their places; none of those that cannot be followed to the outputs.
 
     Raises:
         UnsupportedModelError, WeightsError: as `plan.make_plan`.
@@ -69,7 +68,7 @@ def measure_sensitivities(source: Source, method: Method) -> dict[Place, Sensiti
     plan = make_plan(model, PROBE, method, probe)
     found = {}
     for weight in plan.weights:
-        there = weight.sites[0].subgraph, weight.sites[0].tensor
+        there = weight.sites[0].place
         if there in probe.noise and there in places:
             channels, depth = weight.codes.shape
             size = packed_bytes(weight.layout, channels, depth, 1)
@@ -78,7 +77,7 @@ def measure_sensitivities(source: Source, method: Method) -> dict[Place, Sensiti
     return found
 
 
-def spend_bits(sensitivities: Mapping[Place, Sensitivity], most_bytes: int) -> dict[Place, int] | None:
+def spend_bits(sensitivities: Mapping[TensorPlace, Sensitivity], most_bytes: int) -> dict[TensorPlace, int] | None:
     """Part-bits for each weight, so that all together take at most so many bytes and make the least noise.
 
     From the most down, a bit is taken where it costs the least noise for its bytes. None where LEAST_BITS are too many.
@@ -90,7 +89,7 @@ def spend_bits(sensitivities: Mapping[Place, Sensitivity], most_bytes: int) -> d
     bits = {place: each.most_bits for place, each in sensitivities.items()}
     excess = sum(each.most_bits * each.bit_bytes for each in sensitivities.values()) - most_bytes
 
-    def price(place: Place) -> float:
+    def price(place: TensorPlace) -> float:
         each = sensitivities[place]
         return (each.noise_at(bits[place] - 1) - each.noise_at(bits[place])) / each.bit_bytes
 
@@ -117,7 +116,7 @@ class _Probe:
         self._followed = min(_MOST_SAMPLES, len(samples.arrays) - samples.held_out)
         self._wanted: Array | None = None
         self._is_stuck = False
-        self.noise: dict[Place, float] = {}
+        self.noise: dict[TensorPlace, float] = {}
 
     def observe(self, site: Site, *, covariances: bool) -> tuple[InputStatistics, ...]:
         """The same statistics for every level: those of the net before any rounding."""
@@ -140,4 +139,4 @@ class _Probe:
             self._is_stuck = True
             return
         power = float(np.square(self._wanted, dtype=np.float64).sum())
-        self.noise[site.subgraph, site.tensor] = float(np.square(error, dtype=np.float64).sum()) / max(power, 1e-300)
+        self.noise[site.place] = float(np.square(error, dtype=np.float64).sum()) / max(power, 1e-300)

@@ -18,6 +18,7 @@ from nq_tflite.conversion.sources.source import Samples, Source
 from nq_tflite.conversion.walk import GraphWalk
 from nq_tflite.device.runtimes import Runtime, installed_runtimes, load_runtime
 from nq_tflite.format.nesting import Nesting
+from nq_tflite.graph.model import TensorPlace
 
 
 def one_blas_thread() -> AbstractContextManager[object]:
@@ -39,7 +40,7 @@ class Trial:
     """
 
     nesting: Nesting
-    own: Mapping[tuple[int, int], Nesting]
+    own: Mapping[TensorPlace, Nesting]
     plan: Plan
     estimate: Estimate | None
     stopped: str | None
@@ -56,7 +57,7 @@ def try_nesting(
     nesting: Nesting,
     method: Method,
     *,
-    own: Mapping[tuple[int, int], Nesting] | None = None,
+    own: Mapping[TensorPlace, Nesting] | None = None,
     notify: Callable[[str, int, int], None],
 ) -> Trial:
     """Rounds a source and runs the result.
@@ -79,7 +80,7 @@ def try_nesting(
         progress=lambda done, total: notify("rounding", done, total),
     )
     if lockstep is None or source.samples is None:
-        return Trial(nesting, own or {}, plan, None, source.without or None)
+        return Trial(nesting, own or {}, plan, None, source.without)
     notify("estimating", 0, 0)
     return Trial(nesting, own or {}, plan, _estimate(lockstep, source.samples, nesting), lockstep.stopped)
 

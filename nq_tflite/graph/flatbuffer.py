@@ -239,6 +239,12 @@ def new_quantization(scales: NDArray[np.float32], axis: int = 0) -> Quantization
     return quantization
 
 
+def new_range(low: float, high: float) -> QuantizationT:
+    """The range of a float activation that is to be quantized."""
+    quantization: QuantizationT = schema.QuantizationParametersT(min=[low], max=[high])
+    return quantization
+
+
 def new_operator(opcode: int, inputs: list[int], outputs: list[int], custom_options: bytes | None = None) -> OperatorT:
     """An operator without builtin options."""
     options = None if custom_options is None else list(custom_options)
