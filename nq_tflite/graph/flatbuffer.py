@@ -6,7 +6,7 @@ import importlib
 import math
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -187,10 +187,16 @@ def _within(index: int, allowed: range, what: str) -> None:
         raise ValueError(f"{what} has index {index} of {allowed.stop}")
 
 
-def pack_model(model: ModelT) -> bytes:
-    """The flatbuffer root of a model; a buffer with an `offset` points there and its data stays out."""
+def pack_model(model: ModelT, external: Mapping[int, tuple[int, int]] | None = None) -> bytes:
+    """The flatbuffer root of a model.
+
+    Args:
+        model: every buffer with its data.
+        external: (offset, size) in the file of the buffers whose data stay out of the root, as in `ModelFile`.
+    """
     builder = flatbuffers.Builder(1 << 20)
-    model.buffers = [_AlignedBuffer(buffer) for buffer in model.buffers]
+    places = external or {}
+    model.buffers = [_AlignedBuffer(each.data, *places.get(k, (0, 0))) for k, each in enumerate(model.buffers)]
     builder.Finish(schema.ModelT.Pack(model, builder), IDENTIFIER)
     return bytes(builder.Output())
 
@@ -207,8 +213,8 @@ def write_model(path: str | os.PathLike[str], model: ModelT) -> int:
 class _AlignedBuffer:
     """A buffer whose data starts at a multiple of 16, as the schema demands; generated code forgets."""
 
-    def __init__(self, buffer: BufferT) -> None:
-        self.data, self.offset, self.size = buffer.data, buffer.offset, buffer.size
+    def __init__(self, data: NDArray[np.uint8] | None, offset: int, size: int) -> None:
+        self.data, self.offset, self.size = data, offset, size
 
     def Pack(self, builder: Any) -> int:  # noqa: N802 (the schema's name)
         data = None if self.data is None or self.offset else np.asarray(self.data, np.uint8)
@@ -228,9 +234,9 @@ class _AlignedBuffer:
 # ---- making its objects ----------------------------------------------------------------------------------------------
 
 
-def new_buffer(data: NDArray[np.uint8] | None = None, offset: int = 0, size: int = 0) -> BufferT:
-    """A buffer with its bytes, or with the place in the file where they will lie."""
-    buffer: BufferT = schema.BufferT(data=data, offset=offset, size=size)
+def new_buffer(data: NDArray[np.uint8] | None = None) -> BufferT:
+    """A buffer with its bytes."""
+    buffer: BufferT = schema.BufferT(data=data)
     return buffer
 
 
