@@ -155,7 +155,7 @@ def test_readers_read_them(biased: tuple[Path, Plan], source: bytes, kind: str) 
     for weight in read_nested(path).weights:
         if weight.bias_tensor is None:
             continue
-        [(position, _)] = fb.consumers(model.subgraphs[0])[weight.tensor]
+        [(position, _)] = fb.readers(model.subgraphs[0])[weight.tensor]
         reader = fb.indices(model.subgraphs[0].operators[position].inputs)
         assert reader[2] == weight.bias_tensor
         quantization = tensors[weight.bias_tensor].quantization

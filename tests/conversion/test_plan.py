@@ -123,6 +123,6 @@ def test_deep_filters_are_rounded_without_covariances(float_tflite: bytes, monke
     monkeypatch.setattr("nq_tflite.conversion.plan.MOST_DEPTH", 100)
     quiet = {"notify": silent}
     loaded = load_source(float_tflite, None, look=True, **quiet)
-    weights = try_nesting(loaded, Nesting.parse("8|4"), METHODS["descent"], exact=False, **quiet).plan.weights
+    weights = try_nesting(loaded, Nesting.parse("8|4"), METHODS["descent"], **quiet).plan.weights
     assert {(each.target.shape[1] > 100, each.rounding) for each in weights} == {(True, "squant"), (False, "descent")}
     assert all(each.level_biases is not None for each in weights)
