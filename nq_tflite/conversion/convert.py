@@ -109,7 +109,7 @@ def convert(
         else:
             trial, search = try_nesting(loaded, wanted, method, notify=notify), None
     notify("writing", 0, 0)
-    size = write_nested(loaded.model, trial.plan, trial.nesting, path, loaded.widened)
+    size = write_nested(loaded.model, trial.plan, trial.nesting, path, loaded.widened, loaded.files)
     warnings = (_few_bits(trial.nesting), None if search is None or search.met else search.reason)
     notes = [note for note in (trial.stopped, *warnings) if note]
     return conversion_report(Path(path), size, trial.nesting, method.name, trial.plan, trial.estimate, notes, search)
