@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from nq_tflite.errors import MissingPackageError, ModelSourceError, UnsupportedModelError
 from nq_tflite.format.nesting import Nesting
-from nq_tflite.measure.benchmark import BenchmarkReport, Latency, Progress, benchmark, isa_in_child
+from nq_tflite.measure.benchmark import BenchmarkReport, Latency, Progress, benchmark, kernels_in_child
 from nq_tflite.measure.child_process import Job, answer_job, run_in_child
 from nq_tflite.measure.memory import Footprint
 
@@ -113,13 +113,14 @@ class Comparison:
     """All models, measured one after the other on one machine.
 
     Attributes:
-        cpu, isa: the processor and the instruction set of nq_tflite's kernels.
+        cpu: the processor; isa: the instruction set of nq_tflite's matrix kernels; kernels: of each kind.
         version, runtime: nq_tflite's version; the stock runtime's name and version.
         nesting, activations, runs: of every model; memory_threads: the thread count that memory was measured with.
     """
 
     cpu: str
     isa: str
+    kernels: dict[str, str]
     version: str
     runtime: str
     nesting: str
@@ -171,7 +172,7 @@ def compare_models(
     """
     _check_names(names)
     nesting = str(Nesting.parse(nesting))
-    isa_in_child(isa)
+    kernels_in_child(isa)
     notify, steps = progress or (lambda stage, done, total: None), _FILE_STEPS + len(threads) + 2
 
     def show(before: int, stage: str, step: int, _: int) -> None:
@@ -197,6 +198,7 @@ def compare_models(
     return Comparison(
         first.cpu,
         first.isa,
+        first.kernels,
         first.version,
         first.settings[0].runtime,
         nesting,

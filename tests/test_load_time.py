@@ -1,15 +1,16 @@
-"""The command that times loading: its graphs nest, fuse and grow as they should. Times themselves are never asserted."""
+"""The command that times loading: its graphs nest, fuse and grow as they should. Times are never asserted."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-import nq_tflite as nq
 from click.testing import CliRunner
-from nq_tflite.graph import flatbuffer as fb
 from nq_tflite_models.load_time import load_time
 from nq_tflite_models.loading import write_chain
+
+import nq_tflite as nq
+from nq_tflite.graph import flatbuffer as fb
 
 
 def test_a_chain_is_as_long_as_asked_and_fused_whole(tmp_path: Path) -> None:
