@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,16 +25,17 @@ from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema
 from nq_tflite.graph.model import ModelT
 from nq_tflite.graph.sites import find_sites
-from nq_tflite.measure.contenders import CONTENDERS, Contender, Replacements, contenders, round_with
-from nq_tflite.measure.evaluate import Classifier, Progress, Score, score
+from nq_tflite.measure.contenders import CONTENDERS, Contender, ContenderName, Replacements, contenders, round_with
+from nq_tflite.measure.evaluate import Classifier, Score, score
 from nq_tflite.measure.photo_folder import PhotoFolder, read_photo_folder
-from nq_tflite.measure.preprocessing import PixelPreprocessing, pixel_preprocessing
+from nq_tflite.measure.preprocessing import PixelPreprocessing, PixelRange, pixel_preprocessing
+from nq_tflite.progress import Progress, silent
 
 Logits = NDArray[np.float64]
 
 #: float: weights alone are rounded. int8: whole full-int8 files, ours under the plugin.
 Activations = Literal["float", "int8"]
-ACTIVATIONS: tuple[Activations, ...] = ("float", "int8")
+ACTIVATIONS: tuple[Activations, ...] = get_args(Activations)
 #: Photos that are walked through a graph together.
 _CHUNK = 16
 
@@ -49,7 +50,7 @@ class ComparedMethod:
         bits_a_weight: of all levels together; ours with padding and level biases, baselines by their own arithmetic.
         seconds: of rounding, walking the net included, loading and writing not.
         scores: full-bit first.
-        note: what kept the method from what it wanted; "" usually.
+        note: what kept the method from what it wanted; None usually.
     """
 
     method: str
@@ -58,7 +59,7 @@ class ComparedMethod:
     bits_a_weight: float
     seconds: float
     scores: tuple[Score, ...]
-    note: str
+    note: str | None
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class MethodComparison:
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, for machines."""
-        return asdict(self)
+        return asdict(self) | {"rows": tuple(asdict(row) | {"note": row.note or ""} for row in self.rows)}
 
 
 def compare(
@@ -93,10 +94,10 @@ def compare(
     labels: str | os.PathLike[str] | None = None,
     *,
     nestings: Sequence[str] = ("8|5",),
-    methods: Sequence[str] = (),
+    methods: Sequence[ContenderName] = (),
     calibration: str | os.PathLike[str] | None = None,
     activations: Activations = "float",
-    preprocess: str = "imagenet",
+    preprocess: PixelRange = "imagenet",
     crop_fraction: float = 0.875,
     num_threads: int | None = None,
     k: int = 5,
@@ -138,7 +139,7 @@ def compare(
         raise UnsupportedModelError(
             name, expected="a Keras model, for int8 activations", got="a .tflite", fix="Compare with float activations."
         )
-    notify = progress or (lambda stage, done, total: None)
+    notify = progress or silent
     with one_blas_thread(), tempfile.TemporaryDirectory(prefix="nq-compare-") as scratch:
         free = load_source(source, None, look=True, notify=notify)
         _check_float(name, free.model)
@@ -166,7 +167,7 @@ def compare(
         )
 
 
-def _check_calibration(given: PhotoFolder | None, activations: Activations, methods: Sequence[str]) -> None:
+def _check_calibration(given: PhotoFolder | None, activations: Activations, methods: Sequence[ContenderName]) -> None:
     wanting = [name for name in methods if CONTENDERS[name].calibrated]
     if given is None and (activations == "int8" or wanting):
         what = "the ranges of int8 activations" if activations == "int8" else wanting[0]
@@ -225,7 +226,7 @@ class _Judge:
         """Photos that are shown."""
         return len(self._folder.photos)
 
-    def show(self, folder: PhotoFolder, preprocess: str, crop_fraction: float) -> None:
+    def show(self, folder: PhotoFolder, preprocess: PixelRange, crop_fraction: float) -> None:
         """Takes photos, and the float model's word on them."""
         self._folder = folder
         self.pixels = pixel_preprocessing(preprocess, *self._float.input_shape, crop_fraction)

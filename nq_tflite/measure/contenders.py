@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from nq_tflite.conversion.draft import Draft, draft_weight
 from nq_tflite.conversion.nested_writer import write_nested
@@ -29,6 +30,10 @@ from nq_tflite.graph.sites import Site, as_weight, find_sites
 Replacements = dict[InputSlot, Array]
 
 
+#: Names of `CONTENDERS`.
+ContenderName = Literal["minmax", "squant-nesting", "nearest", "exact", "squant", "descent", "descent-calibrated"]
+
+
 @dataclass(frozen=True)
 class Contender:
     """A way to several precisions.
@@ -40,13 +45,13 @@ class Contender:
         calibrated: whether it looks at representative data.
     """
 
-    name: str
+    name: ContenderName
     title: str
     method: Method | Baseline
     calibrated: bool = False
 
 
-CONTENDERS = {
+CONTENDERS: dict[ContenderName, Contender] = {
     contender.name: contender
     for contender in (
         Contender("minmax", "min-max, separate files", MINMAX),
@@ -60,7 +65,7 @@ CONTENDERS = {
 }
 
 
-def contenders(names: Sequence[str]) -> list[Contender]:
+def contenders(names: Sequence[ContenderName]) -> list[Contender]:
     """Those of these names; all of them for none.
 
     Raises:
@@ -83,12 +88,12 @@ class Rounded(ABC):
     Attributes:
         seconds: that it took, walking the net included.
         bits_a_weight: of all levels together; ours with padding and biases, baselines by their own arithmetic.
-        note: what kept the method from what it wanted, "" usually.
+        note: what kept the method from what it wanted; None usually.
     """
 
     seconds: float
     bits_a_weight: float
-    note: str = ""
+    note: str | None = None
 
     @abstractmethod
     def replacements(self, level: int) -> Replacements:
@@ -139,7 +144,7 @@ class _Nested(Rounded):
         self.seconds = time.perf_counter() - begin
         self.bits_a_weight = _bits_a_weight(self._plan)
         if method.needs_means:
-            self.note = source.without or (lockstep and lockstep.stopped) or ""
+            self.note = source.without or (lockstep and lockstep.stopped) or None
 
     def replacements(self, level: int) -> Replacements:
         found: Replacements = {}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nq_tflite.conversion.convert import convert
+from nq_tflite.conversion.rounding import Rounding
 from nq_tflite.delivery import split
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.format.constants import OutputType
@@ -28,13 +29,11 @@ from nq_tflite.graph.model import ModelT, TensorT
 from nq_tflite.graph.nested import NestedFile, NestedWeight, is_nested, read_nested
 from nq_tflite.graph.quantization import scales_of
 from nq_tflite.graph.remove_unpack import remove_unpack
+from nq_tflite.progress import Progress, silent
 
 NESTINGS = ("8|6", "8|5", "8|4")
 #: Corrects biases, as every rounding but nearest does, so that the levels have their usual deltas; needs no data.
-ROUNDING = "squant"
-
-#: Called with a stage, the steps done and the steps in all.
-Progress = Callable[[str, int, int], None]
+ROUNDING: Rounding = "squant"
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ def measure_storage(
     sources: Sequence[str | os.PathLike[str]],
     nestings: Sequence[str] = NESTINGS,
     *,
-    rounding: str = ROUNDING,
+    rounding: Rounding = ROUNDING,
     progress: Progress | None = None,
 ) -> tuple[StorageRow, ...]:
     """Writes each model nested and as separate models, into a temporary folder, and reports the sizes.
@@ -122,7 +121,7 @@ def measure_storage(
         >>> [row.nested_bytes / row.packed_bytes for row in measure_storage(["int8.tflite"])]  # doctest: +SKIP
         [0.59, 0.64, 0.69]
     """
-    notify, rows = progress or (lambda stage, done, total: None), []
+    notify, rows = progress or silent, []
     jobs = [(Path(source), each) for source in sources for each in _nestings_of(Path(source), nestings)]
     with tempfile.TemporaryDirectory(prefix="nq-tflite-storage-") as folder:
         for done, (source, nesting) in enumerate(jobs):
