@@ -50,7 +50,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"(numpy|np|npt|collections|contextlib|os|pathlib|types|typing|logging|enum|click)\..*"),
     ("py:.*", r"NDArray|Any|Path|Callable|Iterator|Iterable|Mapping|Sequence|TracebackType|PathLike|np|npt|Figure"),
     ("py:.*", "NestedWeight"),  # as it is written where it is not imported
-    ("py:.*", r"nq_tflite\.(flatbuffer|format)\..*"),  # rooms that are nobody's business
+    ("py:.*", r"nq_tflite\.(graph\.flatbuffer|format)\..*"),  # rooms that are nobody's business
     ("c:identifier", r"u?int\d+_t|size_t|TfLiteDelegate|LiteRtAcceleratorDef"),
 ]
 

@@ -14,8 +14,8 @@ from nq_tflite_models.measure.options import models_option
 
 from nq_tflite.cli.comparison_table import print_comparison
 from nq_tflite.cli.console import NqCommand, json_option, print_json, print_lines, progress_bar
-from nq_tflite.cli.parameters import FILE, FOLDER, METHOD, NESTING, one_of
-from nq_tflite.errors import MissingPackageError
+from nq_tflite.cli.parameters import FILE, FOLDER, METHOD, NESTING, OneOf
+from nq_tflite.errors import needing_extra
 
 if TYPE_CHECKING:
     from nq_tflite.measure.compare import Activations, MethodComparison
@@ -60,7 +60,7 @@ Exit codes: 0 success, 1 failure, 2 bad usage, 130 interrupted."""
 )
 @click.option(
     "--activations",
-    type=one_of(("float", "int8")),
+    type=OneOf(("float", "int8")),
     default="float",
     show_default=True,
     help="Activations to compare with. float: rounds the weights alone; int8: whole files.",
@@ -116,16 +116,9 @@ def _print(compared: list[MethodComparison], *, own_photos: bool) -> None:
 
 
 def _build(name: str) -> Any:
-    try:
+    with needing_extra("convert", "real models"):
         from nq_tflite_models.nets.efficientnet_lite0 import efficientnet_lite0
         from nq_tflite_models.nets.mobilenet_v2 import mobilenet_v2
-    except ModuleNotFoundError as error:
-        raise MissingPackageError(
-            "real models",
-            expected=f"the package {error.name}",
-            got="none",
-            fix="Run: pip install 'nq-tflite[convert]'.",
-        ) from error
     return {"mobilenet_v2": mobilenet_v2, "efficientnet_lite0": efficientnet_lite0}[name]()
 
 

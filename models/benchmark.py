@@ -28,7 +28,8 @@ from nq_tflite.cli.console import (
     progress_bar,
     threads_option,
 )
-from nq_tflite.cli.parameters import FOLDER, NESTING, one_of, runtime_option, whole_number
+from nq_tflite.cli.parameters import FOLDER, NESTING, OneOf, WholeNumber, runtime_option
+from nq_tflite.device.runtimes import RuntimeName
 
 _EPILOG = """\b
 Examples:
@@ -45,14 +46,14 @@ Exit codes: 0 success, 1 failure, 2 bad usage, 130 interrupted."""
 @click.option("--nesting", type=NESTING, default="8|4", show_default=True, help="Bit-widths of every model.")
 @click.option(
     "--activations",
-    type=one_of(ACTIVATIONS),
+    type=OneOf(ACTIVATIONS),
     default="int8",
     show_default=True,
     help="Activations to run with. int8: beside stock full-int8; float: at dynamic range, beside tensorflow's own.",
 )
 @runtime_option
 @threads_option
-@click.option("--runs", type=whole_number(), default=30, show_default=True, help="Invocations of each to time.")
+@click.option("--runs", type=WholeNumber(), default=30, show_default=True, help="Invocations of each to time.")
 @click.option(
     "--isa", metavar="ISA", help="Instruction set of the nested files' kernels, such as avx2; the best if not given."
 )
@@ -66,7 +67,7 @@ def benchmark(
     names: tuple[str, ...],
     nesting: str,
     activations: Activations,
-    runtime: str | None,
+    runtime: RuntimeName | None,
     threads: tuple[int, ...],
     runs: int,
     isa: str | None,

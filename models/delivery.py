@@ -11,7 +11,8 @@ from nq_tflite_models.nets.zoo import MODELS
 from nq_tflite_models.weights.archives import cache_dir
 
 from nq_tflite.cli.console import NqCommand, json_option, megabytes, print_json, print_lines, print_table, progress_bar
-from nq_tflite.cli.parameters import FOLDER, NESTING, one_of, runtime_option, whole_number
+from nq_tflite.cli.parameters import FOLDER, NESTING, OneOf, WholeNumber, runtime_option
+from nq_tflite.device.runtimes import RuntimeName
 
 _EPILOG = """\b
 Examples:
@@ -32,9 +33,7 @@ def _bandwidths(ctx: click.Context, parameter: click.Parameter, value: str) -> t
 
 
 @click.command(cls=NqCommand, epilog=_EPILOG)
-@click.option(
-    "--model", type=one_of(tuple(MODELS)), default="mobilenet_v2", show_default=True, help="Model of the zoo."
-)
+@click.option("--model", type=OneOf(tuple(MODELS)), default="mobilenet_v2", show_default=True, help="Model of the zoo.")
 @click.option("--nesting", type=NESTING, default="8|4", show_default=True, help="Bit-widths of that model.")
 @click.option(
     "--megabits",
@@ -44,7 +43,7 @@ def _bandwidths(ctx: click.Context, parameter: click.Parameter, value: str) -> t
     callback=_bandwidths,
     help="Bandwidths of the server, in megabits a second.",
 )
-@click.option("--runs", type=whole_number(), default=1, show_default=True, help="Runs of each; medians are printed.")
+@click.option("--runs", type=WholeNumber(), default=1, show_default=True, help="Runs of each; medians are printed.")
 @runtime_option
 @click.option(
     "--cache",
@@ -57,7 +56,7 @@ def delivery(
     nesting: str,
     megabits: tuple[float, ...],
     runs: int,
-    runtime: str | None,
+    runtime: RuntimeName | None,
     cache: Path | None,
     as_json: bool,
 ) -> None:

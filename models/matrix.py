@@ -13,7 +13,7 @@ from nq_tflite_models.measure.compatibility import Cell, try_models
 from nq_tflite_models.measure.rows import ALL_ROWS, FORMATS, ROWS, THIRD_PARTY_ROWS
 
 from nq_tflite.cli.console import NqCommand, json_option, print_json, print_lines, print_table, progress_bar
-from nq_tflite.cli.parameters import FOLDER, NESTING, one_of
+from nq_tflite.cli.parameters import FOLDER, NESTING, OneOf
 from nq_tflite.conversion.rounding import METHODS
 from nq_tflite.device.runtimes import RUNTIMES
 
@@ -73,9 +73,7 @@ def _words(known: Sequence[str]) -> Callable[[click.Context, click.Parameter, st
     help="Stock runtimes to run under.",
 )
 @click.option("--nesting", type=NESTING, default="8|4", show_default=True, help="Bit-widths of every model.")
-@click.option(
-    "--rounding", type=one_of(list(METHODS)), default="nearest", show_default=True, help="Method of rounding."
-)
+@click.option("--rounding", type=OneOf(list(METHODS)), default="nearest", show_default=True, help="Method of rounding.")
 @click.option("--keep", type=FOLDER, help="Folder that keeps the files; a temporary one if not given.")
 @json_option
 @click.pass_context

@@ -36,9 +36,10 @@ from nq_tflite.cli.console import (
     print_table,
     progress_bar,
 )
-from nq_tflite.cli.parameters import SECONDS, runtime_option, whole_number
-from nq_tflite.measure.benchmark import Progress
+from nq_tflite.cli.parameters import SECONDS, WholeNumber, runtime_option
+from nq_tflite.device.runtimes import RuntimeName
 from nq_tflite.measure.child_process import Job
+from nq_tflite.progress import Progress, silent
 
 #: The zoo's models: the one to run, and the one to run instead.
 MODELS = ("resnet50", "mobilenet_v2")
@@ -109,11 +110,11 @@ class Storm:
 
 def run_pressure(
     models: tuple[str, str] = MODELS,
-    runtime: str | None = None,
+    runtime: RuntimeName | None = None,
     rounds: int = 3,
     seconds: float = 5.0,
     folder: Path | None = None,
-    progress: Progress = lambda *_: None,
+    progress: Progress = silent,
 ) -> tuple[Storm, tuple[Survival, ...]]:
     """Runs every app of `pressure_app.APPS` through the same storm.
 
@@ -238,11 +239,11 @@ def _forget_pages(job: Job) -> None:
 
 
 @click.command(cls=NqCommand, epilog=_EPILOG)
-@click.option("--rounds", type=whole_number(), default=3, show_default=True, help="Rounds of calm and storm.")
+@click.option("--rounds", type=WholeNumber(), default=3, show_default=True, help="Rounds of calm and storm.")
 @click.option("--seconds", type=SECONDS, default=5.0, show_default=True, help="Seconds of each calm and storm.")
 @runtime_option
 @json_option
-def pressure(rounds: int, seconds: float, runtime: str | None, as_json: bool) -> None:
+def pressure(rounds: int, seconds: float, runtime: RuntimeName | None, as_json: bool) -> None:
     """Run ResNet50 in a memory-limited control group while another program takes the memory, and gives it back."""
     with progress_bar() as progress:
         storm, survivals = run_pressure(runtime=runtime, rounds=rounds, seconds=seconds, progress=progress)

@@ -20,7 +20,7 @@ from nq_tflite_models.nets.zoo import MODELS
 from nq_tflite_models.weights.archives import cache_dir
 
 from nq_tflite.cli.console import NqCommand, json_option, print_json, print_lines, print_table, progress_bar
-from nq_tflite.cli.parameters import FILE, NESTING, one_of, whole_number
+from nq_tflite.cli.parameters import FILE, NESTING, OneOf, WholeNumber
 from nq_tflite.device.runtimes import RUNTIMES, installed_runtimes
 
 KIBIBYTE, MEBIBYTE = 1 << 10, 1 << 20
@@ -73,26 +73,26 @@ def _need(runtime: str, arguments: Sequence[str], limit: MemoryLimit, resolution
 
 
 @click.command(cls=NqCommand, epilog=_EPILOG)
-@click.option("--model", type=one_of(list(MODELS)), default="mobilenet_v2", show_default=True, help="Model of the zoo.")
+@click.option("--model", type=OneOf(list(MODELS)), default="mobilenet_v2", show_default=True, help="Model of the zoo.")
 @click.option("--nesting", type=NESTING, default="8|4", show_default=True, help="Bit-widths of that model.")
 @click.option("--nested", type=FILE, help="Nested file to try instead; needs --stock too.")
 @click.option("--stock", type=FILE, help="Stock file to try beside it.")
 @click.option(
     "--runtime",
     multiple=True,
-    type=one_of(RUNTIMES),
+    type=OneOf(RUNTIMES),
     help="Stock runtime to run under; all but tensorflow if not given. May be repeated.",
 )
 @click.option(
     "--resolution",
-    type=whole_number("KIB", least=4),
+    type=WholeNumber("KIB", least=4),
     default=256,
     show_default=True,
     help="KiB to tell limits apart by.",
 )
 @click.option(
     "--patience",
-    type=whole_number("SECONDS"),
+    type=WholeNumber("SECONDS"),
     default=PATIENCE_SECONDS,
     show_default=True,
     help="CPU seconds that one try may take.",

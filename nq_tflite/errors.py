@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 
@@ -97,3 +98,21 @@ class MissingPackageError(NqError, ImportError):
 
 class NativeLibraryError(NqError, OSError):
     """The native library is missing, of another version, or refused a call."""
+
+
+@contextmanager
+def needing_extra(extra: str, what: str) -> Iterator[None]:
+    """Around imports of optional packages that `pip install 'nq-tflite[extra]'` brings, for what they are needed.
+
+    Raises:
+        MissingPackageError: one of them is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise MissingPackageError(
+            what,
+            expected=f"the package {error.name}",
+            got="none installed",
+            fix=f"Install it: pip install 'nq-tflite[{extra}]'.",
+        ) from error

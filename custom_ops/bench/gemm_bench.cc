@@ -14,8 +14,8 @@
 #include <random>
 #include <vector>
 
-#include "kernels/depthwise.h"
-#include "kernels/gemm.h"
+#include "kernels/depthwise/depthwise.h"
+#include "kernels/gemm/gemm.h"
 
 namespace {
 
@@ -111,7 +111,7 @@ double run_matrix(const nq::GemmKernel& kernel, const Shape& shape, int level, i
   layer.weight.level = level;
   const auto num_rows = static_cast<size_t>(shape.rows);
   const uint32_t depth = (shape.depth + 3) / 4 * 4;
-  const size_t stride = size_t{depth} * kernel.activation_bytes;
+  const size_t stride = size_t{depth} * kernel.activations.bytes;
   std::vector<int8_t> rows(stride * num_rows, 1);
   std::vector<const int8_t*> pieces;
   for (size_t row = 0; row < num_rows; ++row) pieces.push_back(rows.data() + row * stride);
@@ -174,8 +174,8 @@ int run_times(char** argv) {
   const Times times = {std::atoi(argv[5])};
   const nq::GemmKernel* gemm = nullptr;
   const nq::DepthwiseKernel* depthwise = nullptr;
-  nq::Status status = nq::select_gemm_kernel(isa, &gemm);
-  if (status.ok()) status = nq::select_depthwise_kernel(isa, &depthwise);
+  nq::Status status = nq::select_kernel(isa, &gemm);
+  if (status.ok()) status = nq::select_kernel(isa, &depthwise);
   if (!status.ok() || shape.depth == 0 || shape.channels == 0 || shape.rows < 1 || times.times < 1) {
     std::fprintf(stderr, "expected an ISA of this CPU and positive numbers; %s\n", status.message().c_str());
     return 2;
@@ -198,10 +198,11 @@ int main(int argc, char** argv) {
     return 2;
   }
   std::printf("8|%d, GMAC/s, panels of %d rows\n", kPartBits, panel);
-  print_table("matrix", nq::gemm_kernels(), kMatrixShapes, [&](const auto& kernel, const Shape& shape, int level) {
-    return run_matrix(kernel, shape, level, panel, Speed());
-  });
+  print_table("matrix", nq::kernels_of<nq::GemmKernel>(), kMatrixShapes,
+              [&](const auto& kernel, const Shape& shape, int level) {
+                return run_matrix(kernel, shape, level, panel, Speed());
+              });
   print_table(
-      "depthwise", nq::depthwise_kernels(), kDepthwiseShapes,
+      "depthwise", nq::kernels_of<nq::DepthwiseKernel>(), kDepthwiseShapes,
       [](const auto& kernel, const Shape& shape, int level) { return run_depthwise(kernel, shape, level, Speed()); });
 }

@@ -3,7 +3,7 @@
 //   unpack_bench [megabytes of codes; default 16]
 //
 // "unpack" writes packed order into a cache-sized buffer, as a fused kernel would use it; "weight" writes a whole
-// matrix in the consumer's order.
+// matrix in the reader's order.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -12,8 +12,8 @@
 #include <random>
 #include <vector>
 
-#include "kernels/unpack.h"
-#include "kernels/weight.h"
+#include "kernels/unpack/unpack.h"
+#include "kernels/unpack/weight.h"
 
 namespace {
 
@@ -85,15 +85,15 @@ int main(int argc, char** argv) {
   std::vector<int8_t> codes(kBatch * nq::kSuperblockWeights), weight(bytes), copy(bytes);
   std::printf("%d MB of codes, GB/s written\nmemcpy              %6.1f\n", megabytes,
               gigabytes_per_second(bytes, [&] { std::memcpy(copy.data(), weight.data(), bytes); }));
-  for (const nq::UnpackKernel& kernel : nq::unpack_kernels()) {
-    if (!kernel.supported()) continue;
+  for (const nq::UnpackKernel* kernel : nq::kernels_of<nq::UnpackKernel>()) {
+    if (!kernel->supported()) continue;
     for (const int part_bits : {4, 5, 6, 7}) {
       const Case split(static_cast<uint32_t>(bytes / kDepth), part_bits);
       for (const int level : {0, 1}) {
-        const double unpacked = gigabytes_per_second(bytes, [&] { split.unpack(kernel, level, codes.data()); });
+        const double unpacked = gigabytes_per_second(bytes, [&] { split.unpack(*kernel, level, codes.data()); });
         const double written = gigabytes_per_second(
-            bytes, [&] { nq::write_weight(kernel, split.block, split.data, level, weight.data()); });
-        std::printf("%-8s 8|%d %s  unpack %6.1f  weight %6.1f\n", kernel.isa, part_bits, level == 0 ? "part" : "full",
+            bytes, [&] { nq::write_weight(*kernel, split.block, split.data, level, weight.data()); });
+        std::printf("%-8s 8|%d %s  unpack %6.1f  weight %6.1f\n", kernel->isa, part_bits, level == 0 ? "part" : "full",
                     unpacked, written);
       }
     }

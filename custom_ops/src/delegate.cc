@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "nodes/claims.h"
+#include "nodes/graph.h"
 #include "nodes/hidden_levels.h"
 #include "nodes/node_calls.h"
 #include "nodes/partition_node.h"
@@ -125,7 +126,7 @@ TfLiteStatus prepare(TfLiteContext* context, TfLiteDelegate* delegate) {
     if (const Status status = check_order(context); !status.ok()) return report(context, status);
     if (const Status status = show_hidden_levels(context); !status.ok()) return report(context, status);
     Claims claims;
-    if (!plan_claims(context, nested.unfused, &claims)) return kTfLiteError;
+    if (!plan_claims(context, nested.environment.kernels, nested.unfused, &claims)) return kTfLiteError;
     for (const int node : claims.unpacked) {
       if (claim(context, {node}, unpack_node_registration(), delegate) != kTfLiteOk) return kTfLiteError;
     }
@@ -152,11 +153,8 @@ Status create_delegate(const char* const* keys, const char* const* values, size_
   created->Prepare = prepare;
   created->flags = kTfLiteDelegateFlagsAllowDynamicTensors;
   NodeEnvironment& environment = created->environment;
-  if (Status status = select_unpack_kernel(&environment.unpack); !status.ok()) return status;
-  if (Status status = select_gemm_kernel(&environment.gemm); !status.ok()) return status;
-  if (Status status = select_depthwise_kernel(&environment.depthwise); !status.ok()) return status;
-  if (Status status = select_quantize_kernel(&environment.quantize); !status.ok()) return status;
-  created->unfused = why_unfused(options.fuse, *environment.gemm);
+  if (Status status = select_kernels(&environment.kernels); !status.ok()) return status;
+  created->unfused = why_unfused(options.fuse, *environment.kernels.gemm);
   environment.threads = std::make_shared<ThreadPool>();
   environment.num_threads = options.num_threads;
   environment.arena = std::make_shared<Workspace>();

@@ -3,7 +3,7 @@
 
 #include "accelerator.h"
 #include "delegate.h"
-#include "kernels/unpack.h"
+#include "kernels/kernels.h"
 #include "nq.h"
 #include "per_thread.h"
 #include "session/registry.h"
@@ -54,9 +54,9 @@ const char* nq_version(void) { return NQ_VERSION; }
 int32_t nq_format_version(void) { return nq::kFormatMajor * 1000 + nq::kFormatMinor; }
 
 const char* nq_isa(void) {
-  const nq::UnpackKernel* kernel = nullptr;
-  const nq_status status = guarded([&] { return nq::select_unpack_kernel(&kernel); });
-  return status == NQ_OK ? kernel->isa : "";
+  nq::Kernels kernels;
+  const nq_status status = guarded([&] { return nq::select_kernels(&kernels); });
+  return status == NQ_OK ? kernels.unpack->isa : "";
 }
 
 nq_session nq_session_open(void) {

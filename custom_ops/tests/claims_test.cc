@@ -3,8 +3,9 @@
 
 #include "check.h"
 #include "fake_runtime.h"
-#include "nodes/consumer.h"
-#include "nodes/operator.h"
+#include "nodes/graph.h"
+#include "operators/operator.h"
+#include "operators/reader.h"
 
 namespace {
 
@@ -45,7 +46,9 @@ struct Graph {
 
   nq::Claims plan(const char* unfused = nullptr) {
     nq::Claims claims;
-    CHECK(nq::plan_claims(runtime.context(), unfused, &claims));
+    nq::Kernels kernels;
+    CHECK_OK(nq::select_kernels(&kernels));
+    CHECK(nq::plan_claims(runtime.context(), kernels, unfused, &claims));
     return claims;
   }
 
@@ -193,13 +196,13 @@ TEST(operators_must_be_in_order) {
 // Another number of rows than dimensions: results would lie behind the output.
 TEST(rows_of_a_dense_layer_end_where_dimensions_do) {
   FakeRuntime runtime;
-  nq::Consumer consumer;
-  consumer.kind = nq::ConsumerKind::kDense;
-  consumer.weight = runtime.add_output("filter", kTfLiteInt8, {16, 8});
+  nq::Reader reader;
+  reader.kind = nq::ReaderKind::kDense;
+  reader.weight = runtime.add_output("filter", kTfLiteInt8, {16, 8});
   const auto fits = [&](bool keep_num_dims, const nq::Shape& in) {
     nq::Geometry geometry;
-    consumer.keep_num_dims = keep_num_dims;
-    return nq::layer_geometry(*runtime.context(), consumer, in, &geometry);
+    reader.keep_num_dims = keep_num_dims;
+    return nq::layer_geometry(*runtime.context(), reader, in, &geometry);
   };
   CHECK(fits(true, {3, 2, 8}) && fits(false, {3, 2, 8}) && fits(false, {3, 16}));
   CHECK(!fits(true, {3, 16}) && !fits(true, {}) && !fits(false, {3, 4}));
@@ -284,6 +287,27 @@ TEST(a_supported_operator_with_no_fused_one_beside_it_stays) {
   CHECK(claims.fused.empty());
   CHECK_EQ(std::string("no fused layer beside it"), claims.operators[0].reason);
   CHECK_EQ(std::string("BUILTIN_9999"), claims.operators[1].name);
+}
+
+// A chain whose only fused layer is its last one, so that what is fused grows from the end: a search of all nodes for
+// each node would not come to an end.
+TEST(a_large_graph_is_divided_in_one_pass) {
+  constexpr int kLength = 20000;
+  Graph graph;
+  const int add = 0;
+  int last = graph.image;
+  for (int i = 0; i < kLength; ++i) {
+    const int sum = graph.activation("sum");
+    graph.runtime.add_builtin(kAdd, {last, graph.image}, {sum}, &add);
+    last = sum;
+  }
+  const int filter = graph.weight("filter");
+  graph.nested({filter});
+  graph.conv(last, filter);
+  const nq::Claims claims = graph.plan();
+  CHECK_EQ(size_t{kLength + 2}, claims.fused.size());
+  CHECK(claims.unpacked.empty());
+  CHECK_EQ(size_t{kLength + 1}, claims.operators.size());
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 // Every depthwise kernel of this build that the CPU supports, against a naive computation.
-#include "kernels/depthwise.h"
+#include "kernels/depthwise/depthwise.h"
 
 #include <cstring>
 
@@ -24,7 +24,7 @@ constexpr int8_t kUntouched = 0x5A;
 
 std::vector<const DepthwiseKernel*> supported_kernels() {
   std::vector<const DepthwiseKernel*> supported;
-  for (const DepthwiseKernel* kernel : nq::depthwise_kernels()) {
+  for (const DepthwiseKernel* kernel : nq::kernels_of<nq::DepthwiseKernel>()) {
     if (kernel->supported()) supported.push_back(kernel);
   }
   return supported;
@@ -195,17 +195,6 @@ TEST(floats) {
       }
     }
   }
-}
-
-TEST(selection) {
-  const DepthwiseKernel* kernel = nullptr;
-  CHECK_OK(nq::select_depthwise_kernel(nullptr, &kernel));
-  CHECK(kernel == supported_kernels().back());
-  for (const DepthwiseKernel* supported : supported_kernels()) {
-    CHECK_OK(nq::select_depthwise_kernel(supported->isa, &kernel));
-    CHECK(kernel == supported);
-  }
-  CHECK_FAILS(NQ_INVALID_ARGUMENT, "NQ_ISA=mmx is not", nq::select_depthwise_kernel("mmx", &kernel));
 }
 
 }  // namespace

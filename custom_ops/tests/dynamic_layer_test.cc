@@ -70,7 +70,7 @@ struct TestLayer {
 
   // The codes that a group of floats gets, and what they mean.
   nq::ActivationQuantization quantized(size_t first, size_t size, std::vector<int8_t>* codes) const {
-    const nq::QuantizeKernel& scalar = **nq::quantize_kernels().begin();
+    const nq::QuantizeKernel& scalar = **nq::kernels_of<nq::QuantizeKernel>().begin();
     const nq::ActivationQuantization quantization = nq::quantization_of(scalar.find_range(input.data() + first, size));
     codes->resize(size);
     nq::quantize(scalar, input.data() + first, size, quantization, codes->data());
@@ -136,7 +136,7 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
 template <typename Layer, typename Kernel>
 void check_layer(const TestLayer& test, const Kernel& kernel) {
   const nq::QuantizeKernel* quantize = nullptr;
-  CHECK_OK(nq::select_quantize_kernel(kernel.isa, &quantize));
+  CHECK_OK(nq::select_kernel(kernel.isa, &quantize));
   Layer layer(kernel, test.weight.block);
   layer.reshape(test.geometry);
   nq::DynamicLayer dynamic(*quantize, test.weight,
@@ -171,7 +171,8 @@ Geometry dense_geometry(int rows, int in_c, int out_c) {
 TEST(convolutions_of_every_geometry) {
   std::mt19937 random(11);
   for (int i = 0; i < 25; ++i) {
-    check_layers<nq::Convolution>(TestLayer(nq_test::any_geometry(&random, false), false, &random), nq::gemm_kernels());
+    check_layers<nq::Convolution>(TestLayer(nq_test::any_geometry(&random, false), false, &random),
+                                  nq::kernels_of<nq::GemmKernel>());
   }
 }
 
@@ -179,7 +180,7 @@ TEST(depthwise_convolutions_of_every_geometry) {
   std::mt19937 random(12);
   for (int i = 0; i < 25; ++i) {
     check_layers<nq::DepthwiseConvolution>(TestLayer(nq_test::any_geometry(&random, true), true, &random),
-                                           nq::depthwise_kernels());
+                                           nq::kernels_of<nq::DepthwiseKernel>());
   }
 }
 
@@ -190,7 +191,7 @@ TEST(dense_rows_each_have_their_own_scale) {
       TestLayer test(dense_geometry(rows, in_c, 19), false, &random);
       test.grouping = Grouping::kRow;
       for (size_t i = 0; i < test.input.size(); ++i) test.input[i] *= static_cast<float>(i / static_cast<size_t>(in_c));
-      check_layers<nq::Convolution>(test, nq::gemm_kernels());
+      check_layers<nq::Convolution>(test, nq::kernels_of<nq::GemmKernel>());
     }
   }
 }
@@ -199,7 +200,7 @@ TEST(dense_rows_each_have_their_own_scale) {
 TEST(large_inputs) {
   std::mt19937 random(14);
   const nq::GemmKernel* kernel = nullptr;
-  CHECK_OK(nq::select_gemm_kernel(nullptr, &kernel));
+  CHECK_OK(nq::select_kernel(nullptr, &kernel));
   TestLayer rows(dense_geometry(16500, 64, 3), false, &random);
   rows.grouping = Grouping::kRow;
   check_layer<nq::Convolution>(rows, *kernel);
@@ -224,14 +225,14 @@ TEST(what_is_not_finite_gives_nan) {
   images.input[240] = -std::numeric_limits<float>::infinity();
   const std::vector<float> output = images.expected(1);
   for (size_t i = 0; i < output.size(); ++i) CHECK_EQ(i >= 120, std::isnan(output[i]));
-  check_layers<nq::Convolution>(images, nq::gemm_kernels());
+  check_layers<nq::Convolution>(images, nq::kernels_of<nq::GemmKernel>());
   TestLayer depthwise(g, true, &random);
   depthwise.input[130] = kNan;
-  check_layers<nq::DepthwiseConvolution>(depthwise, nq::depthwise_kernels());
+  check_layers<nq::DepthwiseConvolution>(depthwise, nq::kernels_of<nq::DepthwiseKernel>());
   TestLayer rows(dense_geometry(7, 33, 20), false, &random);
   rows.grouping = Grouping::kRow;
   rows.input[33] = std::numeric_limits<float>::infinity();
-  check_layers<nq::Convolution>(rows, nq::gemm_kernels());
+  check_layers<nq::Convolution>(rows, nq::kernels_of<nq::GemmKernel>());
 }
 
 }  // namespace

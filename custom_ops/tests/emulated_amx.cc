@@ -1,4 +1,4 @@
-// src/kernels/gemm_amx.cc once more, with every AMX instruction replaced by its emulation.
+// src/kernels/gemm/gemm_amx.cc once more, with every AMX instruction replaced by its emulation.
 #include "emulated_tiles.h"
 
 #if defined(NQ_AMX)
@@ -13,7 +13,7 @@
 #define _tile_stored(tile, to, stride) nq_test::store_tile(tile, to, stride)
 #define _tile_dpbssd(sums, rows, codes) nq_test::multiply_int8_tiles(sums, rows, codes)
 #define gemm_amx gemm_emulated_amx
-#include "../src/kernels/gemm_amx.cc"
+#include "../src/kernels/gemm/gemm_amx.cc"
 #include "check.h"
 
 namespace nq_test {
@@ -21,11 +21,11 @@ namespace {
 
 void begin_after_others() {
   spoil_tiles();
-  nq::gemm_emulated_amx.begin();
+  nq::gemm_emulated_amx.around.begin();
 }
 
 void end_for_others() {
-  nq::gemm_emulated_amx.end();
+  nq::gemm_emulated_amx.around.end();
   CHECK(tiles_are_released());
 }
 
@@ -33,8 +33,8 @@ nq::GemmKernel emulated_amx() {
   nq::GemmKernel kernel = nq::gemm_emulated_amx;
   kernel.isa = "emulated amx";
   kernel.supported = nq::has_avx512vnni;
-  kernel.begin = begin_after_others;
-  kernel.end = end_for_others;
+  kernel.around.begin = begin_after_others;
+  kernel.around.end = end_for_others;
   return kernel;
 }
 

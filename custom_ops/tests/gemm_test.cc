@@ -1,5 +1,5 @@
 // Every matrix kernel of this build that the CPU supports, and AMX's in emulation, against a naive computation.
-#include "kernels/gemm.h"
+#include "kernels/gemm/gemm.h"
 
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -10,9 +10,9 @@
 
 #include "check.h"
 #include "emulated_tiles.h"
-#include "kernels/agreement.h"
 #include "kernels/cpu.h"
-#include "kernels/weight.h"
+#include "kernels/gemm/agreement.h"
+#include "kernels/unpack/weight.h"
 #include "naive_layer.h"
 
 namespace {
@@ -32,7 +32,7 @@ constexpr int8_t kUntouched = 0x5A;
 
 std::vector<const GemmKernel*> supported_kernels() {
   std::vector<const GemmKernel*> supported;
-  for (const GemmKernel* kernel : nq::gemm_kernels()) {
+  for (const GemmKernel* kernel : nq::kernels_of<nq::GemmKernel>()) {
     if (kernel->supported()) supported.push_back(kernel);
   }
   return supported;
@@ -87,7 +87,7 @@ struct Rows {
        const std::vector<size_t>& places)
       : num_pieces(1), piece_depth(layer.block.depth) {
     CHECK_EQ(padded_depth(layer), piece_depth);
-    const size_t row_bytes = size_t{piece_depth} * kernel.activation_bytes;
+    const size_t row_bytes = size_t{piece_depth} * kernel.activations.bytes;
     storage.emplace_back((places.back() + 1) * row_bytes, kUntouched);
     for (size_t r = 0; r < places.size(); ++r) {
       pieces.push_back(storage.back().data() + places[r] * row_bytes);
@@ -96,13 +96,13 @@ struct Rows {
   }
 
   void add_piece(const GemmKernel& kernel, const int8_t* from) {
-    storage.emplace_back(size_t{piece_depth} * kernel.activation_bytes);
+    storage.emplace_back(size_t{piece_depth} * kernel.activations.bytes);
     copy(kernel, from, storage.back().data());
     pieces.push_back(storage.back().data());
   }
 
   void copy(const GemmKernel& kernel, const int8_t* from, int8_t* to) const {
-    if (kernel.prepare != nullptr) return kernel.prepare(from, piece_depth, to);
+    if (kernel.activations.prepare != nullptr) return kernel.activations.prepare(from, piece_depth, to);
     std::memcpy(to, from, piece_depth);
   }
 
@@ -209,7 +209,7 @@ TEST(rows_in_pieces) {
       const std::vector<int8_t> activations =
           any_activations(size_t{layer.block.depth} * kMostRows, Codes::kRandom, &random);
       for (const GemmKernel* kernel : kernels_to_check()) {
-        if (!kernel->gathers) continue;
+        if (!kernel->activations.gathers) continue;
         const Rows rows(*kernel, layer, activations, kMostRows, num_pieces);
         for (const int num_rows : kRows) {
           check_rows(*kernel, layer, 1, rows.first(num_rows), 8, expected_output(layer, 1, activations));
@@ -349,7 +349,7 @@ void multiply_to_zero(const nq::GemmTile&, const nq::Requantization&, int8_t* ou
 
 TEST(agreement_with_the_scalar_kernel) {
   for (const GemmKernel* kernel : kernels_to_check()) {
-    if (kernel->prepare == nullptr && kernel->sum_offset == 0) CHECK(nq::agrees_with_scalar(*kernel));
+    if (kernel->activations.prepare == nullptr && kernel->sum_offset == 0) CHECK(nq::agrees_with_scalar(*kernel));
   }
   GemmKernel wrong = *supported_kernels().front();
   CHECK(nq::agrees_with_scalar(wrong));
@@ -367,34 +367,5 @@ TEST(amx_agrees_where_there_is_amx) {
   CHECK(nq::has_amx());
 }
 #endif
-
-TEST(selection) {
-  const GemmKernel* kernel = nullptr;
-  for (const char* any : {static_cast<const char*>(nullptr), ""}) {
-    CHECK_OK(nq::select_gemm_kernel(any, &kernel));
-    CHECK(kernel == supported_kernels().back());
-  }
-  for (const GemmKernel* supported : supported_kernels()) {
-    CHECK_OK(nq::select_gemm_kernel(supported->isa, &kernel));
-    CHECK(kernel == supported);
-  }
-  CHECK_FAILS(NQ_INVALID_ARGUMENT, "NQ_ISA=mmx is not", nq::select_gemm_kernel("mmx", &kernel));
-}
-
-// A name of one kind of kernel selects the best of the others at or below it.
-TEST(every_name_selects_all_kinds) {
-  const GemmKernel* kernel = nullptr;
-  const nq::UnpackKernel* unpack = nullptr;
-  for (const nq::UnpackKernel& supported : nq::unpack_kernels()) {
-    if (supported.supported()) CHECK_OK(nq::select_gemm_kernel(supported.isa, &kernel));
-  }
-  for (const GemmKernel* supported : supported_kernels()) CHECK_OK(nq::select_unpack_kernel(supported->isa, &unpack));
-  CHECK_OK(nq::select_unpack_kernel("scalar", &unpack));
-  CHECK_EQ(std::string("scalar"), unpack->isa);
-#if defined(__SSE2__)
-  CHECK_OK(nq::select_gemm_kernel("sse2", &kernel));
-  CHECK_EQ(std::string("scalar"), kernel->isa);
-#endif
-}
 
 }  // namespace

@@ -4,7 +4,7 @@
 
 #include "check.h"
 #include "guarded.h"
-#include "kernels/weight.h"
+#include "kernels/unpack/weight.h"
 #include "layers/addition.h"
 #include "layers/convolution.h"
 #include "layers/depthwise_convolution.h"
@@ -103,7 +103,7 @@ void check_layer(const Geometry& g, const Kernel& kernel, bool depthwise, std::m
 
 TEST(convolutions_of_every_geometry) {
   std::mt19937 random(5);
-  for (const nq::GemmKernel* kernel : nq::gemm_kernels()) {
+  for (const nq::GemmKernel* kernel : nq::kernels_of<nq::GemmKernel>()) {
     if (!kernel->supported()) continue;
     for (int i = 0; i < 60; ++i)
       check_layer<nq::Convolution>(nq_test::any_geometry(&random, false), *kernel, false, &random);
@@ -112,7 +112,7 @@ TEST(convolutions_of_every_geometry) {
 
 TEST(depthwise_convolutions_of_every_geometry) {
   std::mt19937 random(6);
-  for (const nq::DepthwiseKernel* kernel : nq::depthwise_kernels()) {
+  for (const nq::DepthwiseKernel* kernel : nq::kernels_of<nq::DepthwiseKernel>()) {
     if (!kernel->supported()) continue;
     for (int i = 0; i < 60; ++i) {
       check_layer<nq::DepthwiseConvolution>(nq_test::any_geometry(&random, true), *kernel, true, &random);
@@ -123,7 +123,7 @@ TEST(depthwise_convolutions_of_every_geometry) {
 // Kernels have paths of their own for these.
 TEST(common_depthwise_windows) {
   std::mt19937 random(8);
-  for (const nq::DepthwiseKernel* kernel : nq::depthwise_kernels()) {
+  for (const nq::DepthwiseKernel* kernel : nq::kernels_of<nq::DepthwiseKernel>()) {
     if (!kernel->supported()) continue;
     for (const int size : {3, 5}) {
       for (const int stride : {1, 2, 3}) {
@@ -148,7 +148,7 @@ TEST(many_panels_and_few) {
   g.in_h = 30, g.in_w = 31, g.in_c = 5, g.out_c = 20;
   nq::place_window(&g);
   const nq::GemmKernel* kernel = nullptr;
-  CHECK_OK(nq::select_gemm_kernel(nullptr, &kernel));
+  CHECK_OK(nq::select_kernel(nullptr, &kernel));
   check_layer<nq::Convolution>(g, *kernel, false, &random);
 }
 
@@ -158,7 +158,7 @@ TEST(additions_are_those_of_real_numbers) {
   for (int i = 0; i < 1 << 16; ++i) a.push_back(static_cast<int8_t>(i >> 8)), b.push_back(static_cast<int8_t>(i));
   for (const float scale : {0.4f, 1.0f, 3.0f}) {
     std::vector<int8_t> wanted;
-    for (const nq::AdditionKernel* kernel : nq::addition_kernels()) {
+    for (const nq::AdditionKernel* kernel : nq::kernels_of<nq::AdditionKernel>()) {
       if (!kernel->supported()) continue;
       nq::Addition addition(*kernel);
       CHECK(addition.set({scale, 3}, {0.7f, -9}, 5, {-120, 119}));
@@ -175,7 +175,7 @@ TEST(additions_are_those_of_real_numbers) {
 }
 
 TEST(additions_of_any_length) {
-  for (const nq::AdditionKernel* kernel : nq::addition_kernels()) {
+  for (const nq::AdditionKernel* kernel : nq::kernels_of<nq::AdditionKernel>()) {
     if (!kernel->supported()) continue;
     nq::Addition addition(*kernel);
     CHECK(addition.set({200.0f, 127}, {0.01f, -128}, -128, {}));
@@ -188,7 +188,7 @@ TEST(additions_of_any_length) {
 }
 
 TEST(additions_of_scales_too_far_apart_are_refused) {
-  nq::Addition addition(**nq::addition_kernels().begin());
+  nq::Addition addition(**nq::kernels_of<nq::AdditionKernel>().begin());
   CHECK(!addition.set({300.0f, 0}, {1.0f, 0}, 0, {}));
   CHECK(!addition.set({1.0f, 0}, {0.0001f, 0}, 0, {}));
 }

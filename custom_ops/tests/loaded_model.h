@@ -93,7 +93,7 @@ struct LoadedModel {
         for (uint32_t d = 0; d < block.depth; ++d) {
           const int8_t code = file.weights[i].codes[size_t{c} * block.depth + d];
           const int8_t expected = value_at_level(block, level, code, d);
-          const size_t at = consumer_index(block, c, d);
+          const size_t at = reader_index(block, c, d);
           if (is_float(file.weights[i])) {
             CHECK_EQ(static_cast<float>(expected) * scales[c], static_cast<const float*>(tensor.data)[at]);
           } else {

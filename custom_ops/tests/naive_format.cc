@@ -107,7 +107,7 @@ Bytes pack_level(const nq::OptionBlock& block, int level, const std::vector<int8
   return packed;
 }
 
-size_t consumer_index(const nq::OptionBlock& block, uint32_t c, uint32_t i) {
+size_t reader_index(const nq::OptionBlock& block, uint32_t c, uint32_t i) {
   return block.layout == nq::Layout::kMatrix ? size_t{c} * block.depth + i : size_t{i} * block.channels + c;
 }
 

@@ -27,8 +27,8 @@ int8_t value_at_level(const nq::OptionBlock& block, int level, int8_t code, uint
 void pack_weight(const nq::OptionBlock& block, int level, uint32_t c, uint32_t i, int8_t code, Bytes* packed);
 Bytes pack_level(const nq::OptionBlock& block, int level, const std::vector<int8_t>& codes);
 
-// Index of channel c, depth index i in the consumer's tensor.
-size_t consumer_index(const nq::OptionBlock& block, uint32_t c, uint32_t i);
+// Index of channel c, depth index i in the reader's tensor.
+size_t reader_index(const nq::OptionBlock& block, uint32_t c, uint32_t i);
 
 void put(Bytes* bytes, uint64_t value, int size);
 void put_float(Bytes* bytes, float value);

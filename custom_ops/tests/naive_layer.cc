@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "kernels/weight.h"
+#include "kernels/unpack/weight.h"
 
 namespace nq_test {
 namespace {

@@ -6,8 +6,8 @@
 
 #include "check.h"
 #include "guarded.h"
-#include "kernels/packed_weight.h"
-#include "kernels/requantization.h"
+#include "kernels/requantize/requantization.h"
+#include "kernels/unpack/packed_weight.h"
 #include "layers/geometry.h"
 #include "naive_format.h"
 

@@ -8,6 +8,7 @@
 
 #include "check.h"
 #include "guarded.h"
+#include "kernels/kernels.h"
 #include "layers/addition.h"
 #include "layers/broadcast.h"
 #include "layers/conversion.h"
@@ -23,6 +24,12 @@ namespace {
 using nq::Quantization;
 using nq_test::Guarded;
 using Shape = std::vector<int32_t>;
+
+const nq::ElementwiseKernel& elementwise() {
+  nq::Kernels kernels;
+  CHECK_OK(nq::select_kernels(&kernels));
+  return *kernels.elementwise;
+}
 
 double real(int code, Quantization q) {
   return (static_cast<double>(code) - q.zero_point) * static_cast<double>(q.scale);
@@ -94,12 +101,12 @@ TEST(broadcasts_read_what_numpy_would) {
 TEST(standing_operands_are_as_good_as_repeated_ones) {
   std::mt19937 random(1);
   const std::vector<int8_t> codes = random_codes(77, &random);
-  for (const nq::AdditionKernel* kernel : nq::addition_kernels()) {
+  for (const nq::AdditionKernel* kernel : nq::kernels_of<nq::AdditionKernel>()) {
     if (!kernel->supported()) continue;
     for (const float sign : {1.0f, -1.0f}) {
       nq::Addition addition(*kernel);
       CHECK(addition.set({0.8f, 3}, {sign * 0.6f, -9}, 5, {-120, 119}));
-      nq::Multiplication multiplication;
+      nq::Multiplication multiplication(elementwise());
       CHECK(multiplication.set({0.2f, 3}, {0.1f, -9}, {0.9f, 5}, {-120, 119}));
       for (int standing = -128; standing < 128; standing += 5) {
         const std::vector<int8_t> repeated(codes.size(), static_cast<int8_t>(standing));
@@ -122,9 +129,9 @@ TEST(standing_operands_are_as_good_as_repeated_ones) {
 
 TEST(differences_and_products_are_those_of_real_numbers) {
   const Quantization a{0.05f, 3}, b{0.07f, -9}, out{0.04f, 5};
-  nq::Addition subtraction(**nq::addition_kernels().begin());
+  nq::Addition subtraction(**nq::kernels_of<nq::AdditionKernel>().begin());
   CHECK(subtraction.set({a.scale / out.scale, a.zero_point}, {-b.scale / out.scale, b.zero_point}, out.zero_point, {}));
-  nq::Multiplication multiplication;
+  nq::Multiplication multiplication(elementwise());
   CHECK(multiplication.set(a, b, out, {}));
   for (int i = -128; i < 128; ++i) {
     for (int j = -128; j < 128; ++j) {
@@ -156,8 +163,8 @@ TEST(conversions_there_and_back) {
   std::vector<int8_t> codes, again(256);
   for (int i = -128; i < 128; ++i) codes.push_back(static_cast<int8_t>(i));
   std::vector<float> reals(256);
-  nq::dequantize(nq::elementwise_kernel(), codes.data(), 256, q, reals.data());
-  nq::quantize(nq::elementwise_kernel(), reals.data(), 256, q, again.data());
+  nq::dequantize(elementwise(), codes.data(), 256, q, reals.data());
+  nq::quantize(elementwise(), reals.data(), 256, q, again.data());
   CHECK(again == codes);
   CHECK_EQ(0.03f * 17, reals[128 + 10]);
 }
@@ -169,10 +176,10 @@ TEST(tables_are_of_their_functions) {
       CHECK(std::abs(clamped_code(function(real(code, in)), to) - table[code]) <= tolerance);
     }
   };
-  check(nq::logistic_table(in, unit), unit, 0.501, [](double x) { return 1 / (1 + std::exp(-x)); });
-  check(nq::tanh_table(in, fine), fine, 0.501, [](double x) { return std::tanh(x); });
-  check(nq::elu_table(in, out), out, 0.501, [](double x) { return x < 0 ? std::exp(x) - 1 : x; });
-  nq::Table table;
+  check(nq::logistic_table(elementwise(), in, unit), unit, 0.501, [](double x) { return 1 / (1 + std::exp(-x)); });
+  check(nq::tanh_table(elementwise(), in, fine), fine, 0.501, [](double x) { return std::tanh(x); });
+  check(nq::elu_table(elementwise(), in, out), out, 0.501, [](double x) { return x < 0 ? std::exp(x) - 1 : x; });
+  nq::Table table(elementwise());
   CHECK(nq::make_leaky_relu_table(in, out, 0.25f, &table));
   check(table, out, 0.8, [](double x) { return x < 0 ? x / 4 : x; });  // 8 bits behind the point are few
   CHECK(nq::make_requantize_table(in, out, &table));
@@ -187,7 +194,7 @@ TEST(tables_are_of_their_functions) {
 }
 
 TEST(tables_between_scales_too_far_apart_are_none) {
-  nq::Table table;
+  nq::Table table(elementwise());
   const Quantization least = {std::numeric_limits<float>::min(), 0}, greatest = {1e38f, 0};
   CHECK(!nq::make_relu_table(greatest, least, {-128, 127}, &table));
   CHECK(!nq::make_hard_swish_table(greatest, least, &table));
@@ -236,8 +243,8 @@ TEST(pools_of_every_geometry) {
     const std::vector<int8_t> in = random_codes(static_cast<size_t>(g.batches) * g.in_h * g.in_w * channels, &random);
     const int64_t pixel = pick(0, static_cast<int>(g.pixels()) - 1);
     const nq_test::Guarded<int8_t> greatest(channels, int8_t{0}), mean(channels, int8_t{0});
-    nq::max_pool_pixel(nq::elementwise_kernel(), g, {-100, 90}, in.data(), pixel, greatest.data());
-    nq::average_pool_pixel(nq::elementwise_kernel(), g, {-100, 90}, in.data(), pixel, mean.data());
+    nq::max_pool_pixel(elementwise(), g, {-100, 90}, in.data(), pixel, greatest.data());
+    nq::average_pool_pixel(elementwise(), g, {-100, 90}, in.data(), pixel, mean.data());
     for (size_t c = 0; c < channels; ++c) {
       int most = -128, sum = 0, count = 0;
       for (int tap = 0; tap < g.window.kernel_h * g.window.kernel_w; ++tap) {
@@ -262,7 +269,7 @@ TEST(means_over_images) {
     for (const int64_t channels : {1, 255, 700}) {
       const std::vector<int8_t> in = random_codes(static_cast<size_t>(pixels * channels), &random);
       const nq_test::Guarded<int8_t> out(static_cast<size_t>(channels), int8_t{0});
-      nq::ImageMean mean;
+      nq::ImageMean mean(elementwise());
       mean.set(from, to, pixels);
       mean.run(in.data(), channels, 0, channels / 3, out.data());
       mean.run(in.data(), channels, channels / 3, channels - channels / 3, out.data());
@@ -329,10 +336,10 @@ TEST(nearest_pixels) {
 
 // The same bytes from every kernel, at any length and behind closed pages.
 TEST(elementwise_kernels_agree) {
-  const nq::ElementwiseKernel& base = **nq::elementwise_kernels().begin();
+  const nq::ElementwiseKernel& base = **nq::kernels_of<nq::ElementwiseKernel>().begin();
   std::mt19937 random(3);
   const auto code = [&random] { return static_cast<int8_t>(static_cast<uint8_t>(random())); };
-  for (const nq::ElementwiseKernel* kernel : nq::elementwise_kernels()) {
+  for (const nq::ElementwiseKernel* kernel : nq::kernels_of<nq::ElementwiseKernel>()) {
     if (!kernel->supported()) continue;
     for (size_t count = 0; count < 200; ++count) {
       const Guarded<int8_t> a(count), b(count), got(count), wanted(count), table(256);
@@ -345,11 +352,11 @@ TEST(elementwise_kernels_agree) {
       if (count > 9) reals[1] = NAN, reals[2] = INFINITY, reals[3] = -INFINITY, reals[4] = 3e38f, reals[5] = -0.0f;
       const nq::MultiplicationTerms terms = {0.013f, 5, -9, 17, -110, 121};
       const auto same = [&] { return std::equal(got.begin(), got.end(), wanted.begin()); };
-      kernel->multiply(terms, a.data(), b.data(), count, got.data());
-      base.multiply(terms, a.data(), b.data(), count, wanted.data());
+      kernel->multiply.of_both(terms, a.data(), b.data(), count, got.data());
+      base.multiply.of_both(terms, a.data(), b.data(), count, wanted.data());
       CHECK(same());
-      kernel->multiply_by(terms, a.data(), -77, count, got.data());
-      base.multiply_by(terms, a.data(), -77, count, wanted.data());
+      kernel->multiply.by_one(terms, a.data(), -77, count, got.data());
+      base.multiply.by_one(terms, a.data(), -77, count, wanted.data());
       CHECK(same());
       kernel->quantize(reals.data(), count, 0.07f, -3, got.data());
       base.quantize(reals.data(), count, 0.07f, -3, wanted.data());
@@ -357,15 +364,15 @@ TEST(elementwise_kernels_agree) {
       kernel->look_up(table.data(), a.data(), count, got.data());
       base.look_up(table.data(), a.data(), count, wanted.data());
       CHECK(same());
-      kernel->raise(b.data(), count, got.data());
-      base.raise(b.data(), count, wanted.data());
+      kernel->pooling.raise(b.data(), count, got.data());
+      base.pooling.raise(b.data(), count, wanted.data());
       CHECK(same());
       kernel->dequantize(a.data(), count, 0.3f, 4, got_reals.data());
       base.dequantize(a.data(), count, 0.3f, 4, wanted_reals.data());
       CHECK_EQ(0, std::memcmp(got_reals.data(), wanted_reals.data(), count * sizeof(float)));
       for (int i = 0; i < 3; ++i) {
-        kernel->add_to(a.data(), count, got_sums.data());
-        base.add_to(a.data(), count, wanted_sums.data());
+        kernel->pooling.add_to(a.data(), count, got_sums.data());
+        base.pooling.add_to(a.data(), count, wanted_sums.data());
       }
       CHECK(std::equal(got_sums.begin(), got_sums.end(), wanted_sums.begin()));
     }

@@ -1,6 +1,6 @@
 // Quantization at run time: every kernel of this build that the CPU supports gives the specification's bytes, and those
 // are XNNPACK's arithmetic.
-#include "kernels/quantize.h"
+#include "kernels/quantize/quantize.h"
 
 #include <cmath>
 #include <cstring>
@@ -24,7 +24,7 @@ constexpr size_t kCounts[] = {0, 1, 7, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 
 
 std::vector<const QuantizeKernel*> supported_kernels() {
   std::vector<const QuantizeKernel*> supported;
-  for (const QuantizeKernel* kernel : nq::quantize_kernels()) {
+  for (const QuantizeKernel* kernel : nq::kernels_of<nq::QuantizeKernel>()) {
     if (kernel->supported()) supported.push_back(kernel);
   }
   return supported;
@@ -161,13 +161,6 @@ TEST(nothing_but_zeros_is_exact) {
     nq::quantize(*supported_kernels()[0], floats.data(), 2, q, codes.data());
     CHECK(codes[0] == q.zero_point && codes[1] == q.zero_point);
   }
-}
-
-TEST(selection) {
-  const QuantizeKernel* kernel = nullptr;
-  CHECK_OK(nq::select_quantize_kernel(nullptr, &kernel));
-  CHECK(kernel == supported_kernels().back());
-  CHECK_FAILS(NQ_INVALID_ARGUMENT, "NQ_ISA=mmx is not", nq::select_quantize_kernel("mmx", &kernel));
 }
 
 }  // namespace

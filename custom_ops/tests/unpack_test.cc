@@ -1,10 +1,10 @@
 // Every kernel of this build that the CPU supports, against FORMAT.md and the reference.
-#include "kernels/unpack.h"
+#include "kernels/unpack/unpack.h"
 
 #include <cstring>
 
 #include "check.h"
-#include "kernels/weight.h"
+#include "kernels/unpack/weight.h"
 #include "naive_format.h"
 
 namespace {
@@ -19,8 +19,8 @@ constexpr int kSizes[] = {1, 7, 15, 17, 31, 33, 65};
 
 std::vector<const UnpackKernel*> supported_kernels() {
   std::vector<const UnpackKernel*> supported;
-  for (const UnpackKernel& kernel : nq::unpack_kernels()) {
-    if (kernel.supported()) supported.push_back(&kernel);
+  for (const UnpackKernel* kernel : nq::kernels_of<nq::UnpackKernel>()) {
+    if (kernel->supported()) supported.push_back(kernel);
   }
   return supported;
 }
@@ -42,7 +42,7 @@ std::vector<int8_t> expected_weight(const OptionBlock& block, const std::vector<
   for (uint32_t c = 0; c < block.channels; ++c) {
     for (uint32_t i = 0; i < block.depth; ++i) {
       const int8_t code = codes[size_t{c} * block.depth + i];
-      weight[nq_test::consumer_index(block, c, i)] = nq_test::value_at_level(block, level, code, i);
+      weight[nq_test::reader_index(block, c, i)] = nq_test::value_at_level(block, level, code, i);
     }
   }
   return weight;
@@ -64,7 +64,7 @@ void check_one_hot(const OptionBlock& block) {
   Packed packed = pack(block, expected);
   const auto set = [&](uint32_t c, uint32_t i, int8_t code) {
     for (int k = 0; k <= last; ++k) nq_test::pack_weight(block, k, c, i, code, &packed.levels[static_cast<size_t>(k)]);
-    expected[nq_test::consumer_index(block, c, i)] = code;
+    expected[nq_test::reader_index(block, c, i)] = code;
   };
   for (uint32_t c = 0; c < block.channels; ++c) {
     for (uint32_t i = 0; i < block.depth; ++i) {
@@ -160,20 +160,6 @@ TEST(worked_example) {
     CHECK_EQ(0x5C, int{weight[0]});
     CHECK_EQ(0xA3, int{static_cast<uint8_t>(weight[1])});
   }
-}
-
-TEST(selection) {
-  const UnpackKernel* kernel = nullptr;
-  CHECK_OK(nq::select_unpack_kernel(nullptr, &kernel));
-  CHECK(kernel == supported_kernels().back());
-  CHECK_OK(nq::select_unpack_kernel("", &kernel));
-  CHECK(kernel == supported_kernels().back());
-  for (const UnpackKernel* supported : supported_kernels()) {
-    CHECK_OK(nq::select_unpack_kernel(supported->isa, &kernel));
-    CHECK(kernel == supported);
-  }
-  CHECK_FAILS(NQ_INVALID_ARGUMENT, "NQ_ISA=mmx is not", nq::select_unpack_kernel("mmx", &kernel));
-  CHECK_FAILS(NQ_INVALID_ARGUMENT, "scalar", nq::select_unpack_kernel("AVX2", &kernel));
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 // Scales and bias corrections (FORMAT.md, 4.5); the order of weights is unpack_test's.
-#include "kernels/weight.h"
+#include "kernels/unpack/weight.h"
 
 #include <cmath>
 #include <cstring>
@@ -107,15 +107,15 @@ TEST(float_weights_are_scaled_codes) {
     const uint8_t* levels[3] = {};
     for (int k = 0; k < 3; ++k) packed.push_back(nq_test::pack_level(block, k, codes));
     for (int k = 0; k < 3; ++k) levels[k] = packed[k].data();
-    for (const nq::UnpackKernel& kernel : nq::unpack_kernels()) {
-      if (!kernel.supported()) continue;
+    for (const nq::UnpackKernel* kernel : nq::kernels_of<nq::UnpackKernel>()) {
+      if (!kernel->supported()) continue;
       for (int level = 0; level < 3; ++level) {
-        nq::write_weight(kernel, block, levels, level, scale.data(), out.data());
-        if (layout == Layout::kMatrix) check_rows(kernel, block, levels, level, scale, out);
+        nq::write_weight(*kernel, block, levels, level, scale.data(), out.data());
+        if (layout == Layout::kMatrix) check_rows(*kernel, block, levels, level, scale, out);
         for (uint32_t c = 0; c < block.channels; ++c) {
           for (uint32_t i = 0; i < block.depth; ++i) {
             const int8_t code = nq_test::value_at_level(block, level, codes[size_t{c} * block.depth + i], i);
-            CHECK_EQ(static_cast<float>(code) * scale[c], out[nq_test::consumer_index(block, c, i)]);
+            CHECK_EQ(static_cast<float>(code) * scale[c], out[nq_test::reader_index(block, c, i)]);
           }
         }
       }

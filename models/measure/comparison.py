@@ -10,11 +10,13 @@ from typing import Any, Literal
 
 from nq_tflite_models.nets.zoo import MODELS
 
-from nq_tflite.errors import MissingPackageError, ModelSourceError, UnsupportedModelError
+from nq_tflite.device.runtimes import RuntimeName
+from nq_tflite.errors import ModelSourceError, UnsupportedModelError, needing_extra
 from nq_tflite.format.nesting import Nesting
-from nq_tflite.measure.benchmark import BenchmarkReport, Latency, Progress, benchmark, isa_in_child
+from nq_tflite.measure.benchmark import BenchmarkReport, Latency, benchmark, isa_in_child
 from nq_tflite.measure.child_process import Job, answer_job, run_in_child
 from nq_tflite.measure.memory import Footprint
+from nq_tflite.progress import Progress, silent
 
 ROUNDING = "nearest"
 #: int8: beside stock full-int8. float: dynamic range, beside tensorflow's own.
@@ -140,7 +142,7 @@ def compare_models(
     *,
     nesting: str = "8|4",
     activations: Activations = "int8",
-    runtime: str | None = None,
+    runtime: RuntimeName | None = None,
     threads: Sequence[int] = (1,),
     runs: int = 30,
     isa: str | None = None,
@@ -172,7 +174,7 @@ def compare_models(
     _check_names(names)
     nesting = str(Nesting.parse(nesting))
     isa_in_child(isa)
-    notify, steps = progress or (lambda stage, done, total: None), _FILE_STEPS + len(threads) + 2
+    notify, steps = progress or silent, _FILE_STEPS + len(threads) + 2
 
     def show(before: int, stage: str, step: int, _: int) -> None:
         notify(f"{name}: {stage}", before + step, steps * len(names))
@@ -226,7 +228,7 @@ def model_files(
       model_files("ds_cnn_s", "models").num_weights  # 22016
     """
     _check_names([name])
-    notify, target = progress or (lambda stage, done, total: None), _made(folder)
+    notify, target = progress or silent, _made(folder)
     stem, bits = f"{name}_seed{seed}", str(Nesting.parse(nesting)).replace("|", "_")
     stock = target / f"{stem}_{'int8' if activations == 'int8' else 'dynamic'}.tflite"
     source = stock if activations == "int8" else target / f"{stem}_float.tflite"
@@ -283,17 +285,10 @@ def _build(job: Job) -> Job:
     from nq_tflite.conversion.sources.keras_export import export
     from nq_tflite.files import write_whole
 
-    try:
+    with needing_extra("convert", "building models"):
         import keras
         from nq_tflite_models.nets.seeded import seeded_inputs
         from nq_tflite_models.nets.zoo import build_model
-    except ModuleNotFoundError as error:
-        raise MissingPackageError(
-            "building models",
-            expected=f"the package {error.name}",
-            got="none",
-            fix="Run: pip install 'nq-tflite[convert]'.",
-        ) from error
     body = build_model(job["name"], job["seed"])
     image = keras.Input(batch_shape=(1, *body.input_shape[1:]))
     model = keras.Model(image, body(image))

@@ -15,11 +15,9 @@ from typing import Any
 from nq_tflite_models.measure.compatibility_jobs import PRECISIONS, Outcome, Result, check_file, convert_source
 from nq_tflite_models.measure.rows import ALL_ROWS, FORMATS
 
-from nq_tflite.device.runtimes import RUNTIMES, installed_runtimes
+from nq_tflite.device.runtimes import RUNTIMES, RuntimeName, installed_runtimes
 from nq_tflite.errors import UnsupportedModelError
-
-#: Called with a stage, the steps done and the steps in all.
-Progress = Callable[[str, int, int], None]
+from nq_tflite.progress import Progress, silent
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ def try_models(
     folder: Path,
     *,
     formats: Sequence[str] = tuple(FORMATS),
-    runtimes: Sequence[str] = RUNTIMES,
+    runtimes: Sequence[RuntimeName] = RUNTIMES,
     nesting: str = "8|4",
     rounding: str = "nearest",
     processes: Processes | None = None,
@@ -110,7 +108,7 @@ def try_models(
     folder.mkdir(parents=True, exist_ok=True)
     rows = [ALL_ROWS[name] for name in names]
     sources = [(row.name, source) for row in rows for source in row.sources if row.file or source[0] in formats]
-    notify, installed = progress or (lambda stage, done, total: None), installed_runtimes()
+    notify, installed = progress or silent, installed_runtimes()
     with ExitStack() as stack:
         processes = processes or stack.enter_context(Processes())
         for done, (name, (format_name, activations)) in enumerate(sources):

@@ -15,9 +15,10 @@ from typing import Any
 from nq_tflite_models.measure.throttled import throttled_server
 
 from nq_tflite.delivery import ArrivedLevel, receive, split
+from nq_tflite.device.runtimes import RuntimeName
 from nq_tflite.errors import UnsupportedModelError
-from nq_tflite.measure.benchmark import Progress
 from nq_tflite.measure.child_process import Job, answer_job, run_in_child
+from nq_tflite.progress import Progress, silent
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def first_inferences(
     megabits: Sequence[float],
     *,
     runs: int = 1,
-    runtime: str | None = None,
+    runtime: RuntimeName | None = None,
     progress: Progress | None = None,
 ) -> FirstInferences:
     """Serves both files at each bandwidth, and times a client that has its runtime loaded and nothing else.
@@ -89,7 +90,7 @@ def first_inferences(
     """
     if not megabits or min(megabits) <= 0:
         raise UnsupportedModelError("bandwidths", expected="megabits a second above 0", got=str(list(megabits)))
-    notify = progress or (lambda stage, done, total: None)
+    notify = progress or silent
     contents = {"stock": Path(stock).read_bytes(), "nested": Path(nested).read_bytes()}
     with tempfile.TemporaryDirectory(prefix="nq-tflite-delivery-") as folder:
         base = split(nested, folder).base

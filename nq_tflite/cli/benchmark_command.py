@@ -19,8 +19,8 @@ from nq_tflite.cli.console import (
     progress_bar,
     threads_option,
 )
-from nq_tflite.cli.parameters import FILE, PRECISION, one_of, plot_option, whole_number
-from nq_tflite.device.runtimes import RUNTIMES
+from nq_tflite.cli.parameters import FILE, PRECISION, OneOf, WholeNumber, plot_option
+from nq_tflite.device.runtimes import RUNTIMES, RuntimeName
 
 if TYPE_CHECKING:
     from nq_tflite.measure.benchmark import BenchmarkReport, Setting
@@ -58,20 +58,20 @@ _MEMORY_NOTE = (
 @click.option(
     "--runtime",
     multiple=True,
-    type=one_of(RUNTIMES),
+    type=OneOf(RUNTIMES),
     help="Stock runtime to run under; the first installed one if not given. May be repeated.",
 )
 @threads_option
-@click.option("--runs", type=whole_number(), default=50, show_default=True, help="Invocations of each to time.")
-@click.option("--switches", type=whole_number(), default=100, show_default=True, help="Switches to time.")
-@click.option("--reloads", type=whole_number(), default=10, show_default=True, help="Reloads to time.")
+@click.option("--runs", type=WholeNumber(), default=50, show_default=True, help="Invocations of each to time.")
+@click.option("--switches", type=WholeNumber(), default=100, show_default=True, help="Switches to time.")
+@click.option("--reloads", type=WholeNumber(), default=10, show_default=True, help="Reloads to time.")
 @plot_option
 @json_option
 def benchmark(
     model: Path,
     against: tuple[Path, ...],
     precision: tuple[str, ...],
-    runtime: tuple[str, ...],
+    runtime: tuple[RuntimeName, ...],
     threads: tuple[int, ...],
     runs: int,
     switches: int,

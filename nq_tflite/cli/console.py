@@ -6,17 +6,19 @@ import errno
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 from rich.measure import Measurement
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as ProgressBar
 from rich.table import Table
 
 from nq_tflite.errors import NqError, reason_of
+from nq_tflite.progress import Progress
 from nq_tflite.units import decibels as decibels
 from nq_tflite.units import megabytes as megabytes
 from nq_tflite.units import milliseconds as milliseconds
@@ -152,7 +154,7 @@ def finite(data: Any) -> Any:
 
 
 @contextmanager
-def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
+def progress_bar() -> Iterator[Progress]:
     """Progress on stderr: a bar that goes when the work is done, or a line a stage where no terminal is.
 
     Gives the callback that the library calls with a stage's name, the steps done and the steps in all.
@@ -162,7 +164,7 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
         yield _stage_lines()
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bars:
+    with ProgressBar(*columns, console=console, transient=True) as bars:
         task = bars.add_task("starting", total=None)
 
         def show(stage: str, done: int, total: int) -> None:
@@ -171,7 +173,7 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
         yield show
 
 
-def _stage_lines() -> Callable[[str, int, int], None]:
+def _stage_lines() -> Progress:
     seen: list[str] = []
 
     def show(stage: str, done: int, total: int) -> None:

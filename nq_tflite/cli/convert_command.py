@@ -36,13 +36,14 @@ from nq_tflite.cli.parameters import (
     FRACTION,
     NESTING_OR_AUTO,
     PATH,
-    one_of,
+    OneOf,
+    WholeNumber,
     preprocess_option,
     refuse_without,
     was_given,
-    whole_number,
 )
-from nq_tflite.conversion.rounding import DEFAULT, METHODS
+from nq_tflite.conversion.rounding import DEFAULT, METHODS, Rounding
+from nq_tflite.conversion.sources.export_options import ACTIVATION_RANGES, IO_TYPES, ActivationRanges, IoType
 from nq_tflite.errors import RepresentativeDataError, reason_of
 from nq_tflite.files import check_output
 from nq_tflite.format.nesting import Nesting
@@ -50,8 +51,9 @@ from nq_tflite.format.nesting import Nesting
 if TYPE_CHECKING:
     from nq_tflite.conversion.report import ConversionReport, Search
     from nq_tflite.conversion.sources.calibration import RepresentativeData
+    from nq_tflite.measure.preprocessing import PixelRange
 
-_IO_TYPES = one_of(("float32", "int8", "uint8"))
+_IO_TYPE = OneOf(IO_TYPES)
 _EPILOG = """\b
 Examples:
   nq-tflite convert model.keras model.tflite --nesting '8|5' --representative samples.npy
@@ -89,25 +91,25 @@ A .npy file holds samples [samples, ...]; a .npz file holds one such array for e
 )
 @preprocess_option
 @click.option(
-    "--size", type=whole_number(), default=224, show_default=True, help="Side of the model's input, for photos."
+    "--size", type=WholeNumber(), default=224, show_default=True, help="Side of the model's input, for photos."
 )
 @click.option(
     "--rounding",
-    type=one_of(list(METHODS)),
+    type=OneOf(list(METHODS)),
     default=DEFAULT,
     show_default=True,
     help="Method of rounding. " + "; ".join(f"{each.name}: {each.description}" for each in METHODS.values()) + ".",
 )
 @click.option("--exact", is_flag=True, help="Keep an INT8 SOURCE's codes bit for bit, whatever --rounding says.")
 @click.option(
-    "--input-type", type=_IO_TYPES, default="float32", show_default=True, help="Type of an INT8 graph's inputs."
+    "--input-type", type=_IO_TYPE, default="float32", show_default=True, help="Type of an INT8 graph's inputs."
 )
 @click.option(
-    "--output-type", type=_IO_TYPES, default="float32", show_default=True, help="Type of an INT8 graph's outputs."
+    "--output-type", type=_IO_TYPE, default="float32", show_default=True, help="Type of an INT8 graph's outputs."
 )
 @click.option(
     "--activation-ranges",
-    type=one_of(("minmax", "percentile", "mse", "auto")),
+    type=OneOf(ACTIVATION_RANGES),
     default="minmax",
     show_default=True,
     help="How an INT8 graph's activations are covered; auto tries the others.",
@@ -132,13 +134,13 @@ def convert(
     min_agreement: float | None,
     budget: float | None,
     representative: Path | None,
-    preprocess: str,
+    preprocess: PixelRange,
     size: int,
-    rounding: str,
+    rounding: Rounding,
     exact: bool,
-    input_type: str,
-    output_type: str,
-    activation_ranges: str,
+    input_type: IoType,
+    output_type: IoType,
+    activation_ranges: ActivationRanges,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
     layers: bool,
@@ -211,7 +213,7 @@ def _hint_at_size(ctx: click.Context) -> Iterator[None]:
         raise RepresentativeDataError(str(error), fix="--size gives photos another side than 224.") from error
 
 
-def _representative(path: Path, preprocess: str, size: int) -> RepresentativeData:
+def _representative(path: Path, preprocess: PixelRange, size: int) -> RepresentativeData:
     """An array, samples by input name, or a function that reads photos anew each time."""
     if not path.is_dir():
         arrays = _read_arrays(path)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nq_tflite.cli.console import json_option, megabytes, print_json, print_lines, progress_bar
-from nq_tflite.cli.parameters import FILE, FOLDER, SECONDS, whole_number
+from nq_tflite.cli.parameters import FILE, FOLDER, SECONDS, WholeNumber
 
 if TYPE_CHECKING:
     from nq_tflite.delivery import ArrivedLevel
@@ -61,7 +61,7 @@ Examples:
 )
 @click.option(
     "--retries",
-    type=whole_number(least=0),
+    type=WholeNumber(least=0),
     default=5,
     show_default=True,
     help="Connections that may fail in a row without a new byte.",

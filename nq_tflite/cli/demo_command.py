@@ -17,6 +17,7 @@ from nq_tflite.cli.console import (
     progress_bar,
 )
 from nq_tflite.cli.parameters import FOLDER, runtime_option
+from nq_tflite.device.runtimes import RuntimeName
 
 if TYPE_CHECKING:
     from nq_tflite.measure.demo import DemoReport, FileSizes, PhotoLabels
@@ -37,7 +38,7 @@ Examples:
 )
 @runtime_option
 @json_option
-def demo(workdir: Path, runtime: str | None, as_json: bool) -> None:
+def demo(workdir: Path, runtime: RuntimeName | None, as_json: bool) -> None:
     """Nest a real MobileNetV2, classify photos, switch, and compare.
 
     Downloads the model and the photos (about 5 minutes), and prints one table.

@@ -24,16 +24,19 @@ from nq_tflite.cli.parameters import (
     FRACTION,
     METHOD,
     NESTING,
-    one_of,
+    OneOf,
+    WholeNumber,
     plot_option,
     preprocess_option,
     runtime_option,
-    whole_number,
 )
+from nq_tflite.device.runtimes import RuntimeName
 
 if TYPE_CHECKING:
     from nq_tflite.measure.compare import Activations
+    from nq_tflite.measure.contenders import ContenderName
     from nq_tflite.measure.evaluate import Evaluation
+    from nq_tflite.measure.preprocessing import PixelRange
 
 _ONLY_TO_COMPARE = ("nestings", "methods", "calibration", "activations")
 _NOT_TO_COMPARE = ("reference", "runtime")
@@ -63,9 +66,9 @@ every level: with float activations of the weights alone, with int8 of whole fil
 @click.option("--crop", type=FRACTION, default=0.875, show_default=True, help="Middle part of each photo to use.")
 @runtime_option
 @click.option(
-    "--threads", type=whole_number(), help="Number of threads to run with; the runtime's default if not given."
+    "--threads", type=WholeNumber(), help="Number of threads to run with; the runtime's default if not given."
 )
-@click.option("--top", type=whole_number(), default=5, show_default=True, help="Number k of top-k.")
+@click.option("--top", type=WholeNumber(), default=5, show_default=True, help="Number k of top-k.")
 @click.option("--compare", is_flag=True, help="Compare rounding methods on a float MODEL.")
 @click.option(
     "--nesting",
@@ -84,7 +87,7 @@ every level: with float activations of the weights alone, with int8 of whole fil
 @click.option("--calibration", type=FOLDER, help="Folder of other photos to round by, with --compare.")
 @click.option(
     "--activations",
-    type=one_of(("float", "int8")),
+    type=OneOf(("float", "int8")),
     help="Activations to compare with, with --compare; float if not given.",
 )
 @plot_option
@@ -96,14 +99,14 @@ def evaluate(
     photos: Path,
     labels: Path | None,
     reference: Path | None,
-    preprocess: str,
+    preprocess: PixelRange,
     crop: float,
-    runtime: str | None,
+    runtime: RuntimeName | None,
     threads: int | None,
     top: int,
     compare: bool,
     nestings: tuple[str, ...],
-    methods: tuple[str, ...],
+    methods: tuple[ContenderName, ...],
     calibration: Path | None,
     activations: Activations | None,
     plot: Path | None,

@@ -23,7 +23,7 @@ from nq_tflite.cli.console import (
     shape_text,
     short_name,
 )
-from nq_tflite.cli.parameters import FILE, one_of, plot_option, refuse_without, whole_number
+from nq_tflite.cli.parameters import FILE, OneOf, WholeNumber, plot_option, refuse_without
 from nq_tflite.device.runtimes import installed_runtimes
 from nq_tflite.errors import NqError
 
@@ -82,14 +82,12 @@ class _Runs:
 @click.option(
     "--bits", "show_bits", is_flag=True, help="Show the bits of the first weights of its first filter, with --weight."
 )
-@click.option(
-    "--count", type=whole_number(), default=16, show_default=True, help="Number of weights that --bits shows."
-)
+@click.option("--count", type=WholeNumber(), default=16, show_default=True, help="Number of weights that --bits shows.")
 @layers_option
 @plot_option
 @click.option(
     "--figure",
-    type=one_of(_FIGURES),
+    type=OneOf(_FIGURES),
     help="Subject that --plot draws; layers, or the weights of --weight, if not given.",
 )
 @json_option

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from nq_tflite.device.runtimes import RUNTIMES
 from nq_tflite.errors import NqError, did_you_mean
 from nq_tflite.files import check_output
 from nq_tflite.format.nesting import Nesting, check_precision
-from nq_tflite.govern import Policy
+from nq_tflite.govern import PRESETS, Policy
 
 if TYPE_CHECKING:
     _ParamType = click.ParamType[Any]
+    _Choice = click.Choice[str]
 else:  # generic only in newer versions
     _ParamType = click.ParamType
+    _Choice = click.Choice
 
 _UNITS = {"": 1, "b": 1, "kb": 1_000, "mb": 1_000_000, "gb": 1_000_000_000}
 _AUTO = "auto"
@@ -34,11 +38,21 @@ class PathTo(click.Path):
         self.name = what
 
 
-class Value(_ParamType):
-    """What a function makes of the text, or says about it in an NqError."""
+class _Named:
+    """A type whose values --help calls by a word of its own."""
 
-    def __init__(self, metavar: str, parse: Callable[[str], Any]) -> None:
-        self.name, self._metavar, self._parse = metavar.lower(), metavar, parse
+    _metavar: str
+
+    def get_metavar(self, *_: Any, **__: Any) -> str:
+        """As --help shows it."""
+        return self._metavar
+
+
+class Value(_Named, _ParamType):
+    """What a function makes of the text, or says about it in an NqError. A shell completes `names`."""
+
+    def __init__(self, metavar: str, parse: Callable[[str], Any], names: Callable[[], Iterable[str]] = tuple) -> None:
+        self.name, self._metavar, self._parse, self._names = metavar.lower(), metavar, parse, names
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The parsed value; a default that is no text stays as it is."""
@@ -50,50 +64,56 @@ class Value(_ParamType):
             message = re.sub(r"^\w+: (?=expected)", "", " ".join(str(error).split()))  # the option has its name
             self.fail(message, param, ctx)
 
-    def get_metavar(self, *_: Any, **__: Any) -> str:
-        """As --help shows it."""
-        return self._metavar
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Names that go on as the text begins."""
+        return [CompletionItem(name) for name in self._names() if name.startswith(incomplete)]
 
 
-def one_of(names: Sequence[str]) -> Value:
-    """One of a few names."""
+class OneOf(_Choice):
+    """click's Choice, whose error says which name was meant."""
 
-    def parse(text: str) -> str:
-        if text not in names:
-            listed = ", ".join(names)
-            raise NqError("", expected=f"one of {listed}", got=repr(text), fix=did_you_mean(text, names))
-        return text
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The name."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            meant = did_you_mean(value, self.choices)
+            self.fail(f"expected one of {', '.join(self.choices)}, got {value!r}. {meant}".rstrip(), param, ctx)
 
-    return Value(f"[{'|'.join(names)}]", parse)
 
-
-def whole_number(metavar: str = "N", least: int = 1) -> Value:
+class WholeNumber(_Named, click.IntRange):
     """A whole number from a least one on."""
 
-    def parse(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and int(text) >= least):
-            raise NqError("", expected=f"a whole number, at least {least}", got=repr(text))
-        return int(text)
+    def __init__(self, metavar: str = "N", least: int = 1) -> None:
+        super().__init__(min=least)
+        self._metavar, self._least = metavar, least
 
-    return Value(metavar, parse)
-
-
-def number(metavar: str, above: float | None = None, most: float | None = None) -> Value:
-    """A number of seconds, or a fraction."""
-    bounds = [f"above {above:g}"] if above is not None else ["at least 0"]
-    bounds += [f"at most {most:g}"] if most is not None else []
-
-    def parse(text: str) -> float:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number."""
         try:
-            value = float(text)
-        except ValueError:
-            value = float("nan")
-        low_enough = most is None or value <= most
-        if not (low_enough and value < float("inf") and (value >= 0 if above is None else value > above)):
-            raise NqError("", expected=f"a number {', '.join(bounds)}", got=repr(text))
-        return value
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"expected a whole number, at least {self._least}, got {value!r}.", param, ctx)
 
-    return Value(metavar, parse)
+
+class Number(_Named, click.FloatRange):
+    """A number of seconds, or a fraction."""
+
+    def __init__(self, metavar: str, above: float | None = None, most: float | None = None) -> None:
+        super().__init__(min=above or 0, min_open=above is not None, max=most)
+        self._metavar = metavar
+        bounds = [f"above {above:g}" if above is not None else "at least 0"]
+        self._expected = ", ".join(bounds if most is None else [*bounds, f"at most {most:g}"])
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number; click lets NaN and infinity pass."""
+        try:
+            found = super().convert(value, param, ctx)
+        except click.BadParameter:
+            found = math.nan
+        if not math.isfinite(found):
+            self.fail(f"expected a number {self._expected}, got {value!r}.", param, ctx)
+        return found
 
 
 def _bytes(text: str) -> int:
@@ -118,7 +138,7 @@ def _nesting_or_auto(text: str) -> str:
     return _nesting(text)
 
 
-def _checked(check: Callable[[str], object]) -> Callable[[str], str]:
+def _checked(check: Callable[[Any], object]) -> Callable[[str], str]:
     def parse(text: str) -> str:
         check(text)
         return text
@@ -131,16 +151,31 @@ def _precision(text: str) -> str:
     return text.strip().lower()
 
 
-def _check_pixels(name: str) -> None:
+# Looked up when they are asked for: their modules import what --help should not wait for.
+
+
+def _check_pixels(name: Any) -> None:
     from nq_tflite.measure.preprocessing import pixel_preprocessing
 
     pixel_preprocessing(name, 1, 1)
 
 
-def _check_method(name: str) -> None:
+def _pixel_ranges() -> Iterable[str]:
+    from nq_tflite.measure.preprocessing import PIXEL_RANGES
+
+    return PIXEL_RANGES
+
+
+def _check_method(name: Any) -> None:
     from nq_tflite.measure.contenders import contenders
 
     contenders([name])
+
+
+def _methods() -> Iterable[str]:
+    from nq_tflite.measure.contenders import CONTENDERS
+
+    return CONTENDERS
 
 
 def _figure_file(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
@@ -154,16 +189,16 @@ def _figure_file(ctx: click.Context, parameter: click.Parameter, value: Path | N
 
 
 FILE, FOLDER, PATH = PathTo("file"), PathTo("folder"), PathTo("path")
-NESTING, NESTING_OR_AUTO = Value("NESTING", _nesting), Value("NESTING|auto", _nesting_or_auto)
-PRECISION = Value("PRECISION", _precision)
-POLICY = Value("POLICY", _checked(Policy.of))
-METHOD = Value("METHOD", _checked(_check_method))
+NESTING, NESTING_OR_AUTO = Value("NESTING", _nesting), Value("NESTING|auto", _nesting_or_auto, lambda: (_AUTO,))
+PRECISION = Value("PRECISION", _precision, lambda: ("full", "part"))
+POLICY = Value("POLICY", _checked(Policy.of), lambda: PRESETS)
+METHOD = Value("METHOD", _checked(_check_method), _methods)
 BYTES = Value("BYTES", _bytes)
-FRACTION = number("FRACTION", above=0, most=1)
-SECONDS = number("SECONDS", above=0)
+FRACTION = Number("FRACTION", above=0, most=1)
+SECONDS = Number("SECONDS", above=0)
 
 runtime_option = click.option(
-    "--runtime", type=one_of(RUNTIMES), help="Stock runtime to run under; the first installed one if not given."
+    "--runtime", type=OneOf(RUNTIMES), help="Stock runtime to run under; the first installed one if not given."
 )
 plot_option = click.option("--plot", type=FILE, callback=_figure_file, help="Figure to write: .png, .svg or .pdf.")
 policy_option = click.option(
@@ -175,7 +210,7 @@ policy_option = click.option(
 )
 preprocess_option = click.option(
     "--preprocess",
-    type=Value("PIXELS", _checked(_check_pixels)),
+    type=Value("PIXELS", _checked(_check_pixels), _pixel_ranges),
     default="imagenet",
     show_default=True,
     help="Pixel range that the model takes: imagenet (torchvision's mean and deviation, as mobilenet_v2), "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,13 +12,17 @@ from nq_tflite.cli.parameters import (
     FILE,
     FOLDER,
     FRACTION,
+    WholeNumber,
     plot_option,
     preprocess_option,
     refuse_without,
     runtime_option,
-    whole_number,
 )
+from nq_tflite.device.runtimes import RuntimeName
 from nq_tflite.errors import NqError
+
+if TYPE_CHECKING:
+    from nq_tflite.measure.preprocessing import PixelRange
 
 _EPILOG = """\b
 Examples:
@@ -49,7 +54,7 @@ not at all. --plot writes the page's figure of latency and memory."""
     help="Layer whose weights to draw; those with the greatest errors if not given. May be repeated.",
 )
 @runtime_option
-@click.option("--threads", type=whole_number(), default=1, show_default=True, help="Number of threads to run with.")
+@click.option("--threads", type=WholeNumber(), default=1, show_default=True, help="Number of threads to run with.")
 @plot_option
 @json_option
 @click.pass_context
@@ -60,12 +65,12 @@ def report(
     photos: Path | None,
     labels: Path | None,
     reference: Path | None,
-    preprocess: str,
+    preprocess: PixelRange,
     crop: float,
     against: Path | None,
     conversion: Path | None,
     layers: tuple[str, ...],
-    runtime: str | None,
+    runtime: RuntimeName | None,
     threads: int,
     plot: Path | None,
     as_json: bool,
@@ -99,7 +104,7 @@ def report(
         from nq_tflite.plot import save_figure, timeline_figure
 
         if findings.timeline is None:
-            raise NqError(f"figure {plot}", expected="a model that runs here", got=findings.not_run)
+            raise NqError(f"figure {plot}", expected="a model that runs here", got=findings.not_run or "")
         save_figure(timeline_figure(findings.timeline, findings.against), plot)
     if as_json:
         print_json({"page": str(page)} | findings.as_dict())

@@ -16,7 +16,8 @@ from nq_tflite.cli.console import (
     print_table,
     progress_bar,
 )
-from nq_tflite.cli.parameters import BYTES, FILE, plot_option, policy_option, runtime_option, whole_number
+from nq_tflite.cli.parameters import BYTES, FILE, WholeNumber, plot_option, policy_option, runtime_option
+from nq_tflite.device.runtimes import RuntimeName
 
 if TYPE_CHECKING:
     from nq_tflite.govern.simulate import Outcome
@@ -66,7 +67,7 @@ def _accuracies(ctx: click.Context, parameter: click.Parameter, value: str) -> t
 @click.option(
     "--memory", type=BYTES, help="Memory of the device, such as 512MB; 16 times the full-bit model's if not given."
 )
-@click.option("--seed", type=whole_number(least=0), default=0, show_default=True, help="Seed of a made-up trace.")
+@click.option("--seed", type=WholeNumber(least=0), default=0, show_default=True, help="Seed of a made-up trace.")
 @runtime_option
 @plot_option
 @json_option
@@ -77,7 +78,7 @@ def simulate(
     accuracy: tuple[float, float],
     memory: int | None,
     seed: int,
-    runtime: str | None,
+    runtime: RuntimeName | None,
     plot: Path | None,
     as_json: bool,
 ) -> None:

@@ -14,7 +14,8 @@ from rich.live import Live
 from rich.table import Table
 
 from nq_tflite.cli.console import finite, megabytes, milliseconds, precision_name, print_lines
-from nq_tflite.cli.parameters import BYTES, FILE, number, policy_option, runtime_option, whole_number
+from nq_tflite.cli.parameters import BYTES, FILE, Number, WholeNumber, policy_option, runtime_option
+from nq_tflite.device.runtimes import RuntimeName
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,10 +49,10 @@ _LAST = 5
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=FILE)
 @policy_option
 @click.option("--budget", type=BYTES, help="Bytes that all models' nested weights may hold, such as 3MB.")
-@click.option("--seconds", type=number("SECONDS"), help="Seconds after which to end; at Ctrl-C if not given.")
+@click.option("--seconds", type=Number("SECONDS"), help="Seconds after which to end; at Ctrl-C if not given.")
 @runtime_option
 @click.option(
-    "--threads", type=whole_number(), default=1, show_default=True, help="Number of threads to run each model with."
+    "--threads", type=WholeNumber(), default=1, show_default=True, help="Number of threads to run each model with."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON a look, and a line a switch, on stdout.")
 def watch(
@@ -59,7 +60,7 @@ def watch(
     policy: str,
     budget: int | None,
     seconds: float | None,
-    runtime: str | None,
+    runtime: RuntimeName | None,
     threads: int,
     as_json: bool,
 ) -> None:

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from nq_tflite.conversion.nested_writer import write_nested
 from nq_tflite.conversion.report import ConversionReport, conversion_report
-from nq_tflite.conversion.rounding import DEFAULT, EXACT, rounding_method
+from nq_tflite.conversion.rounding import DEFAULT, EXACT, Rounding, rounding_method
 from nq_tflite.conversion.search import AUTO, MIN_AGREEMENT, Wish, search_nesting
 from nq_tflite.conversion.sources.calibration import RepresentativeData
+from nq_tflite.conversion.sources.export_options import ActivationRanges, ExportOptions, IoType
 from nq_tflite.conversion.sources.source import load_source
 from nq_tflite.conversion.trial import one_blas_thread, try_nesting
 from nq_tflite.errors import NestingError
 from nq_tflite.files import check_output
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph.selection import Selection
+from nq_tflite.progress import Progress, silent
 
-#: Called with a stage's name, the steps done and the steps in all (0 while unknown).
-Progress = Callable[[str, int, int], None]
 #: Part-bits that are worth a warning.
 POOR_BITS = 3
 
@@ -32,11 +32,11 @@ def convert(
     nesting: str | Nesting | Iterable[int] = "8|5",
     representative_data: RepresentativeData | None = None,
     *,
-    rounding: str = DEFAULT,
+    rounding: Rounding = DEFAULT,
     exact: bool = False,
-    input_type: str = "float32",
-    output_type: str = "float32",
-    activation_ranges: str = "minmax",
+    input_type: IoType = "float32",
+    output_type: IoType = "float32",
+    activation_ranges: ActivationRanges = "minmax",
     min_agreement: float | None = None,
     budget: float | None = None,
     include: str | Sequence[str] = (),
@@ -91,10 +91,14 @@ def convert(
     """
     check_output(path, source)
     method = EXACT if exact else rounding_method(rounding)
-    notify = progress or (lambda stage, done, total: None)
+    notify = progress or silent
     wanted = _wanted(nesting, min_agreement, budget)
     look = method.needs_means or isinstance(wanted, Wish)
-    options = {"input_type": input_type, "output_type": output_type, "activation_ranges": activation_ranges}
+    options: ExportOptions = {
+        "input_type": input_type,
+        "output_type": output_type,
+        "activation_ranges": activation_ranges,
+    }
     with one_blas_thread():
         loaded = load_source(
             source, representative_data, look=look, notify=notify, custom_objects=custom_objects, **options

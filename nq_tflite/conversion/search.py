@@ -7,7 +7,7 @@ by trying all. Accuracy grows with part-bits, so that halving their range finds 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from nq_tflite.conversion.plan import make_plan
@@ -20,6 +20,7 @@ from nq_tflite.errors import NestingError, UnsupportedModelError
 from nq_tflite.format.constants import BUFFER_ALIGNMENT, align
 from nq_tflite.format.nesting import MAX_FULL_BITS, MIN_PART_BITS, Nesting
 from nq_tflite.graph.model import TensorPlace
+from nq_tflite.progress import Progress
 
 AUTO = "auto"
 MIN_AGREEMENT = 0.95
@@ -66,9 +67,7 @@ class Wish:
         return self.budget is None or part_bytes <= self.budget * full_bytes
 
 
-def search_nesting(
-    source: Source, method: Method, wish: Wish, *, notify: Callable[[str, int, int], None]
-) -> tuple[Trial, Search]:
+def search_nesting(source: Source, method: Method, wish: Wish, *, notify: Progress) -> tuple[Trial, Search]:
     """Tries nestings until the one that is wished for is found.
 
     Args:
@@ -123,7 +122,7 @@ def _hold_out(samples: Samples) -> Samples:
 class _Searcher:
     """The trials of one search."""
 
-    def __init__(self, source: Source, method: Method, wish: Wish, notify: Callable[[str, int, int], None]) -> None:
+    def __init__(self, source: Source, method: Method, wish: Wish, notify: Progress) -> None:
         self._source, self._method, self._wish, self._notify = source, method, wish, notify
         self.trials: list[Trial] = []
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -18,6 +18,7 @@ from nq_tflite.conversion.walk import GraphWalk
 from nq_tflite.device.runtimes import Runtime, installed_runtimes, load_runtime
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph.model import ModelT, TensorPlace
+from nq_tflite.progress import Progress
 
 
 def one_blas_thread() -> AbstractContextManager[object]:
@@ -57,7 +58,7 @@ def try_nesting(
     method: Method,
     *,
     own: Mapping[TensorPlace, Nesting] | None = None,
-    notify: Callable[[str, int, int], None],
+    notify: Progress,
 ) -> Trial:
     """Rounds a source and runs the result.
 

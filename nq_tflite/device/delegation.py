@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from nq_tflite.records import from_dict
 
 #: Where an operator runs, in the order of nq.h's nq_place.
 Place = Literal["fused", "unpacked", "runtime"]
-PLACES: tuple[Place, ...] = ("fused", "unpacked", "runtime")
+PLACES: tuple[Place, ...] = get_args(Place)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from nq_tflite.device.native import library_path
-from nq_tflite.device.runtimes import load_runtime
+from nq_tflite.device.runtimes import RuntimeName, load_runtime
 from nq_tflite.device.switching import SwitchingModel
 from nq_tflite.errors import FormatError, ModelSourceError, NqError
 from nq_tflite.files import check_model_bytes, check_model_file
@@ -52,7 +52,7 @@ class Interpreter(SwitchingModel):
         num_threads: int | None = None,
         *,
         precision: Precision = "full",
-        runtime: str | None = None,
+        runtime: RuntimeName | None = None,
         fuse: bool | None = None,
         **options: Any,
     ) -> None:

@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 
 from nq_tflite.device.interpreter import Interpreter
-from nq_tflite.device.runtimes import load_runtime
+from nq_tflite.device.runtimes import RuntimeName, load_runtime
+from nq_tflite.format.nesting import Precision
 
 
-def open_model(path: str, nested: bool, runtime: str | None, num_threads: int, precision: str | int = "full") -> Any:
+def open_model(
+    path: str, nested: bool, runtime: RuntimeName | None, num_threads: int, precision: Precision = "full"
+) -> Any:
     """An allocated interpreter with zeros as input: nq.Interpreter for a nested model, the stock one for a stock model.
 
     A stock model is opened without nq_tflite's delegate, so that it runs exactly as it does without nq_tflite.

@@ -6,12 +6,14 @@ import importlib
 import importlib.metadata
 import importlib.util
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from nq_tflite.errors import MissingPackageError, did_you_mean
 
-#: Names of the runtimes as pip knows them, in order of preference, with the module that has their Interpreter.
-_MODULES = {
+#: The runtimes, as pip knows them.
+RuntimeName = Literal["ai-edge-litert", "tflite-runtime", "tensorflow"]
+#: In order of preference, with the module that has their Interpreter.
+_MODULES: dict[RuntimeName, str] = {
     "ai-edge-litert": "ai_edge_litert.interpreter",
     "tflite-runtime": "tflite_runtime.interpreter",
     "tensorflow": "tensorflow",
@@ -23,18 +25,18 @@ RUNTIMES = tuple(_MODULES)
 class Runtime:
     """A stock runtime, loaded: its name and version, its Interpreter class and its load_delegate."""
 
-    name: str
+    name: RuntimeName
     version: str
     interpreter: Any
     load_delegate: Any
 
 
-def installed_runtimes() -> tuple[str, ...]:
+def installed_runtimes() -> tuple[RuntimeName, ...]:
     """Names of the runtimes that are installed, the preferred one first."""
     return tuple(name for name, module in _MODULES.items() if importlib.util.find_spec(module.split(".")[0]))
 
 
-def load_runtime(name: str | None = None) -> Runtime:
+def load_runtime(name: RuntimeName | None = None) -> Runtime:
     """Imports a runtime.
 
     Args:

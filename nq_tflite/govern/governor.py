@@ -17,7 +17,7 @@ from nq_tflite.device.switching import Switch
 from nq_tflite.errors import NqError, PolicyError, PrecisionError
 from nq_tflite.format.nesting import Precision, precision_to_level
 from nq_tflite.govern.arbiter import Arbiter, Decision, ModelLevels
-from nq_tflite.govern.policy import Policy, Rule
+from nq_tflite.govern.policy import Policy, Preset, Rule
 from nq_tflite.govern.sensors import Sensors
 
 _log = logging.getLogger("nq_tflite.govern")
@@ -92,7 +92,7 @@ class Governor:
     def __init__(
         self,
         models: Switchable | Mapping[str, Switchable],
-        policy: Policy | str | os.PathLike[str] = "memory",
+        policy: Policy | Preset | str | os.PathLike[str] = "memory",
         *,
         on_switch: Callable[[GovernedSwitch], None] | None = None,
         sensors: Sensors | None = None,

@@ -8,10 +8,12 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from nq_tflite.errors import MissingPackageError, PolicyError, did_you_mean, reason_of
-from nq_tflite.format.nesting import Precision
+from nq_tflite.errors import PolicyError, did_you_mean, needing_extra, reason_of
+
+#: Names of `PRESETS`.
+Preset = Literal["memory", "battery", "thermal", "latency", "manual"]
 
 
 def _is_number(value: Any) -> bool:
@@ -44,7 +46,7 @@ class Rule:
     until: float
     below: float | None = None
     above: float | None = None
-    precision: Precision = "part"
+    precision: Literal["part"] | int = "part"
 
     def __post_init__(self) -> None:
         bounds = [bound for bound in (self.below, self.above) if bound is not None]
@@ -67,9 +69,8 @@ class Rule:
 
     def level(self, precisions: tuple[int, ...]) -> int:
         """The cap as a level of a model with these precisions."""
-        if self.precision == "part":
-            return 0
-        return max((level for level, bits in enumerate(precisions) if bits <= int(self.precision)), default=0)
+        cap = self.precision
+        return 0 if cap == "part" else max((level for level, bits in enumerate(precisions) if bits <= cap), default=0)
 
     def __str__(self) -> str:
         bound = f"below {self.below:g}" if self.below is not None else f"above {self.above:g}"
@@ -159,7 +160,7 @@ class Policy:
         return replace(base, rules=base.rules + own, **changes)
 
     @classmethod
-    def of(cls, policy: Policy | str | os.PathLike[str]) -> Policy:
+    def of(cls, policy: Policy | Preset | str | os.PathLike[str]) -> Policy:
         """A policy as users give it: itself, the name of a preset, or the path of a .toml file.
 
         Raises:
@@ -187,7 +188,7 @@ def latency_policy(target_seconds: float) -> Policy:
     return Policy("latency", (Rule("latency", above=target_seconds, until=0.7 * target_seconds),))
 
 
-#: By name. Bounds are in the readings' units: percent, degrees Celsius, seconds.
+#: Bounds are in the readings' units: percent, degrees Celsius, seconds.
 PRESETS: Mapping[str, Policy] = {
     "memory": Policy(
         "memory",
@@ -210,15 +211,8 @@ def _parse_toml(text: str) -> dict[str, Any]:
         import tomllib
 
         return tomllib.loads(text)
-    try:
+    with needing_extra("govern", "policy files"):
         import tomli
-    except ModuleNotFoundError as error:
-        raise MissingPackageError(
-            "policy files",
-            expected="the package tomli",
-            got="none installed",
-            fix="Install it: pip install 'nq-tflite[govern]'.",
-        ) from error
     return dict(tomli.loads(text))
 
 

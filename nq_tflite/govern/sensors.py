@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from nq_tflite.errors import MissingPackageError
+from nq_tflite.errors import needing_extra
 from nq_tflite.govern.cgroup import MemoryCgroup
 
 #: Every reading and what it means.
@@ -103,14 +103,7 @@ class Sensors:
 
 
 def _psutil() -> ModuleType:
-    try:
+    with needing_extra("govern", "device sensors"):
         import psutil
-    except ModuleNotFoundError as error:
-        raise MissingPackageError(
-            "device sensors",
-            expected="the package psutil",
-            got="none installed",
-            fix="Install it: pip install 'nq-tflite[govern]'.",
-        ) from error
     module: ModuleType = psutil
     return module

@@ -123,7 +123,7 @@ def simulate(
         raise TraceError(f"trace {trace.name}", expected="memory_bytes of the device", got=repr(memory_bytes))
     if len(accuracy) != len(costs.precisions):
         raise TraceError("accuracy", expected=f"{len(costs.precisions)} numbers, part-bit first", got=str(accuracy))
-    world = _World(strategy, policy, trace.seconds[0])
+    world = _World(strategy, policy)
     levels, served = [], []
     for index, readings in enumerate(trace.readings()):
         room = None if trace.room is None else trace.room[index] / 100 * (memory_bytes or 0)
@@ -139,7 +139,7 @@ def simulate(
 class _World:
     """A strategy's state between steps."""
 
-    def __init__(self, strategy: Strategy, policy: Policy, now: float) -> None:
+    def __init__(self, strategy: Strategy, policy: Policy) -> None:
         costs = strategy.costs
         bytes_of_levels = np.diff(costs.held_bytes, prepend=0)
         self._costs, self._fixed = costs, strategy.fixed

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from nq_tflite.device.opening import open_model
+from nq_tflite.device.runtimes import RuntimeName
 from nq_tflite.govern.governor import GovernedSwitch, Governor
-from nq_tflite.govern.policy import Policy
+from nq_tflite.govern.policy import Policy, Preset
 from nq_tflite.govern.sensors import Sensors
 
 
@@ -58,11 +59,11 @@ class WatchState:
 
 def watch(
     paths: Sequence[str | os.PathLike[str]],
-    policy: Policy | str | os.PathLike[str] = "memory",
+    policy: Policy | Preset | str | os.PathLike[str] = "memory",
     *,
     budget_bytes: int | None = None,
     seconds: float | None = None,
-    runtime: str | None = None,
+    runtime: RuntimeName | None = None,
     num_threads: int = 1,
     wait: Callable[[float], None] = time.sleep,
 ) -> Iterator[WatchState]:

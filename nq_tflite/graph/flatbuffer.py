@@ -62,6 +62,21 @@ def load_schema() -> ModuleType:
 schema = load_schema()
 
 
+def _names(enumeration: type) -> dict[int, str]:
+    return {value: name for name, value in vars(enumeration).items() if not name.startswith("_")}
+
+
+_BUILTIN_NAMES, _TYPE_NAMES = _names(schema.BuiltinOperator), _names(schema.TensorType)
+#: Types of the constants that this package looks into.
+_DTYPES = {
+    schema.TensorType.FLOAT32: np.float32,
+    schema.TensorType.FLOAT16: np.float16,
+    schema.TensorType.INT8: np.int8,
+    schema.TensorType.INT32: np.int32,
+    schema.TensorType.UINT8: np.uint8,
+}
+
+
 @dataclass(frozen=True)
 class ModelFile:
     """A flatbuffer in memory.
@@ -297,15 +312,17 @@ def custom_name(model: ModelT, operator: OperatorT) -> str | None:
 
 def operator_name(model: ModelT, operator: OperatorT) -> str:
     """CONV_2D, or the custom operator's own name."""
-    code = builtin_code(model, operator)
-    names = {v: k for k, v in vars(schema.BuiltinOperator).items() if not k.startswith("_")}
-    return custom_name(model, operator) or str(names.get(code, f"BUILTIN_{code}"))
+    return custom_name(model, operator) or builtin_name(builtin_code(model, operator))
+
+
+def builtin_name(code: int) -> str:
+    """CONV_2D, of a BuiltinOperator."""
+    return _BUILTIN_NAMES.get(code, f"BUILTIN_{code}")
 
 
 def type_name(tensor_type: int) -> str:
     """FLOAT32, of a TensorType."""
-    names = {v: k for k, v in vars(schema.TensorType).items() if not k.startswith("_")}
-    return str(names.get(tensor_type, f"TYPE_{tensor_type}"))
+    return _TYPE_NAMES.get(tensor_type, f"TYPE_{tensor_type}")
 
 
 def text(value: bytes | str | None) -> str:
@@ -344,13 +361,7 @@ def constant(model: ModelT, tensor: TensorT) -> NDArray[Any] | None:
     Raises:
         FormatError: the buffer's size does not fit the shape.
     """
-    dtype = {
-        schema.TensorType.FLOAT32: np.float32,
-        schema.TensorType.FLOAT16: np.float16,
-        schema.TensorType.INT8: np.int8,
-        schema.TensorType.INT32: np.int32,
-        schema.TensorType.UINT8: np.uint8,
-    }.get(tensor.type)
+    dtype = _DTYPES.get(tensor.type)
     data = model.buffers[tensor.buffer].data
     if dtype is None or data is None or not len(data):
         return None

@@ -88,7 +88,7 @@ class BitsAWeight:
 
 
 @dataclass(frozen=True)
-class Switching:
+class MovedBytes:
     """Bytes that a change of precision moves, beside two separate files and the paper's arithmetic.
 
     Two separate files of n and h bits move the whole other model, n + h bits a weight for a change there and back; one
@@ -137,9 +137,9 @@ class InspectReport:
         return self.bits_a_weight.total / self.bits_a_weight.nesting - 1
 
     @property
-    def switching(self) -> Switching:
+    def switching(self) -> MovedBytes:
         """Bytes of a switch between part-bit and full-bit."""
-        return Switching(sum(self.section_bytes[1:]), sum(self.section_bytes) + self.section_bytes[0])
+        return MovedBytes(sum(self.section_bytes[1:]), sum(self.section_bytes) + self.section_bytes[0])
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, for machines."""
@@ -148,7 +148,7 @@ class InspectReport:
             "overhead": self.overhead,
             "switch_bytes": self.switching.residual_bytes,
             "switch_ratio_to_separate_files": self.switching.ratio,
-            "paper_switch_ratio": Switching.paper_ratio(self.precisions[-1], self.precisions[0]),
+            "paper_switch_ratio": MovedBytes.paper_ratio(self.precisions[-1], self.precisions[0]),
         }
         return asdict(self) | self.bits_a_weight.as_dict() | derived
 

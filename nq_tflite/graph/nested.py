@@ -25,8 +25,6 @@ from nq_tflite.graph.model import ModelT, SubGraphT, TensorT
 from nq_tflite.graph.quantization import scales_of
 from nq_tflite.graph.sites import as_weight
 
-_NUMPY = {OutputType.FLOAT32: np.float32, OutputType.INT8: np.int8}
-
 
 @dataclass(frozen=True)
 class NestedWeight:

@@ -49,8 +49,9 @@ READERS = {
     schema.BuiltinOperator.GATHER: Reader(Layout.MATRIX, data=1, weight=0, bias=None, looks_up=True),
     schema.BuiltinOperator.EMBEDDING_LOOKUP: Reader(Layout.MATRIX, data=0, weight=1, bias=None, looks_up=True),
 }
+_NAMES = [fb.builtin_name(code) for code in READERS]
 #: Their names, for messages.
-READER_NAMES = "CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED, TRANSPOSE_CONV, GATHER and EMBEDDING_LOOKUP"
+READER_NAMES = f"{', '.join(_NAMES[:-1])} and {_NAMES[-1]}"
 
 
 def reader_of(model: ModelT, operator: OperatorT) -> Reader | None:

@@ -57,6 +57,7 @@ def unnested_weights(model: ModelT, nesting: Nesting) -> list[Unnested]:
 
 
 def looked_up(model: ModelT, group: list[Site]) -> bool:
+    """Whether rows of a weight are copied somewhere, and not only multiplied by."""
     return any(
         slots_of(model, model.subgraphs[site.subgraph].operators[position]).looks_up
         for site in group

@@ -10,7 +10,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,15 +19,17 @@ from nq_tflite.device.delegation import Delegation
 from nq_tflite.device.interpreter import Interpreter
 from nq_tflite.device.native import unpack_isa
 from nq_tflite.device.opening import open_model
-from nq_tflite.device.runtimes import load_runtime
+from nq_tflite.device.runtimes import RuntimeName, load_runtime
 from nq_tflite.files import check_model_file
 from nq_tflite.format.nesting import Precision, precision_to_level
 from nq_tflite.measure.child_process import Job, answer_job, run_in_child
-from nq_tflite.measure.memory import Footprint, MemoryState, ReloadTimes, ResidentMemory, SwitchTimes, measure_footprint
+from nq_tflite.measure.memory import (
+    Footprint,
+    measure_footprint,
+)
+from nq_tflite.progress import Progress, silent
+from nq_tflite.records import from_dict
 from nq_tflite.version import __version__
-
-#: Called with what is being measured, the steps done and the steps in all.
-Progress = Callable[[str, int, int], None]
 
 NOTE = "Timings are of a machine that does other things too: trust the ratios, which are of paired runs, not the times."
 
@@ -102,7 +104,7 @@ def benchmark(
     against: Sequence[str | os.PathLike[str]] = (),
     *,
     precisions: Sequence[Precision] = ("full", "part"),
-    runtimes: Sequence[str | None] = (None,),
+    runtimes: Sequence[RuntimeName | None] = (None,),
     threads: Sequence[int] = (1,),
     runs: int = 50,
     warmup: int = 5,
@@ -138,7 +140,7 @@ def benchmark(
     paths = [os.fspath(path), *(os.fspath(other) for other in against)]
     for each in paths:
         check_model_file(each)
-    notify = progress or (lambda stage, done, total: None)
+    notify = progress or silent
     isa_in_use = isa_in_child(isa)
     steps, done = len(runtimes) * (len(threads) + len(paths)), 0
     settings, footprints = [], []
@@ -209,7 +211,7 @@ def isa_in_child(isa: str | None = None) -> str:
 def footprint_in_child(
     path: str,
     nested: bool,
-    runtime: str | None,
+    runtime: RuntimeName | None,
     num_threads: int = 1,
     switches: int = 100,
     reloads: int = 10,
@@ -229,10 +231,10 @@ def footprint_in_child(
         },
         isa,
     )
-    return _footprint(answer)
+    return from_dict(Footprint, answer)
 
 
-def delegation_in_child(path: str | os.PathLike[str], runtime: str | None = None) -> tuple[str, Delegation]:
+def delegation_in_child(path: str | os.PathLike[str], runtime: RuntimeName | None = None) -> tuple[str, Delegation]:
     """`Interpreter.delegation` in a process of its own, with the runtime's name and version.
 
     Raises:
@@ -243,29 +245,14 @@ def delegation_in_child(path: str | os.PathLike[str], runtime: str | None = None
         1
     """
     answer = run_in_child(__name__, {"job": "delegation", "path": os.fspath(path), "runtime": runtime})
-    return answer["runtime"], Delegation.from_dict(answer["delegation"])
+    return answer["runtime"], from_dict(Delegation, answer["delegation"])
 
 
 def _setting(answer: Job, num_threads: int, baseline: int) -> Setting:
     """`baseline` counts models; the model's own series, one a precision, stand before the others'."""
-    series = [Series(each["path"], each["bits"], tuple(each["seconds"])) for each in answer["series"]]
+    series = [from_dict(Series, each) for each in answer["series"]]
     position = answer["own"] if baseline else 0
     return Setting(answer["runtime"], num_threads, summarize(series, position))
-
-
-def _footprint(answer: Job) -> Footprint:
-    states = [
-        MemoryState(state["bits"], ResidentMemory(**state["added"]), state["weights"]) for state in answer["states"]
-    ]
-    switch = None if answer["switch"] is None else SwitchTimes(**answer["switch"])
-    delegation = None if answer["delegation"] is None else Delegation.from_dict(answer["delegation"])
-    rest = {
-        "states": tuple(states),
-        "switch": switch,
-        "reload": ReloadTimes(**answer["reload"]),
-        "delegation": delegation,
-    }
-    return Footprint(**(answer | rest))
 
 
 # ---- child processes -------------------------------------------------------------------------------------------------

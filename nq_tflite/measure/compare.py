@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,17 +23,19 @@ from nq_tflite.errors import NestingError, PhotosError, UnsupportedModelError
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema
+from nq_tflite.graph.model import ModelT
 from nq_tflite.graph.sites import find_sites
-from nq_tflite.measure.contenders import CONTENDERS, Contender, Replacements, contenders, round_with
-from nq_tflite.measure.evaluate import Classifier, Progress, Score, score
+from nq_tflite.measure.contenders import CONTENDERS, Contender, ContenderName, Replacements, contenders, round_with
+from nq_tflite.measure.evaluate import Classifier, Score, score
 from nq_tflite.measure.photo_folder import PhotoFolder, read_photo_folder
-from nq_tflite.measure.preprocessing import PixelPreprocessing, pixel_preprocessing
+from nq_tflite.measure.preprocessing import PixelPreprocessing, PixelRange, pixel_preprocessing
+from nq_tflite.progress import Progress, silent
 
 Logits = NDArray[np.float64]
 
 #: float: weights alone are rounded. int8: whole full-int8 files, ours under the plugin.
 Activations = Literal["float", "int8"]
-ACTIVATIONS: tuple[Activations, ...] = ("float", "int8")
+ACTIVATIONS: tuple[Activations, ...] = get_args(Activations)
 #: Photos that are walked through a graph together.
 _CHUNK = 16
 
@@ -48,7 +50,7 @@ class ComparedMethod:
         bits_a_weight: of all levels together; ours with padding and level biases, baselines by their own arithmetic.
         seconds: of rounding, walking the net included, loading and writing not.
         scores: full-bit first.
-        note: what kept the method from what it wanted; "" usually.
+        note: what kept the method from what it wanted; None usually.
     """
 
     method: str
@@ -57,7 +59,7 @@ class ComparedMethod:
     bits_a_weight: float
     seconds: float
     scores: tuple[Score, ...]
-    note: str
+    note: str | None
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ class MethodComparison:
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, for machines."""
-        return asdict(self)
+        return asdict(self) | {"rows": tuple(asdict(row) | {"note": row.note or ""} for row in self.rows)}
 
 
 def compare(
@@ -92,10 +94,10 @@ def compare(
     labels: str | os.PathLike[str] | None = None,
     *,
     nestings: Sequence[str] = ("8|5",),
-    methods: Sequence[str] = (),
+    methods: Sequence[ContenderName] = (),
     calibration: str | os.PathLike[str] | None = None,
     activations: Activations = "float",
-    preprocess: str = "imagenet",
+    preprocess: PixelRange = "imagenet",
     crop_fraction: float = 0.875,
     num_threads: int | None = None,
     k: int = 5,
@@ -137,7 +139,7 @@ def compare(
         raise UnsupportedModelError(
             name, expected="a Keras model, for int8 activations", got="a .tflite", fix="Compare with float activations."
         )
-    notify = progress or (lambda stage, done, total: None)
+    notify = progress or silent
     with one_blas_thread(), tempfile.TemporaryDirectory(prefix="nq-compare-") as scratch:
         free = load_source(source, None, look=True, notify=notify)
         _check_float(name, free.model)
@@ -165,14 +167,14 @@ def compare(
         )
 
 
-def _check_calibration(given: PhotoFolder | None, activations: Activations, methods: Sequence[str]) -> None:
+def _check_calibration(given: PhotoFolder | None, activations: Activations, methods: Sequence[ContenderName]) -> None:
     wanting = [name for name in methods if CONTENDERS[name].calibrated]
     if given is None and (activations == "int8" or wanting):
         what = "the ranges of int8 activations" if activations == "int8" else wanting[0]
         raise PhotosError("calibration photos", expected=f"a folder, for {what}", got="none")
 
 
-def _check_float(name: str, model: Any) -> None:
+def _check_float(name: str, model: ModelT) -> None:
     for group in find_sites(model)[0]:
         if model.subgraphs[group[0].subgraph].tensors[group[0].tensor].type != schema.TensorType.FLOAT32:
             raise UnsupportedModelError(
@@ -208,7 +210,7 @@ class _Judge:
         reference_top1: the float model's own.
     """
 
-    def __init__(self, name: str, model: Any, scratch: Path, num_threads: int, k: int, notify: Progress) -> None:
+    def __init__(self, name: str, model: ModelT, scratch: Path, num_threads: int, k: int, notify: Progress) -> None:
         self._name, self._model, self._scratch, self._k, self._notify = name, model, scratch, k, notify
         self._num_threads, self._runtime = num_threads, walking_runtime()
         self._float = self._open(_write(scratch / "float.tflite", model), None)
@@ -224,14 +226,14 @@ class _Judge:
         """Photos that are shown."""
         return len(self._folder.photos)
 
-    def show(self, folder: PhotoFolder, preprocess: str, crop_fraction: float) -> None:
+    def show(self, folder: PhotoFolder, preprocess: PixelRange, crop_fraction: float) -> None:
         """Takes photos, and the float model's word on them."""
         self._folder = folder
         self.pixels = pixel_preprocessing(preprocess, *self._float.input_shape, crop_fraction)
         self._reference = self._of_file(self._float, "float model")
         self.reference_top1 = self._score(None, self._reference).top1
 
-    def stock(self, model: Any) -> Score:
+    def stock(self, model: ModelT) -> Score:
         """Of a full-int8 graph as it is."""
         return self._score(
             None, self._of_file(self._open(_write(self._scratch / "stock.tflite", model), None), "stock")
@@ -292,6 +294,6 @@ class _Judge:
         return score(bits, logits, self._reference, accepted, self._k)
 
 
-def _write(path: Path, model: Any) -> Path:
+def _write(path: Path, model: ModelT) -> Path:
     fb.write_model(path, model)
     return path

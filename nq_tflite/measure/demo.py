@@ -7,24 +7,23 @@ not hold two TFLite runtimes.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from nq_tflite.errors import FormatError, MissingPackageError, ModelSourceError, reason_of
+from nq_tflite.device.runtimes import RuntimeName
+from nq_tflite.errors import FormatError, ModelSourceError, needing_extra, reason_of
 from nq_tflite.measure.benchmark import footprint_in_child
 from nq_tflite.measure.child_process import Job, answer_job, run_in_child
-from nq_tflite.measure.memory import Footprint, SwitchTimes
+from nq_tflite.measure.memory import Footprint, MedianSwitch
+from nq_tflite.progress import Progress, silent
+from nq_tflite.records import from_dict
 
 NESTING = "8|5"
 NUM_CALIBRATION_PHOTOS = 64
 NESTED_FILE, FLOAT_FILE, INT8_FILE = "mobilenet_v2_8_5.tflite", "mobilenet_v2_float.tflite", "mobilenet_v2_int8.tflite"
 PHOTOS_FOLDER = "photos"
 SWITCHES, RELOADS = 100, 10
-
-#: Called with a stage's name, the stages done and the stages in all.
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ class DemoReport:
     seconds: float
 
     @property
-    def switch(self) -> SwitchTimes:
+    def switch(self) -> MedianSwitch:
         """Of the nested file."""
         if self.nested.switch is None:
             raise FormatError(self.nested.path, expected="a nested model", got="a stock one")
@@ -92,7 +91,7 @@ class DemoReport:
 
 
 def run_demo(
-    workdir: str | Path = "nq-tflite-demo", *, runtime: str | None = None, progress: Progress | None = None
+    workdir: str | Path = "nq-tflite-demo", *, runtime: RuntimeName | None = None, progress: Progress | None = None
 ) -> DemoReport:
     """Obtains, converts, classifies, switches and measures; the files stay in `workdir`.
 
@@ -109,7 +108,7 @@ def run_demo(
         >>> run_demo("demo").sizes.nested  # doctest: +SKIP
         4109376
     """
-    started, folder, notify = time.monotonic(), Path(workdir), progress or (lambda stage, done, total: None)
+    started, folder, notify = time.monotonic(), Path(workdir), progress or silent
     try:
         (folder / PHOTOS_FOLDER).mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -117,7 +116,7 @@ def run_demo(
             f"demo folder {folder}", expected="a folder that can be made", got=reason_of(error)
         ) from error
     notify("obtaining MobileNetV2, converting it (tensorflow)", 0, 4)
-    sizes = FileSizes(**run_in_child(__name__, {"job": "build", "workdir": str(folder)}))
+    sizes = from_dict(FileSizes, run_in_child(__name__, {"job": "build", "workdir": str(folder)}))
     notify("classifying photos, switching live", 1, 4)
     labels = run_in_child(__name__, {"job": "classify", "workdir": str(folder), "runtime": runtime})
     notify("measuring switches of the nested file", 2, 4)
@@ -125,14 +124,8 @@ def run_demo(
     notify("measuring reloads of the stock INT8 file", 3, 4)
     stock = footprint_in_child(str(folder / INT8_FILE), False, runtime, 1, SWITCHES, RELOADS)
     notify("done", 4, 4)
-    photos = tuple(_photo_labels(photo) for photo in labels["photos"])
+    photos = tuple(from_dict(PhotoLabels, photo) for photo in labels["photos"])
     return DemoReport(str(folder), sizes, photos, labels["identical"], nested, stock, time.monotonic() - started)
-
-
-def _photo_labels(photo: Job) -> PhotoLabels:
-    """JSON has lists where the dataclass has tuples."""
-    lists = {key: tuple(value) for key, value in photo.items() if key != "name"}
-    return PhotoLabels(name=photo["name"], **lists)
 
 
 # ---- in child processes ----------------------------------------------------------------------------------------------
@@ -140,16 +133,9 @@ def _photo_labels(photo: Job) -> PhotoLabels:
 
 def _build(job: Job) -> Job:
     """Writes the three models and the photos with their labels.csv; answers with the sizes."""
-    try:
+    with needing_extra("demo", "the demo"):
         from nq_tflite_models.nets.mobilenet_v2 import MOBILENET_V2_PREPROCESSING, mobilenet_v2
         from nq_tflite_models.photos import calibration_photos, write_demo_photos
-    except ModuleNotFoundError as error:
-        raise MissingPackageError(
-            "the demo",
-            expected=f"the package {error.name}",
-            got="none",
-            fix="Install it: pip install 'nq-tflite[demo]'.",
-        ) from error
     import numpy as np
 
     from nq_tflite.conversion.convert import convert

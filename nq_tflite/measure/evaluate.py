@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nq_tflite.device.interpreter import Interpreter
+from nq_tflite.device.runtimes import RuntimeName
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.format.affine import dequantize, quantize
 from nq_tflite.format.levels import signal_to_noise_db
 from nq_tflite.measure.photo_folder import PhotoFolder, read_photo_folder
-from nq_tflite.measure.preprocessing import PixelPreprocessing, pixel_preprocessing
-
-#: Called with a stage's name, the photos done and the photos in all.
-Progress = Callable[[str, int, int], None]
+from nq_tflite.measure.preprocessing import PixelPreprocessing, PixelRange, pixel_preprocessing
+from nq_tflite.progress import Progress, silent
 
 FULL_BIT_REFERENCE = "the model's own full-bit output"
 
@@ -77,9 +76,9 @@ def evaluate(
     labels: str | os.PathLike[str] | None = None,
     *,
     reference: str | os.PathLike[str] | None = None,
-    preprocess: str = "imagenet",
+    preprocess: PixelRange = "imagenet",
     crop_fraction: float = 0.875,
-    runtime: str | None = None,
+    runtime: RuntimeName | None = None,
     num_threads: int | None = None,
     k: int = 5,
     progress: Progress | None = None,
@@ -112,7 +111,7 @@ def evaluate(
     folder = read_photo_folder(photos, labels, models[0].num_classes)
     runs = [*models, *([against] if against else [])]
     pixels = [pixel_preprocessing(preprocess, *model.input_shape, crop_fraction) for model in runs]
-    logits = _collect(runs, pixels, folder, progress or (lambda stage, done, total: None))
+    logits = _collect(runs, pixels, folder, progress or silent)
     accepted = [photo.accepted for photo in folder.photos] if folder.labelled else None
     target = logits[-1] if against else logits[0]
     return Evaluation(
@@ -212,7 +211,7 @@ class Classifier:
         self,
         path: str | os.PathLike[str],
         bits: int | None = None,
-        runtime: str | None = None,
+        runtime: RuntimeName | None = None,
         num_threads: int | None = None,
         name: str | None = None,
     ) -> None:
@@ -263,7 +262,9 @@ def _check_type(path: str, details: dict[str, Any]) -> None:
         )
 
 
-def _open_precisions(path: str | os.PathLike[str], runtime: str | None, num_threads: int | None) -> list[Classifier]:
+def _open_precisions(
+    path: str | os.PathLike[str], runtime: RuntimeName | None, num_threads: int | None
+) -> list[Classifier]:
     """One interpreter a precision, full-bit first; one alone for a stock model."""
     first = Classifier(path, None, runtime, num_threads)
     return [first, *(Classifier(path, bits, runtime, num_threads) for bits in first.levels[-2::-1])]

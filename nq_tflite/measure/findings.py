@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,18 +11,17 @@ from typing import Any
 from nq_tflite.conversion.advice import advice, file_advice, worst_weights
 from nq_tflite.conversion.report import ConversionReport, Estimate, read_conversion
 from nq_tflite.device.delegation import Delegation
-from nq_tflite.device.runtimes import installed_runtimes
+from nq_tflite.device.runtimes import RuntimeName, installed_runtimes
 from nq_tflite.errors import FormatError, NqError
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph.inspection import InspectReport, find_weight, inspect_file
 from nq_tflite.graph.nested import NestedWeight, read_nested
 from nq_tflite.measure.benchmark import delegation_in_child
 from nq_tflite.measure.child_process import Job, answer_job, run_in_child
-from nq_tflite.measure.evaluate import Evaluation, Score, evaluate
+from nq_tflite.measure.evaluate import Evaluation, evaluate
 from nq_tflite.measure.timeline import Timeline, measure_timeline
-
-#: Called with a stage's name, the stages done and the stages in all.
-Progress = Callable[[str, int, int], None]
+from nq_tflite.progress import Progress, silent
+from nq_tflite.records import from_dict
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Findings:
         drawn: the weights whose codes are drawn.
         advice: what to try next.
         delegation, timeline: what runs fused, and the model over time; None where no runtime could run it here.
-        not_run: why not; "" where it has run.
+        not_run: why not; None where it has run.
         evaluation: accuracy on photos; None without any.
         conversion: what `convert` told of the file; None if not given.
         against: a stock model's timeline.
@@ -46,7 +45,7 @@ class Findings:
     advice: tuple[str, ...]
     delegation: Delegation | None
     timeline: Timeline | None
-    not_run: str
+    not_run: str | None
     evaluation: Evaluation | None
     conversion: ConversionReport | None
     against: Timeline | None
@@ -62,7 +61,7 @@ class Findings:
             "against": self.against,
         }
         known = {name: None if part is None else part.as_dict() for name, part in parts.items()}
-        return {"file": self.file.as_dict(), "advice": self.advice, "not_run": self.not_run} | known
+        return {"file": self.file.as_dict(), "advice": self.advice, "not_run": self.not_run or ""} | known
 
 
 def find(
@@ -74,13 +73,13 @@ def find(
     reference: str | os.PathLike[str] | None = None,
     against: str | os.PathLike[str] | None = None,
     conversion: ConversionReport | str | os.PathLike[str] | None = None,
-    runtime: str | None = None,
+    runtime: RuntimeName | None = None,
     num_threads: int = 1,
     progress: Progress | None = None,
     **preprocessing: Any,
 ) -> Findings:
     """Reads and measures; the arguments are those of `write_report`."""
-    notify, stages = progress or (lambda stage, done, total: None), 4
+    notify, stages = progress or silent, 4
     notify("reading the file", 0, stages)
     file = inspect_file(path)
     drawn = _choose(path, file, layers)
@@ -119,12 +118,12 @@ def _choose(path: str | os.PathLike[str], file: InspectReport, layers: Sequence[
     return tuple(chosen or worst_weights(nested, file.weights))
 
 
-def _delegation(path: str | os.PathLike[str], runtime: str | None) -> tuple[Delegation | None, str]:
+def _delegation(path: str | os.PathLike[str], runtime: RuntimeName | None) -> tuple[Delegation | None, str | None]:
     """In a process of its own; a runtime that was asked for by name has to be there."""
     if runtime is None and not installed_runtimes():
         return None, "no TFLite runtime is installed; pip install 'nq-tflite[litert]'"
     try:
-        return delegation_in_child(path, runtime)[1], ""
+        return delegation_in_child(path, runtime)[1], None
     except NqError as error:
         if runtime is not None:
             raise
@@ -165,8 +164,7 @@ def _evaluate(
 ) -> Evaluation:
     files = {"path": path, "photos": photos, "labels": labels, "reference": reference}
     given = {name: None if each is None else os.fspath(each) for name, each in files.items()}
-    answer = run_in_child(__name__, {"job": "evaluate"} | given | options)
-    return Evaluation(**(answer | {"scores": tuple(Score(**each) for each in answer["scores"])}))
+    return from_dict(Evaluation, run_in_child(__name__, {"job": "evaluate"} | given | options))
 
 
 def _as_estimate(evaluation: Evaluation) -> Estimate:

@@ -22,7 +22,7 @@ from nq_tflite.device.delegation import Delegation
 from nq_tflite.device.interpreter import Interpreter
 from nq_tflite.device.native import load_library
 from nq_tflite.device.opening import open_model
-from nq_tflite.device.runtimes import load_runtime
+from nq_tflite.device.runtimes import RuntimeName, load_runtime
 from nq_tflite.errors import NqError
 
 SMAPS = Path("/proc/self/smaps")
@@ -62,7 +62,7 @@ class ResidentMemory:
 
 
 @dataclass(frozen=True)
-class SwitchTimes:
+class MedianSwitch:
     """Switches between part-bit and full-bit: medians of many.
 
     Attributes:
@@ -82,7 +82,7 @@ class SwitchTimes:
 
 
 @dataclass(frozen=True)
-class ReloadTimes:
+class MedianReload:
     """Loading the model anew: medians.
 
     Attributes:
@@ -128,8 +128,8 @@ class Footprint:
     runtime: str
     num_threads: int
     states: tuple[MemoryState, ...]
-    switch: SwitchTimes | None
-    reload: ReloadTimes
+    switch: MedianSwitch | None
+    reload: MedianReload
     peak: int | None = None
     delegation: Delegation | None = None
 
@@ -175,7 +175,7 @@ def measure_footprint(
     path: str | os.PathLike[str],
     *,
     nested: bool,
-    runtime: str | None = None,
+    runtime: RuntimeName | None = None,
     num_threads: int = 1,
     switches: int = 100,
     reloads: int = 10,
@@ -261,7 +261,7 @@ def _settled(model: str) -> ResidentMemory:
     return resident_memory(model)
 
 
-def _time_switches(interpreter: Interpreter, count: int) -> SwitchTimes:
+def _time_switches(interpreter: Interpreter, count: int) -> MedianSwitch:
     """Between part-bit and full-bit, with an invocation after each so that every switch moves pages in use."""
     calls: dict[str, list[float]] = {"part": [], "full": []}
     runs: dict[str, list[float]] = {"part": [], "full": []}
@@ -274,7 +274,7 @@ def _time_switches(interpreter: Interpreter, count: int) -> SwitchTimes:
             interpreter.invoke()
             runs[precision].append(time.perf_counter() - started)
             bytes_in, bytes_out = max(bytes_in, switch.bytes_in), max(bytes_out, switch.bytes_out)
-    return SwitchTimes(
+    return MedianSwitch(
         count=count,
         upgrade_seconds=statistics.median(calls["full"]),
         downgrade_seconds=statistics.median(calls["part"]),
@@ -285,7 +285,7 @@ def _time_switches(interpreter: Interpreter, count: int) -> SwitchTimes:
     )
 
 
-def _time_reloads(load: Callable[[], Any], count: int) -> ReloadTimes:
+def _time_reloads(load: Callable[[], Any], count: int) -> MedianReload:
     loads, runs = [], []
     for _ in range(count):
         gc.collect()
@@ -295,4 +295,4 @@ def _time_reloads(load: Callable[[], Any], count: int) -> ReloadTimes:
         interpreter.invoke()
         runs.append(time.perf_counter() - started)
         del interpreter
-    return ReloadTimes(count, statistics.median(loads), statistics.median(runs))
+    return MedianReload(count, statistics.median(loads), statistics.median(runs))

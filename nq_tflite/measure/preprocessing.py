@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,10 @@ from nq_tflite.errors import PhotosError, did_you_mean, reason_of
 Rgb = tuple[float, float, float]
 
 _TORCHVISION: tuple[Rgb, Rgb] = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+#: Names of the pixel ranges that models expect.
+PixelRange = Literal["imagenet", "mobilenet_v2", "efficientnet_lite0", "-1..1", "0..1", "0..255"]
 #: (mean, standard deviation) of 8-bit RGB pixels, by the name that --preprocess takes: input = (pixel - mean) / std.
-PIXEL_RANGES: dict[str, tuple[Rgb, Rgb]] = {
+PIXEL_RANGES: dict[PixelRange, tuple[Rgb, Rgb]] = {
     "imagenet": _TORCHVISION,
     "mobilenet_v2": _TORCHVISION,
     "efficientnet_lite0": ((127.0,) * 3, (128.0,) * 3),
@@ -66,7 +69,7 @@ class PixelPreprocessing:
 
 
 def pixel_preprocessing(
-    name: str, height: int, width: int, channels: int = 3, crop_fraction: float = 0.875
+    name: PixelRange, height: int, width: int, channels: int = 3, crop_fraction: float = 0.875
 ) -> PixelPreprocessing:
     """The preprocessing of that name for an input's shape.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,20 +19,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nq_tflite.conversion.convert import convert
+from nq_tflite.conversion.rounding import Rounding
 from nq_tflite.delivery import split
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.format.constants import OutputType
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.model import ModelT, TensorT
 from nq_tflite.graph.nested import NestedFile, NestedWeight, is_nested, read_nested
+from nq_tflite.graph.quantization import scales_of
 from nq_tflite.graph.remove_unpack import remove_unpack
+from nq_tflite.progress import Progress, silent
 
 NESTINGS = ("8|6", "8|5", "8|4")
 #: Corrects biases, as every rounding but nearest does, so that the levels have their usual deltas; needs no data.
-ROUNDING = "squant"
-
-#: Called with a stage, the steps done and the steps in all.
-Progress = Callable[[str, int, int], None]
+ROUNDING: Rounding = "squant"
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def measure_storage(
     sources: Sequence[str | os.PathLike[str]],
     nestings: Sequence[str] = NESTINGS,
     *,
-    rounding: str = ROUNDING,
+    rounding: Rounding = ROUNDING,
     progress: Progress | None = None,
 ) -> tuple[StorageRow, ...]:
     """Writes each model nested and as separate models, into a temporary folder, and reports the sizes.
@@ -120,7 +121,7 @@ def measure_storage(
         >>> [row.nested_bytes / row.packed_bytes for row in measure_storage(["int8.tflite"])]  # doctest: +SKIP
         [0.59, 0.64, 0.69]
     """
-    notify, rows = progress or (lambda stage, done, total: None), []
+    notify, rows = progress or silent, []
     jobs = [(Path(source), each) for source in sources for each in _nestings_of(Path(source), nestings)]
     with tempfile.TemporaryDirectory(prefix="nq-tflite-storage-") as folder:
         for done, (source, nesting) in enumerate(jobs):
@@ -185,7 +186,7 @@ def write_separate(nested: str | os.PathLike[str], path: str | os.PathLike[str],
     return fb.write_model(path, source.file.model)
 
 
-def _tensors(nested: NestedFile) -> list[tuple[NestedWeight, Any]]:
+def _tensors(nested: NestedFile) -> list[tuple[NestedWeight, TensorT]]:
     """The tensors that were nested weights; their numbers have changed, their names have not."""
     found = []
     for weight in nested.weights:
@@ -194,9 +195,10 @@ def _tensors(nested: NestedFile) -> list[tuple[NestedWeight, Any]]:
     return found
 
 
-def _store(model: Any, tensor: Any, values: NDArray[np.int8], width: int, step: int) -> None:
+def _store(model: ModelT, tensor: TensorT, values: NDArray[np.int8], width: int, step: int) -> None:
     """Gives a tensor its values at a width, and their scale."""
-    tensor.quantization.scale = [float(scale) * step for scale in tensor.quantization.scale]
+    if tensor.quantization is not None:  # floats have none
+        tensor.quantization.scale = (scales_of(tensor) * np.float32(step)).tolist()
     if width == 4:
         tensor.type = fb.schema.TensorType.INT4
     model.buffers[tensor.buffer].data = np.frombuffer(pack_integers(values, width), np.uint8)

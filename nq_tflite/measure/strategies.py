@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
+from nq_tflite.device.runtimes import RuntimeName
 from nq_tflite.errors import PrecisionError
 from nq_tflite.govern.simulate import Costs, Strategy
 from nq_tflite.graph.extraction import extract
 from nq_tflite.measure.benchmark import footprint_in_child
-from nq_tflite.measure.memory import Footprint, SwitchTimes
+from nq_tflite.measure.memory import Footprint, MedianSwitch
+from nq_tflite.progress import Progress, silent
 
 GOVERNED = "nested, governed"
 
@@ -19,8 +20,8 @@ GOVERNED = "nested, governed"
 def measure_strategies(
     path: str | os.PathLike[str],
     *,
-    runtime: str | None = None,
-    progress: Callable[[str, int, int], None] = lambda *_: None,
+    runtime: RuntimeName | None = None,
+    progress: Progress = silent,
 ) -> tuple[Strategy, ...]:
     """A nested model's strategies at its lowest and highest precision, each process of its own measured.
 
@@ -65,7 +66,7 @@ def measure_strategies(
     )
 
 
-def _nested_costs(footprint: Footprint, switch: SwitchTimes) -> Costs:
+def _nested_costs(footprint: Footprint, switch: MedianSwitch) -> Costs:
     part, full = (
         next(state for state in reversed(footprint.states) if state.bits == bits)
         for bits in sorted({state.bits for state in footprint.states if state.bits is not None})

@@ -12,9 +12,10 @@ from typing import Any
 from nq_tflite.device.interpreter import Interpreter
 from nq_tflite.device.native import load_library
 from nq_tflite.device.opening import open_model
-from nq_tflite.device.runtimes import load_runtime
+from nq_tflite.device.runtimes import RuntimeName, load_runtime
 from nq_tflite.measure.child_process import Job, answer_job, run_in_child
 from nq_tflite.measure.memory import resident_memory
+from nq_tflite.records import from_dict
 
 #: Untimed invocations before the first sample.
 _WARMUP = 5
@@ -40,7 +41,7 @@ class Moment:
 
 
 @dataclass(frozen=True)
-class TimedSwitch:
+class PrecisionChange:
     """One switch: when, to which precision, how long it took, and the residual bytes paged in or out."""
 
     seconds: float
@@ -61,7 +62,7 @@ class Timeline:
     runtime: str
     num_threads: int
     moments: tuple[Moment, ...]
-    switches: tuple[TimedSwitch, ...]
+    switches: tuple[PrecisionChange, ...]
 
     @property
     def precisions(self) -> tuple[int, ...]:
@@ -99,7 +100,7 @@ class Timeline:
 def measure_timeline(
     path: str | os.PathLike[str],
     *,
-    runtime: str | None = None,
+    runtime: RuntimeName | None = None,
     num_threads: int = 1,
     invocations: int = 25,
     rounds: int = 2,
@@ -121,10 +122,7 @@ def measure_timeline(
         [5, 8, 5, 8]
     """
     job = {"job": "timeline", "path": os.fspath(path), "runtime": runtime, "num_threads": num_threads}
-    answer = run_in_child(__name__, job | {"invocations": invocations, "rounds": rounds})
-    moments = tuple(Moment(**each) for each in answer.pop("moments"))
-    switches = tuple(TimedSwitch(**each) for each in answer.pop("switches"))
-    return Timeline(**answer, moments=moments, switches=switches)
+    return from_dict(Timeline, run_in_child(__name__, job | {"invocations": invocations, "rounds": rounds}))
 
 
 def _timeline_job(job: Job) -> Job:
@@ -144,7 +142,7 @@ def _timeline_job(job: Job) -> Job:
         if index and bits is not None:
             at = time.perf_counter()
             done = interpreter.switch(bits)
-            switches.append(TimedSwitch(at - started, bits, time.perf_counter() - at, done.bytes_moved))
+            switches.append(PrecisionChange(at - started, bits, time.perf_counter() - at, done.bytes_moved))
         for _ in range(job["invocations"]):
             at = time.perf_counter()
             interpreter.invoke()

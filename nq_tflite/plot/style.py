@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nq_tflite.errors import MissingPackageError, ModelSourceError, reason_of
+from nq_tflite.errors import ModelSourceError, needing_extra, reason_of
 from nq_tflite.files import check_output, replacing
 
 if TYPE_CHECKING:
@@ -67,12 +67,8 @@ def style() -> Iterator[None]:
     Raises:
         MissingPackageError: matplotlib is not installed.
     """
-    try:
+    with needing_extra("plot", "figures"):
         import matplotlib
-    except ModuleNotFoundError as error:
-        raise MissingPackageError(
-            "figures", expected="the package matplotlib", got="none installed", fix="pip install 'nq-tflite[plot]'."
-        ) from error
     with matplotlib.rc_context(STYLE):
         yield
 

@@ -212,10 +212,39 @@ def test_every_command_stands_under_a_heading() -> None:
     assert "_NQ_TFLITE_COMPLETE" in shown
 
 
-def test_completion_gives_commands() -> None:
-    environment = {"_NQ_TFLITE_COMPLETE": "bash_complete", "COMP_WORDS": "nq-tflite ex", "COMP_CWORD": "1"}
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("ex", ["extract"]),
+        ("convert a b --rounding n", ["nearest"]),
+        ("convert a b --activation-ranges m", ["minmax", "mse"]),
+        ("convert a b --nesting a", ["auto"]),
+        ("convert a b --preprocess 0", ["0..1", "0..255"]),
+        ("extract a b --precision p", ["part"]),
+        ("benchmark a --runtime t", ["tflite-runtime", "tensorflow"]),
+        ("evaluate a --photos b --method squant", ["squant-nesting", "squant"]),
+        ("watch a --policy ", ["memory", "battery", "thermal", "latency", "manual"]),
+        ("watch a --seconds 1", []),
+    ],
+)
+def test_a_shell_completes_commands_and_values(words: str, completed: list[str]) -> None:
+    line = f"nq-tflite {words}"
+    environment = {
+        "_NQ_TFLITE_COMPLETE": "bash_complete",
+        "COMP_WORDS": line,
+        "COMP_CWORD": str(len(line.split(" ")) - 1),
+    }
     done = CliRunner().invoke(nq_tflite, [], prog_name="nq-tflite", env=environment)
-    assert done.output.strip() == "plain,extract"
+    assert done.output.split() == [f"plain,{each}" for each in completed]
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-1", "0", "1.5", "", "half"])
+def test_a_fraction_is_a_number_within_its_bounds(text: str) -> None:
+    from nq_tflite.cli.parameters import FRACTION
+
+    assert FRACTION.convert("0.5", None, None) == 0.5
+    with pytest.raises(click.BadParameter, match=f"a number above 0, at most 1, got '{text}'"):
+        FRACTION.convert(text, None, None)
 
 
 def test_a_terminal_too_narrow_for_a_table(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,7 @@ from nq_tflite.format.levels import value_at
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.nested import read_nested
+from nq_tflite.progress import silent
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +157,7 @@ def test_without_inputs_nothing_can_be_chosen(
 
 def test_layers_are_measured_one_at_a_time(classifier: bytes, images: np.ndarray) -> None:
     """The noise of each weight is that of a model in which nothing else is rounded."""
-    source = load_source(classifier, images, look=True, notify=lambda *_: None)
+    source = load_source(classifier, images, look=True, notify=silent)
     before = fb.pack_model(source.model)
     found = measure_sensitivities(source, METHODS["nearest"])
     assert fb.pack_model(source.model) == before

@@ -16,16 +16,16 @@ from nq_tflite.cli import nq_tflite
 from nq_tflite.errors import FormatError, MissingPackageError, ModelSourceError
 from nq_tflite.measure import demo
 from nq_tflite.measure.child_process import run_in_child
-from nq_tflite.measure.memory import Footprint, MemoryState, ReloadTimes, ResidentMemory, SwitchTimes
+from nq_tflite.measure.memory import Footprint, MedianReload, MedianSwitch, MemoryState, ResidentMemory
 
 MEMORY = ResidentMemory(1, 2, 3)
-RELOAD = ReloadTimes(10, 0.003, 0.007)
+RELOAD = MedianReload(10, 0.003, 0.007)
 NESTED = Footprint(
     "nested.tflite",
     "some-runtime 1.0",
     1,
     (MemoryState(8, MEMORY, 3_000_000), MemoryState(5, MEMORY, 2_000_000), MemoryState(8, MEMORY, 3_000_000)),
-    SwitchTimes(100, 0.0002, 0.0001, 0.012, 0.011, 1_000_000, 1_000_000),
+    MedianSwitch(100, 0.0002, 0.0001, 0.012, 0.011, 1_000_000, 1_000_000),
     RELOAD,
 )
 STOCK = Footprint("int8.tflite", "some-runtime 1.0", 1, (MemoryState(None, MEMORY, None),), None, RELOAD)

@@ -17,8 +17,8 @@ from nq_tflite.graph.nested import read_nested
 from nq_tflite.measure.benchmark import BenchmarkReport, Latency, Setting
 from nq_tflite.measure.compare import ComparedMethod, MethodComparison
 from nq_tflite.measure.evaluate import Evaluation, Score
-from nq_tflite.measure.memory import Footprint, MemoryState, ReloadTimes, ResidentMemory
-from nq_tflite.measure.timeline import Moment, TimedSwitch, Timeline
+from nq_tflite.measure.memory import Footprint, MedianReload, MemoryState, ResidentMemory
+from nq_tflite.measure.timeline import Moment, PrecisionChange, Timeline
 from nq_tflite.plot import (
     accuracy_figure,
     benchmark_figure,
@@ -48,7 +48,7 @@ TIMELINE = Timeline(
         Moment(0.01 * k, bits, 0.002 if k != 3 else 0.4, 1_000_000 * bits, 5_000_000 + 100_000 * bits)
         for k, bits in enumerate([8] * 8 + [5] * 8 + [8] * 8)
     ),
-    (TimedSwitch(0.078, 5, 1e-5, 300), TimedSwitch(0.158, 8, 3e-5, 300)),
+    (PrecisionChange(0.078, 5, 1e-5, 300), PrecisionChange(0.158, 8, 3e-5, 300)),
 )
 COMPARISON = MethodComparison(
     "m",
@@ -93,7 +93,7 @@ BENCHMARK = BenchmarkReport(
                 MemoryState(5, ResidentMemory(900_000, 0, 0), 2),
             ),
             None,
-            ReloadTimes(1, 0.1, 0.1),
+            MedianReload(1, 0.1, 0.1),
         ),
     ),
 )

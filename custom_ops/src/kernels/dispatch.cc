@@ -6,39 +6,30 @@
 #include <sys/auxv.h>
 #endif
 
-#include "kernels/addition.h"
 #include "kernels/cpu.h"
-#include "kernels/depthwise.h"
-#include "kernels/elementwise.h"
-#include "kernels/gemm.h"
-#include "kernels/quantize.h"
-#include "kernels/unpack.h"
+#include "kernels/kernels.h"
 
 namespace nq {
 
 #define NQ_UNPACK_KERNEL(isa, function, supported) \
   void function(const PackedLevels& levels, const CellMiddle& middle, size_t num_superblocks, int8_t* codes);
-#include "kernels/unpack_kernels.h"
+#include "kernels/unpack/unpack_kernels.h"
 #undef NQ_UNPACK_KERNEL
 
 #define NQ_GEMM_KERNEL(kernel) extern const GemmKernel kernel;
-#include "kernels/gemm_kernels.h"
-#undef NQ_GEMM_KERNEL
-
 #define NQ_DEPTHWISE_KERNEL(kernel) extern const DepthwiseKernel kernel;
-#include "kernels/depthwise_kernels.h"
-#undef NQ_DEPTHWISE_KERNEL
-
 #define NQ_QUANTIZE_KERNEL(kernel) extern const QuantizeKernel kernel;
-#include "kernels/quantize_kernels.h"
-#undef NQ_QUANTIZE_KERNEL
-
 #define NQ_ADDITION_KERNEL(kernel) extern const AdditionKernel kernel;
-#include "kernels/addition_kernels.h"
-#undef NQ_ADDITION_KERNEL
-
 #define NQ_ELEMENTWISE_KERNEL(kernel) extern const ElementwiseKernel kernel;
-#include "kernels/elementwise_kernels.h"
+#include "kernels/addition/addition_kernels.h"
+#include "kernels/depthwise/depthwise_kernels.h"
+#include "kernels/elementwise/elementwise_kernels.h"
+#include "kernels/gemm/gemm_kernels.h"
+#include "kernels/quantize/quantize_kernels.h"
+#undef NQ_GEMM_KERNEL
+#undef NQ_DEPTHWISE_KERNEL
+#undef NQ_QUANTIZE_KERNEL
+#undef NQ_ADDITION_KERNEL
 #undef NQ_ELEMENTWISE_KERNEL
 
 bool always() { return true; }
@@ -70,40 +61,67 @@ constexpr Isa kIsas[] = {
 #undef NQ_ISA
 };
 
-constexpr UnpackKernel kUnpackKernels[] = {
-#define NQ_UNPACK_KERNEL(isa, function, supported) {isa, supported, function},
-#include "kernels/unpack_kernels.h"
+// Unpack kernels are functions, which other kernels call; their records are made here.
+#define NQ_UNPACK_KERNEL(isa, function, supported) \
+  constexpr UnpackKernel function##_kernel = {isa, supported, function};
+#include "kernels/unpack/unpack_kernels.h"
 #undef NQ_UNPACK_KERNEL
+
+template <typename Kernel>
+struct List;
+
+template <>
+struct List<UnpackKernel> {
+  static constexpr const UnpackKernel* kernels[] = {
+#define NQ_UNPACK_KERNEL(isa, function, supported) &function##_kernel,
+#include "kernels/unpack/unpack_kernels.h"
+#undef NQ_UNPACK_KERNEL
+  };
 };
 
-constexpr const GemmKernel* kGemmKernels[] = {
+template <>
+struct List<GemmKernel> {
+  static constexpr const GemmKernel* kernels[] = {
 #define NQ_GEMM_KERNEL(kernel) &kernel,
-#include "kernels/gemm_kernels.h"
+#include "kernels/gemm/gemm_kernels.h"
 #undef NQ_GEMM_KERNEL
+  };
 };
 
-constexpr const DepthwiseKernel* kDepthwiseKernels[] = {
+template <>
+struct List<DepthwiseKernel> {
+  static constexpr const DepthwiseKernel* kernels[] = {
 #define NQ_DEPTHWISE_KERNEL(kernel) &kernel,
-#include "kernels/depthwise_kernels.h"
+#include "kernels/depthwise/depthwise_kernels.h"
 #undef NQ_DEPTHWISE_KERNEL
+  };
 };
 
-constexpr const QuantizeKernel* kQuantizeKernels[] = {
+template <>
+struct List<QuantizeKernel> {
+  static constexpr const QuantizeKernel* kernels[] = {
 #define NQ_QUANTIZE_KERNEL(kernel) &kernel,
-#include "kernels/quantize_kernels.h"
+#include "kernels/quantize/quantize_kernels.h"
 #undef NQ_QUANTIZE_KERNEL
+  };
 };
 
-constexpr const AdditionKernel* kAdditionKernels[] = {
+template <>
+struct List<AdditionKernel> {
+  static constexpr const AdditionKernel* kernels[] = {
 #define NQ_ADDITION_KERNEL(kernel) &kernel,
-#include "kernels/addition_kernels.h"
+#include "kernels/addition/addition_kernels.h"
 #undef NQ_ADDITION_KERNEL
+  };
 };
 
-constexpr const ElementwiseKernel* kElementwiseKernels[] = {
+template <>
+struct List<ElementwiseKernel> {
+  static constexpr const ElementwiseKernel* kernels[] = {
 #define NQ_ELEMENTWISE_KERNEL(kernel) &kernel,
-#include "kernels/elementwise_kernels.h"
+#include "kernels/elementwise/elementwise_kernels.h"
 #undef NQ_ELEMENTWISE_KERNEL
+  };
 };
 
 const Isa* find_isa(const char* name) {
@@ -121,15 +139,15 @@ std::string supported_isas() {
   return names;
 }
 
-const UnpackKernel& deref(const UnpackKernel& kernel) { return kernel; }
+}  // namespace
+
 template <typename Kernel>
-const Kernel& deref(const Kernel* kernel) {
-  return *kernel;
+KernelList<Kernel> kernels_of() {
+  return {List<Kernel>::kernels, std::size(List<Kernel>::kernels)};
 }
 
-// The last of `kernels` that the CPU supports and whose ISA is not above the one named.
-template <typename Kernels, typename Kernel>
-Status select(const Kernels& kernels, const char* name, const Kernel** chosen) {
+template <typename Kernel>
+Status select_kernel(const char* name, const Kernel** chosen) {
   const bool any = name == nullptr || *name == '\0';
   const Isa* limit = any ? std::end(kIsas) - 1 : find_isa(name);
   if (limit == nullptr || (!any && !limit->supported())) {
@@ -137,49 +155,34 @@ Status select(const Kernels& kernels, const char* name, const Kernel** chosen) {
                  "NQ_ISA=%s is not an instruction set of this library on this CPU; expected one of %s", name,
                  supported_isas().c_str());
   }
-  for (const auto& entry : kernels) {
-    const Kernel& kernel = deref(entry);
-    if (find_isa(kernel.isa) <= limit && kernel.supported()) *chosen = &kernel;
+  for (const Kernel* kernel : kernels_of<Kernel>()) {
+    if (find_isa(kernel->isa) <= limit && kernel->supported()) *chosen = kernel;
   }
   return {};
 }
 
-const char* wanted_isa() { return std::getenv("NQ_ISA"); }
+#define NQ_KIND(Kernel)                     \
+  template KernelList<Kernel> kernels_of(); \
+  template Status select_kernel(const char* name, const Kernel** chosen);
+NQ_KIND(GemmKernel)
+NQ_KIND(DepthwiseKernel)
+NQ_KIND(UnpackKernel)
+NQ_KIND(QuantizeKernel)
+NQ_KIND(AdditionKernel)
+NQ_KIND(ElementwiseKernel)
+#undef NQ_KIND
 
-}  // namespace
-
-UnpackKernels unpack_kernels() { return {kUnpackKernels, std::size(kUnpackKernels)}; }
-KernelList<GemmKernel> gemm_kernels() { return {kGemmKernels, std::size(kGemmKernels)}; }
-KernelList<DepthwiseKernel> depthwise_kernels() { return {kDepthwiseKernels, std::size(kDepthwiseKernels)}; }
-KernelList<QuantizeKernel> quantize_kernels() { return {kQuantizeKernels, std::size(kQuantizeKernels)}; }
-KernelList<AdditionKernel> addition_kernels() { return {kAdditionKernels, std::size(kAdditionKernels)}; }
-
-Status select_unpack_kernel(const char* isa, const UnpackKernel** kernel) {
-  return select(kUnpackKernels, isa, kernel);
-}
-Status select_gemm_kernel(const char* isa, const GemmKernel** kernel) { return select(kGemmKernels, isa, kernel); }
-Status select_depthwise_kernel(const char* isa, const DepthwiseKernel** kernel) {
-  return select(kDepthwiseKernels, isa, kernel);
-}
-Status select_quantize_kernel(const char* isa, const QuantizeKernel** kernel) {
-  return select(kQuantizeKernels, isa, kernel);
-}
-Status select_addition_kernel(const char* isa, const AdditionKernel** kernel) {
-  return select(kAdditionKernels, isa, kernel);
+Status select_kernels(const char* isa, Kernels* kernels) {
+  const auto select_all = [isa](auto*... chosen) {
+    Status status;
+    const bool ok = ((status = select_kernel(isa, chosen)).ok() && ...);
+    static_cast<void>(ok);
+    return status;
+  };
+  return select_all(&kernels->gemm, &kernels->depthwise, &kernels->unpack, &kernels->quantize, &kernels->addition,
+                    &kernels->elementwise);
 }
 
-Status select_unpack_kernel(const UnpackKernel** kernel) { return select_unpack_kernel(wanted_isa(), kernel); }
-Status select_gemm_kernel(const GemmKernel** kernel) { return select_gemm_kernel(wanted_isa(), kernel); }
-Status select_depthwise_kernel(const DepthwiseKernel** kernel) { return select_depthwise_kernel(wanted_isa(), kernel); }
-Status select_quantize_kernel(const QuantizeKernel** kernel) { return select_quantize_kernel(wanted_isa(), kernel); }
-Status select_addition_kernel(const AdditionKernel** kernel) { return select_addition_kernel(wanted_isa(), kernel); }
-
-KernelList<ElementwiseKernel> elementwise_kernels() { return {kElementwiseKernels, std::size(kElementwiseKernels)}; }
-
-const ElementwiseKernel& elementwise_kernel() {
-  const ElementwiseKernel* kernel = kElementwiseKernels[0];
-  static_cast<void>(select(kElementwiseKernels, wanted_isa(), &kernel));
-  return *kernel;
-}
+Status select_kernels(Kernels* kernels) { return select_kernels(std::getenv("NQ_ISA"), kernels); }
 
 }  // namespace nq

@@ -1,10 +1,13 @@
+// Kernels of one kind, and which of them runs. Kernel is GemmKernel, DepthwiseKernel, UnpackKernel, QuantizeKernel,
+// AdditionKernel or ElementwiseKernel; each has `isa` and `supported`.
 #pragma once
 
 #include <cstddef>
 
+#include "status.h"
+
 namespace nq {
 
-// Every kernel of one kind in this build, slowest first.
 template <typename Kernel>
 struct KernelList {
   const Kernel* const* first;
@@ -12,5 +15,13 @@ struct KernelList {
   const Kernel* const* begin() const { return first; }
   const Kernel* const* end() const { return first + count; }
 };
+
+// Every kernel of the kind in this build, slowest first.
+template <typename Kernel>
+KernelList<Kernel> kernels_of();
+
+// The fastest supported kernel at or below the ISA named `isa`, or of all if that is null or empty.
+template <typename Kernel>
+Status select_kernel(const char* isa, const Kernel** kernel);
 
 }  // namespace nq

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "kernels/addition.h"
+#include "kernels/addition/addition.h"
 #include "layers/binary_run.h"
 #include "layers/quantization.h"
 

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "kernels/elementwise.h"
+#include "kernels/elementwise/elementwise.h"
 #include "layers/quantization.h"
 
 namespace nq {

@@ -43,10 +43,10 @@ void Convolution::reshape(const Geometry& geometry) {
   taps_.reshape(geometry);
   padding_.reshape(geometry);
   const auto num_taps = static_cast<int64_t>(taps_.size());
-  in_place_ = kernel_.prepare == nullptr && geometry.in_c % kDepthPerBlock == 0 &&
-              (num_taps == 1 || (kernel_.gathers && geometry.in_c >= kMinPieceDepth));
+  in_place_ = kernel_.activations.prepare == nullptr && geometry.in_c % kDepthPerBlock == 0 &&
+              (num_taps == 1 || (kernel_.activations.gathers && geometry.in_c >= kMinPieceDepth));
   const uint64_t depth = align(uint64_t{block_.depth}, kDepthPerBlock);
-  row_bytes_ = align(depth * kernel_.activation_bytes + kShort, kLineBytes);
+  row_bytes_ = align(depth * kernel_.activations.bytes + kShort, kLineBytes);
   panel_rows_ = panel_rows();
 }
 
@@ -196,7 +196,7 @@ void Convolution::copy_inside_rows(const int8_t* input, const int8_t* window, in
   const auto next = static_cast<int64_t>(taps_.step());
   const int8_t* end = input + int64_t{g.batches} * g.in_h * g.in_w * g.in_c;
   const int64_t span = (count - 1) * next + (g.window.kernel_h - 1) * step + kShort;
-  if (kernel_.prepare == nullptr && width <= kShort && end - window >= span) {
+  if (kernel_.activations.prepare == nullptr && width <= kShort && end - window >= span) {
     for (int64_t i = 0; i < count; ++i, window += next, row += row_bytes()) {
       for (int32_t ky = 0; ky < g.window.kernel_h; ++ky) {
         std::memcpy(row + ky * width, window + ky * step, kShort);  // too much is overwritten, or lies behind the row
@@ -206,7 +206,7 @@ void Convolution::copy_inside_rows(const int8_t* input, const int8_t* window, in
   }
   for (int64_t i = 0; i < count; ++i, window += next, row += row_bytes()) {
     for (int32_t ky = 0; ky < g.window.kernel_h; ++ky) {
-      copy(window + ky * step, width, row + ky * width * kernel_.activation_bytes);
+      copy(window + ky * step, width, row + ky * width * kernel_.activations.bytes);
     }
   }
 }
@@ -216,8 +216,8 @@ void Convolution::fill_row(int8_t* row) const {
   if (block_.depth % kDepthPerBlock == 0) return;
   int8_t filler[kDepthPerBlock];
   std::memset(filler, -kernel_.sum_offset, sizeof(filler));
-  int8_t* end = row + size_t{block_.depth} * kernel_.activation_bytes;
-  if (kernel_.prepare != nullptr) return kernel_.prepare(filler, kDepthPerBlock, end);
+  int8_t* end = row + size_t{block_.depth} * kernel_.activations.bytes;
+  if (kernel_.activations.prepare != nullptr) return kernel_.activations.prepare(filler, kDepthPerBlock, end);
   std::memcpy(end, filler, sizeof(filler));
 }
 
@@ -227,7 +227,7 @@ void Convolution::copy_row(const int8_t* input, const Place& place, int8_t* row)
   const int64_t top = place.y * g.window.stride_h - g.pad_top, left = place.x * g.window.stride_w - g.pad_left;
   const int8_t* image = input + place.batch * g.in_h * g.in_w * g.in_c;
   const int64_t width = int64_t{g.window.kernel_w} * g.in_c;
-  for (int32_t ky = 0; ky < g.window.kernel_h; ++ky, row += width * kernel_.activation_bytes) {
+  for (int32_t ky = 0; ky < g.window.kernel_h; ++ky, row += width * kernel_.activations.bytes) {
     const int64_t in_y = top + int64_t{ky} * g.window.dilation_h;
     if (in_y < 0 || in_y >= g.in_h) {
       copy(padding_.data(), width, row);
@@ -246,15 +246,15 @@ void Convolution::copy_taps(const int8_t* in_row, int64_t in_x, int8_t* row) con
     const auto before = std::clamp<int64_t>(-first, 0, step);
     const auto until = std::clamp<int64_t>(g.in_w - first, before, step);
     copy(padding_.data(), before * in_c, row);
-    copy(in_row + (first + before) * in_c, (until - before) * in_c, row + before * in_c * kernel_.activation_bytes);
-    copy(padding_.data(), (step - until) * in_c, row + until * in_c * kernel_.activation_bytes);
-    row += step * in_c * kernel_.activation_bytes;
+    copy(in_row + (first + before) * in_c, (until - before) * in_c, row + before * in_c * kernel_.activations.bytes);
+    copy(padding_.data(), (step - until) * in_c, row + until * in_c * kernel_.activations.bytes);
+    row += step * in_c * kernel_.activations.bytes;
   }
 }
 
 void Convolution::copy(const int8_t* in, int64_t count, int8_t* out) const {
   if (count == 0) return;
-  if (kernel_.prepare != nullptr) return kernel_.prepare(in, static_cast<uint32_t>(count), out);
+  if (kernel_.activations.prepare != nullptr) return kernel_.activations.prepare(in, static_cast<uint32_t>(count), out);
   std::memcpy(out, in, static_cast<size_t>(count));
 }
 

@@ -2,7 +2,7 @@
 // blocks of channels.
 #pragma once
 
-#include "kernels/gemm.h"
+#include "kernels/gemm/gemm.h"
 #include "layers/geometry.h"
 #include "layers/layer_task.h"
 #include "layers/padding_row.h"

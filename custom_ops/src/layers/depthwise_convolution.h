@@ -1,7 +1,7 @@
 // DEPTHWISE_CONV_2D with one output channel an input channel, on packed weights.
 #pragma once
 
-#include "kernels/depthwise.h"
+#include "kernels/depthwise/depthwise.h"
 #include "layers/geometry.h"
 #include "layers/layer_task.h"
 #include "layers/padding_row.h"

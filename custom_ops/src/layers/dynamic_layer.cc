@@ -1,6 +1,6 @@
 #include "layers/dynamic_layer.h"
 
-#include "kernels/weight.h"
+#include "kernels/unpack/weight.h"
 
 namespace nq {
 namespace {

@@ -7,7 +7,7 @@
 #include <array>
 #include <vector>
 
-#include "kernels/requantization.h"
+#include "kernels/requantize/requantization.h"
 #include "layers/geometry.h"
 #include "layers/layer_task.h"
 #include "layers/quantize_rows.h"

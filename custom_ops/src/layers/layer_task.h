@@ -1,7 +1,7 @@
 // What a convolution computes, whatever its activations mean.
 #pragma once
 
-#include "kernels/packed_weight.h"
+#include "kernels/unpack/packed_weight.h"
 #include "session/nested_weight.h"
 
 namespace nq {

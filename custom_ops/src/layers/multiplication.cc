@@ -20,11 +20,11 @@ void Multiplication::run(const BinaryRun<int8_t>& run) const {
   if (run.a_step == 0) {
     MultiplicationTerms swapped = terms_;
     std::swap(swapped.zero_a, swapped.zero_b);
-    kernel_.multiply_by(swapped, run.b, *run.a, count, run.out);
+    kernel_.multiply.by_one(swapped, run.b, *run.a, count, run.out);
   } else if (run.b_step == 0) {
-    kernel_.multiply_by(terms_, run.a, *run.b, count, run.out);
+    kernel_.multiply.by_one(terms_, run.a, *run.b, count, run.out);
   } else {
-    kernel_.multiply(terms_, run.a, run.b, count, run.out);
+    kernel_.multiply.of_both(terms_, run.a, run.b, count, run.out);
   }
 }
 

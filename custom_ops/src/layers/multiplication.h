@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "kernels/elementwise.h"
+#include "kernels/elementwise/elementwise.h"
 #include "layers/binary_run.h"
 #include "layers/quantization.h"
 
@@ -13,6 +13,8 @@ class Multiplication {
  public:
   using Element = int8_t;
 
+  explicit Multiplication(const ElementwiseKernel& kernel) : kernel_(kernel) {}
+
   // False where the scales are too far apart for the arithmetic.
   bool set(Quantization a, Quantization b, Quantization output, ActivationRange range);
 
@@ -20,7 +22,7 @@ class Multiplication {
   void run(const BinaryRun<int8_t>& run) const;
 
  private:
-  const ElementwiseKernel& kernel_ = elementwise_kernel();
+  const ElementwiseKernel& kernel_;
   MultiplicationTerms terms_ = {};
 };
 

@@ -36,7 +36,7 @@ void max_pool_pixel(const ElementwiseKernel& kernel, const Geometry& g, Activati
                     int64_t pixel, int8_t* out) {
   const auto channels = static_cast<size_t>(g.in_c);
   std::memset(out, range.low, channels);
-  for_each_tap(g, taps_of(g, in, pixel), [&](const int8_t* from) { kernel.raise(from, channels, out); });
+  for_each_tap(g, taps_of(g, in, pixel), [&](const int8_t* from) { kernel.pooling.raise(from, channels, out); });
   if (range.high == 127) return;
   for (size_t c = 0; c < channels; ++c) out[c] = std::min(out[c], range.high);
 }
@@ -48,7 +48,8 @@ void average_pool_pixel(const ElementwiseKernel& kernel, const Geometry& g, Acti
   for (int64_t begin = 0; begin < g.in_c; begin += kTile) {
     const int64_t count = std::min(kTile, g.in_c - begin);
     int32_t sums[kTile] = {};
-    for_each_tap(g, taps, [&](const int8_t* from) { kernel.add_to(from + begin, static_cast<size_t>(count), sums); });
+    for_each_tap(g, taps,
+                 [&](const int8_t* from) { kernel.pooling.add_to(from + begin, static_cast<size_t>(count), sums); });
     for (int64_t c = 0; c < count; ++c) {
       const int32_t mean = (sums[c] > 0 ? sums[c] + half : sums[c] - half) / taken;
       out[begin + c] = clamp_to_int8(mean, range.low, range.high);
@@ -68,7 +69,7 @@ void ImageMean::run(const int8_t* in, int64_t channels, int64_t begin, int64_t c
     const int64_t tile = std::min(kTile, end - begin);
     int32_t sums[kTile] = {};
     for (int64_t pixel = 0; pixel < pixels_; ++pixel) {
-      kernel_.add_to(in + pixel * channels + begin, static_cast<size_t>(tile), sums);
+      kernel_.pooling.add_to(in + pixel * channels + begin, static_cast<size_t>(tile), sums);
     }
     finish(sums, tile, out + begin);
   }

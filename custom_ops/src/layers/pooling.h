@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "kernels/elementwise.h"
+#include "kernels/elementwise/elementwise.h"
 #include "layers/geometry.h"
 #include "layers/quantization.h"
 
@@ -21,6 +21,8 @@ void average_pool_pixel(const ElementwiseKernel& kernel, const Geometry& g, Acti
 // MEAN over an image's pixels with XNNPACK's arithmetic: an exact sum, scaled in float.
 class ImageMean {
  public:
+  explicit ImageMean(const ElementwiseKernel& kernel) : kernel_(kernel) {}
+
   void set(Quantization input, Quantization output, int64_t pixels);
 
   // Channels [begin, begin + count) of one image; `in` and `out` are at its first pixel's channel 0.
@@ -29,7 +31,7 @@ class ImageMean {
  private:
   void finish(const int32_t* sums, int64_t count, int8_t* out) const;
 
-  const ElementwiseKernel& kernel_ = elementwise_kernel();
+  const ElementwiseKernel& kernel_;
   int64_t pixels_ = 0;
   float scale_ = 0, offset_ = 0;
 };

@@ -1,7 +1,7 @@
 // Float activations to int8 on all threads, each row with a scale and a zero point of its own.
 #pragma once
 
-#include "kernels/quantize.h"
+#include "kernels/quantize/quantize.h"
 #include "threads/thread_pool.h"
 
 namespace nq {

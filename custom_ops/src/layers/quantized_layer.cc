@@ -1,6 +1,6 @@
 #include "layers/quantized_layer.h"
 
-#include "kernels/weight.h"
+#include "kernels/unpack/weight.h"
 
 namespace nq {
 

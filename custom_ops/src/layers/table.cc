@@ -10,21 +10,21 @@ namespace nq {
 namespace {
 
 template <typename Function>
-Table table_of(const Function& function) {
-  Table table;
-  for (int32_t code = -128; code < 128; ++code) table[code] = function(code);
-  return table;
+void fill(Table* table, const Function& function) {
+  for (int32_t code = -128; code < 128; ++code) (*table)[code] = function(code);
 }
 
 // Of a function of real numbers.
 template <typename Function>
-Table float_table(Quantization input, Quantization output, const Function& function) {
+Table float_table(const ElementwiseKernel& kernel, Quantization input, Quantization output, const Function& function) {
   const float inverse = 1.0f / output.scale;
-  return table_of([&](int32_t code) {
+  Table table(kernel);
+  fill(&table, [&](int32_t code) {
     const float x = (static_cast<float>(code) - static_cast<float>(input.zero_point)) * input.scale;
     const float result = function(x) * inverse + static_cast<float>(output.zero_point);
     return static_cast<int8_t>(std::nearbyint(std::min(std::max(result, -128.0f), 127.0f)));
   });
+  return table;
 }
 
 constexpr int32_t kMaxShift = 15;  // either way
@@ -60,8 +60,8 @@ void Table::run(const int8_t* in, int64_t count, int8_t* out) const {
   kernel_->look_up(results_.data(), in, static_cast<size_t>(count), out);
 }
 
-Table logistic_table(Quantization input, Quantization output) {
-  return float_table(input, output, [](float x) {
+Table logistic_table(const ElementwiseKernel& kernel, Quantization input, Quantization output) {
+  return float_table(kernel, input, output, [](float x) {
     if (x > 100) return 1.0f;
     if (x < -100) return 0.0f;
     const double power = std::exp(static_cast<double>(x));
@@ -69,12 +69,12 @@ Table logistic_table(Quantization input, Quantization output) {
   });
 }
 
-Table tanh_table(Quantization input, Quantization output) {
-  return float_table(input, output, [](float x) { return std::tanh(x); });
+Table tanh_table(const ElementwiseKernel& kernel, Quantization input, Quantization output) {
+  return float_table(kernel, input, output, [](float x) { return std::tanh(x); });
 }
 
-Table elu_table(Quantization input, Quantization output) {
-  return float_table(input, output, [](float x) { return x < 0 ? std::expm1(x) : x; });
+Table elu_table(const ElementwiseKernel& kernel, Quantization input, Quantization output) {
+  return float_table(kernel, input, output, [](float x) { return x < 0 ? std::expm1(x) : x; });
 }
 
 bool make_leaky_relu_table(Quantization input, Quantization output, float slope, Table* table) {
@@ -82,7 +82,7 @@ bool make_leaky_relu_table(Quantization input, Quantization output, float slope,
   if (!within_ratios(ratio) || !within_ratios(std::abs(negative_ratio)) || negative_ratio < -127.99609375f)
     return false;
   const int32_t positive = short_multiplier(ratio), negative = short_multiplier(negative_ratio);
-  *table = table_of([&](int32_t code) {
+  fill(table, [&](int32_t code) {
     const int32_t value = code - input.zero_point;
     return short_multiply(value, value < 0 ? negative : positive, output.zero_point);
   });
@@ -93,15 +93,14 @@ bool make_requantize_table(Quantization input, Quantization output, Table* table
   const float ratio = input.scale / output.scale;
   if (!within_ratios(ratio)) return false;
   const int32_t multiplier = short_multiplier(ratio);
-  *table =
-      table_of([&](int32_t code) { return short_multiply(code - input.zero_point, multiplier, output.zero_point); });
+  fill(table, [&](int32_t code) { return short_multiply(code - input.zero_point, multiplier, output.zero_point); });
   return true;
 }
 
 bool make_relu_table(Quantization input, Quantization output, ActivationRange range, Table* table) {
   const FixedPoint ratio = fixed_point(input.scale / output.scale);
   if (ratio.shift > kMaxShift) return false;
-  *table = table_of([&](int32_t code) {
+  fill(table, [&](int32_t code) {
     return clamp_to_int8(multiply(code - input.zero_point, ratio) + output.zero_point, range.low, range.high);
   });
   return true;
@@ -114,7 +113,7 @@ bool make_hard_swish_table(Quantization input, Quantization output, Table* table
   if (to_output.shift > 0 || std::min(to_output.shift, to_three.shift) < -kMaxShift || to_three.shift > kMaxShift) {
     return false;
   }
-  *table = table_of([&](int32_t code) {
+  fill(table, [&](int32_t code) {
     const auto x = static_cast<int16_t>((code - input.zero_point) * 128);
     const int16_t scaled = high_product(x, upper_half(to_output.multiplier));
     const int32_t product = int32_t{reluish(x, to_three)} * scaled / (1 << 15);  // towards zero, unlike the others

@@ -5,26 +5,27 @@
 #include <array>
 #include <cstdint>
 
-#include "kernels/elementwise.h"
+#include "kernels/elementwise/elementwise.h"
 #include "layers/quantization.h"
 
 namespace nq {
 
 class Table {
  public:
+  explicit Table(const ElementwiseKernel& kernel) : kernel_(&kernel) {}
   int8_t& operator[](int32_t code) { return results_[static_cast<size_t>(code + 128)]; }
   int8_t operator[](int32_t code) const { return results_[static_cast<size_t>(code + 128)]; }
   void run(const int8_t* in, int64_t count, int8_t* out) const;
 
  private:
-  const ElementwiseKernel* kernel_ = &elementwise_kernel();
+  const ElementwiseKernel* kernel_;
   std::array<int8_t, 256> results_ = {};
 };
 
 // XNNPACK's: in float.
-Table logistic_table(Quantization input, Quantization output);
-Table tanh_table(Quantization input, Quantization output);
-Table elu_table(Quantization input, Quantization output);
+Table logistic_table(const ElementwiseKernel& kernel, Quantization input, Quantization output);
+Table tanh_table(const ElementwiseKernel& kernel, Quantization input, Quantization output);
+Table elu_table(const ElementwiseKernel& kernel, Quantization input, Quantization output);
 
 // XNNPACK's: in fixed point with 8 bits behind the point. False where the scales are too far apart for it.
 bool make_leaky_relu_table(Quantization input, Quantization output, float slope, Table* table);

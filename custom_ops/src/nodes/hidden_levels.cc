@@ -6,8 +6,8 @@
 
 #include "format/flatbuffer.h"
 #include "format/option_block.h"
-#include "nodes/claims.h"
-#include "nodes/tensors.h"
+#include "nodes/graph.h"
+#include "operators/tensors.h"
 #include "paging/file_mapping.h"
 #include "paging/pages.h"
 

@@ -1,8 +1,8 @@
 // What the runtime calls on a node class, the same for all of them. No exception may reach the runtime.
 #pragma once
 
-#include "nodes/node_environment.h"
 #include "nq/format.h"
+#include "operators/node_environment.h"
 #include "tflite_abi.h"
 
 namespace nq {

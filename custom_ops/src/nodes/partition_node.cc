@@ -1,17 +1,40 @@
 #include "nodes/partition_node.h"
 
 #include <map>
-#include <set>
+#include <unordered_map>
+#include <unordered_set>
 
 #include "nodes/arena.h"
-#include "nodes/claims.h"
-#include "nodes/layer_operator.h"
-#include "nodes/lookup_operator.h"
+#include "nodes/graph.h"
 #include "nodes/node_calls.h"
-#include "nodes/operator.h"
+#include "operators/layer_operator.h"
+#include "operators/lookup_operator.h"
+#include "operators/operator.h"
+#include "operators/rewriting.h"
 
 namespace nq {
 namespace {
+
+// The first nested operator that gives each weight, by tensor.
+using NestedWeights = std::unordered_map<int, const GraphNode*>;
+
+NestedWeights nested_weights(const std::vector<GraphNode>& nodes) {
+  NestedWeights weights;
+  for (const GraphNode& entry : nodes) {
+    if (is_nested(entry) && entry.node->outputs->size > 0) weights.try_emplace(entry.node->outputs->data[0], &entry);
+  }
+  return weights;
+}
+
+// The first one that gives the node an input; null if none does.
+const GraphNode* nested_weight_of(const NestedWeights& weights, const TfLiteNode& node) {
+  const GraphNode* first = nullptr;
+  for (int i = 0; i < node.inputs->size; ++i) {
+    const auto found = weights.find(node.inputs->data[i]);
+    if (found != weights.end() && (first == nullptr || found->second < first)) first = found->second;
+  }
+  return first;
+}
 
 class PartitionNode {
  public:
@@ -23,8 +46,8 @@ class PartitionNode {
                    : error(NQ_SYSTEM, "the runtime does not give the delegate the nodes that it claimed");
     const TfLiteIntArray& outputs = *params.output_tensors;
     outputs_.insert(outputs.data, outputs.data + outputs.size);
-    absorb_paddings();
-    fold_tables();
+    absorb_paddings(outputs_, &steps_);
+    fold_tables(outputs_, &steps_);
   }
   PartitionNode(const PartitionNode&) = delete;
   PartitionNode& operator=(const PartitionNode&) = delete;
@@ -55,9 +78,10 @@ class PartitionNode {
 
  private:
   Status build(const TfLiteContext& context, const void* graph, const std::vector<GraphNode>& nodes) {
+    const NestedWeights weights = nested_weights(nodes);
     for (const GraphNode& entry : nodes) {
       if (is_nested(entry)) continue;  // comes with its reader
-      const GraphNode* nested = nested_weight_of(nodes, *entry.node);
+      const GraphNode* nested = nested_weight_of(weights, *entry.node);
       std::string reason;
       std::unique_ptr<Operator> step =
           nested != nullptr ? make_nested(context, graph, *nested->node, entry)
@@ -72,50 +96,6 @@ class PartitionNode {
                                         const GraphNode& reader) {
     const auto make = is_lookup(*reader.registration) ? make_lookup : make_layer;
     return make(context, graph, environment_, nested, *reader.node, *reader.registration);
-  }
-
-  // A PAD that only a convolution reads is left to the convolution, which needs no padded copy.
-  void absorb_paddings() {
-    for (size_t i = 0; i < steps_.size();) {
-      const ImagePadding* padding = steps_[i]->padding();
-      const size_t reader = padding == nullptr ? kNone : only_reader(steps_[i]->output());
-      if (reader != kNone && steps_[reader]->absorb_padding(*padding, steps_[i]->inputs()[0])) {
-        steps_.erase(steps_.begin() + static_cast<std::ptrdiff_t>(i));
-      } else {
-        ++i;
-      }
-    }
-  }
-
-  void fold_tables() {
-    for (size_t i = 0; i < steps_.size();) {
-      const Operator& step = *steps_[i];
-      const size_t reader = step.table() == nullptr ? kNone : only_reader(step.output());
-      auto folded =
-          reader == kNone ? nullptr : steps_[reader]->fold_table(*step.table(), step.inputs()[0], step.output());
-      if (folded != nullptr) {
-        steps_[reader] = std::move(folded);
-        steps_.erase(steps_.begin() + static_cast<std::ptrdiff_t>(i));
-      } else {
-        ++i;
-      }
-    }
-  }
-
-  static constexpr size_t kNone = ~size_t{0};
-
-  // The step; kNone if there is another, or someone outside.
-  size_t only_reader(int tensor) const {
-    if (outputs_.count(tensor) != 0) return kNone;
-    size_t reader = kNone;
-    for (size_t i = 0; i < steps_.size(); ++i) {
-      for (const int input : steps_[i]->inputs()) {
-        if (input != tensor) continue;
-        if (reader != kNone) return kNone;
-        reader = i;
-      }
-    }
-    return reader;
   }
 
   static Status no_data(const TfLiteTensor& tensor) {
@@ -174,9 +154,9 @@ class PartitionNode {
 
   NodeEnvironment environment_;
   Status status_;
-  std::vector<std::unique_ptr<Operator>> steps_;
-  std::set<int> outputs_;           // what others read
-  std::map<int, size_t> internal_;  // what only the partition knows, by place in the arena
+  Steps steps_;
+  std::unordered_set<int> outputs_;  // what others read
+  std::map<int, size_t> internal_;   // what only the partition knows, by place in the arena
   size_t arena_bytes_ = 0;
   Shapes shapes_;
   Pointers tensors_;

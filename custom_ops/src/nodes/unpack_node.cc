@@ -1,8 +1,8 @@
 #include "nodes/unpack_node.h"
 
-#include "kernels/weight.h"
+#include "kernels/unpack/weight.h"
 #include "nodes/node_calls.h"
-#include "nodes/weight_binding.h"
+#include "operators/weight_binding.h"
 
 namespace nq {
 namespace {
@@ -58,13 +58,14 @@ class UnpackNode {
     const auto input = [&](int index) { return static_cast<const void*>(context->tensors[index].data); };
     const auto output = [&](int index) { return context->tensors[index].data; };
     if (block.output_type == OutputType::kInt8) {
-      write_weight(*environment_.unpack, block, levels, level, static_cast<int8_t*>(output(tensors_.weight)));
+      write_weight(*environment_.kernels.unpack, block, levels, level, static_cast<int8_t*>(output(tensors_.weight)));
       if (!block.has_bias) return;
       write_bias(block, levels[level], level, static_cast<const int32_t*>(input(tensors_.bias_in)),
                  static_cast<int32_t*>(output(tensors_.bias_out)));
     } else {
       const auto* scale = static_cast<const float*>(input(tensors_.scale));
-      write_weight(*environment_.unpack, block, levels, level, scale, static_cast<float*>(output(tensors_.weight)));
+      write_weight(*environment_.kernels.unpack, block, levels, level, scale,
+                   static_cast<float*>(output(tensors_.weight)));
       if (!block.has_bias) return;
       write_bias(block, levels[level], level, scale, static_cast<const float*>(input(tensors_.bias_in)),
                  static_cast<float*>(output(tensors_.bias_out)));

@@ -1,15 +1,16 @@
 #include "session/registry.h"
 
-#include <mutex>
 #include <unordered_map>
+
+#include "threads/locks.h"
 
 namespace nq {
 namespace {
 
 struct Registry {
-  std::mutex mutex;
-  nq_session last_handle = 0;
-  std::unordered_map<nq_session, std::shared_ptr<Session>> sessions;
+  Mutex mutex;
+  nq_session last_handle NQ_GUARDED_BY(mutex) = 0;
+  std::unordered_map<nq_session, std::shared_ptr<Session>> sessions NQ_GUARDED_BY(mutex);
 };
 
 // Never destroyed: interpreters of a Python process may end after this library's static objects.
@@ -23,7 +24,7 @@ Registry& registry() {
 nq_session open_session() {
   auto session = std::make_shared<Session>();
   Registry& all = registry();
-  const std::lock_guard<std::mutex> lock(all.mutex);
+  const Lock lock(all.mutex);
   const nq_session handle = ++all.last_handle;
   all.sessions.emplace(handle, std::move(session));
   return handle;
@@ -31,13 +32,13 @@ nq_session open_session() {
 
 void close_session(nq_session handle) {
   Registry& all = registry();
-  const std::lock_guard<std::mutex> lock(all.mutex);
+  const Lock lock(all.mutex);
   all.sessions.erase(handle);
 }
 
 Status find_session(nq_session handle, std::shared_ptr<Session>* session) {
   Registry& all = registry();
-  const std::lock_guard<std::mutex> lock(all.mutex);
+  const Lock lock(all.mutex);
   const auto found = all.sessions.find(handle);
   if (found == all.sessions.end()) {
     return error(NQ_INVALID_ARGUMENT, "no session %llu; expected an open handle of nq_session_open",

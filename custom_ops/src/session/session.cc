@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
 
 #include "format/crc32.h"
 
@@ -34,45 +35,45 @@ uint64_t paged_bytes(const Placement& placement, int first, int last) {
 }  // namespace
 
 // Holds control_. An invocation that ends meanwhile leaves its page-out to the holder instead of waiting.
-class Session::Control {
+class NQ_SCOPED_LOCK Session::Control {
  public:
-  explicit Control(Session* session) : session_(session), lock_(session->control_) {}
-  ~Control() {
-    lock_.unlock();
+  explicit Control(Session* session) NQ_ACQUIRE(session->control_) : session_(session), lock_(session->control_) {}
+  ~Control() NQ_RELEASE() {
+    lock_.reset();
     session_->release_deferred();
   }
 
  private:
   Session* session_;
-  std::unique_lock<std::mutex> lock_;
+  std::optional<Lock> lock_;
 };
 
 Status Session::attach(const Precision& start) {
   const Control control(this);
-  const std::lock_guard<std::mutex> state(state_);
-  if (attached_ || !members_.empty()) {
+  const Lock state(state_);
+  if (attached_ || !shared_.members.empty()) {
     return error(NQ_INVALID_ARGUMENT,
                  "the session already serves another delegate; open a session for each interpreter");
   }
   attached_ = true;
-  start_ = start;
-  level_ = -1;
+  shared_.start = start;
+  shared_.level = -1;
   return {};
 }
 
 void Session::detach() {
-  const std::lock_guard<std::mutex> state(state_);
+  const Lock state(state_);
   attached_ = loaded_ = false;
   delegations_.clear();
 }
 
 void Session::model_loaded() {
-  const std::lock_guard<std::mutex> state(state_);
+  const Lock state(state_);
   loaded_ = true;
 }
 
 void Session::set_delegation(const void* graph, Delegation delegation) {
-  const std::lock_guard<std::mutex> state(state_);
+  const Lock state(state_);
   const auto known =
       std::find_if(delegations_.begin(), delegations_.end(), [&](const auto& entry) { return entry.first == graph; });
   if (known != delegations_.end()) {
@@ -83,60 +84,60 @@ void Session::set_delegation(const void* graph, Delegation delegation) {
 }
 
 Session::Member* Session::add(const void* graph, NestedWeight weight, Status status) {
-  return add_member(std::move(weight), std::move(status),
-                    [&](Invocations::Node* node) { invocations_.add(graph, node); });
+  return add_member(graph, std::move(weight), std::move(status));
 }
 
 Session::Member* Session::add_start(NestedWeight weight, Status status) {
-  return add_member(std::move(weight), std::move(status), [](Invocations::Node*) {});
+  return add_member(nullptr, std::move(weight), std::move(status));
 }
 
-// All or nothing: what throws leaves no member.
-template <typename Enter>
-Session::Member* Session::add_member(NestedWeight weight, Status status, const Enter& enter) {
+// All or nothing: what throws leaves no member. `graph` is null for a mark, which no graph waits for.
+Session::Member* Session::add_member(const void* graph, NestedWeight weight, Status status) {
   std::list<Member> added;
-  added.push_back({std::move(weight), std::move(status), {}});
+  added.push_back({std::move(weight), std::move(status), {}, {}});
+  Member& member = added.front();
+  member.place = added.begin();
   const Control control(this);
-  const std::lock_guard<std::mutex> state(state_);
-  enter(&added.front().node);
+  const Lock state(state_);
+  if (graph != nullptr) invocations_.add(graph, &member.node);
   forget_placement();
-  members_.splice(members_.end(), added);
-  return &members_.back();
+  shared_.members.splice(shared_.members.end(), added);
+  return &member;
 }
 
 void Session::remove(Member* member) {
   const Control control(this);
-  const std::lock_guard<std::mutex> state(state_);
+  const Lock state(state_);
   forget_placement();
   if (member->node.graph != nullptr) invocations_.remove(&member->node);
-  members_.remove_if([&](const Member& candidate) { return &candidate == member; });
+  shared_.members.erase(member->place);
 }
 
 // Its addresses must not outlive the members' memory. The level stays: a runtime may take its nodes apart and build
 // them again.
 void Session::forget_placement() {
-  placement_ = nullptr;
-  held_level_ = -1;
+  shared_.placement = nullptr;
+  shared_.held_level = -1;
   verified_ = {};
   drops_cache_ = false;
 }
 
 int Session::begin(Member* member) {
-  const std::lock_guard<std::mutex> state(state_);
-  return invocations_.begin(&member->node, level_);
+  const Lock state(state_);
+  return invocations_.begin(&member->node, under_state().level);
 }
 
 void Session::start() {
   {
-    const std::lock_guard<std::mutex> state(state_);
-    invocations_.start(level_);
+    const Lock state(state_);
+    invocations_.start(under_state().level);
   }
   release_deferred();
 }
 
 void Session::end(Member* member) {
   {
-    const std::lock_guard<std::mutex> state(state_);
+    const Lock state(state_);
     invocations_.end(&member->node);
   }
   release_deferred();
@@ -144,45 +145,44 @@ void Session::end(Member* member) {
 
 void Session::invocation_ended() {
   {
-    const std::lock_guard<std::mutex> state(state_);
+    const Lock state(state_);
     invocations_.end_all();
   }
   release_deferred();
 }
 
-// Needs control_.
 Status Session::place_members(Snapshot* placement) {
   std::vector<const NestedWeight*> weights;
-  for (const Member& member : members_) {
+  for (const Member& member : under_control().members) {
     if (!member.status.ok()) return member.status;
     weights.push_back(&member.weight);
   }
   auto placed = std::make_shared<Placement>();
   if (Status status = place(weights, placed.get()); !status.ok()) return status;
-  int level = level_;
+  int level = under_control().level;
   if (level < 0 || level >= placed->num_levels()) {
-    if (Status status = find_level(start_, placed->table, &level); !status.ok()) return status;
+    if (Status status = find_level(under_control().start, placed->table, &level); !status.ok()) return status;
   }
-  const std::lock_guard<std::mutex> state(state_);
-  level_ = level;
-  *placement = placement_ = std::move(placed);
+  const Lock state(state_);
+  shared_.level = level;
+  *placement = shared_.placement = std::move(placed);
   return {};
 }
 
-// Needs control_. Null without nested weights.
+// Null without nested weights.
 Status Session::ensure_placed(Snapshot* placement) {
   {
-    const std::lock_guard<std::mutex> state(state_);
+    const Lock state(state_);
     if (!loaded_) return no_model();
-    *placement = placement_;
+    *placement = under_state().placement;
   }
-  return *placement || members_.empty() ? Status() : place_members(placement);
+  return *placement || under_control().members.empty() ? Status() : place_members(placement);
 }
 
 Status Session::placed(Snapshot* placement) {
   {
-    const std::lock_guard<std::mutex> state(state_);
-    *placement = loaded_ ? placement_ : nullptr;
+    const Lock state(state_);
+    *placement = loaded_ ? under_state().placement : nullptr;
   }
   if (*placement) return {};
   const Control control(this);
@@ -199,9 +199,9 @@ Status Session::prepare() {
   const Control control(this);
   Snapshot placement;
   if (Status status = ensure_placed(&placement); !status.ok()) return status;
-  if (!placement || held_level_ >= 0) return {};
+  if (!placement || under_control().held_level >= 0) return {};
   nq_switch_result result = {};
-  return move_to(*placement, level_, &result);
+  return move_to(*placement, under_control().level, &result);
 }
 
 Status Session::levels(SectionTable* table) {
@@ -219,7 +219,7 @@ Status Session::num_weights(int* count) {
 }
 
 Status Session::delegation(Delegation* all) {
-  const std::lock_guard<std::mutex> state(state_);
+  const Lock state(state_);
   if (!loaded_) return no_model();
   Delegation sum;
   for (const auto& [graph, delegation] : delegations_) {
@@ -233,8 +233,8 @@ Status Session::delegation(Delegation* all) {
 Status Session::get_level(int* level) {
   Snapshot placement;
   if (Status status = nested(&placement); !status.ok()) return status;
-  const std::lock_guard<std::mutex> state(state_);
-  *level = level_;
+  const Lock state(state_);
+  *level = under_state().level;
   return {};
 }
 
@@ -279,7 +279,7 @@ Status Session::set_level(int level, uint32_t flags, nq_switch_result* result) {
 }
 
 // What has been verified counts as long as nobody has written to the file. Bytes behind its end must not be read: that
-// ends the process. Needs control_.
+// ends the process.
 Status Session::look_at_file(const Placement& placement) {
   FileMark now;
   if (!placement.pageable() || !placement.file.mark(&now)) return {};
@@ -300,9 +300,10 @@ Status Session::verify(const Placement& placement, int level) {
   const Section& section = placement.table.sections[level];
   const uint32_t found = crc32(placement.sections[level].data, static_cast<size_t>(section.size));
   if (found != section.crc32) {
-    const char* advice = level <= held_level_ ? "the file has changed under the interpreter: build a new one"
-                         : level == 0         ? "copy the file again"
-                                              : "lower precisions still work; copy the file again";
+    const char* advice = level <= under_control().held_level
+                             ? "the file has changed under the interpreter: build a new one"
+                         : level == 0 ? "copy the file again"
+                                      : "lower precisions still work; copy the file again";
     return error(NQ_DATA_LOSS, "the checksum of level %d (%d bits) is %08x; expected %08x; %s", level, section.bits,
                  found, section.crc32, advice);
   }
@@ -310,7 +311,6 @@ Status Session::verify(const Placement& placement, int level) {
   return {};
 }
 
-// Needs control_.
 Status Session::page_in_levels(const Placement& placement, int first, int last) {
   if (first > last) return {};
   if (Status status = look_at_file(placement); !status.ok()) return status;
@@ -324,7 +324,6 @@ Status Session::page_in_levels(const Placement& placement, int first, int last) 
   return {};
 }
 
-// Needs control_.
 Status Session::page_out_levels(const Placement& placement, int first, int last) {
   for (int level = last; level >= first; --level) {
     const PageRange pages = placement.sections[level].pages;
@@ -334,48 +333,50 @@ Status Session::page_out_levels(const Placement& placement, int first, int last)
   return {};
 }
 
-// Needs control_.
 Status Session::move_to(const Placement& placement, int level, nq_switch_result* result) {
-  const int held = held_level_;
+  const int held = under_control().held_level;
   if (Status status = page_in_levels(placement, held + 1, level); !status.ok()) return status;
   // At first nothing is known about the levels above: they are released, whatever reading the file has brought in.
   const int top = held < 0 ? placement.num_levels() - 1 : std::max(held, level);
   *result = {};
   {
-    const std::lock_guard<std::mutex> state(state_);
-    result->from_level = level_;
-    result->to_level = level_ = level;
-    held_level_ = top;
+    const Lock state(state_);
+    result->from_level = shared_.level;
+    result->to_level = shared_.level = level;
+    shared_.held_level = top;
     result->deferred = top > level && invocations_.running_above(level);
   }
   result->bytes_paged_in = paged_bytes(placement, held + 1, level);
   if (top == level || result->deferred) return {};
   Status status = page_out_levels(placement, level + 1, top);
   if (status.ok()) result->bytes_paged_out = paged_bytes(placement, level + 1, held);
-  const std::lock_guard<std::mutex> state(state_);
+  const Lock state(state_);
   if (status.ok()) {
-    held_level_ = level;
+    shared_.held_level = level;
   } else {
-    level_ = result->from_level;
-    held_level_ = held;
+    shared_.level = result->from_level;
+    shared_.held_level = held;
   }
   return status;
 }
 
 bool Session::page_out_due() {
-  const std::lock_guard<std::mutex> state(state_);
-  return placement_ && held_level_ > level_ && !invocations_.running_above(level_);
+  const Lock state(state_);
+  return under_state().placement && under_state().held_level > under_state().level &&
+         !invocations_.running_above(under_state().level);
 }
 
 // Whoever holds control_ comes here after letting go of it, so a page-out that finds it taken is not lost.
 void Session::release_deferred() {
   while (page_out_due()) {
-    const std::unique_lock<std::mutex> control(control_, std::try_to_lock);
-    if (!control || !page_out_due()) return;
-    static_cast<void>(page_out_levels(*placement_, level_ + 1, held_level_));  // no caller to report to
+    if (!control_.try_lock()) return;
+    const Lock control(control_, std::adopt_lock);
+    if (!page_out_due()) return;
+    static_cast<void>(page_out_levels(*under_control().placement, under_control().level + 1,
+                                      under_control().held_level));  // no caller to report to
     drops_cache_ = false;
-    const std::lock_guard<std::mutex> state(state_);
-    held_level_ = level_;
+    const Lock state(state_);
+    shared_.held_level = shared_.level;
   }
 }
 

@@ -5,7 +5,6 @@
 #include <array>
 #include <list>
 #include <memory>
-#include <mutex>
 #include <utility>
 #include <vector>
 
@@ -15,6 +14,7 @@
 #include "session/placement.h"
 #include "session/precision.h"
 #include "status.h"
+#include "threads/locks.h"
 
 namespace nq {
 
@@ -25,6 +25,7 @@ class Session {
     NestedWeight weight;
     Status status;
     Invocations::Node node;
+    std::list<Member>::iterator place;  // of itself among the session's
   };
 
   struct Memory {
@@ -65,44 +66,46 @@ class Session {
   class Control;
   using Snapshot = std::shared_ptr<const Placement>;
 
-  template <typename Enter>
-  Member* add_member(NestedWeight weight, Status status, const Enter& enter);
-  Status place_members(Snapshot* placement);
-  Status ensure_placed(Snapshot* placement);
+  // What an invocation reads while pages move: written under both locks, read under either.
+  struct Shared {
+    Precision start;
+    std::list<Member> members;
+    Snapshot placement;   // null until all members have been checked
+    int level = -1;       // for invocations that start now; -1: not decided
+    int held_level = -1;  // levels up to it are paged in; -1: none
+  };
+  const Shared& under_control() const NQ_REQUIRES(control_) NQ_UNCHECKED { return shared_; }
+  const Shared& under_state() const NQ_REQUIRES(state_) NQ_UNCHECKED { return shared_; }
+
+  Member* add_member(const void* graph, NestedWeight weight, Status status);
+  Status place_members(Snapshot* placement) NQ_REQUIRES(control_);
+  Status ensure_placed(Snapshot* placement) NQ_REQUIRES(control_);
   Status placed(Snapshot* placement);
   Status nested(Snapshot* placement);
-  void forget_placement();
+  void forget_placement() NQ_REQUIRES(control_, state_);
 
-  Status look_at_file(const Placement& placement);
-  Status verify(const Placement& placement, int level);
-  Status page_in_levels(const Placement& placement, int first, int last);
-  Status page_out_levels(const Placement& placement, int first, int last);
-  Status move_to(const Placement& placement, int level, nq_switch_result* result);
-  bool page_out_due();
-  void release_deferred();
+  Status look_at_file(const Placement& placement) NQ_REQUIRES(control_);
+  Status verify(const Placement& placement, int level) NQ_REQUIRES(control_);
+  Status page_in_levels(const Placement& placement, int first, int last) NQ_REQUIRES(control_);
+  Status page_out_levels(const Placement& placement, int first, int last) NQ_REQUIRES(control_);
+  Status move_to(const Placement& placement, int level, nq_switch_result* result) NQ_REQUIRES(control_);
+  bool page_out_due() NQ_EXCLUDES(state_);
+  void release_deferred() NQ_EXCLUDES(control_, state_);
 
   // control_ is held while pages move or members change, state_ only for moments: an invocation never waits for a disk.
-  // Where both are needed, control_ comes first.
-  std::mutex control_;
-  std::mutex state_;
+  Mutex state_;
+  Mutex control_ NQ_ACQUIRED_BEFORE(state_);
 
-  // Guarded by state_.
-  bool attached_ = false;
-  bool loaded_ = false;
-  std::vector<std::pair<const void*, Delegation>> delegations_;  // by graph
-  Invocations invocations_;
+  bool attached_ NQ_GUARDED_BY(state_) = false;
+  bool loaded_ NQ_GUARDED_BY(state_) = false;
+  std::vector<std::pair<const void*, Delegation>> delegations_ NQ_GUARDED_BY(state_);  // by graph
+  Invocations invocations_ NQ_GUARDED_BY(state_);
 
-  // Written under both locks, read under either.
-  Precision start_;
-  std::list<Member> members_;
-  Snapshot placement_;   // null until all members have been checked
-  int level_ = -1;       // for invocations that start now; -1: not decided
-  int held_level_ = -1;  // levels up to it are paged in; -1: none
+  Shared shared_ NQ_GUARDED_BY(control_) NQ_GUARDED_BY(state_);
 
-  // Guarded by control_.
-  std::array<bool, kMaxLevels> verified_ = {};
-  FileMark mark_;             // of the file that they have been verified in
-  bool drops_cache_ = false;  // a page-out is to drop the page cache too
+  std::array<bool, kMaxLevels> verified_ NQ_GUARDED_BY(control_) = {};
+  FileMark mark_ NQ_GUARDED_BY(control_);             // of the file that they have been verified in
+  bool drops_cache_ NQ_GUARDED_BY(control_) = false;  // a page-out is to drop the page cache too
 };
 
 }  // namespace nq

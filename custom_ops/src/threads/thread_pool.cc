@@ -92,7 +92,7 @@ void ThreadPool::start_threads(int count) {
 
 void ThreadPool::stop() {
   {
-    const std::lock_guard<std::mutex> lock(mutex_);
+    const Lock lock(mutex_);
     stopping_ = true;
   }
   wake_.notify_all();
@@ -117,7 +117,7 @@ void ThreadPool::run(int num_parts, const Task& task) {
     share.state.store(state, std::memory_order_release);
   }
   if (sleepers_.fetch_add(0) > 0) {
-    const std::lock_guard<std::mutex> lock(mutex_);  // whoever counts as a sleeper sleeps by now
+    const Lock lock(mutex_);  // whoever counts as a sleeper sleeps by now
     wake_.notify_all();
   }
   take_parts(generation_, 0);
@@ -125,8 +125,11 @@ void ThreadPool::run(int num_parts, const Task& task) {
   if (!spin_until(finished)) {
     while (!finished()) std::this_thread::yield();
   }
-  if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
+  if (const std::exception_ptr failure = take_failure()) std::rethrow_exception(failure);
 }
+
+// All parts are done: no thread writes it any more.
+std::exception_ptr ThreadPool::take_failure() NQ_UNCHECKED { return std::exchange(failure_, nullptr); }
 
 // Its own, then what is left of the others'.
 void ThreadPool::take_parts(uint32_t generation, int thread) {
@@ -152,9 +155,13 @@ void ThreadPool::perform(const Task& task, int part, Workspace* workspace) {
   try {
     task(part, workspace);
   } catch (...) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (!failure_) failure_ = std::current_exception();
+    keep_failure(std::current_exception());
   }
+}
+
+void ThreadPool::keep_failure(std::exception_ptr failure) {
+  const Lock lock(mutex_);
+  if (!failure_) failure_ = std::move(failure);
 }
 
 void ThreadPool::work(int thread) {
@@ -167,9 +174,9 @@ bool ThreadPool::wait_for_generation(int thread, uint32_t* seen) {
   const std::atomic<uint64_t>& share = shares_[thread].state;
   const auto changed = [&] { return generation_of(share) != *seen || stopping_; };
   if (!spin_until(changed)) {
-    std::unique_lock<std::mutex> lock(mutex_);
+    Lock lock(mutex_);
     ++sleepers_;
-    wake_.wait(lock, changed);
+    wake_.wait(lock.held(), changed);
     --sleepers_;
   }
   *seen = generation_of(share);

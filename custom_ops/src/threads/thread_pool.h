@@ -7,9 +7,10 @@
 #include <exception>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <thread>
 #include <vector>
+
+#include "threads/locks.h"
 
 namespace nq {
 
@@ -64,6 +65,8 @@ class ThreadPool {
   void take_parts(uint32_t generation, int thread);
   static bool take_part(uint32_t generation, Share* share, int* part);
   void perform(const Task& task, int part, Workspace* workspace);
+  void keep_failure(std::exception_ptr failure);  // if it is the first; Clang does not look into catch blocks
+  std::exception_ptr take_failure();
   void stop();
 
   std::vector<std::unique_ptr<Workspace>> workspaces_ = make_workspaces(1);
@@ -76,9 +79,9 @@ class ThreadPool {
   // both by writing: whoever comes second sees what the first has done.
   alignas(64) std::atomic<int> sleepers_{0};
   std::atomic<bool> stopping_{false};
-  std::mutex mutex_;
+  Mutex mutex_;
   std::condition_variable wake_;
-  std::exception_ptr failure_;  // guarded by mutex_
+  std::exception_ptr failure_ NQ_GUARDED_BY(mutex_);
 
   static std::vector<std::unique_ptr<Workspace>> make_workspaces(int count);
 };

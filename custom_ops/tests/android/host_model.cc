@@ -89,7 +89,7 @@ JNIEXPORT jbyteArray Java_org_nqtflite_HostModel_expected(JNIEnv* env, jclass, j
     for (uint32_t c = 0; c < block.channels; ++c) {
       for (uint32_t d = 0; d < block.depth; ++d) {
         const int8_t code = weight.codes[size_t{c} * block.depth + d];
-        values[nq_test::consumer_index(block, c, d)] =
+        values[nq_test::reader_index(block, c, d)] =
             static_cast<uint8_t>(nq_test::value_at_level(block, level, code, d));
       }
     }

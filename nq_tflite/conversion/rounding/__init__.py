@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from nq_tflite.conversion.rounding.descent import descent
 from nq_tflite.conversion.rounding.nearest import nearest
@@ -34,6 +35,8 @@ class Method:
     exact: bool = False
 
 
+#: Those of `METHODS`, by name.
+Rounding = Literal["descent", "squant", "nearest"]
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
@@ -42,7 +45,7 @@ METHODS: dict[str, Method] = {
         Method("nearest", "to the nearest code, without corrected biases", nearest),
     )
 }
-DEFAULT = "descent"
+DEFAULT: Rounding = "descent"
 #: Stands for `convert(exact=True)`; users do not choose it by name.
 EXACT = Method("exact", "the source's codes, with corrected biases", nearest, needs_means=True, exact=True)
 #: For weights whose inputs cannot be looked at.
@@ -71,6 +74,7 @@ __all__ = [
     "FALLBACK",
     "METHODS",
     "Method",
+    "Rounding",
     "RoundingTask",
     "descent",
     "nearest",

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nq_tflite.conversion.sources.calibration import Sample
-from nq_tflite.errors import UnsupportedModelError, did_you_mean
+from nq_tflite.conversion.sources.export_options import ActivationRanges
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema
 from nq_tflite.graph.model import ModelT, TensorT
@@ -79,19 +79,8 @@ def mse(histogram: Histogram) -> tuple[float, float]:
     return low, high
 
 
-METHODS: dict[str, RangeMethod] = {"minmax": minmax, "percentile": percentile, "mse": mse}
-AUTO = "auto"
-
-
-def check_name(name: str) -> None:
-    """Raises UnsupportedModelError for a method that there is not."""
-    if name not in (*METHODS, AUTO):
-        raise UnsupportedModelError(
-            "activation ranges",
-            expected=f"one of {', '.join((*METHODS, AUTO))}",
-            got=repr(name),
-            fix=did_you_mean(name, (*METHODS, AUTO)),
-        )
+#: Every one of `ActivationRanges` but "auto".
+METHODS: dict[ActivationRanges, RangeMethod] = {"minmax": minmax, "percentile": percentile, "mse": mse}
 
 
 def measure(model: ModelT, interpreter: Any, samples: Iterable[Sample]) -> dict[int, Histogram]:

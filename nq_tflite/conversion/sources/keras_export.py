@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from nq_tflite.conversion.sources.activation_ranges import AUTO, METHODS, check_name, measure, outputs, set_ranges
+from nq_tflite.conversion.sources.activation_ranges import METHODS, measure, outputs, set_ranges
 from nq_tflite.conversion.sources.calibration import Sample
+from nq_tflite.conversion.sources.export_options import ActivationRanges, IoType, check_options
 from nq_tflite.conversion.sources.keras_models import (
     all_layers,
     flat,
@@ -27,12 +28,11 @@ from nq_tflite.conversion.sources.keras_models import (
     with_batch_of_one,
 )
 from nq_tflite.conversion.sources.moments import FoldedNorm, Moments
-from nq_tflite.errors import MissingPackageError, RepresentativeDataError, UnsupportedModelError, did_you_mean
+from nq_tflite.errors import MissingPackageError, RepresentativeDataError, UnsupportedModelError
 from nq_tflite.format.levels import signal_to_noise_db
 from nq_tflite.graph import flatbuffer as fb
 
 _KERAS_SUFFIXES = {".keras", ".h5", ".hdf5"}
-_IO_TYPES = ("float32", "int8", "uint8")
 #: What the converter says of a loop over a free batch, and of operations that TFLite lacks.
 _NEEDS_BATCH = "element_shape to be static"
 _NEEDS_SHAPES = "input shapes have not been set"
@@ -74,9 +74,9 @@ def open_source(source: Any, custom_objects: Mapping[str, Any] | None = None) ->
 def export(
     source: Any,
     samples: Callable[[], Iterator[Sample]] | None,
-    input_type: str = "float32",
-    output_type: str = "float32",
-    activation_ranges: str = "minmax",
+    input_type: IoType = "float32",
+    output_type: IoType = "float32",
+    activation_ranges: ActivationRanges = "minmax",
 ) -> bytes:
     """Converts with tensorflow's own converter.
 
@@ -95,15 +95,7 @@ def export(
         UnsupportedModelError: the source does not load, or the converter refuses it.
         RepresentativeDataError: the samples do not fit the model's inputs.
     """
-    check_name(activation_ranges)
-    for name in (input_type, output_type):
-        if name not in _IO_TYPES:
-            raise UnsupportedModelError(
-                "input or output type",
-                expected=f"one of {', '.join(_IO_TYPES)}",
-                got=repr(name),
-                fix=did_you_mean(getattr(name, "__name__", name), _IO_TYPES),
-            )
+    check_options(input_type, output_type, activation_ranges)
     tf, source = _tensorflow(), open_source(source)
     if samples is None:
         return _float_model(tf, source)
@@ -159,7 +151,11 @@ def _refuse_loops(tf: Any, source: Any) -> None:
 
 
 def _quantized(
-    tf: Any, calibrated: bytes, samples: Callable[[], Iterator[Sample]], name: str, io_types: tuple[str, str]
+    tf: Any,
+    calibrated: bytes,
+    samples: Callable[[], Iterator[Sample]],
+    name: ActivationRanges,
+    io_types: tuple[IoType, IoType],
 ) -> bytes:
     """A calibrated float model in int8, with other activation ranges than calibration's own.
 
@@ -172,13 +168,13 @@ def _quantized(
     source = fb.read_model(calibrated).model
     histograms = measure(source, reference, samples())
 
-    def with_ranges(method: str, input_type: str, output_type: str) -> bytes:
+    def with_ranges(method: ActivationRanges, input_type: str, output_type: str) -> bytes:
         model = fb.read_model(calibrated).model
         set_ranges(model, histograms, METHODS[method])
         types = {"input_data_type": input_type, "output_data_type": output_type}
         return bytes(quantize(fb.pack_model(model), **{key: tf.dtypes.as_dtype(each) for key, each in types.items()}))
 
-    if name == AUTO:
+    if name == "auto":
         wanted = outputs(source, reference, samples())
         scores = {}
         for each in METHODS:

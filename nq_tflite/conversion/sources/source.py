@@ -6,12 +6,13 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nq_tflite.conversion.sources.calibration import RepresentativeData, Sample, sample_source
+from nq_tflite.conversion.sources.export_options import ExportOptions
 from nq_tflite.conversion.sources.keras_export import export, folded_norms, is_keras_source, open_source
 from nq_tflite.conversion.sources.keras_models import named_samples
 from nq_tflite.conversion.sources.moments import FoldedNorm, Moments, tensor_moments
@@ -24,6 +25,10 @@ from nq_tflite.graph.model import ModelT, TensorPlace, TensorT
 from nq_tflite.graph.selection import Selection
 from nq_tflite.graph.sites import refuse_nested
 from nq_tflite.graph.widening import Widened, widen
+from nq_tflite.progress import Progress
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 #: Samples that statistics are taken of, and those that only the estimate of the result is taken of.
 MOST_SAMPLES, MOST_HELD_OUT = 128, 32
@@ -104,9 +109,9 @@ def load_source(
     data: RepresentativeData | None,
     *,
     look: bool,
-    notify: Callable[[str, int, int], None],
+    notify: Progress,
     custom_objects: Mapping[str, Any] | None = None,
-    **options: str,
+    **options: Unpack[ExportOptions],
 ) -> Source:
     """Loads a model.
 
@@ -156,7 +161,9 @@ class _Nets:
     widened: Widened = field(default_factory=Widened)
 
 
-def _from_keras(source: Any, samples: Callable[[], Iterator[Sample]] | None, *, look: bool, **options: str) -> _Nets:
+def _from_keras(
+    source: Any, samples: Callable[[], Iterator[Sample]] | None, *, look: bool, **options: Unpack[ExportOptions]
+) -> _Nets:
     """Of an opened Keras model or SavedModel: full-int8 with samples, float without."""
     named = None if samples is None else named_samples(source, samples)
     model = fb.read_model(export(source, named, **options)).model

@@ -30,11 +30,11 @@ class Drawing:
     """A figure of the page.
 
     Attributes:
-        wide, narrow: SVG for a page and for a phone; `narrow` is "" where the wide one serves both.
+        wide, narrow: SVG for a page and for a phone; `narrow` is None where the wide one serves both.
     """
 
     wide: str
-    narrow: str = ""
+    narrow: str | None = None
 
 
 def draw(findings: Findings) -> dict[str, Drawing]:

@@ -15,12 +15,15 @@ from typing import Any
 from nq_tflite import units
 from nq_tflite.conversion.advice import worst_first
 from nq_tflite.conversion.report import ConversionReport
-from nq_tflite.errors import MissingPackageError
+from nq_tflite.device.runtimes import RuntimeName
+from nq_tflite.errors import needing_extra
 from nq_tflite.files import check_output, write_whole
 from nq_tflite.measure.benchmark import cpu_name
-from nq_tflite.measure.findings import Findings, Progress, find
+from nq_tflite.measure.findings import Findings, find
+from nq_tflite.measure.preprocessing import PixelRange
 from nq_tflite.plot.page.drawings import draw
 from nq_tflite.plot.style import layer_labels
+from nq_tflite.progress import Progress
 from nq_tflite.version import __version__
 
 #: Bars of layers that are this near to each other stay short.
@@ -34,12 +37,12 @@ def write_report(
     labels: str | os.PathLike[str] | None = None,
     *,
     reference: str | os.PathLike[str] | None = None,
-    preprocess: str = "imagenet",
+    preprocess: PixelRange = "imagenet",
     crop_fraction: float = 0.875,
     against: str | os.PathLike[str] | None = None,
     conversion: ConversionReport | str | os.PathLike[str] | None = None,
     layers: Sequence[str] = (),
-    runtime: str | None = None,
+    runtime: RuntimeName | None = None,
     num_threads: int = 1,
     progress: Progress | None = None,
 ) -> Findings:
@@ -94,15 +97,8 @@ def write_report(
 
 def _template() -> Any:
     """Every text that the template shows is escaped: names come from files that anyone may have made."""
-    try:
+    with needing_extra("report", "a report's page"):
         import jinja2
-    except ModuleNotFoundError as error:
-        raise MissingPackageError(
-            "a report's page",
-            expected="the package jinja2",
-            got="none",
-            fix="Install it: pip install 'nq-tflite[report]'.",
-        ) from error
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("nq_tflite.plot", "page"),
         autoescape=True,
@@ -137,7 +133,7 @@ def _context(findings: Findings) -> dict[str, Any]:
         "rows": list(zip(rows, layer_labels([row.name for row in rows], 80), strict=True)),
         "lost": lambda decibels: max(0.0, best - decibels) / spread,
         "most_bytes": max(sum(row.level_bytes) for row in rows),
-        "reference": "" if evaluation is None else Path(evaluation.reference).name,
+        "reference": None if evaluation is None else Path(evaluation.reference).name,
         "drawings": draw(findings),
         "all_fused": findings.delegation is None or all(each.place == "fused" for each in findings.delegation.nested),
         "cpu": f"{cpu_name()} ({os.cpu_count()} CPUs)",

@@ -10,11 +10,12 @@ import pytest
 import nq_tflite as nq
 from nq_tflite.conversion.sources.source import MOST_HELD_OUT, MOST_SAMPLES, Source, load_source
 from nq_tflite.errors import RepresentativeDataError
+from nq_tflite.progress import silent
 
 
 def load(source: Any, data: Any = None, *, look: bool = True) -> Source:
     options = {"input_type": "float32", "output_type": "float32", "activation_ranges": "minmax"}
-    return load_source(source, data, look=look, notify=lambda *_: None, **options)
+    return load_source(source, data, look=look, notify=silent, **options)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,54 @@
+// Loops over elements that stand between layers. All kernels but the lookup are one source, compiled for each ISA
+// (elementwise_loops.h); the same bytes from every one of them.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/kernel_list.h"
+
+namespace nq {
+
+// clamp(round_half_even((a - zero_a) * (b - zero_b) * scale) + zero_point, low, high), the product of the codes exact.
+struct MultiplicationTerms {
+  float scale;
+  int32_t zero_a, zero_b, zero_point;
+  int8_t low, high;
+};
+
+// Each advances by 1 from one element to the next, or by 0.
+struct FloatOperands {
+  const float *a, *b;
+  int64_t a_step, b_step;
+};
+
+// What is not a number counts as large where it becomes a code, and stays so among floats.
+struct ElementwiseKernel {
+  const char* isa = nullptr;
+  bool (*supported)() = nullptr;  // by the CPU that runs this
+
+  struct Products {
+    void (*of_both)(const MultiplicationTerms& terms, const int8_t* a, const int8_t* b, size_t count,
+                    int8_t* out) = nullptr;
+    void (*by_one)(const MultiplicationTerms& terms, const int8_t* a, int8_t b, size_t count, int8_t* out) = nullptr;
+  } multiply;
+
+  // clamp(round_half_even(in * inverse_scale) + zero_point, -128, 127)
+  void (*quantize)(const float* in, size_t count, float inverse_scale, int32_t zero_point, int8_t* out) = nullptr;
+  void (*dequantize)(const int8_t* in, size_t count, float scale, int32_t zero_point, float* out) = nullptr;
+  // table[code + 128]
+  void (*look_up)(const int8_t* table, const int8_t* in, size_t count, int8_t* out) = nullptr;
+
+  struct Pooling {
+    void (*raise)(const int8_t* in, size_t count, int8_t* out) = nullptr;     // out = max(out, in)
+    void (*add_to)(const int8_t* in, size_t count, int32_t* sums) = nullptr;  // sums += in
+  } pooling;
+
+  // clamp(a + b, low, high), and so on
+  using FloatFn = void (*)(const FloatOperands& operands, float low, float high, size_t count, float* out);
+  struct Floats {
+    FloatFn add = nullptr, subtract = nullptr, multiply = nullptr;
+  } floats;
+};
+
+}  // namespace nq

@@ -1,0 +1,84 @@
+// Loops that compilers vectorize, compiled once for each ISA: the including file makes a kernel of them, and CMake
+// gives it its flags. Textual, without an include guard; everything has internal linkage and no library template is
+// used, for the reasons of unpack_words.h.
+#include <cstring>
+
+#include "kernels/cpu.h"
+#include "kernels/elementwise/elementwise.h"
+
+namespace nq {
+namespace {
+
+// The nearest integer, the even one of two, clamped to 16 bits. Compilers vectorize it as they do not std::lrint.
+inline int32_t round_to_word(float value) {
+  constexpr float kOneAndAHalfTimes2To23 = 12582912.0f;  // added, it leaves the integer in the lower bits
+  value = value < 32767.0f ? value : 32767.0f;           // also what is not a number
+  value = (value > -32768.0f ? value : -32768.0f) + kOneAndAHalfTimes2To23;
+  int32_t bits;
+  std::memcpy(&bits, &value, sizeof(bits));
+  return bits - 0x4B400000;
+}
+
+inline int8_t clamp_code(int32_t code, int32_t low, int32_t high) {
+  code = code < low ? low : code;
+  return static_cast<int8_t>(code > high ? high : code);
+}
+
+inline int8_t multiply_codes(const MultiplicationTerms& t, int8_t a, int8_t b) {
+  const int32_t product = (a - t.zero_a) * (b - t.zero_b);
+  return clamp_code(round_to_word(static_cast<float>(product) * t.scale) + t.zero_point, t.low, t.high);
+}
+
+inline int8_t quantize_float(float in, float inverse_scale, int32_t zero_point) {
+  return clamp_code(round_to_word(in * inverse_scale) + zero_point, -128, 127);
+}
+
+void dequantize(const int8_t* __restrict in, size_t count, float scale, int32_t zero_point, float* __restrict out) {
+  for (size_t i = 0; i < count; ++i) out[i] = static_cast<float>(in[i] - zero_point) * scale;
+}
+
+void raise(const int8_t* __restrict in, size_t count, int8_t* __restrict out) {
+  for (size_t i = 0; i < count; ++i) out[i] = in[i] > out[i] ? in[i] : out[i];
+}
+
+void add_to(const int8_t* __restrict in, size_t count, int32_t* __restrict sums) {
+  for (size_t i = 0; i < count; ++i) sums[i] += in[i];
+}
+
+inline float clamp_float(float value, float low, float high) {
+  value = value < low ? low : value;
+  return value > high ? high : value;
+}
+
+// An operand that stands still is read before the loop, so that compilers vectorize all three.
+template <typename Operation>
+[[gnu::always_inline]] inline void combine_floats(const FloatOperands& operands, float low, float high, size_t count,
+                                                  float* __restrict out, const Operation& operation) {
+  const float* __restrict a = operands.a, * __restrict b = operands.b;
+  if (operands.a_step == 0) {
+    const float still = *a;
+    for (size_t i = 0; i < count; ++i) out[i] = clamp_float(operation(still, b[i]), low, high);
+  } else if (operands.b_step == 0) {
+    const float still = *b;
+    for (size_t i = 0; i < count; ++i) out[i] = clamp_float(operation(a[i], still), low, high);
+  } else {
+    for (size_t i = 0; i < count; ++i) out[i] = clamp_float(operation(a[i], b[i]), low, high);
+  }
+}
+
+void add_floats(const FloatOperands& operands, float low, float high, size_t count, float* out) {
+  combine_floats(operands, low, high, count, out, [](float a, float b) { return a + b; });
+}
+
+void subtract_floats(const FloatOperands& operands, float low, float high, size_t count, float* out) {
+  combine_floats(operands, low, high, count, out, [](float a, float b) { return a - b; });
+}
+
+void multiply_floats(const FloatOperands& operands, float low, float high, size_t count, float* out) {
+  combine_floats(operands, low, high, count, out, [](float a, float b) { return a * b; });
+}
+
+inline int8_t look_up_code(const int8_t* table, int8_t code) { return table[code + 128]; }
+
+}  // namespace
+}  // namespace nq

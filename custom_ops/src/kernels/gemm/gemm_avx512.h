@@ -1,0 +1,85 @@
+// What the matrix kernels with AVX-512 share: from the sums of a tile to rows of output. Textual for files with AVX-512
+// flags: everything has internal linkage, as in unpack_words.h.
+#pragma once
+
+#include "kernels/gemm/gemm.h"
+#include "kernels/requantize/requantize_avx512.h"
+
+namespace nq {
+namespace {
+
+// The first `count` of as many lanes as the mask has.
+inline __mmask64 first_lanes(uint32_t count) { return count >= 64 ? ~__mmask64{0} : (__mmask64{1} << count) - 1; }
+
+// pack_codes puts channels 4 l to 4 l + 3 of all four blocks into lane l.
+inline __m512i in_order(__m512i codes) {
+  return _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), codes);
+}
+
+template <int kBlocks, bool kShrinks>
+struct RowRequantizer {
+  RowRequantizer(const Requantization& requantization, uint32_t num_channels)
+      : requantizer(make_requantizer(requantization)), mask(first_lanes(num_channels)) {
+#pragma GCC unroll 4
+    for (int b = 0; b < kBlocks; ++b) multiplier[b] = _mm512_loadu_ps(requantization.multiplier + b * kMatrixChannels);
+  }
+
+  [[gnu::always_inline]] inline void store(const __m512i (&sums)[kBlocks], int8_t* out) const {
+    __m512i scaled[kTileBlocks] = {};
+#pragma GCC unroll 4
+    for (int b = 0; b < kBlocks; ++b) scaled[b] = scale_sums<kShrinks>(requantizer, sums[b], multiplier[b]);
+    const __m512i codes = pack_codes(requantizer, scaled[0], scaled[1], scaled[2], scaled[3]);
+    if (kBlocks == kTileBlocks && ~mask == 0) {
+      _mm512_storeu_si512(out, in_order(codes));  // a store with a mask takes longer
+    } else {
+      _mm512_mask_storeu_epi8(out, mask, in_order(codes));
+    }
+  }
+
+  Requantizer requantizer;
+  __mmask64 mask;
+  __m512 multiplier[kBlocks];
+};
+
+template <int kBlocks>
+void requantize_blocks(const int32_t* sums, int num_rows, const Requantization& requantization, int8_t* out,
+                       size_t out_stride, uint32_t num_channels) {
+  const RowRequantizer<kBlocks, false> requantizer(requantization, num_channels);
+  for (; num_rows > 0; --num_rows, sums += kTileChannels, out += out_stride) {
+    __m512i row[kBlocks];
+#pragma GCC unroll 4
+    for (int b = 0; b < kBlocks; ++b) row[b] = _mm512_loadu_si512(sums + b * kMatrixChannels);
+    requantizer.store(row, out);
+  }
+}
+
+// kTileChannels sums a row, of which those of the last block with a channel are read.
+inline void requantize_rows(const int32_t* sums, int num_rows, const Requantization& requantization, int8_t* out,
+                            size_t out_stride, uint32_t num_channels) {
+  constexpr decltype(&requantize_blocks<1>) kRequantize[kTileBlocks] = {requantize_blocks<1>, requantize_blocks<2>,
+                                                                        requantize_blocks<3>, requantize_blocks<4>};
+  kRequantize[(num_channels - 1) / kMatrixChannels](sums, num_rows, requantization, out, out_stride, num_channels);
+}
+
+inline void requantize_row(const int32_t* sums, const Requantization& requantization, int8_t* out,
+                           uint32_t num_channels) {
+  requantize_rows(sums, 1, requantization, out, 0, num_channels);
+}
+
+inline void dequantize_rows(const int32_t* sums, int num_rows, const Dequantization& dequantization, float* out,
+                            size_t out_stride, uint32_t num_channels) {
+  for (uint32_t c = 0; c < num_channels; c += kMatrixChannels) {
+    const auto mask = static_cast<__mmask16>(first_lanes(num_channels - c));
+    Dequantizer dequantizer = make_dequantizer(dequantization, c);
+    for (int r = 0; r < num_rows; ++r) {
+      if (r > 0 && dequantization.row_step > 0) {
+        dequantizer = make_dequantizer(dequantization.from_row(static_cast<size_t>(r)), c);
+      }
+      const __m512i of_row = _mm512_loadu_si512(sums + r * kTileChannels + c);
+      _mm512_mask_storeu_ps(out + r * out_stride + c, mask, dequantize_sums(dequantizer, of_row));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace nq

@@ -1,0 +1,237 @@
+// A tile is up to 6 rows by 64 channels: 24 accumulators, 4 vectors of weights and an activation in 32 registers. The
+// multiply takes an unsigned operand, which is the activation plus 128.
+#if defined(__AVX512VNNI__)
+#include <cstring>
+
+#include "kernels/cpu.h"
+#include "kernels/gemm/gemm_avx512.h"
+#define NQ_VECTOR_BYTES 64
+#include "kernels/unpack/unpack_fields.h"
+
+namespace nq {
+
+void unpack_avx512vnni(const PackedLevels& levels, const CellMiddle& middle, size_t num_superblocks, int8_t* codes);
+void unpack_interleaved_avx512vnni(const PackedLevels& levels, const CellMiddle& middle, size_t num_superblocks,
+                                   int8_t* codes);
+extern const GemmKernel gemm_avx512vnni;
+
+namespace {
+
+constexpr int kRows = 6;
+
+// Four activations in every lane, each plus 128.
+inline __m512i broadcast(const int8_t* activations) {
+  int32_t four;
+  std::memcpy(&four, activations, sizeof(four));
+  return _mm512_xor_si512(_mm512_set1_epi32(four), _mm512_set1_epi8(static_cast<char>(0x80)));
+}
+
+template <int kNumRows, int kBlocks>
+struct Sums {
+  __m512i of[kNumRows][kBlocks];
+};
+
+// Not the intrinsic: GCC 12 would copy accumulators around it, and lack registers for them.
+[[gnu::always_inline]] inline __m512i add_products(__m512i sums, __m512i activation, __m512i weights) {
+  asm("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(activation), "v"(weights));
+  return sums;
+}
+
+template <int kNumRows, int kBlocks>
+[[gnu::always_inline]] inline Sums<kNumRows, kBlocks> start_sums(const int32_t* bias) {
+  Sums<kNumRows, kBlocks> sums;
+#pragma GCC unroll 4
+  for (int b = 0; b < kBlocks; ++b) {
+    const __m512i of_block = _mm512_loadu_si512(bias + b * kMatrixChannels);
+#pragma GCC unroll 6
+    for (int r = 0; r < kNumRows; ++r) sums.of[r][b] = of_block;
+  }
+  return sums;
+}
+
+// Four of the depth.
+template <int kNumRows, int kBlocks>
+[[gnu::always_inline]] inline void add_step(const int8_t* const (&rows)[kNumRows], size_t at,
+                                            const __m512i (&weights)[kBlocks], Sums<kNumRows, kBlocks>* sums) {
+#pragma GCC unroll 6
+  for (int r = 0; r < kNumRows; ++r) {
+    const __m512i activation = broadcast(rows[r] + at);
+#pragma GCC unroll 4
+    for (int b = 0; b < kBlocks; ++b) sums->of[r][b] = add_products(sums->of[r][b], activation, weights[b]);
+  }
+}
+
+template <int kNumRows, int kBlocks>
+[[gnu::always_inline]] inline Sums<kNumRows, kBlocks> multiply_tile(const GemmTile& tile) {
+  Sums<kNumRows, kBlocks> sums = start_sums<kNumRows, kBlocks>(tile.bias);
+  const int8_t* codes = tile.codes;
+  const auto* ahead = static_cast<const uint8_t*>(tile.ahead.bytes);
+  for (uint32_t k = 0; k < tile.rows.num_pieces; ++k) {
+    const int8_t* rows[kNumRows];
+#pragma GCC unroll 6
+    for (uint32_t r = 0; r < kNumRows; ++r) rows[r] = tile.rows.pieces[r * tile.rows.num_pieces + k];
+    for (uint32_t at = 0; at < tile.rows.piece_depth; at += kDepthPerBlock) {
+      __builtin_prefetch(ahead, 0, 2);
+      __m512i weights[kBlocks];
+#pragma GCC unroll 4
+      for (int b = 0; b < kBlocks; ++b) weights[b] = _mm512_loadu_si512(codes + b * kLineBytes);
+      add_step(rows, at, weights, &sums);
+      codes += kInterleavedStride;
+      ahead += tile.ahead.step;
+    }
+  }
+  return sums;
+}
+
+template <int kNumRows, int kBlocks>
+void multiply_and_store(const GemmTile& tile, const Requantization& requantization, int8_t* out, size_t out_stride,
+                        uint32_t num_channels) {
+  const Sums<kNumRows, kBlocks> sums = multiply_tile<kNumRows, kBlocks>(tile);
+  const RowRequantizer<kBlocks, true> requantizer(requantization, num_channels);
+#pragma GCC unroll 6
+  for (int r = 0; r < kNumRows; ++r) requantizer.store(sums.of[r], out + r * out_stride);
+}
+
+using StoreFn = void (*)(const GemmTile& tile, const Requantization& requantization, int8_t* out, size_t out_stride,
+                         uint32_t num_channels);
+#define NQ_BLOCKS(rows) \
+  {multiply_and_store<rows, 1>, multiply_and_store<rows, 2>, multiply_and_store<rows, 3>, multiply_and_store<rows, 4>}
+constexpr StoreFn kStore[kRows][kTileBlocks] = {NQ_BLOCKS(1), NQ_BLOCKS(2), NQ_BLOCKS(3),
+                                                NQ_BLOCKS(4), NQ_BLOCKS(5), NQ_BLOCKS(6)};
+#undef NQ_BLOCKS
+
+template <int kNumRows, int kBlocks>
+[[gnu::always_inline]] inline void store_sums(const Sums<kNumRows, kBlocks>& sums, int32_t* out) {
+#pragma GCC unroll 6
+  for (int r = 0; r < kNumRows; ++r) {
+#pragma GCC unroll 4
+    for (int b = 0; b < kBlocks; ++b) _mm512_storeu_si512(out + r * kTileChannels + b * kMatrixChannels, sums.of[r][b]);
+  }
+}
+
+template <int kNumRows, int kBlocks>
+void accumulate_tile(const GemmTile& tile, int32_t* out) {
+  store_sums(multiply_tile<kNumRows, kBlocks>(tile), out);
+}
+
+#define NQ_BLOCKS(rows) \
+  {accumulate_tile<rows, 1>, accumulate_tile<rows, 2>, accumulate_tile<rows, 3>, accumulate_tile<rows, 4>}
+constexpr decltype(&accumulate_tile<1, 1>) kAccumulate[kRows][kTileBlocks] = {NQ_BLOCKS(1), NQ_BLOCKS(2), NQ_BLOCKS(3),
+                                                                              NQ_BLOCKS(4), NQ_BLOCKS(5), NQ_BLOCKS(6)};
+#undef NQ_BLOCKS
+
+void accumulate(const GemmTile& tile, int32_t* sums) {
+  kAccumulate[tile.rows.num_rows - 1][tile.num_blocks - 1](tile, sums);
+}
+
+// One level, or two of 8 bits together, of kTileBlocks blocks of channels.
+template <int kBits, bool kFull>
+struct PackedStream {
+  explicit PackedStream(const PackedTile& tile)
+      : base(tile.levels.data[0]),
+        residual(kFull ? tile.levels.data[1] : nullptr),
+        base_stride(size_t{tile.block_superblocks} * kBits * kLineBytes),
+        residual_stride(size_t{tile.block_superblocks} * (8 - kBits) * kLineBytes),
+        middle(_mm512_set1_epi64(static_cast<int64_t>(tile.middle.block[0]))) {}
+
+  // Of channels 16 b on.
+  template <int kBlock>
+  [[gnu::always_inline]] inline __m512i codes(size_t b) const {
+    const Vector bits = level_bits<kBits, kBlock, 8 - kBits>(base + b * base_stride);
+    if constexpr (kFull) {
+      return reinterpret_cast<__m512i>(bits | level_bits<8 - kBits, kBlock, 0>(residual + b * residual_stride));
+    } else {
+      return _mm512_or_si512(reinterpret_cast<__m512i>(bits), middle);
+    }
+  }
+
+  [[gnu::always_inline]] inline void next_superblock() {
+    base += kBits * kLineBytes;
+    if (kFull) residual += (8 - kBits) * kLineBytes;
+  }
+
+  const uint8_t *base, *residual;
+  size_t base_stride, residual_stride;
+  __m512i middle;
+};
+
+template <int kBlock, typename Stream>
+[[gnu::always_inline]] inline void add_packed_step(const Stream& stream, const int8_t* const (&rows)[kRows], size_t at,
+                                                   int8_t* codes, Sums<kRows, kTileBlocks>* sums) {
+  __m512i weights[kTileBlocks];
+#pragma GCC unroll 4
+  for (size_t b = 0; b < kTileBlocks; ++b) {
+    weights[b] = stream.template codes<kBlock>(b);
+    _mm512_storeu_si512(codes + kBlock * kInterleavedStride + b * kLineBytes, weights[b]);
+  }
+  add_step(rows, at + kBlock * kDepthPerBlock, weights, sums);
+}
+
+template <int kBits, bool kFull>
+void unpack_and_accumulate(const GemmTile& tile, const PackedTile& packed, int8_t* codes, int32_t* out) {
+  Sums<kRows, kTileBlocks> sums = start_sums<kRows, kTileBlocks>(tile.bias);
+  PackedStream<kBits, kFull> stream(packed);
+  for (uint32_t k = 0; k < tile.rows.num_pieces; ++k) {
+    const int8_t* rows[kRows];
+#pragma GCC unroll 6
+    for (uint32_t r = 0; r < kRows; ++r) rows[r] = tile.rows.pieces[r * tile.rows.num_pieces + k];
+    for (uint32_t at = 0; at < tile.rows.piece_depth; at += kMatrixDepth) {
+      add_packed_step<0>(stream, rows, at, codes, &sums);
+      add_packed_step<1>(stream, rows, at, codes, &sums);
+      add_packed_step<2>(stream, rows, at, codes, &sums);
+      add_packed_step<3>(stream, rows, at, codes, &sums);
+      add_packed_step<4>(stream, rows, at, codes, &sums);
+      add_packed_step<5>(stream, rows, at, codes, &sums);
+      add_packed_step<6>(stream, rows, at, codes, &sums);
+      add_packed_step<7>(stream, rows, at, codes, &sums);
+      codes += kBlocksPerSuperblock * kInterleavedStride;
+      stream.next_superblock();
+    }
+  }
+  store_sums(sums, out);
+}
+
+#define NQ_BITS(full)                                                                              \
+  {unpack_and_accumulate<1, full>, unpack_and_accumulate<2, full>, unpack_and_accumulate<3, full>, \
+   unpack_and_accumulate<4, full>, unpack_and_accumulate<5, full>, unpack_and_accumulate<6, full>, \
+   unpack_and_accumulate<7, full>}
+constexpr UnpackingFn kUnpacking[2][7] = {NQ_BITS(false), NQ_BITS(true)};
+#undef NQ_BITS
+
+UnpackingFn find_unpacking(const PackedLevels& levels) {
+  const bool full = levels.num_levels == 2 && levels.bits[0] + levels.bits[1] == 8;
+  if (levels.num_levels != 1 && !full) return nullptr;
+  return kUnpacking[full ? 1 : 0][levels.bits[0] - 1];
+}
+
+void multiply(const GemmTile& tile, const Requantization& requantization, int8_t* out, size_t out_stride,
+              uint32_t num_channels) {
+  if (requantization.shrinks) {
+    return kStore[tile.rows.num_rows - 1][tile.num_blocks - 1](tile, requantization, out, out_stride, num_channels);
+  }
+  alignas(kLineBytes) int32_t sums[kRows * kTileChannels];
+  accumulate(tile, sums);
+  requantize_rows(sums, tile.rows.num_rows, requantization, out, out_stride, num_channels);
+}
+
+}  // namespace
+
+constexpr GemmKernel gemm_avx512vnni = [] {
+  GemmKernel kernel;
+  kernel.isa = "avx512vnni";
+  kernel.supported = has_avx512vnni;
+  kernel.rows = kRows;
+  kernel.sum_offset = 128;
+  kernel.activations.gathers = true;
+  kernel.codes.unpack = unpack_avx512vnni;
+  kernel.codes.unpack_interleaved = unpack_interleaved_avx512vnni;
+  kernel.codes.find_unpacking = find_unpacking;
+  kernel.multiply = multiply;
+  kernel.sums.accumulate = accumulate;
+  kernel.sums.requantize = requantize_row;
+  kernel.sums.dequantize = dequantize_rows;
+  return kernel;
+}();
+
+}  // namespace nq
+#endif

@@ -1,5 +1,0 @@
-#if defined(__AVX2__)
-#define NQ_UNPACK_FUNCTION unpack_avx2
-#define NQ_VECTOR_BYTES 32
-#include "kernels/unpack_words.h"
-#endif

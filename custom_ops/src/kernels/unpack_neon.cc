@@ -1,5 +1,0 @@
-#if defined(__ARM_NEON)
-#define NQ_UNPACK_FUNCTION unpack_neon
-#define NQ_VECTOR_BYTES 16
-#include "kernels/unpack_words.h"
-#endif

@@ -1,0 +1,131 @@
+#include "layers/softmax.h"
+#include "layers/table.h"
+#include "operators/makers.h"
+#include "operators/map_operator.h"
+
+namespace nq {
+namespace {
+
+struct LeakyReluParams {
+  float alpha;
+};
+struct SoftmaxParams {
+  float beta;
+};
+
+class SoftmaxOperator : public Operator {
+ public:
+  SoftmaxOperator(int input, int output, const Softmax& softmax) : Operator({input}, output), softmax_(softmax) {}
+
+  Status reshape(const Shapes& shapes, Shape* output) override {
+    *output = shapes.at(inputs()[0]);
+    columns_ = output->empty() ? 0 : output->back();
+    if (columns_ < 1) return error(NQ_INVALID_MODEL, "a softmax has no elements; expected a last dimension");
+    rows_ = num_elements(*output) / columns_;
+    return {};
+  }
+
+  void run(const Pointers& tensors, ThreadPool* threads) override {
+    const int8_t* in = input(tensors, 0);
+    int8_t* out = output(tensors);
+    share(threads, rows_, columns_, [&](Range rows) {
+      for (int64_t row = rows.begin; row < rows.end; ++row) {
+        softmax_.run_row(in + row * columns_, columns_, out + row * columns_);
+      }
+    });
+  }
+
+ private:
+  using Operator::output;
+  Softmax softmax_;
+  int64_t rows_ = 0, columns_ = 0;
+};
+
+// `fill(input, output, &table)` is false where the scales do not fit.
+template <typename Fill>
+std::unique_ptr<Operator> make_by_table(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
+                                        std::string* reason, const Fill& fill) {
+  if (!has_int8_ends(context, node, 1, reason)) return nullptr;
+  const int input = node.inputs->data[0], output = node.outputs->data[0];
+  Table table(*kernels.elementwise);
+  if (!fill(quantization_of(context.tensors[input]), quantization_of(context.tensors[output]), &table)) {
+    return stays(reason, "scales too far apart");
+  }
+  return std::make_unique<MapOperator<int8_t, int8_t, Table>>(input, output, table);
+}
+
+std::unique_ptr<Operator> make_clamp(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
+                                     int activation, std::string* reason) {
+  return make_by_table(context, node, kernels, reason, [&](Quantization input, Quantization output, Table* table) {
+    const ActivationRange range = activation_range(activation, context.tensors[node.outputs->data[0]]);
+    return make_relu_table(input, output, range, table);
+  });
+}
+
+}  // namespace
+
+std::unique_ptr<Operator> make_logistic(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
+                                        std::string* reason) {
+  return make_by_table(context, node, kernels, reason, [&](Quantization input, Quantization output, Table* table) {
+    *table = logistic_table(*kernels.elementwise, input, output);
+    return true;
+  });
+}
+
+std::unique_ptr<Operator> make_tanh(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
+                                    std::string* reason) {
+  return make_by_table(context, node, kernels, reason, [&](Quantization input, Quantization output, Table* table) {
+    *table = tanh_table(*kernels.elementwise, input, output);
+    return true;
+  });
+}
+
+std::unique_ptr<Operator> make_elu(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
+                                   std::string* reason) {
+  return make_by_table(context, node, kernels, reason, [&](Quantization input, Quantization output, Table* table) {
+    *table = elu_table(*kernels.elementwise, input, output);
+    return true;
+  });
+}
+
+std::unique_ptr<Operator> make_leaky_relu(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
+                                          std::string* reason) {
+  const auto* params = params_of<LeakyReluParams>(node);
+  if (params == nullptr || !std::isnormal(params->alpha)) return stays(reason, "slope");
+  return make_by_table(context, node, kernels, reason, [&](Quantization input, Quantization output, Table* table) {
+    return make_leaky_relu_table(input, output, params->alpha, table);
+  });
+}
+
+std::unique_ptr<Operator> make_relu(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
+                                    std::string* reason) {
+  return make_clamp(context, node, kernels, kActivationRelu, reason);
+}
+
+std::unique_ptr<Operator> make_relu_n1_to_1(const TfLiteContext& context, const TfLiteNode& node,
+                                            const Kernels& kernels, std::string* reason) {
+  return make_clamp(context, node, kernels, kActivationReluN1To1, reason);
+}
+
+std::unique_ptr<Operator> make_relu6(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
+                                     std::string* reason) {
+  return make_clamp(context, node, kernels, kActivationRelu6, reason);
+}
+
+std::unique_ptr<Operator> make_hard_swish(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
+                                          std::string* reason) {
+  return make_by_table(context, node, kernels, reason, make_hard_swish_table);
+}
+
+std::unique_ptr<Operator> make_softmax(const TfLiteContext& context, const TfLiteNode& node, const Kernels&,
+                                       std::string* reason) {
+  if (!has_int8_ends(context, node, 1, reason)) return nullptr;
+  const auto* params = params_of<SoftmaxParams>(node);
+  const int input = node.inputs->data[0], output = node.outputs->data[0];
+  const Quantization from = quantization_of(context.tensors[input]), to = quantization_of(context.tensors[output]);
+  if (params == nullptr || params->beta <= 0 || !std::isfinite(params->beta * from.scale)) return stays(reason, "beta");
+  if (to.scale != 1.0f / 256 || to.zero_point != -128) return stays(reason, "an output other than of 256ths");
+  return std::make_unique<SoftmaxOperator>(input, output, Softmax(from.scale, params->beta, to));
+}
+
+}  // namespace nq

@@ -1,0 +1,190 @@
+// Operators with two operands, either of which may be constant or broadcast.
+#include "layers/addition.h"
+#include "layers/broadcast.h"
+#include "layers/float_arithmetic.h"
+#include "layers/multiplication.h"
+#include "operators/makers.h"
+#include "operators/map_operator.h"
+
+namespace nq {
+namespace {
+
+constexpr int kMaxRank = 6;  // XNNPACK's
+
+// What the three operators' builtin_data begin with.
+struct BinaryParams {
+  int activation;
+};
+
+// Either computed by another operator, at `position` among the inputs, or a constant.
+struct Operand {
+  size_t position = 0;
+  const void* constant = nullptr;
+  Shape shape;  // a constant's
+};
+
+template <typename Arithmetic>
+class BinaryOperator : public Operator {
+  using Element = typename Arithmetic::Element;
+
+ public:
+  BinaryOperator(std::vector<int> inputs, int output, Operand a, Operand b, const Arithmetic& arithmetic)
+      : Operator(std::move(inputs), output, sizeof(Element)),
+        a_(std::move(a)),
+        b_(std::move(b)),
+        arithmetic_(arithmetic) {}
+
+  Status reshape(const Shapes& shapes, Shape* output) override {
+    if (broadcast_.set(shape_of(a_, shapes), shape_of(b_, shapes), output)) return {};
+    return error(NQ_INVALID_MODEL, "two operands have shapes that do not fit; expected sizes that are equal, or 1");
+  }
+
+  void run(const Pointers& tensors, ThreadPool* threads) override {
+    const Element *a = data_of(a_, tensors), *b = data_of(b_, tensors);
+    Element* out = output<Element>(tensors);
+    share(threads, broadcast_.elements(), 1, [&](Range range) {
+      broadcast_.for_each_run(range.begin, range.end, [&](const BroadcastRun& run) {
+        arithmetic_.run({a + run.a, b + run.b, run.a_step, run.b_step, run.count, out + run.begin});
+      });
+    });
+  }
+
+  // As in a swish, x * logistic(x): a function of one code, and so a table itself.
+  std::unique_ptr<Operator> fold_table(const Table& table, int from, int to) const override {
+    if constexpr (std::is_same_v<Element, int8_t>) {
+      if (inputs() != std::vector<int>{from, to} && inputs() != std::vector<int>{to, from}) return nullptr;
+      int8_t codes[2][256], results[256];  // of `from` and of `to`
+      for (int i = 0; i < 256; ++i) {
+        codes[0][i] = static_cast<int8_t>(i - 128);
+        codes[1][i] = table[i - 128];
+      }
+      const size_t a = inputs()[a_.position] == to, b = inputs()[b_.position] == to;
+      arithmetic_.run({codes[a], codes[b], 1, 1, 256, results});
+      Table folded(table);
+      for (int i = 0; i < 256; ++i) folded[i - 128] = results[i];
+      return std::make_unique<MapOperator<int8_t, int8_t, Table>>(from, Operator::output(), folded);
+    }
+    return nullptr;
+  }
+
+ private:
+  using Operator::output;
+
+  const Shape& shape_of(const Operand& operand, const Shapes& shapes) const {
+    return operand.constant != nullptr ? operand.shape : shapes.at(inputs()[operand.position]);
+  }
+  const Element* data_of(const Operand& operand, const Pointers& tensors) const {
+    return operand.constant != nullptr ? static_cast<const Element*>(operand.constant)
+                                       : input<Element>(tensors, operand.position);
+  }
+
+  Operand a_, b_;
+  Arithmetic arithmetic_;
+  Broadcast broadcast_;
+};
+
+// A node with two operands.
+struct BinaryNode {
+  std::vector<int> inputs;  // without constants
+  Operand operands[2];
+  bool is_float;
+  Quantization a, b, out;
+  ActivationRange range = {-128, 127};
+  FloatRange float_range;
+};
+
+bool read_operand(const TfLiteContext& context, int index, std::vector<int>* inputs, Operand* operand,
+                  std::string* reason) {
+  const TfLiteTensor* tensor = tensor_at(context, index);
+  if (!is_quantized_int8(tensor) && !is_float(tensor)) return refuse(reason, not_int8(tensor, tensor));
+  const TfLiteIntArray& dims = *tensor->dims;
+  if (dims.size > kMaxRank) return refuse(reason, "a rank above 6; up to 6 is supported");
+  if (!is_constant(*tensor)) {
+    operand->position = inputs->size();
+    inputs->push_back(index);
+    return true;
+  }
+  operand->constant = tensor->data;
+  operand->shape.assign(dims.data, dims.data + dims.size);
+  const size_t element_bytes = is_float(tensor) ? sizeof(float) : sizeof(int8_t);
+  return static_cast<size_t>(num_elements(operand->shape)) * element_bytes == tensor->bytes ||
+         refuse(reason, "a damaged constant");
+}
+
+bool read_binary(const TfLiteContext& context, const TfLiteNode& node, BinaryNode* binary, std::string* reason) {
+  if (node.inputs->size != 2 || node.outputs->size != 1) return refuse(reason, "another number of operands");
+  const TfLiteTensor* out = tensor_at(context, node.outputs->data[0]);
+  if (!is_quantized_int8(out) && !is_float(out)) return refuse(reason, not_int8(out, out));
+  binary->is_float = is_float(out);
+  for (int i = 0; i < 2; ++i) {
+    const int index = node.inputs->data[i];
+    if (!read_operand(context, index, &binary->inputs, &binary->operands[i], reason)) return false;
+    if (is_float(&context.tensors[index]) != binary->is_float) return refuse(reason, "operands of several types");
+  }
+  if (binary->inputs.empty()) return refuse(reason, "two constants");
+  const auto* params = params_of<BinaryParams>(node);
+  if (params == nullptr || !is_known(params->activation)) return refuse(reason, "activation");
+  binary->a = quantization_of(context.tensors[node.inputs->data[0]]);
+  binary->b = quantization_of(context.tensors[node.inputs->data[1]]);
+  binary->out = quantization_of(*out);
+  if (!binary->is_float) binary->range = activation_range(params->activation, *out);  // floats have no scale
+  binary->float_range = float_activation_range(params->activation);
+  return true;
+}
+
+template <typename Arithmetic>
+std::unique_ptr<Operator> make_binary(const TfLiteNode& node, BinaryNode binary, const Arithmetic& arithmetic) {
+  return std::make_unique<BinaryOperator<Arithmetic>>(std::move(binary.inputs), node.outputs->data[0],
+                                                      std::move(binary.operands[0]), std::move(binary.operands[1]),
+                                                      arithmetic);
+}
+
+std::unique_ptr<Operator> make_float_binary(const TfLiteNode& node, BinaryNode binary, const Kernels& kernels,
+                                            FloatArithmetic::Operation operation) {
+  const FloatArithmetic arithmetic(*kernels.elementwise, operation, binary.float_range);
+  return make_binary(node, std::move(binary), arithmetic);
+}
+
+// a + sign * b
+std::unique_ptr<Operator> make_sum(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
+                                   float sign, std::string* reason) {
+  BinaryNode binary;
+  if (!read_binary(context, node, &binary, reason)) return nullptr;
+  using Operation = FloatArithmetic::Operation;
+  if (binary.is_float) {
+    return make_float_binary(node, std::move(binary), kernels, sign < 0 ? Operation::kSubtract : Operation::kAdd);
+  }
+  const Quantization &a = binary.a, &b = binary.b, &out = binary.out;
+  Addition addition(*kernels.addition);
+  if (!addition.set({a.scale / out.scale, a.zero_point}, {sign * (b.scale / out.scale), b.zero_point}, out.zero_point,
+                    binary.range)) {
+    return stays(reason, "scales too far apart");
+  }
+  return make_binary(node, std::move(binary), addition);
+}
+
+}  // namespace
+
+std::unique_ptr<Operator> make_addition(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
+                                        std::string* reason) {
+  return make_sum(context, node, kernels, 1, reason);
+}
+
+std::unique_ptr<Operator> make_subtraction(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
+                                           std::string* reason) {
+  return make_sum(context, node, kernels, -1, reason);
+}
+
+std::unique_ptr<Operator> make_multiplication(const TfLiteContext& context, const TfLiteNode& node,
+                                              const Kernels& kernels, std::string* reason) {
+  BinaryNode binary;
+  if (!read_binary(context, node, &binary, reason)) return nullptr;
+  if (binary.is_float) {
+    return make_float_binary(node, std::move(binary), kernels, FloatArithmetic::Operation::kMultiply);
+  }
+  Multiplication multiplication(*kernels.elementwise);
+  if (!multiplication.set(binary.a, binary.b, binary.out, binary.range)) return stays(reason, "scales too far apart");
+  return make_binary(node, std::move(binary), multiplication);
+}
+
+}  // namespace nq

@@ -1,0 +1,215 @@
+#include "operators/layer_operator.h"
+
+#include <variant>
+
+#include "kernels/unpack/weight.h"
+#include "layers/convolution.h"
+#include "layers/depthwise_convolution.h"
+#include "operators/reader.h"
+#include "operators/tensors.h"
+#include "operators/weight_binding.h"
+#include "session/membership.h"
+
+namespace nq {
+namespace {
+
+class LayerOperator : public Operator {
+ public:
+  LayerOperator(const TfLiteContext& context, const Reader& reader)
+      : Operator({reader.input}, reader.output, reader.is_float ? sizeof(float) : sizeof(int8_t)),
+        context_(context),
+        reader_(reader) {}
+
+  Status reshape(const Shapes& shapes, Shape* output) override {
+    const Shape& in = shapes.at(reader_.input);
+    Geometry g;
+    if (!layer_geometry(context_, reader_, in, &g)) {
+      const char* name = context_.tensors[reader_.weight].name;
+      return error(NQ_INVALID_MODEL,
+                   "weight '%s': its input has another shape; expected its channels, and room for the window",
+                   name == nullptr ? "" : name);
+    }
+    std::visit([&](auto& layer) { layer.reshape(g); }, *layer_);
+    *output = output_shape(in, g);
+    return {};
+  }
+
+  bool absorb_padding(const ImagePadding& padding, int input) override {
+    Window& window = reader_.window;
+    const int32_t zero = reader_.is_float ? 0 : context_.tensors[reader_.input].params.zero_point;
+    if (reader_.kind == ReaderKind::kDense || window.same_padding || padding.value != zero) {
+      return false;
+    }
+    window.pad_top += padding.top;
+    window.pad_bottom += padding.bottom;
+    window.pad_left += padding.left;
+    window.pad_right += padding.right;
+    reader_.input = input;
+    set_input(0, input);
+    return true;
+  }
+
+ protected:
+  // `weight` must outlive the operator; `scale` is the tensor with those of a weight that is read as floats.
+  void build(const NodeEnvironment& environment, const NestedWeight& weight, int scale, int bias) {
+    if (reader_.is_float) {
+      dynamic_ = std::make_unique<DynamicLayer>(*environment.kernels.quantize, weight,
+                                                float_parameters(context_, reader_, scale, bias));
+    } else {
+      const void* values = bias < 0 ? nullptr : context_.tensors[bias].data;
+      quantized_ = std::make_unique<QuantizedLayer>(weight, layer_quantization(context_, reader_),
+                                                    static_cast<const int32_t*>(values));
+    }
+    if (reader_.kind == ReaderKind::kDepthwise) {
+      layer_ = std::make_unique<Layer>(DepthwiseConvolution(*environment.kernels.depthwise, weight.block));
+    } else {
+      layer_ = std::make_unique<Layer>(Convolution(*environment.kernels.gemm, weight.block));
+    }
+  }
+
+  void run_at(int level, const Pointers& tensors, ThreadPool* threads) {
+    const auto run = [&](auto& layer) {
+      if (reader_.is_float) {
+        dynamic_->run(&layer, level, input<float>(tensors, 0), output<float>(tensors), threads);
+      } else {
+        const int64_t pixels = layer.geometry().pixels();
+        const LayerTask task = quantized_->task(level, layer.sum_offset(), input(tensors, 0), pixels);
+        layer.run(task, quantized_->requantization(), output(tensors), threads);
+      }
+    };
+    std::visit(run, *layer_);
+  }
+
+ private:
+  using Operator::output;
+  using Layer = std::variant<Convolution, DepthwiseConvolution>;
+
+  Shape output_shape(const Shape& in, const Geometry& g) const {
+    if (reader_.kind != ReaderKind::kDense) return {g.batches, g.out_h, g.out_w, g.out_c};
+    if (!reader_.keep_num_dims) return {g.out_w, g.out_c};
+    Shape shape = in;
+    shape.back() = g.out_c;
+    return shape;
+  }
+
+  const TfLiteContext& context_;
+  Reader reader_;
+  std::unique_ptr<QuantizedLayer> quantized_;  // or
+  std::unique_ptr<DynamicLayer> dynamic_;
+  std::unique_ptr<Layer> layer_;
+};
+
+class NestedLayer : public LayerOperator {
+ public:
+  NestedLayer(const TfLiteContext& context, const NodeEnvironment& environment, const Reader& reader,
+              const TensorIndices& tensors, Membership member)
+      : LayerOperator(context, reader), session_(environment.session), member_(std::move(member)) {
+    if (!member_->status.ok()) return;  // the session refuses to be prepared, so nothing runs
+    const NestedWeight& weight = member_->weight;
+    build(environment, weight, tensors.scale, weight.block.has_bias ? tensors.bias_in : reader.bias);
+  }
+
+  void run(const Pointers& tensors, ThreadPool* threads) override {
+    const int level = session_->begin(member_.get());
+    run_at(level, tensors, threads);
+    session_->end(member_.get());
+  }
+
+ private:
+  std::shared_ptr<Session> session_;
+  Membership member_;
+};
+
+class PlainLayer : public LayerOperator {
+ public:
+  PlainLayer(const TfLiteContext& context, const NodeEnvironment& environment, const Reader& reader,
+             const OptionBlock& block)
+      : LayerOperator(context, reader) {
+    weight_.block = block;
+    uint8_t* levels[2];
+    for (int k = 0; k < 2; ++k) {
+      storage_[k].resize(packed_bytes(block, k));
+      levels[k] = storage_[k].data();
+      weight_.levels[k] = {storage_[k].data(), storage_[k].size()};
+    }
+    pack_weight(block, static_cast<const int8_t*>(context.tensors[reader.weight].data), levels);
+    build(environment, weight_, -1, reader.bias);
+  }
+
+  void run(const Pointers& tensors, ThreadPool* threads) override { run_at(1, tensors, threads); }
+
+ private:
+  NestedWeight weight_;
+  std::vector<uint8_t> storage_[2];
+};
+
+Status bind(const TfLiteContext& context, const TfLiteNode& nested, const TfLiteNode& reader_node,
+            const TfLiteRegistration& registration, NestedWeight* weight, TensorIndices* tensors, Reader* reader) {
+  if (Status status = bind_weight(context, nested, weight, tensors); !status.ok()) return status;
+  std::string reason;
+  if (parse_reader(context, reader_node, registration, tensors->weight, tensors->bias_out, reader, &reason)) return {};
+  return error(NQ_SYSTEM, "its reader changed after it was claimed: %s", reason.c_str());
+}
+
+// Two levels of 4 bits: what pack_weight makes of an INT8 weight.
+OptionBlock plain_block(const TfLiteTensor& weight, ReaderKind kind) {
+  const TfLiteIntArray& dims = *weight.dims;
+  OptionBlock block;
+  block.layout = kind == ReaderKind::kDepthwise ? Layout::kDepthwise : Layout::kMatrix;
+  block.output_type = OutputType::kInt8;
+  block.full_bits = 8;
+  block.num_levels = 2;
+  block.levels[0].bits = block.levels[1].bits = 4;
+  block.channels = static_cast<uint32_t>(dims.data[kind == ReaderKind::kDepthwise ? 3 : 0]);
+  block.depth = static_cast<uint32_t>(weight.bytes) / block.channels;
+  return block;
+}
+
+bool read_plain_layer(const TfLiteContext& context, const TfLiteNode& node, const TfLiteRegistration& registration,
+                      Reader* reader, OptionBlock* block, std::string* reason) {
+  if (!is_layer(registration)) return refuse(reason, "no kernel for the operator");
+  const TfLiteTensor* weight = node.inputs->size > 1 ? tensor_at(context, node.inputs->data[1]) : nullptr;
+  if (weight == nullptr || weight->type != kTfLiteInt8 || !is_constant(*weight) || !is_dense(*weight)) {
+    return refuse(reason, "a weight that is not an int8 constant");
+  }
+  if (!parse_reader(context, node, registration, node.inputs->data[1], -1, reader, reason)) return false;
+  const int axis = reader->kind == ReaderKind::kDepthwise ? 3 : 0;
+  if (weight->bytes == 0 || weight->bytes >= size_t{1} << 31 || weight->dims->data[axis] < 1) {
+    return refuse(reason, "a weight without elements");
+  }
+  *block = plain_block(*weight, reader->kind);
+  return check_int8_scales(*weight, *block).ok() ||
+         refuse(reason, "a weight without symmetric scales, one or one a channel");
+}
+
+}  // namespace
+
+std::unique_ptr<Operator> make_plain_layer(const TfLiteContext& context, const NodeEnvironment& environment,
+                                           const TfLiteNode& node, const TfLiteRegistration& registration,
+                                           std::string* reason) {
+  Reader reader;
+  OptionBlock block;
+  if (!read_plain_layer(context, node, registration, &reader, &block, reason)) return nullptr;
+  return std::make_unique<PlainLayer>(context, environment, reader, block);
+}
+
+bool is_plain_layer(const TfLiteContext& context, const TfLiteNode& node, const TfLiteRegistration& registration,
+                    std::string* reason) {
+  Reader reader;
+  OptionBlock block;
+  return read_plain_layer(context, node, registration, &reader, &block, reason);
+}
+
+std::unique_ptr<Operator> make_layer(const TfLiteContext& context, const void* graph,
+                                     const NodeEnvironment& environment, const TfLiteNode& nested,
+                                     const TfLiteNode& reader_node, const TfLiteRegistration& reader_registration) {
+  NestedWeight weight;
+  TensorIndices tensors;
+  Reader reader;
+  const Status status = bind(context, nested, reader_node, reader_registration, &weight, &tensors, &reader);
+  const std::string place = "weight '" + weight.name + "'";
+  Membership member = join_session(environment.session, graph, std::move(weight), status.at(place));
+  return std::make_unique<NestedLayer>(context, environment, reader, tensors, std::move(member));
+}
+
+}  // namespace nq

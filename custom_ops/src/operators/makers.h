@@ -1,0 +1,52 @@
+// The operators around nested weights that a partition takes in, so that a network need not go back to the runtime
+// between its layers. Each gives the results of ai-edge-litert to the bit: XNNPACK's, or those of TFLite's own kernel
+// for what XNNPACK leaves to it.
+#pragma once
+
+#include "operators/operator.h"
+#include "operators/tensors.h"
+
+namespace nq {
+
+// Null, with the reason, for an operator that stays with the runtime.
+using Maker = std::unique_ptr<Operator>(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
+                                        std::string* reason);
+
+// Elementwise, with two operands, either of which may be constant or broadcast; int8 or float32.
+Maker make_addition, make_subtraction, make_multiplication;
+
+// Elementwise, by table.
+Maker make_logistic, make_tanh, make_elu, make_leaky_relu, make_relu, make_relu_n1_to_1, make_relu6, make_hard_swish;
+Maker make_softmax;
+
+// float32 or int8 to int8, and int8 to float32.
+Maker make_quantization, make_dequantization;
+
+Maker make_max_pooling, make_average_pooling, make_image_mean;
+Maker make_padding, make_concatenation;
+Maker make_nearest_resize, make_linear_resize;
+
+// Shapes, and the arithmetic on them that Keras leaves in its graphs.
+Maker make_reshape, make_squeeze, make_expand_dims, make_shape_query, make_shape_element, make_shape_pack;
+
+inline std::unique_ptr<Operator> stays(std::string* reason, const char* why) {
+  *reason = why;
+  return nullptr;
+}
+
+// int8 from the first input to the only output, both quantized per tensor and not constant.
+bool has_int8_ends(const TfLiteContext& context, const TfLiteNode& node, int num_inputs, std::string* reason);
+
+// float32 from the first input to the only output, not constant.
+bool has_float_ends(const TfLiteContext& context, const TfLiteNode& node, int num_inputs);
+
+// A constant vector of int32; null if the tensor is none, or has another size.
+const int32_t* constant_int32(const TfLiteContext& context, int index, int count);
+
+// Null without one, as when a file is damaged.
+template <typename Params>
+const Params* params_of(const TfLiteNode& node) {
+  return static_cast<const Params*>(node.builtin_data);
+}
+
+}  // namespace nq

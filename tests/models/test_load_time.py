@@ -1,0 +1,42 @@
+"""The command that times loading: its graphs nest, fuse and grow as they should. Times are never asserted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from click.testing import CliRunner
+from nq_tflite_models.load_time import load_time
+from nq_tflite_models.measure.loading import write_chain
+
+import nq_tflite as nq
+from nq_tflite.graph import flatbuffer as fb
+
+
+def test_a_chain_is_as_long_as_asked_and_fused_whole(tmp_path: Path) -> None:
+    write_chain(tmp_path / "stock.tflite", 10)
+    model = fb.read_model(tmp_path / "stock.tflite").model
+    names = [fb.operator_name(model, operator) for operator in model.subgraphs[0].operators]
+    assert names == ["CONV_2D", "LOGISTIC", "MUL", "ADD"] * 2 + ["CONV_2D", "LOGISTIC"]
+    nq.convert(tmp_path / "stock.tflite", tmp_path / "nested.tflite", nesting="8|4", rounding="nearest")
+    interpreter = nq.Interpreter(tmp_path / "nested.tflite", fuse=True)
+    interpreter.allocate_tensors()
+    found = interpreter.delegation
+    assert (found.num_partitions, {each.place for each in found.operators}) == (1, {"fused"})
+    assert sum(each.weight is not None for each in found.operators) == 3
+
+
+def test_the_command_measures_each_runtime() -> None:
+    arguments = ["--nodes", "8,12", "--runs", "1", "--json"]
+    done = CliRunner().invoke(load_time, arguments)
+    assert done.exit_code == 0, done.output
+    rows = json.loads(done.stdout)["rows"]
+    assert [(row["runtime"].split()[0], row["nodes"]) for row in rows] == [
+        (runtime, nodes) for nodes in (8, 12) for runtime in ("ai-edge-litert", "tflite-runtime")
+    ]
+    assert all(row[kind] > 0 for row in rows for kind in ("stock", "fused", "unpacked"))
+
+
+def test_sizes_are_numbers() -> None:
+    done = CliRunner().invoke(load_time, ["--nodes", "many"])
+    assert (done.exit_code, "expected numbers from 4 to 100000" in done.output) == (2, True)
