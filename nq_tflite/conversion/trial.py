@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
 
 from threadpoolctl import threadpool_limits
 
@@ -18,7 +17,7 @@ from nq_tflite.conversion.sources.source import Samples, Source
 from nq_tflite.conversion.walk import GraphWalk
 from nq_tflite.device.runtimes import Runtime, installed_runtimes, load_runtime
 from nq_tflite.format.nesting import Nesting
-from nq_tflite.graph.model import TensorPlace
+from nq_tflite.graph.model import ModelT, TensorPlace
 from nq_tflite.progress import Progress
 
 
@@ -99,7 +98,7 @@ def start_lockstep(source: Source, nesting: Nesting) -> Lockstep | None:
     )
 
 
-def start_walk(model: Any, samples: Samples) -> GraphWalk:
+def start_walk(model: ModelT, samples: Samples) -> GraphWalk:
     """A walk over a net on all samples, with all threads of this machine."""
     return GraphWalk(model, samples.arrays, walking_runtime(), os.cpu_count() or 1)
 
