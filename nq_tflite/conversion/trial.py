@@ -79,10 +79,12 @@ def try_nesting(
         widened=source.widened,
         progress=lambda done, total: notify("rounding", done, total),
     )
-    if lockstep is None or source.samples is None:
-        return Trial(nesting, own or {}, plan, None, source.without)
-    notify("estimating", 0, 0)
-    return Trial(nesting, own or {}, plan, _estimate(lockstep, source.samples, nesting), lockstep.stopped)
+    estimate, stopped = None, source.without
+    if lockstep is not None and source.samples is not None:
+        notify("estimating", 0, 0)
+        estimate = _estimate(lockstep, source.samples, nesting)
+        stopped = lockstep.stopped
+    return Trial(nesting=nesting, own=own or {}, plan=plan, estimate=estimate, stopped=stopped)
 
 
 def start_lockstep(source: Source, nesting: Nesting) -> Lockstep | None:
@@ -90,10 +92,10 @@ def start_lockstep(source: Source, nesting: Nesting) -> Lockstep | None:
     if source.samples is None:
         return None
     return Lockstep(
-        source.model,
-        source.reference,
-        start_walk(source.reference.model, source.samples),
-        [start_walk(source.model, source.samples) for _ in nesting.precisions],
+        model=source.model,
+        reference=source.reference,
+        original=start_walk(source.reference.model, source.samples),
+        levels=[start_walk(source.model, source.samples) for _ in nesting.precisions],
         held_out=source.samples.held_out,
     )
 
