@@ -154,7 +154,7 @@ def _load(job: Job) -> Job:
             seconds[kind].append(time.perf_counter() - started)
             del interpreter
     counted = {kind: each[1:] for kind, each in seconds.items()}
-    return {"runtime": f"{runtime.name} {runtime.version}", "seconds": counted}
+    return {"runtime": str(runtime), "seconds": counted}
 
 
 if __name__ == "__main__":
