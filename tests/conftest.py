@@ -6,7 +6,10 @@ With `--cpu NAME` only the tests that run jobs are run, and their jobs on that e
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, closing
 from functools import cache
@@ -50,6 +53,30 @@ def _imports_jobs(module: ModuleType) -> bool:
 
 
 @pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """`made_once(name, make)` is a folder that `make(folder)` has filled, once for all of pytest-xdist's workers.
+
+    For what several tests read and none changes; a name stands for one content in the whole session.
+    """
+    base = tmp_path_factory.getbasetemp()
+    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made_once"
+    root.mkdir(exist_ok=True)
+
+    def once(name: str, make: Callable[[Path], object]) -> Path:
+        with (root / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            folder, draft = root / name, root / f"{name}.draft"
+            if not folder.exists():
+                shutil.rmtree(draft, ignore_errors=True)  # of a test that failed
+                draft.mkdir()
+                make(draft)
+                draft.rename(folder)
+        return folder
+
+    return once
+
+
+@pytest.fixture(scope="session")
 def samples() -> np.ndarray:
     """Typical inputs of the mixed net: float32 [24, 16, 16, 3]."""
     return np.random.default_rng(5).normal(0.3, 0.5, (24, 16, 16, 3)).astype(np.float32)
@@ -60,36 +87,47 @@ def mixed_model() -> Any:
     """A Keras model with ordinary, strided and depthwise convolutions and a dense layer, wide enough to nest."""
     from nq_tflite_models.nets.small import mixed_net
 
-    return mixed_net(seed=3, width=9)
+    return mixed_net(seed=3, width=7)
 
 
 @pytest.fixture(scope="session")
-def int8_tflite(mixed_model: Any, samples: np.ndarray) -> bytes:
-    """The stock full-int8 model, by tensorflow's converter."""
-    from nq_tflite.conversion.sources.calibration import sample_source
-    from nq_tflite.conversion.sources.keras_export import export
+def stock_dir(request: pytest.FixtureRequest, made_once: Any) -> Path:
+    """The mixed net as int8.tflite (the stock full-int8 model) and float.tflite, by tensorflow's converter."""
 
-    return export(mixed_model, sample_source(samples))
+    def make(folder: Path) -> None:
+        from nq_tflite.conversion.sources.calibration import sample_source
+        from nq_tflite.conversion.sources.keras_export import export
 
+        model, samples = request.getfixturevalue("mixed_model"), request.getfixturevalue("samples")
+        (folder / "int8.tflite").write_bytes(export(model, sample_source(samples)))
+        (folder / "float.tflite").write_bytes(export(model, None))
 
-@pytest.fixture(scope="session")
-def float_tflite(mixed_model: Any) -> bytes:
-    """The stock float model, by tensorflow's converter."""
-    from nq_tflite.conversion.sources.keras_export import export
-
-    return export(mixed_model, None)
+    return made_once("mixed_net", make)
 
 
 @pytest.fixture(scope="session")
-def nested_dir(tmp_path_factory: pytest.TempPathFactory, int8_tflite: bytes, float_tflite: bytes) -> Path:
+def int8_tflite(stock_dir: Path) -> bytes:
+    """The stock full-int8 model."""
+    return (stock_dir / "int8.tflite").read_bytes()
+
+
+@pytest.fixture(scope="session")
+def float_tflite(stock_dir: Path) -> bytes:
+    """The stock float model."""
+    return (stock_dir / "float.tflite").read_bytes()
+
+
+@pytest.fixture(scope="session")
+def nested_dir(made_once: Any, int8_tflite: bytes, float_tflite: bytes) -> Path:
     """Nested files of the mixed net, {int8,float}_{nesting with _ for |}.tflite, by adaptive rounding."""
     from nq_tflite.conversion.convert import convert
 
-    folder = tmp_path_factory.mktemp("nested")
-    for kind, source in (("int8", int8_tflite), ("float", float_tflite)):
-        for nesting in ("8|5", "8|6|4", "6|3"):
-            convert(source, folder / f"{kind}_{nesting.replace('|', '_')}.tflite", nesting)
-    return folder
+    def make(folder: Path) -> None:
+        for kind, source in (("int8", int8_tflite), ("float", float_tflite)):
+            for nesting in ("8|5", "8|6|4", "6|3"):
+                convert(source, folder / f"{kind}_{nesting.replace('|', '_')}.tflite", nesting)
+
+    return made_once("nested", make)
 
 
 @pytest.fixture(scope="session")

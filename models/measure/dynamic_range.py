@@ -34,9 +34,5 @@ def write_dynamic_range(nested: Path, path: Path, precision: Precision) -> None:
             codes = value_at(weight.codes(), weight.nesting, level)
             tensor.buffer = fb.add_buffer(model, as_weight(codes, weight.block.layout, weight.shape))
             tensor.type = fb.schema.TensorType.INT8
-            tensor.quantization = fb.schema.QuantizationParametersT(
-                scale=weight.scales.tolist(),
-                zeroPoint=[0] * len(weight.scales),
-                quantizedDimension=CHANNEL_AXIS[weight.block.layout],
-            )
+            tensor.quantization = fb.new_quantization(weight.scales, CHANNEL_AXIS[weight.block.layout])
     fb.write_model(path, model)

@@ -80,18 +80,18 @@ def _full_bits(estimate: Estimate, rows: Sequence[WeightRow], whom: str) -> list
     ]
 
 
-def _more_data(estimate: Estimate | None) -> str:
+def _more_data(estimate: Estimate | None) -> str | None:
     if estimate is not None and "representative data" in estimate.inputs:
-        return ""
+        return None
     seen = "saw no inputs" if estimate is None else "saw made-up inputs"
     return f"rounding {seen}: 100 typical ones help most (--representative samples.npy, or a folder of photos)"
 
 
-def _outliers(rows: Sequence[WeightRow], nesting: Nesting) -> str:
+def _outliers(rows: Sequence[WeightRow], nesting: Nesting) -> str | None:
     middle = median(row.snr_db[0] for row in rows)
     worst = [row for row in worst_first(rows) if row.snr_db[0] < middle - OUTLIER_DB]
     if not worst:
-        return ""
+        return None
     names = [row.name.split(";")[0] for row in worst]
     others = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return (
@@ -118,10 +118,10 @@ def _pattern(name: str, rows: Sequence[WeightRow]) -> str:
     return f"{short}*" if alone and short != name else name
 
 
-def _small_file(report: ConversionReport, nesting: Nesting) -> str:
+def _small_file(report: ConversionReport, nesting: Nesting) -> str | None:
     nested = sum(sum(row.level_bytes) for row in report.weights)
     if nested >= _FEW_PAGES * SECTION_ALIGNMENT:
-        return ""
+        return None
     most = SECTION_ALIGNMENT * len(nesting.precisions)
     return f"the levels start at pages of {SECTION_ALIGNMENT} bytes: up to {most} of {report.file_bytes} are padding"
 

@@ -105,12 +105,12 @@ def convert(
         )
         loaded = replace(loaded, selection=Selection(_patterns(include), _patterns(exclude)))
         if isinstance(wanted, Wish):
-            trial, search = search_nesting(loaded, method, wanted, exact=exact, notify=notify)
+            trial, search = search_nesting(loaded, method, wanted, notify=notify)
         else:
-            trial, search = try_nesting(loaded, wanted, method, exact=exact, notify=notify), None
+            trial, search = try_nesting(loaded, wanted, method, notify=notify), None
     notify("writing", 0, 0)
     size = write_nested(loaded.model, trial.plan, trial.nesting, path, loaded.widened)
-    warnings = (_few_bits(trial.nesting), "" if search is None or search.met else search.reason)
+    warnings = (_few_bits(trial.nesting), None if search is None or search.met else search.reason)
     notes = [note for note in (trial.stopped, *warnings) if note]
     return conversion_report(Path(path), size, trial.nesting, method.name, trial.plan, trial.estimate, notes, search)
 
@@ -134,9 +134,9 @@ def _wanted(
     return Nesting.parse(nesting)
 
 
-def _few_bits(nesting: Nesting) -> str:
+def _few_bits(nesting: Nesting) -> str | None:
     if nesting.part_bits > POOR_BITS:
-        return ""
+        return None
     return (
         f"part-bit of {nesting} has {nesting.part_bits} bits: accuracy is poor at {POOR_BITS} and below, whatever the "
         "rounding, and the levels above pay for it; evaluate before you ship"

@@ -15,6 +15,7 @@ from nq_tflite.format.constants import OutputType
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema
+from nq_tflite.graph.model import TensorPlace
 from nq_tflite.graph.readers import slots_of
 from nq_tflite.graph.refusals import looked_up, refusal
 from nq_tflite.graph.sites import Site, as_matrix, operator_name
@@ -59,7 +60,7 @@ class Draft:
     output_type: OutputType
     scales: NDArray[np.float32]
     target: Real
-    biases: dict[tuple[int, int], NDArray[np.int32]]
+    biases: dict[TensorPlace, NDArray[np.int32]]
     own_bias: OwnBias | None
     looked_up: bool
 
@@ -68,7 +69,7 @@ def draft_weight(
     model: Any,
     group: list[Site],
     nesting: Nesting,
-    sources: Mapping[tuple[int, int], NDArray[np.float32]],
+    sources: Mapping[TensorPlace, NDArray[np.float32]],
     *,
     widened: Widened | None = None,
     forced: bool = False,
@@ -89,10 +90,10 @@ def draft_weight(
     site = group[0]
     tensor = model.subgraphs[site.subgraph].tensors[site.tensor]
     matrix = as_matrix(np.asarray(fb.constant(model, tensor)), site.layout)
-    biases: dict[tuple[int, int], NDArray[np.int32]] = {}
+    biases: dict[TensorPlace, NDArray[np.int32]] = {}
     if tensor.type == schema.TensorType.FLOAT32:
         scales, output_type = _float_scales(matrix, nesting, site.name), OutputType.FLOAT32
-        given = None if widened is None else widened.scales.get((site.subgraph, site.tensor))
+        given = None if widened is None else widened.scales.get(site.place)
         if given is not None:
             scales = np.where(scales > 0, given, scales)
         target = matrix / np.where(scales > 0, scales, 1)[:, None].astype(np.float64)
@@ -102,7 +103,7 @@ def draft_weight(
         scales, output_type = _checked_scales(tensor, site.name), OutputType.INT8
         silent = ~matrix.any(axis=1)
         target = matrix.astype(np.float64)
-        source = sources.get((site.subgraph, site.tensor))
+        source = sources.get(site.place)
         if source is not None:
             target = np.where(silent[:, None], 0.0, as_matrix(source, site.layout) / scales.astype(np.float64)[:, None])
         if silent.any() and len(scales) > 1:
@@ -150,7 +151,7 @@ def _checked_scales(tensor: Any, name: str) -> NDArray[np.float32]:
 
 def _quieten(
     model: Any, group: list[Site], scales: NDArray[np.float32], silent: NDArray[np.bool_]
-) -> tuple[NDArray[np.float32], dict[tuple[int, int], NDArray[np.int32]]]:
+) -> tuple[NDArray[np.float32], dict[TensorPlace, NDArray[np.int32]]]:
     """Gives all-zero channels so small a scale that the middle of their cell, which is not zero, does not count.
 
     The bias of such a channel is worth scale * input scale a unit, so it grows as the scale shrinks, up to 2^30.
@@ -163,7 +164,7 @@ def _quieten(
             index = slots_of(model, operator).bias_of(operator)
             values = fb.constant(model, subgraph.tensors[index]) if index >= 0 else None
             if values is not None:
-                old_biases[site.subgraph, index] = values.astype(np.int64)
+                old_biases[TensorPlace(site.subgraph, index)] = values.astype(np.int64)
     largest = np.max([np.abs(b) for b in old_biases.values()], axis=0) if old_biases else np.zeros(len(scales))
     shrink = np.where(silent, np.clip(largest, 1, 1 << 30) / float(1 << 30), 1.0)
     new_scales = (scales * shrink).astype(np.float32)

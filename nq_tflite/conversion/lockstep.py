@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nq_tflite.conversion.layer_inputs import Layer, layer_of, sample_rows
+from nq_tflite.conversion.observer import Constants
 from nq_tflite.conversion.rounding.statistics import CentredRows, InputStatistics, Prior, input_statistics
 from nq_tflite.conversion.sources.moments import Moments
 from nq_tflite.conversion.sources.source import Reference
 from nq_tflite.conversion.walk import GraphWalk, real_values
-from nq_tflite.device.runtimes import Runtime
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.format.levels import signal_to_noise_db
 from nq_tflite.graph import flatbuffer as fb
@@ -50,78 +50,59 @@ class Lockstep:
     Args:
         model: the model to be rounded; it is left as it is.
         reference: the same net before any rounding.
-        samples: an array for each input of `model`, for each sample.
-        num_levels: of the nesting.
-        runtime, num_threads: what walks.
+        original: a walk over `reference.model`.
+        levels: for each level of the nesting a walk over `model`, part-bit first, on the same samples.
         held_out: so many of the last samples are left out of the statistics; outcomes are theirs alone.
+
+    Attributes:
+        stopped: why there are no statistics from some operator on; None as long as there are.
     """
 
     def __init__(
-        self,
-        model: Any,
-        reference: Reference,
-        samples: Sequence[Sequence[Array]],
-        num_levels: int,
-        runtime: Runtime,
-        num_threads: int = 1,
-        held_out: int = 0,
+        self, model: Any, reference: Reference, original: GraphWalk, levels: Sequence[GraphWalk], held_out: int = 0
     ) -> None:
         self._model, self._reference = model, reference
-        self._exact = GraphWalk(reference.model, samples, runtime, num_threads)
-        self._levels = [GraphWalk(model, samples, runtime, num_threads) for _ in range(num_levels)]
-        self._fitted, self._judged = len(samples) - held_out, len(samples) - held_out if held_out else 0
-        #: Why there are no statistics from some operator on; "" as long as there are.
-        self.stopped = ""
-
-    def sources(self) -> dict[tuple[int, int], Array]:
-        """The float weights that the model's INT8 weights were rounded from, by (subgraph, tensor)."""
-        return self._reference.sources(self._model)
+        self._original, self._levels = original, levels
+        self._fitted = original.num_samples - held_out
+        self._judged = self._fitted if held_out else 0
+        self.stopped: str | None = None
 
     def observe(self, site: Site, *, covariances: bool) -> tuple[InputStatistics, ...]:
-        """Statistics of the weight's inputs for each level, part-bit first; none where they cannot be had.
-
-        Args:
-            covariances: whether they are wanted beside the means.
-        """
-        place = self._reference.weights.get((site.subgraph, site.tensor))
+        """As `Observer.observe`: of the float net's inputs, and of those of the level's net."""
+        place = self._reference.weights.get(site.place)
         if self.stopped or place is None or site.subgraph != 0 or place[0] != 0 or len(site.operators) != 1:
             return ()
         [position] = site.operators
         try:
-            exact_position = _only_reader(self._reference.model, place[1])
+            original_position = _only_reader(self._reference.model, place[1])
             layer = layer_of(self._model, position)
             seed = zlib.crc32(site.name.encode())
-            exact = self._rows(self._reference.model, self._exact, exact_position, layer, seed)
+            original = self._rows(self._reference.model, self._original, original_position, layer, seed)
             rounded = [self._rows(self._model, walk, position, layer, seed) for walk in self._levels]
-            if any(each.rows.shape != exact.rows.shape for each in rounded):
+            if any(each.rows.shape != original.rows.shape for each in rounded):
                 raise UnsupportedModelError(
-                    f"inputs of {site.name!r}", expected=str(exact.rows.shape), got="another shape"
+                    f"inputs of {site.name!r}", expected=str(original.rows.shape), got="another shape"
                 )
         except UnsupportedModelError as error:
             self.stopped = str(error)
             return ()
-        prior = self._prior(exact_position, layer)
-        return tuple(input_statistics(exact, each, prior, layer.taps, covariances=covariances) for each in rounded)
+        prior = self._prior(original_position, layer)
+        return tuple(input_statistics(original, each, prior, layer.taps, covariances=covariances) for each in rounded)
 
-    def settle(self, site: Site, weights: Sequence[Array], biases: Sequence[Array] | None) -> None:
-        """Gives every level's net what a weight and its bias became there, each in the tensor's own type and shape."""
-        if site.subgraph != 0:
-            return
-        for level, walk in enumerate(self._levels):
-            for position in site.operators:
-                reader = slots_of(self._model, self._model.subgraphs[0].operators[position])
-                walk.replace(position, reader.weight, weights[level])
-                if biases is not None and reader.bias is not None:
-                    walk.replace(position, reader.bias, biases[level])
+    def settle(self, site: Site, levels: Sequence[Constants]) -> None:
+        """Gives every level's net what the weight and its bias became there."""
+        if site.subgraph == 0:
+            for walk, (weight, bias) in zip(self._levels, levels, strict=True):
+                walk.replace_weight(site, weight, bias)
 
     def outcomes(self) -> tuple[Outcome, ...]:
         """Walks on to the end; none where that is not possible."""
         if self.stopped:
             return ()
         try:
-            exact = self._exact.outputs()
+            original = self._original.outputs()
             levels = [np.concatenate(walk.outputs()[self._judged :]) for walk in self._levels]
-            judged, everything = np.concatenate(exact[self._judged :]), np.concatenate(exact)
+            judged, everything = np.concatenate(original[self._judged :]), np.concatenate(original)
             return tuple(_outcome(judged, each, everything) for each in levels)
         except (UnsupportedModelError, ValueError) as error:
             self.stopped = str(error)
@@ -160,18 +141,18 @@ def _data_of(model: Any, position: int) -> int:
 
 
 def _only_reader(model: Any, tensor: int) -> int:
-    readers = [position for position, _ in fb.consumers(model.subgraphs[0])[tensor]]
+    readers = [position for position, _ in fb.readers(model.subgraphs[0])[tensor]]
     if len(readers) != 1:
         raise UnsupportedModelError("a weight of the float model", expected="one reader", got=str(len(readers)))
     return readers[0]
 
 
-def _outcome(exact: Array, rounded: Array, everything: Array) -> Outcome:
-    snr_db = signal_to_noise_db(exact, rounded)
-    if exact.ndim != 2 or exact.shape[1] < 2:
+def _outcome(original: Array, rounded: Array, everything: Array) -> Outcome:
+    snr_db = signal_to_noise_db(original, rounded)
+    if original.ndim != 2 or original.shape[1] < 2:
         return Outcome(None, None, snr_db)
-    agreement = float(np.mean(exact.argmax(axis=1) == rounded.argmax(axis=1)))
-    logits = [_logits(each) for each in (everything, rounded, exact)]
+    agreement = float(np.mean(original.argmax(axis=1) == rounded.argmax(axis=1)))
+    logits = [_logits(each) for each in (everything, rounded, original)]
     return Outcome(agreement, expected_agreement(logits[0], logits[1] - logits[2]), snr_db)
 
 

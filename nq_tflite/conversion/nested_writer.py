@@ -1,72 +1,77 @@
-"""Writing a nested file from a plan."""
+"""Writing a nested file: the plan is packed into levels, the graph refers to them, and both become bytes."""
 
 from __future__ import annotations
 
 import os
-import zlib
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
-from nq_tflite.conversion.insert_unpack import PackedSection, empty_unused_buffers, insert_unpack, place_sections
+from nq_tflite.conversion.insert_unpack import NestedBuffers, insert_unpack
+from nq_tflite.conversion.packed_levels import PackedLevel, pack_levels, section_table
 from nq_tflite.conversion.plan import Plan
 from nq_tflite.errors import FormatError
 from nq_tflite.files import write_whole
-from nq_tflite.format.constants import SECTION_ALIGNMENT, align
 from nq_tflite.format.nesting import Nesting
-from nq_tflite.format.section_table import Section, SectionTable
+from nq_tflite.format.section_table import SectionTable
 from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.model import ModelT
 from nq_tflite.graph.widening import Widened
 
 
 def write_nested(
-    model: Any, plan: Plan, nesting: Nesting, path: str | os.PathLike[str], widened: Widened | None = None
+    model: ModelT, plan: Plan, nesting: Nesting, path: str | os.PathLike[str], widened: Widened | None = None
 ) -> int:
-    """Writes a model with its weights as planned, and changes it on the way.
+    """Writes a model with its weights as planned.
 
     Args:
-        model: the schema's ModelT that the plan was made for.
+        model: what the plan was made for; its graph becomes the file's.
         plan: what becomes of its weights.
         nesting: the levels of the whole file.
         path: the file to write; it appears whole or not at all.
-        widened: the model's weights that the source has in another type.
+        widened: the model's weights that the source has in another type; those that are not nested get it back.
 
     Returns:
         Bytes written.
     """
-    sections, table_buffer = insert_unpack(model, plan, nesting)
+    levels = pack_levels(plan, nesting)
+    buffers = insert_unpack(model, plan, levels)
     if widened is not None:
         widened.restore(model)
-    empty_unused_buffers(model)
-    return write_whole(path, _assemble(model, sections, table_buffer, nesting))
+    _empty_unused_buffers(model)
+    return write_whole(path, _chunks(model, levels, buffers))
 
 
-def _assemble(
-    model: Any, sections: list[PackedSection], table_buffer: int, nesting: Nesting
-) -> list[tuple[int, bytes]]:
-    """The file's chunks. The root is packed twice: its size says where sections start, then it names them."""
-    root_bytes = len(fb.pack_model(model))
-    starts, end = [], root_bytes
-    for section in sections:
-        starts.append(align(end, SECTION_ALIGNMENT))
-        end = starts[-1] + section.size
-    place_sections(model, sections, starts)
-    bodies = [_section_bytes(section) for section in sections]
-    table = SectionTable(
-        tuple(
-            Section(start, len(body), zlib.crc32(body), bits)
-            for start, body, bits in zip(starts, bodies, nesting.precisions, strict=True)
-        )
-    )
-    model.buffers[table_buffer].data = np.frombuffer(table.pack(), np.uint8)
-    root = fb.pack_model(model)
+def _empty_unused_buffers(model: ModelT) -> None:
+    """Drops the bytes of the weights that were replaced; indices stay, for the level buffers are known by them."""
+    used = {tensor.buffer for _, subgraph in fb.subgraphs(model) for tensor in subgraph.tensors}
+    used |= {entry.buffer for entry in model.metadata or []} | set(fb.indices(model.metadataBuffer))
+    for index, buffer in enumerate(model.buffers):
+        if index not in used:
+            buffer.data = None
+
+
+def _chunks(model: ModelT, levels: Sequence[PackedLevel], buffers: NestedBuffers) -> list[tuple[int, bytes]]:
+    """The file: the flatbuffer root and the sections behind it, with their offsets.
+
+    The root names the places of the sections, and its size decides them. That size is the same for all places above 1,
+    so it is taken from a root that names those behind a single byte.
+    """
+    root_bytes = len(_root(model, levels, buffers, section_table(levels, 1)))
+    table = section_table(levels, root_bytes)
+    root = _root(model, levels, buffers, table)
     if len(root) != root_bytes:
         raise FormatError("flatbuffer root", expected=f"{root_bytes} bytes both times", got=str(len(root)))
-    return [(0, root), *zip(starts, bodies, strict=True)]
+    sections = [(section.offset, level.data) for section, level in zip(table.sections, levels, strict=True)]
+    return [(0, root), *sections]
 
 
-def _section_bytes(section: PackedSection) -> bytes:
-    body = bytearray(section.size)
-    for _, offset, data in section.buffers:
-        body[offset : offset + len(data)] = data
-    return bytes(body)
+def _root(model: ModelT, levels: Sequence[PackedLevel], buffers: NestedBuffers, table: SectionTable) -> bytes:
+    """The flatbuffer root, with the levels where the table says."""
+    model.buffers[buffers.table].data = np.frombuffer(table.pack(), np.uint8)
+    external = {
+        buffer: (section.offset + offset, size)
+        for section, level, of_weights in zip(table.sections, levels, buffers.levels, strict=True)
+        for buffer, (offset, size) in zip(of_weights, level.parts, strict=True)
+    }
+    return fb.pack_model(model, external)

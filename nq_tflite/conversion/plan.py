@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nq_tflite.conversion.draft import Draft, draft_weight
-from nq_tflite.conversion.lockstep import Lockstep
+from nq_tflite.conversion.observer import Constants, Observer
 from nq_tflite.conversion.rounding import FALLBACK, METHODS, Method, RoundingTask
 from nq_tflite.conversion.rounding.statistics import InputStatistics
 from nq_tflite.errors import UnsupportedModelError
@@ -20,6 +20,8 @@ from nq_tflite.format.constants import OutputType
 from nq_tflite.format.levels import Codes, value_at
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.format.option_block import LevelOptions, OptionBlock
+from nq_tflite.graph.flatbuffer import Array
+from nq_tflite.graph.model import TensorPlace
 from nq_tflite.graph.readers import READER_NAMES
 from nq_tflite.graph.refusals import TOO_SMALL
 from nq_tflite.graph.selection import Selection
@@ -56,7 +58,7 @@ class WeightPlan:
     codes: Codes
     scales: NDArray[np.float32]
     target: NDArray[np.float64]
-    biases: dict[tuple[int, int], NDArray[np.int32]]
+    biases: dict[TensorPlace, NDArray[np.int32]]
     level_biases: LevelBiases | None = None
 
     def __post_init__(self) -> None:
@@ -77,7 +79,7 @@ class WeightPlan:
         """The weight tensor's name."""
         return self.sites[0].name
 
-    def constants(self, level: int) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    def constants(self, level: int) -> Constants:
         """The weight with levels 0 to `level` in use, in its tensor's type and shape, and its corrected bias if any."""
         values: NDArray[Any] = value_at(self.codes, self.nesting, level)
         if self.output_type is OutputType.FLOAT32:
@@ -106,10 +108,10 @@ def make_plan(
     model: Any,
     nesting: Nesting,
     method: Method,
-    lockstep: Lockstep | None = None,
+    observer: Observer | None = None,
     *,
-    own: Mapping[tuple[int, int], Nesting] | None = None,
-    exact: bool = False,
+    own: Mapping[TensorPlace, Nesting] | None = None,
+    sources: Mapping[TensorPlace, Array] | None = None,
     selection: Selection | None = None,
     widened: Widened | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -117,13 +119,13 @@ def make_plan(
     """Finds the weights of a TFLite model that can nest and rounds them; the model is left as it is.
 
     Args:
-        model: the schema's ModelT: full-int8 or float.
+        model: full-int8 or float.
         nesting: levels of the whole model.
-        own: (subgraph, tensor) of weights with a nesting of their own -> that, with as many levels.
         method: how to choose the codes.
-        lockstep: the source of statistics, for methods that use some; weights without any, and those of
-                filters deeper than MOST_DEPTH, fall back to SQuant.
-        exact: keep the codes of rounding to nearest, which are an INT8 source's own, and full-bit's bias.
+        observer: the source of statistics, for methods that use some; weights without any, and those of
+            filters deeper than MOST_DEPTH, fall back to SQuant.
+        own: nestings of single weights, with as many levels.
+        sources: the float weights that INT8 ones were rounded from, where known; exact methods ignore them.
         selection: the user's word on single weights.
         widened: the model's float weights that the source has in another type.
         progress: called with (weights done, weights in all).
@@ -137,17 +139,20 @@ def make_plan(
     groups, left = find_sites(model, stored_bytes)
     selected = selection or Selection()
     selected.check([*(group[0].name for group in groups), *(each.name for each in left)])
-    sources = {} if lockstep is None or exact else lockstep.sources()
+    floats = {} if method.exact else sources or {}
+
+    def draft_of(group: list[Site], levels: Nesting) -> Draft | str:
+        name = group[0].name
+        if selected.excludes(name):
+            return _EXCLUDED
+        return draft_weight(model, group, levels, floats, widened=widened, forced=selected.includes(name))
+
     weights = []
     for done, group in enumerate(groups):
-        levels = (own or {}).get((group[0].subgraph, group[0].tensor), nesting)
-        if selected.excludes(group[0].name):
-            left.append(unnested(model, group[0], _EXCLUDED, stored_bytes))
-            continue
-        forced = selected.includes(group[0].name)
-        draft = draft_weight(model, group, levels, sources, widened=widened, forced=forced)
+        levels = (own or {}).get(group[0].place, nesting)
+        draft = draft_of(group, levels)
         if isinstance(draft, Draft):
-            weights.append(_round(draft, levels, method, lockstep, exact=exact))
+            weights.append(_round(draft, levels, method, observer))
         else:
             left.append(unnested(model, group[0], draft, stored_bytes))
         if progress:
@@ -175,20 +180,9 @@ def _nothing_nests(left: Sequence[Unnested]) -> UnsupportedModelError:
     )
 
 
-def _round(draft: Draft, nesting: Nesting, method: Method, lockstep: Lockstep | None, *, exact: bool) -> WeightPlan:
-    statistics: tuple[InputStatistics, ...] = ()
-    if draft.looked_up:  # every row is an output by itself
-        method = METHODS["nearest"]
-    elif method.needs_covariances and draft.target.shape[1] > MOST_DEPTH:
-        method = FALLBACK
-    if lockstep is not None and method.needs_means and len(draft.sites) == 1:
-        statistics = lockstep.observe(draft.sites[0], covariances=method.needs_covariances)
-    if method.needs_covariances and not statistics:
-        method = FALLBACK
+def _round(draft: Draft, nesting: Nesting, method: Method, observer: Observer | None) -> WeightPlan:
+    method, statistics = _look(draft, method, observer)
     codes = method.round(RoundingTask(draft.target, draft.taps, nesting, statistics))
-    level_biases = None
-    if statistics and draft.own_bias is not None:
-        level_biases = _correct_biases(draft, codes, nesting, statistics, exact=exact)
     plan = WeightPlan(
         sites=draft.sites,
         operator=draft.operator,
@@ -201,11 +195,25 @@ def _round(draft: Draft, nesting: Nesting, method: Method, lockstep: Lockstep | 
         scales=draft.scales,
         target=draft.target,
         biases=draft.biases,
-        level_biases=level_biases,
+        level_biases=_correct_biases(draft, codes, nesting, statistics, exact=method.exact),
     )
-    if lockstep is not None:
-        _settle(plan, lockstep)
+    if observer is not None:
+        levels = [plan.constants(level) for level in range(len(nesting.precisions))]
+        for site in plan.sites:
+            observer.settle(site, levels)
     return plan
+
+
+def _look(draft: Draft, method: Method, observer: Observer | None) -> tuple[Method, tuple[InputStatistics, ...]]:
+    """The statistics of a weight's inputs, and the method that can do with them: its own, or one that stands in."""
+    if draft.looked_up:  # every row is an output by itself
+        method = METHODS["nearest"]
+    elif method.needs_covariances and draft.target.shape[1] > MOST_DEPTH:
+        method = FALLBACK
+    statistics: tuple[InputStatistics, ...] = ()
+    if observer is not None and method.needs_means and len(draft.sites) == 1:
+        statistics = observer.observe(draft.sites[0], covariances=method.needs_covariances)
+    return (FALLBACK if method.needs_covariances and not statistics else method), statistics
 
 
 def _correct_biases(
@@ -215,23 +223,17 @@ def _correct_biases(
 
         b + (w - v) E[x] - v (E[y] - E[x])
 
-    with w the source's weights, v a level's, x the inputs of the float net and y of the level's.
+    with w the source's weights, v a level's, x the inputs of the float net and y of the level's. An exact method's
+    full-bit keeps b, and its levels below do not follow the drift: plain codes err so much that it makes them worse.
     """
     bias = draft.own_bias
-    if bias is None:
+    if bias is None or not statistics:
         return None
     wanted = np.stack([bias.values] * len(statistics))
     for level, each in enumerate(statistics[:-1] if exact else statistics):
         values = value_at(codes, nesting, level).astype(np.float64)
         shift = each.dot(draft.target - values, each.mean)
-        if not exact:  # plain codes err so much that following the drift makes it worse
+        if not exact:
             shift -= each.dot(values, each.drift)
         wanted[level] += shift * bias.unit
-    is_float = draft.output_type is OutputType.FLOAT32
-    return fit_biases(wanted, draft.scales, np.float32 if is_float else np.int32)
-
-
-def _settle(plan: WeightPlan, lockstep: Lockstep) -> None:
-    weights, biases = zip(*(plan.constants(level) for level in range(len(plan.nesting.precisions))), strict=True)
-    for site in plan.sites:
-        lockstep.settle(site, weights, None if plan.level_biases is None else biases)
+    return fit_biases(wanted, draft.scales, np.float32 if draft.output_type is OutputType.FLOAT32 else np.int32)

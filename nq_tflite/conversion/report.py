@@ -165,11 +165,11 @@ def conversion_report(
     return ConversionReport(str(path), size, str(nesting), rounding, rows, plan.unnested, estimate, notes, search)
 
 
-def _fallback_note(rows: Sequence[WeightRow], rounding: str) -> str:
+def _fallback_note(rows: Sequence[WeightRow], rounding: str) -> str | None:
     """Which method stood in for the one that was asked for, and how often; lookups are always rounded to nearest."""
     count = sum(row.rounding == FALLBACK.name for row in rows)
     if rounding == FALLBACK.name or not count:
-        return ""
+        return None
     return (
         f"{count} of {len(rows)} weights rounded by {FALLBACK.name} in place of {rounding}, which needs samples of "
         "their inputs: none at hand, too deep, shared, in another subgraph, or behind what does not run alone (--json: "

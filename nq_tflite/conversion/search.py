@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 from nq_tflite.conversion.plan import make_plan
 from nq_tflite.conversion.report import Candidate, Estimate, Search
 from nq_tflite.conversion.rounding import METHODS, Method
-from nq_tflite.conversion.sensitivity import Place, measure_sensitivities, spend_bits
+from nq_tflite.conversion.sensitivity import measure_sensitivities, spend_bits
 from nq_tflite.conversion.sources.source import MOST_HELD_OUT, Samples, Source
 from nq_tflite.conversion.trial import Trial, try_nesting
 from nq_tflite.errors import NestingError, UnsupportedModelError
 from nq_tflite.format.constants import BUFFER_ALIGNMENT, align
 from nq_tflite.format.nesting import MAX_FULL_BITS, MIN_PART_BITS, Nesting
+from nq_tflite.graph.model import TensorPlace
 from nq_tflite.progress import Progress
 
 AUTO = "auto"
@@ -66,14 +67,12 @@ class Wish:
         return self.budget is None or part_bytes <= self.budget * full_bytes
 
 
-def search_nesting(
-    source: Source, method: Method, wish: Wish, *, exact: bool, notify: Progress
-) -> tuple[Trial, Search]:
+def search_nesting(source: Source, method: Method, wish: Wish, *, notify: Progress) -> tuple[Trial, Search]:
     """Tries nestings until the one that is wished for is found.
 
     Args:
         source: with samples.
-        method, exact: as `plan.make_plan`.
+        method: how to choose the codes.
         wish: what to look for.
         notify: called with a stage's name, the steps done and the steps in all.
 
@@ -85,7 +84,7 @@ def search_nesting(
         NestingError: no nesting fits the budget, or none that does has the agreement that was asked for beside it.
     """
     judged = replace(source, samples=None if source.samples is None else _hold_out(source.samples))
-    search = _Searcher(judged, method, wish, exact, notify)
+    search = _Searcher(judged, method, wish, notify)
     best, reason, met = search.run()
     if not met and wish.budget is not None:
         raise NestingError(
@@ -123,8 +122,8 @@ def _hold_out(samples: Samples) -> Samples:
 class _Searcher:
     """The trials of one search."""
 
-    def __init__(self, source: Source, method: Method, wish: Wish, exact: bool, notify: Progress) -> None:
-        self._source, self._method, self._wish, self._exact, self._notify = source, method, wish, exact, notify
+    def __init__(self, source: Source, method: Method, wish: Wish, notify: Progress) -> None:
+        self._source, self._method, self._wish, self._notify = source, method, wish, notify
         self.trials: list[Trial] = []
 
     def run(self) -> tuple[Trial, str, bool]:
@@ -146,14 +145,13 @@ class _Searcher:
         best = max(self.trials, key=_nearness)
         return best, f"none has {self._asked()}; this one comes nearest", False
 
-    def attempt(self, nesting: Nesting, own: Mapping[Place, Nesting], source: Source) -> Trial:
+    def attempt(self, nesting: Nesting, own: Mapping[TensorPlace, Nesting], source: Source) -> Trial:
         """One trial."""
         return try_nesting(
             source,
             nesting,
             self._method,
             own=own,
-            exact=self._exact,
             notify=lambda stage, done, total: self._notify(f"{stage} {nesting}", done, total),
         )
 
@@ -166,7 +164,7 @@ class _Searcher:
             for each in points
         )
 
-    def _try(self, nesting: Nesting, own: Mapping[Place, Nesting] | None = None) -> Trial:
+    def _try(self, nesting: Nesting, own: Mapping[TensorPlace, Nesting] | None = None) -> Trial:
         trial = self.attempt(nesting, own or {}, self._source)
         _candidate(trial)  # raises where nothing was measured
         self.trials.append(trial)
@@ -219,7 +217,7 @@ class _Searcher:
             most_bytes -= math.ceil(part - budget * full)  # biases, and weights that were not measured
         return None
 
-    def _bytes(self, nesting: Nesting, own: Mapping[Place, Nesting]) -> tuple[int, int]:
+    def _bytes(self, nesting: Nesting, own: Mapping[TensorPlace, Nesting]) -> tuple[int, int]:
         """Part-bit and full-bit bytes at most, before any rounding: every weight's level 0 with a bias of its own."""
         source = self._source
         plan = make_plan(

@@ -8,26 +8,24 @@ several weights is taken to add up, and to grow fourfold with each bit that is m
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from nq_tflite.conversion.lockstep import Lockstep
+from nq_tflite.conversion.observer import Constants
 from nq_tflite.conversion.plan import make_plan
 from nq_tflite.conversion.rounding import Method
 from nq_tflite.conversion.rounding.statistics import InputStatistics
 from nq_tflite.conversion.sources.source import Reference, Samples, Source
-from nq_tflite.conversion.trial import walking_runtime
+from nq_tflite.conversion.trial import start_walk
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.format.bitpack import packed_bytes
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph.flatbuffer import Array
-from nq_tflite.graph.readers import slots_of
+from nq_tflite.graph.model import TensorPlace
 from nq_tflite.graph.sites import Site
-
-Place = tuple[int, int]
 
 #: What weights are rounded for.
 PROBE = Nesting((8, 4))
@@ -56,8 +54,8 @@ class Sensitivity:
         return self.noise * 4.0 ** (PROBE.part_bits - bits)
 
 
-def measure_sensitivities(source: Source, method: Method) -> dict[Place, Sensitivity]:
-    """Sensitivities of a source's weights by (subgraph, tensor); none of those that cannot be followed to the outputs.
+def measure_sensitivities(source: Source, method: Method) -> dict[TensorPlace, Sensitivity]:
+    """Sensitivities of a source's weights by their places; none of those that cannot be followed to the outputs.
 
     Raises:
         UnsupportedModelError, WeightsError: as `plan.make_plan`.
@@ -70,7 +68,7 @@ def measure_sensitivities(source: Source, method: Method) -> dict[Place, Sensiti
     plan = make_plan(model, PROBE, method, probe)
     found = {}
     for weight in plan.weights:
-        there = weight.sites[0].subgraph, weight.sites[0].tensor
+        there = weight.sites[0].place
         if there in probe.noise and there in places:
             channels, depth = weight.codes.shape
             size = packed_bytes(weight.layout, channels, depth, 1)
@@ -79,7 +77,7 @@ def measure_sensitivities(source: Source, method: Method) -> dict[Place, Sensiti
     return found
 
 
-def spend_bits(sensitivities: Mapping[Place, Sensitivity], most_bytes: int) -> dict[Place, int] | None:
+def spend_bits(sensitivities: Mapping[TensorPlace, Sensitivity], most_bytes: int) -> dict[TensorPlace, int] | None:
     """Part-bits for each weight, so that all together take at most so many bytes and make the least noise.
 
     From the most down, a bit is taken where it costs the least noise for its bytes. None where LEAST_BITS are too many.
@@ -91,7 +89,7 @@ def spend_bits(sensitivities: Mapping[Place, Sensitivity], most_bytes: int) -> d
     bits = {place: each.most_bits for place, each in sensitivities.items()}
     excess = sum(each.most_bits * each.bit_bytes for each in sensitivities.values()) - most_bytes
 
-    def price(place: Place) -> float:
+    def price(place: TensorPlace) -> float:
         each = sensitivities[place]
         return (each.noise_at(bits[place] - 1) - each.noise_at(bits[place])) / each.bit_bytes
 
@@ -105,37 +103,40 @@ def spend_bits(sensitivities: Mapping[Place, Sensitivity], most_bytes: int) -> d
     return bits
 
 
-class _Probe(Lockstep):
-    """Follows every weight that is settled to the outputs, and forgets it again."""
+class _Probe:
+    """Observes the net before any rounding; follows every weight that is settled to the outputs and forgets it again.
+
+    Attributes:
+        noise: what each weight that could be followed does to the outputs, as `Sensitivity.noise`.
+    """
 
     def __init__(self, reference: Reference, samples: Samples) -> None:
-        arrays, held_out, threads = samples.arrays, samples.held_out, os.cpu_count() or 1
-        super().__init__(reference.model, reference, arrays, 0, walking_runtime(), threads, held_out)
-        self._levels = [self._exact]
-        self._followed = min(_MOST_SAMPLES, len(arrays) - held_out)
+        self._walk = start_walk(reference.model, samples)
+        self._lockstep = Lockstep(reference.model, reference, self._walk, [self._walk], samples.held_out)
+        self._followed = min(_MOST_SAMPLES, len(samples.arrays) - samples.held_out)
         self._wanted: Array | None = None
-        self.noise: dict[Place, float] = {}
+        self._is_stuck = False
+        self.noise: dict[TensorPlace, float] = {}
 
     def observe(self, site: Site, *, covariances: bool) -> tuple[InputStatistics, ...]:
         """The same statistics for every level: those of the net before any rounding."""
-        return super().observe(site, covariances=covariances) * len(PROBE.precisions)
+        if self._is_stuck:
+            return ()
+        return self._lockstep.observe(site, covariances=covariances) * len(PROBE.precisions)
 
-    def settle(self, site: Site, weights: Sequence[Array], biases: Sequence[Array] | None) -> None:
+    def settle(self, site: Site, levels: Sequence[Constants]) -> None:
         """Measures what part-bit does to the outputs."""
-        if self.stopped or site.subgraph != 0 or len(site.operators) != 1:
+        if self._is_stuck or self._lockstep.stopped or site.subgraph != 0 or len(site.operators) != 1:
             return
-        [position] = site.operators
+        weight, bias = levels[0]
         try:
             if self._wanted is None:
-                self._wanted = np.concatenate(self._exact.fork(self._followed).outputs())
-            walk = self._exact.fork(self._followed)
-            reader = slots_of(self._reference.model, self._reference.model.subgraphs[0].operators[position])
-            walk.replace(position, reader.weight, weights[0])
-            if biases is not None and reader.bias is not None:
-                walk.replace(position, reader.bias, biases[0])
+                self._wanted = np.concatenate(self._walk.fork(self._followed).outputs())
+            walk = self._walk.fork(self._followed)
+            walk.replace_weight(site, weight, bias)
             error = np.concatenate(walk.outputs()) - self._wanted
-        except (UnsupportedModelError, ValueError) as reason:
-            self.stopped = str(reason)
+        except (UnsupportedModelError, ValueError):
+            self._is_stuck = True
             return
         power = float(np.square(self._wanted, dtype=np.float64).sum())
-        self.noise[site.subgraph, site.tensor] = float(np.square(error, dtype=np.float64).sum()) / max(power, 1e-300)
+        self.noise[site.place] = float(np.square(error, dtype=np.float64).sum()) / max(power, 1e-300)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 from threadpoolctl import threadpool_limits
 
@@ -14,8 +15,10 @@ from nq_tflite.conversion.plan import Plan, make_plan
 from nq_tflite.conversion.report import Estimate
 from nq_tflite.conversion.rounding import Method
 from nq_tflite.conversion.sources.source import Samples, Source
+from nq_tflite.conversion.walk import GraphWalk
 from nq_tflite.device.runtimes import Runtime, installed_runtimes, load_runtime
 from nq_tflite.format.nesting import Nesting
+from nq_tflite.graph.model import TensorPlace
 from nq_tflite.progress import Progress
 
 
@@ -34,14 +37,14 @@ class Trial:
         own: nestings of single weights, as `plan.make_plan`.
         plan: what becomes of every weight.
         estimate: of the accuracy; None where no inputs could be had or run.
-        stopped: why there are no samples, statistics or estimate, or not to the last operator; "" if there are.
+        stopped: why there are no samples, statistics or estimate, or not to the last operator; None if there are.
     """
 
     nesting: Nesting
-    own: Mapping[tuple[int, int], Nesting]
+    own: Mapping[TensorPlace, Nesting]
     plan: Plan
     estimate: Estimate | None
-    stopped: str
+    stopped: str | None
 
     @property
     def level_bytes(self) -> tuple[int, ...]:
@@ -55,14 +58,13 @@ def try_nesting(
     nesting: Nesting,
     method: Method,
     *,
-    own: Mapping[tuple[int, int], Nesting] | None = None,
-    exact: bool = False,
+    own: Mapping[TensorPlace, Nesting] | None = None,
     notify: Progress,
 ) -> Trial:
     """Rounds a source and runs the result.
 
     Args:
-        source, nesting, method, own, exact: as `plan.make_plan`, whose errors it raises.
+        source, nesting, method, own: as `plan.make_plan`, whose errors it raises.
         notify: called with a stage's name, the steps done and the steps in all.
     """
     notify("rounding", 0, 0)
@@ -73,7 +75,7 @@ def try_nesting(
         method,
         lockstep,
         own=own,
-        exact=exact,
+        sources=None if lockstep is None else source.reference.sources(source.model),
         selection=source.selection,
         widened=source.widened,
         progress=lambda done, total: notify("rounding", done, total),
@@ -91,12 +93,15 @@ def start_lockstep(source: Source, nesting: Nesting) -> Lockstep | None:
     return Lockstep(
         source.model,
         source.reference,
-        source.samples.arrays,
-        len(nesting.precisions),
-        walking_runtime(),
-        num_threads=os.cpu_count() or 1,
+        start_walk(source.reference.model, source.samples),
+        [start_walk(source.model, source.samples) for _ in nesting.precisions],
         held_out=source.samples.held_out,
     )
+
+
+def start_walk(model: Any, samples: Samples) -> GraphWalk:
+    """A walk over a net on all samples, with all threads of this machine."""
+    return GraphWalk(model, samples.arrays, walking_runtime(), os.cpu_count() or 1)
 
 
 def walking_runtime() -> Runtime:

@@ -19,6 +19,8 @@ from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.format.affine import dequantize, quantize
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import Array, schema
+from nq_tflite.graph.readers import slots_of
+from nq_tflite.graph.sites import Site
 
 #: Operators whose work depends on more than their inputs.
 _NOT_ALONE = {
@@ -38,11 +40,15 @@ class GraphWalk:
         samples: an array for each input of the main subgraph, for each sample.
         runtime: the stock runtime that computes.
         num_threads: of every operator.
+
+    Attributes:
+        num_samples: of `samples`.
     """
 
     def __init__(self, model: Any, samples: Sequence[Sequence[Array]], runtime: Runtime, num_threads: int = 1) -> None:
         self._model, self._runtime, self._num_threads = model, runtime, num_threads
         self._subgraph = model.subgraphs[0]
+        self.num_samples = len(samples)
         self._next = 0
         self._replaced: dict[tuple[int, int], Array] = {}
         inputs = fb.indices(self._subgraph.inputs)
@@ -50,7 +56,7 @@ class GraphWalk:
             tensor: [stored_values(self._subgraph.tensors[tensor], sample[k]) for sample in samples]
             for k, tensor in enumerate(inputs)
         }
-        self._last_reader = {tensor: uses[-1][0] for tensor, uses in fb.consumers(self._subgraph).items()}
+        self._last_reader = {tensor: uses[-1][0] for tensor, uses in fb.readers(self._subgraph).items()}
         self._last_reader.update(dict.fromkeys(fb.indices(self._subgraph.outputs), len(self._subgraph.operators)))
 
     def values(self, tensor: int, before: int) -> list[Array]:
@@ -76,17 +82,26 @@ class GraphWalk:
         other = copy(self)
         other._values = {tensor: values[:num_samples] for tensor, values in self._values.items()}
         other._replaced = dict(self._replaced)
+        other.num_samples = min(num_samples, self.num_samples)
         return other
 
     def replace(self, position: int, slot: int, values: Array) -> None:
         """Gives an operator that has not run yet another constant input, or one in place of an absent bias."""
         self._replaced[position, slot] = values
 
+    def replace_weight(self, site: Site, weight: Array, bias: Array | None) -> None:
+        """Gives the operators that read a weight another one, and another bias unless that is None."""
+        for position in site.operators:
+            reader = slots_of(self._model, self._subgraph.operators[position])
+            self.replace(position, reader.weight, weight)
+            if bias is not None and reader.bias is not None:
+                self.replace(position, reader.bias, bias)
+
     def _run(self, position: int) -> None:
         operator = self._subgraph.operators[position]
         computed = self._values.keys()
         alone = _Alone(self._model, position, computed, self._replaced, self._runtime, self._num_threads)
-        given = [[self._values[t][k] for t in alone.inputs] for k in range(self._num_samples())]
+        given = [[self._values[t][k] for t in alone.inputs] for k in range(self.num_samples)]
         if all(value is first for each in given for value, first in zip(each, given[0], strict=True)):
             results = [alone.run(given[0])] * len(given)  # of constants, as DENSIFY makes them: one for all
         else:
@@ -96,9 +111,6 @@ class GraphWalk:
         for tensor in {*fb.indices(operator.inputs), *fb.indices(operator.outputs)}:
             if self._last_reader.get(tensor, -1) <= position:
                 self._values.pop(tensor, None)
-
-    def _num_samples(self) -> int:
-        return len(next(iter(self._values.values())))
 
 
 class _Alone:

@@ -6,7 +6,7 @@ import importlib
 import math
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +18,19 @@ from numpy.typing import NDArray
 
 from nq_tflite.errors import FormatError, MissingPackageError
 from nq_tflite.files import IDENTIFIER, check_model_bytes, unreadable, write_whole
+from nq_tflite.graph.model import (
+    BufferT,
+    InputSlot,
+    IntVector,
+    MetadataT,
+    ModelT,
+    OperatorCodeT,
+    OperatorT,
+    QuantizationT,
+    SubGraphT,
+    TensorPlace,
+    TensorT,
+)
 
 #: Values of a tensor, of any type.
 Array = NDArray[Any]
@@ -46,7 +59,22 @@ def load_schema() -> ModuleType:
     )
 
 
-schema: Any = load_schema()
+schema = load_schema()
+
+
+def _names(enumeration: type) -> dict[int, str]:
+    return {value: name for name, value in vars(enumeration).items() if not name.startswith("_")}
+
+
+_BUILTIN_NAMES, _TYPE_NAMES = _names(schema.BuiltinOperator), _names(schema.TensorType)
+#: Types of the constants that this package looks into.
+_DTYPES = {
+    schema.TensorType.FLOAT32: np.float32,
+    schema.TensorType.FLOAT16: np.float16,
+    schema.TensorType.INT8: np.int8,
+    schema.TensorType.INT32: np.int32,
+    schema.TensorType.UINT8: np.uint8,
+}
 
 
 @dataclass(frozen=True)
@@ -54,12 +82,12 @@ class ModelFile:
     """A flatbuffer in memory.
 
     Attributes:
-        model: the schema's `ModelT`; every buffer has its data, wherever it lay in the file.
+        model: every buffer has its data, wherever it lay in the file.
         external: (offset, size) in the file of the buffers that lay outside the flatbuffer root.
         size: bytes of the file.
     """
 
-    model: Any
+    model: ModelT
     external: dict[int, tuple[int, int]]
     size: int
 
@@ -78,7 +106,8 @@ def read_model(source: str | os.PathLike[str] | bytes) -> ModelFile:
     check_model_bytes(name, data[:8], len(data))
     try:
         _check_counts(data)
-        model = schema.ModelT.InitFromPackedBuf(bytearray(data), 0)
+        model: ModelT = schema.ModelT.InitFromPackedBuf(bytearray(data), 0)
+        _fill(model)
         external = {i: (b.offset, b.size) for i, b in enumerate(model.buffers) if b.offset > 1}
         for index in external:
             _bring_in(model.buffers[index], index, data)
@@ -119,14 +148,21 @@ def _table_counts(root: Any) -> Iterator[int]:
         yield signature.InputsLength() + signature.OutputsLength()
 
 
-def _bring_in(buffer: Any, index: int, data: bytes) -> None:
+def _fill(model: ModelT) -> None:
+    """Gives a model the vectors that a file may leave out because they are empty, and that everything goes through."""
+    model.operatorCodes = model.operatorCodes or []
+    for _, subgraph in subgraphs(model):
+        subgraph.operators = subgraph.operators or []
+
+
+def _bring_in(buffer: BufferT, index: int, data: bytes) -> None:
     if buffer.offset + buffer.size > len(data):
         raise ValueError(f"buffer {index} ends at {buffer.offset + buffer.size}, the file at {len(data)}")
     buffer.data = np.frombuffer(data, np.uint8, buffer.size, buffer.offset)
     buffer.offset = buffer.size = 0
 
 
-def _check_indices(model: Any) -> None:
+def _check_indices(model: ModelT) -> None:
     """Every index in the graph points at something, so that no later code need look."""
     for number, subgraph in subgraphs(model):
         tensors = range(-1, len(subgraph.tensors))
@@ -134,7 +170,7 @@ def _check_indices(model: Any) -> None:
             _within(tensor.buffer, range(len(model.buffers)), "buffer of a tensor")
             if any(size < 0 for size in indices(tensor.shape)):
                 raise ValueError(f"a shape {shape(tensor)}")
-        for operator in subgraph.operators or []:
+        for operator in subgraph.operators:
             _within(operator.opcodeIndex, range(len(model.operatorCodes)), "operator code")
             for index in indices(operator.inputs) + indices(operator.outputs) + indices(operator.intermediates):
                 _within(index, tensors, f"tensor in subgraph {number}")
@@ -151,15 +187,21 @@ def _within(index: int, allowed: range, what: str) -> None:
         raise ValueError(f"{what} has index {index} of {allowed.stop}")
 
 
-def pack_model(model: Any) -> bytes:
-    """The flatbuffer root of a model; a buffer with an `offset` points there and its data stays out."""
+def pack_model(model: ModelT, external: Mapping[int, tuple[int, int]] | None = None) -> bytes:
+    """The flatbuffer root of a model.
+
+    Args:
+        model: every buffer with its data.
+        external: (offset, size) in the file of the buffers whose data stay out of the root, as in `ModelFile`.
+    """
     builder = flatbuffers.Builder(1 << 20)
-    model.buffers = [_AlignedBuffer(buffer) for buffer in model.buffers]
-    builder.Finish(model.Pack(builder), IDENTIFIER)
+    places = external or {}
+    model.buffers = [_AlignedBuffer(each.data, *places.get(k, (0, 0))) for k, each in enumerate(model.buffers)]
+    builder.Finish(schema.ModelT.Pack(model, builder), IDENTIFIER)
     return bytes(builder.Output())
 
 
-def write_model(path: str | os.PathLike[str], model: Any) -> int:
+def write_model(path: str | os.PathLike[str], model: ModelT) -> int:
     """Writes a model without parts outside its flatbuffer root, whole or not at all; returns its size.
 
     Raises:
@@ -168,11 +210,11 @@ def write_model(path: str | os.PathLike[str], model: Any) -> int:
     return write_whole(path, [(0, pack_model(model))])
 
 
-class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
+class _AlignedBuffer:
     """A buffer whose data starts at a multiple of 16, as the schema demands; generated code forgets."""
 
-    def __init__(self, buffer: Any) -> None:
-        super().__init__(buffer.data, buffer.offset, buffer.size)
+    def __init__(self, data: NDArray[np.uint8] | None, offset: int, size: int) -> None:
+        self.data, self.offset, self.size = data, offset, size
 
     def Pack(self, builder: Any) -> int:  # noqa: N802 (the schema's name)
         data = None if self.data is None or self.offset else np.asarray(self.data, np.uint8)
@@ -189,31 +231,98 @@ class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
         return int(schema.BufferEnd(builder))
 
 
+# ---- making its objects ----------------------------------------------------------------------------------------------
+
+
+def new_buffer(data: NDArray[np.uint8] | None = None) -> BufferT:
+    """A buffer with its bytes."""
+    buffer: BufferT = schema.BufferT(data=data)
+    return buffer
+
+
+def new_tensor(name: bytes | str | None, dims: IntVector | None, tensor_type: int, buffer: int = 0) -> TensorT:
+    """A tensor of known rank."""
+    tensor: TensorT = schema.TensorT(shape=dims, type=tensor_type, buffer=buffer, name=name, hasRank=True)
+    return tensor
+
+
+def new_quantization(scales: NDArray[np.float32], axis: int = 0) -> QuantizationT:
+    """Symmetric quantization: float32 [1] or [channels] along an axis, zero points of 0."""
+    quantization: QuantizationT = schema.QuantizationParametersT(
+        scale=scales.tolist(), zeroPoint=[0] * len(scales), quantizedDimension=axis
+    )
+    return quantization
+
+
+def new_range(low: float, high: float) -> QuantizationT:
+    """The range of a float activation that is to be quantized."""
+    quantization: QuantizationT = schema.QuantizationParametersT(min=[low], max=[high])
+    return quantization
+
+
+def new_operator(opcode: int, inputs: list[int], outputs: list[int], custom_options: bytes | None = None) -> OperatorT:
+    """An operator without builtin options."""
+    options = None if custom_options is None else list(custom_options)
+    operator: OperatorT = schema.OperatorT(opcodeIndex=opcode, inputs=inputs, outputs=outputs, customOptions=options)
+    return operator
+
+
+def new_custom_code(name: str, version: int) -> OperatorCodeT:
+    """The operator code of a custom operator."""
+    custom = schema.BuiltinOperator.CUSTOM
+    code: OperatorCodeT = schema.OperatorCodeT(
+        deprecatedBuiltinCode=custom, customCode=name, version=version, builtinCode=custom
+    )
+    return code
+
+
+def new_metadata(name: str, buffer: int) -> MetadataT:
+    """A named buffer."""
+    metadata: MetadataT = schema.MetadataT(name=name, buffer=buffer)
+    return metadata
+
+
+def new_subgraph(
+    tensors: list[TensorT], inputs: list[int], outputs: list[int], operators: list[OperatorT]
+) -> SubGraphT:
+    """A subgraph without a name."""
+    subgraph: SubGraphT = schema.SubGraphT(tensors=tensors, inputs=inputs, outputs=outputs, operators=operators)
+    return subgraph
+
+
+def new_model(codes: list[OperatorCodeT], subgraphs: list[SubGraphT], buffers: list[BufferT]) -> ModelT:
+    """A model, whose first buffer must be empty."""
+    model: ModelT = schema.ModelT(version=3, operatorCodes=codes, subgraphs=subgraphs, buffers=buffers)
+    return model
+
+
 # ---- looking around -------------------------------------------------------------------------------------------------
 
 
-def builtin_code(model: Any, operator: Any) -> int:
+def builtin_code(model: ModelT, operator: OperatorT) -> int:
     """BuiltinOperator of an operator; old files keep it in the deprecated byte."""
     code = model.operatorCodes[operator.opcodeIndex]
     return int(max(code.builtinCode, code.deprecatedBuiltinCode))
 
 
-def custom_name(model: Any, operator: Any) -> str:
-    """Name of a custom operator, "" for builtin ones."""
-    return text(model.operatorCodes[operator.opcodeIndex].customCode)
+def custom_name(model: ModelT, operator: OperatorT) -> str | None:
+    """Name of a custom operator, None for builtin ones."""
+    return text(model.operatorCodes[operator.opcodeIndex].customCode) or None
 
 
-def operator_name(model: Any, operator: Any) -> str:
+def operator_name(model: ModelT, operator: OperatorT) -> str:
     """CONV_2D, or the custom operator's own name."""
-    code = builtin_code(model, operator)
-    names = {v: k for k, v in vars(schema.BuiltinOperator).items() if not k.startswith("_")}
-    return custom_name(model, operator) or str(names.get(code, f"BUILTIN_{code}"))
+    return custom_name(model, operator) or builtin_name(builtin_code(model, operator))
+
+
+def builtin_name(code: int) -> str:
+    """CONV_2D, of a BuiltinOperator."""
+    return _BUILTIN_NAMES.get(code, f"BUILTIN_{code}")
 
 
 def type_name(tensor_type: int) -> str:
     """FLOAT32, of a TensorType."""
-    names = {v: k for k, v in vars(schema.TensorType).items() if not k.startswith("_")}
-    return str(names.get(tensor_type, f"TYPE_{tensor_type}"))
+    return _TYPE_NAMES.get(tensor_type, f"TYPE_{tensor_type}")
 
 
 def text(value: bytes | str | None) -> str:
@@ -221,44 +330,38 @@ def text(value: bytes | str | None) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value or ""
 
 
-def indices(vector: Any) -> list[int]:
-    """A vector of tensor indices as plain ints; missing vectors are empty."""
+def indices(vector: IntVector | None) -> list[int]:
+    """A vector of integers as a list; a missing vector is empty."""
     return [] if vector is None else [int(i) for i in vector]
 
 
-def shape(tensor: Any) -> tuple[int, ...]:
+def shape(tensor: TensorT) -> tuple[int, ...]:
     """A tensor's shape."""
     return tuple(indices(tensor.shape))
 
 
-def consumers(subgraph: Any) -> dict[int, list[tuple[int, int]]]:
-    """For each tensor, the (operator, input slot) pairs that read it, in order."""
-    found: dict[int, list[tuple[int, int]]] = {}
-    for position, operator in enumerate(subgraph.operators or []):
+def readers(subgraph: SubGraphT) -> dict[int, list[InputSlot]]:
+    """For each tensor, the inputs of operators that read it, in order."""
+    found: dict[int, list[InputSlot]] = {}
+    for position, operator in enumerate(subgraph.operators):
         for slot, tensor in enumerate(indices(operator.inputs)):
             if tensor >= 0:
-                found.setdefault(tensor, []).append((position, slot))
+                found.setdefault(tensor, []).append(InputSlot(position, slot))
     return found
 
 
-def subgraphs(model: Any) -> Iterator[tuple[int, Any]]:
+def subgraphs(model: ModelT) -> Iterator[tuple[int, SubGraphT]]:
     """Subgraphs with their indices."""
     yield from enumerate(model.subgraphs)
 
 
-def constant(model: Any, tensor: Any) -> NDArray[Any] | None:
+def constant(model: ModelT, tensor: TensorT) -> NDArray[Any] | None:
     """A constant tensor's values in its own type and shape, or None if the tensor has no (supported) constant data.
 
     Raises:
         FormatError: the buffer's size does not fit the shape.
     """
-    dtype = {
-        schema.TensorType.FLOAT32: np.float32,
-        schema.TensorType.FLOAT16: np.float16,
-        schema.TensorType.INT8: np.int8,
-        schema.TensorType.INT32: np.int32,
-        schema.TensorType.UINT8: np.uint8,
-    }.get(tensor.type)
+    dtype = _DTYPES.get(tensor.type)
     data = model.buffers[tensor.buffer].data
     if dtype is None or data is None or not len(data):
         return None
@@ -274,16 +377,19 @@ def constant(model: Any, tensor: Any) -> NDArray[Any] | None:
     return np.frombuffer(raw.tobytes(), dtype).reshape(shape(tensor))
 
 
-def add_buffer(model: Any, data: bytes | NDArray[Any]) -> int:
+def add_buffer(model: ModelT, data: bytes | NDArray[Any]) -> int:
     """Appends an inline buffer; returns its index."""
     raw = np.frombuffer(data if isinstance(data, bytes) else data.tobytes(), np.uint8)
-    model.buffers.append(schema.BufferT(data=raw))
+    model.buffers.append(new_buffer(raw))
     return len(model.buffers) - 1
 
 
-def add_tensor(subgraph: Any, name: str, dims: Sequence[int], tensor_type: int, buffer: int) -> int:
+def tensor_at(model: ModelT, place: TensorPlace) -> TensorT:
+    """The tensor in that place."""
+    return model.subgraphs[place.subgraph].tensors[place.tensor]
+
+
+def add_tensor(subgraph: SubGraphT, name: str, dims: Sequence[int], tensor_type: int, buffer: int) -> int:
     """Appends a tensor; returns its index."""
-    tensor = schema.TensorT(shape=list(dims), type=tensor_type, buffer=buffer, name=name)
-    tensor.hasRank = True
-    subgraph.tensors.append(tensor)
+    subgraph.tensors.append(new_tensor(name, list(dims), tensor_type, buffer))
     return len(subgraph.tensors) - 1

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nq_tflite.errors import SelectionError
 from nq_tflite.format.levels import Codes, signal_to_noise_db, value_at
@@ -201,8 +202,8 @@ def _nested_row(weight: NestedWeight) -> WeightRow:
     )
 
 
-def snr_db(target: Any, codes: Codes, scales: Any, nesting: Nesting) -> tuple[float, ...]:
-    """Of real weights at each precision."""
+def snr_db(target: NDArray[Any], codes: Codes, scales: NDArray[np.float32], nesting: Nesting) -> tuple[float, ...]:
+    """Signal-to-noise ratio of codes against a target in their units, both [channels, depth], at each precision."""
     real = np.asarray(scales, np.float64)[:, None]
     return tuple(
         signal_to_noise_db(target * real, value_at(codes, nesting, level) * real)

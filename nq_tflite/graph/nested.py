@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nq_tflite.errors import FormatError
 from nq_tflite.format.biases import correct
-from nq_tflite.format.bitpack import CHANNEL_AXIS, Layout, unpack
+from nq_tflite.format.bitpack import CHANNEL_AXIS, unpack
 from nq_tflite.format.constants import BUFFER_ALIGNMENT, CUSTOM_OP_NAME, METADATA_NAME, OutputType
 from nq_tflite.format.levels import Codes, merge, value_at
 from nq_tflite.format.nesting import Nesting
@@ -21,8 +21,9 @@ from nq_tflite.format.option_block import OptionBlock
 from nq_tflite.format.section_table import SectionTable
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import ModelFile
-
-_NUMPY = {OutputType.FLOAT32: np.float32, OutputType.INT8: np.int8}
+from nq_tflite.graph.model import ModelT, SubGraphT, TensorT
+from nq_tflite.graph.quantization import scales_of
+from nq_tflite.graph.sites import as_weight
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,7 @@ class NestedWeight:
         values: NDArray[Any] = value_at(self.codes(), self.nesting, level)
         if block.output_type is OutputType.FLOAT32:
             values = values.astype(np.float32) * self.scales[:, None]
-        ordered = values.T if block.layout is Layout.DEPTHWISE else values
-        return np.ascontiguousarray(ordered).reshape(self.shape)
+        return as_weight(values, block.layout, self.shape)
 
     def bias(self, level: int) -> NDArray[Any]:
         """The bias with levels 0 to `level` in use (FORMAT.md section 4.5)."""
@@ -109,18 +109,19 @@ def read_nested(source: str | os.PathLike[str] | bytes) -> NestedFile:
     """
     file = fb.read_model(source)
     tables = [m.buffer for m in file.model.metadata or [] if fb.text(m.name) == METADATA_NAME]
-    if len(tables) != 1 or tables[0] >= len(file.model.buffers) or file.model.buffers[tables[0]].data is None:
+    data = file.model.buffers[tables[0]].data if len(tables) == 1 else None
+    if data is None:
         raise FormatError(
             "model content" if isinstance(source, bytes) else os.fspath(source),
             expected=f"a nested model (metadata {METADATA_NAME})",
             got="a stock model" if not tables else f"{len(tables)} tables",
             fix="Make one with nq.convert or nq-tflite convert.",
         )
-    table = SectionTable.parse(bytes(file.model.buffers[tables[0]].data))
+    table = SectionTable.parse(bytes(data))
     found = [
         _read_weight(file, table, tables[0], index, position)
         for index, subgraph in fb.subgraphs(file.model)
-        for position, operator in enumerate(subgraph.operators or [])
+        for position, operator in enumerate(subgraph.operators)
         if fb.custom_name(file.model, operator) == CUSTOM_OP_NAME
     ]
     _check_sections(file, table, _ranges(file, table, found))
@@ -162,7 +163,7 @@ def _read_weight(file: ModelFile, table: SectionTable, table_buffer: int, index:
         bias_tensor=outputs[1] if block.has_bias else None,
         name=name,
         shape=fb.shape(weight),
-        consumer=_consumer(model, subgraph, outputs[0]),
+        consumer=_reader_name(model, subgraph, outputs[0]),
         block=block,
         scales=_scales(model, weight, tensors[count + 2] if is_float else None, block, name),
         levels=tuple(np.asarray(model.buffers[tensor.buffer].data, np.uint8) for tensor in tensors[:count]),
@@ -170,7 +171,7 @@ def _read_weight(file: ModelFile, table: SectionTable, table_buffer: int, index:
     )
 
 
-def _tensor(subgraph: Any, index: int) -> Any:
+def _tensor(subgraph: SubGraphT, index: int) -> TensorT:
     _require(0 <= index < len(subgraph.tensors), "tensor index", f"below {len(subgraph.tensors)}", index)
     return subgraph.tensors[index]
 
@@ -216,7 +217,7 @@ def _ranges(file: ModelFile, table: SectionTable, weights: list[NestedWeight]) -
 
 
 def _check_sections(file: ModelFile, table: SectionTable, ranges: list[list[tuple[int, int]]]) -> None:
-    data = {offset: file.model.buffers[index].data for index, (offset, _) in file.external.items()}
+    data = {offset: np.asarray(file.model.buffers[index].data).data for index, (offset, _) in file.external.items()}
     for level, (section, buffers) in enumerate(zip(table.sections, ranges, strict=True)):
         what, end = f"section {level}", section.offset + section.size
         _require(end <= file.size, what, f"an end within {file.size} bytes", end)
@@ -235,24 +236,24 @@ def _check_sections(file: ModelFile, table: SectionTable, ranges: list[list[tupl
         _require(checksum == section.crc32, f"checksum of {what}", f"{section.crc32:#010x}", f"{checksum:#010x}")
 
 
-def _scales(model: Any, weight: Any, scale: Any | None, block: OptionBlock, name: str) -> NDArray[np.float32]:
+def _scales(
+    model: ModelT, weight: TensorT, scale: TensorT | None, block: OptionBlock, name: str
+) -> NDArray[np.float32]:
     what = f"scales of {name!r}"
     if scale is not None:
         values = _constant(model, scale, (block.channels,), what).astype(np.float32)
         _require(bool(np.isfinite(values).all() and (values >= 0).all()), what, "finite, not negative", "others")
         return values
-    quantization = weight.quantization
-    scales = [] if quantization is None or quantization.scale is None else list(quantization.scale)
-    values = np.asarray(scales, np.float32)
+    values = scales_of(weight)
     _require(len(values) in (1, block.channels), what, f"1 or {block.channels}", len(values))
-    axis = CHANNEL_AXIS[block.layout]
-    if len(values) > 1:
-        _require(quantization.quantizedDimension == axis, f"axis of {what}", axis, quantization.quantizedDimension)
+    if len(values) > 1 and weight.quantization is not None:
+        axis, found = CHANNEL_AXIS[block.layout], weight.quantization.quantizedDimension
+        _require(found == axis, f"axis of {what}", axis, found)
     _require(bool(np.isfinite(values).all() and (values > 0).all()), what, "finite and positive", "others")
     return values
 
 
-def _base_bias(model: Any, given: Any, output: Any, block: OptionBlock, name: str) -> NDArray[Any]:
+def _base_bias(model: ModelT, given: TensorT, output: TensorT, block: OptionBlock, name: str) -> NDArray[Any]:
     what = f"bias of {name!r}"
     is_float = block.output_type is OutputType.FLOAT32
     wanted = fb.schema.TensorType.FLOAT32 if is_float else fb.schema.TensorType.INT32, (block.channels,)
@@ -262,16 +263,16 @@ def _base_bias(model: Any, given: Any, output: Any, block: OptionBlock, name: st
     return _constant(model, given, (block.channels,), what)
 
 
-def _constant(model: Any, tensor: Any, dims: tuple[int, ...], what: str) -> NDArray[Any]:
+def _constant(model: ModelT, tensor: TensorT, dims: tuple[int, ...], what: str) -> NDArray[Any]:
     values = fb.constant(model, tensor)
     if values is None or values.shape != dims:
         raise _damaged(what, f"a constant of shape {list(dims)}", "another")
     return values
 
 
-def _consumer(model: Any, subgraph: Any, tensor: int) -> str:
-    uses = fb.consumers(subgraph).get(tensor, [])
-    return fb.operator_name(model, subgraph.operators[uses[0][0]]) if uses else "none"
+def _reader_name(model: ModelT, subgraph: SubGraphT, tensor: int) -> str:
+    uses = fb.readers(subgraph).get(tensor, [])
+    return fb.operator_name(model, subgraph.operators[uses[0].position]) if uses else "none"
 
 
 def _require(condition: bool, what: str, expected: object, got: object) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from nq_tflite.format.bitpack import Layout
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema
+from nq_tflite.graph.model import ModelT, OperatorT
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,16 @@ class Reader:
     bias: int | None
     looks_up: bool = False
 
-    def bias_of(self, operator: Any) -> int:
+    def data_of(self, operator: OperatorT) -> int:
+        """Index of the tensor that an operator multiplies by its weight, or of its lookup's indices."""
+        return fb.indices(operator.inputs)[self.data]
+
+    def weight_of(self, operator: OperatorT) -> int:
+        """Index of an operator's weight tensor; -1 where it has none."""
+        inputs = fb.indices(operator.inputs)
+        return inputs[self.weight] if len(inputs) > self.weight else -1
+
+    def bias_of(self, operator: OperatorT) -> int:
         """Index of an operator's bias tensor; -1 where it has none."""
         inputs = fb.indices(operator.inputs)
         return inputs[self.bias] if self.bias is not None and len(inputs) > self.bias else -1
@@ -40,15 +49,16 @@ READERS = {
     schema.BuiltinOperator.GATHER: Reader(Layout.MATRIX, data=1, weight=0, bias=None, looks_up=True),
     schema.BuiltinOperator.EMBEDDING_LOOKUP: Reader(Layout.MATRIX, data=0, weight=1, bias=None, looks_up=True),
 }
+_NAMES = [fb.builtin_name(code) for code in READERS]
 #: Their names, for messages.
-READER_NAMES = "CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED, TRANSPOSE_CONV, GATHER and EMBEDDING_LOOKUP"
+READER_NAMES = f"{', '.join(_NAMES[:-1])} and {_NAMES[-1]}"
 
 
-def reader_of(model: Any, operator: Any) -> Reader | None:
+def reader_of(model: ModelT, operator: OperatorT) -> Reader | None:
     """The form of an operator; None if it cannot read a nested weight."""
     return READERS.get(fb.builtin_code(model, operator))
 
 
-def slots_of(model: Any, operator: Any) -> Reader:
+def slots_of(model: ModelT, operator: OperatorT) -> Reader:
     """The form of an operator that reads a nested weight."""
     return READERS[fb.builtin_code(model, operator)]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from nq_tflite.format.bitpack import packed_bytes
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema
+from nq_tflite.graph.model import ModelT
+from nq_tflite.graph.quantization import scales_of
 from nq_tflite.graph.readers import slots_of
 from nq_tflite.graph.sites import Site, Unnested, alike, as_matrix, find_sites, int8_reason, unnested
 from nq_tflite.graph.widening import widen
@@ -16,17 +16,17 @@ from nq_tflite.graph.widening import widen
 TOO_SMALL = "too small to gain"
 
 
-def refusal(model: Any, group: list[Site], nesting: Nesting, *, forced: bool = False) -> str:
-    """Why a weight cannot nest, or need not; "" if it will.
+def refusal(model: ModelT, group: list[Site], nesting: Nesting, *, forced: bool = False) -> str | None:
+    """Why a weight cannot nest, or need not; None if it will.
 
     Args:
-        model: the schema's ModelT.
+        model: a stock model, or one widened.
         group: the sites that share the weight's buffer.
         nesting: its levels.
         forced: whether it shall nest even where that saves nothing.
     """
     site = group[0]
-    tensor = model.subgraphs[site.subgraph].tensors[site.tensor]
+    tensor = fb.tensor_at(model, site.place)
     values = fb.constant(model, tensor)
     if values is None:
         return "not constant"
@@ -37,16 +37,16 @@ def refusal(model: Any, group: list[Site], nesting: Nesting, *, forced: bool = F
     if not forced and packed_bytes(site.layout, channels, depth, nesting.part_bits) >= values.size:
         return f"{TOO_SMALL}: padded to superblocks, {nesting.part_bits} bits take as much as INT8"
     if tensor.type == schema.TensorType.FLOAT32:
-        return ""
+        return None
     reason = int8_reason(tensor, site.layout, channels)
     if reason or looked_up(model, group):
         return reason  # a row of zeros is a row like others, and the middle of its cell no worse than theirs
-    if len(tensor.quantization.scale) == 1 and not matrix.any(axis=1).all():
+    if len(scales_of(tensor)) == 1 and not matrix.any(axis=1).all():
         return "an all-zero channel under one scale for all channels"
-    return ""
+    return None
 
 
-def unnested_weights(model: Any, nesting: Nesting) -> list[Unnested]:
+def unnested_weights(model: ModelT, nesting: Nesting) -> list[Unnested]:
     """The weights of a finished nested file that are as they were, and why; changes the model."""
     stored_bytes = widen(model).stored_bytes
     groups, left = find_sites(model, stored_bytes)
@@ -56,7 +56,8 @@ def unnested_weights(model: Any, nesting: Nesting) -> list[Unnested]:
     return left
 
 
-def looked_up(model: Any, group: list[Site]) -> bool:
+def looked_up(model: ModelT, group: list[Site]) -> bool:
+    """Whether rows of a weight are copied somewhere, and not only multiplied by."""
     return any(
         slots_of(model, model.subgraphs[site.subgraph].operators[position]).looks_up
         for site in group

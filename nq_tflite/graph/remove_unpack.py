@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from nq_tflite.format.constants import MADE_BIAS, METADATA_NAME
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema
+from nq_tflite.graph.model import ModelT, SubGraphT
 from nq_tflite.graph.nested import NestedWeight
 from nq_tflite.graph.prune import prune
 from nq_tflite.graph.readers import reader_of
 
 
-def remove_unpack(model: Any, weights: list[NestedWeight], level: int) -> None:
+def remove_unpack(model: ModelT, weights: list[NestedWeight], level: int) -> None:
     """Leaves a stock model whose weights (and corrected biases) are those of the level; equal constants stay shared."""
     constants: dict[bytes, int] = {}
 
@@ -41,7 +42,7 @@ def remove_unpack(model: Any, weights: list[NestedWeight], level: int) -> None:
     prune(model)
 
 
-def _former_bias(model: Any, subgraph: Any, made: int, weight: NestedWeight, bias: NDArray[Any]) -> int:
+def _former_bias(model: ModelT, subgraph: SubGraphT, made: int, weight: NestedWeight, bias: NDArray[Any]) -> int:
     """What the layer read before it was nested, if that says the same: a shared tensor, or -1 for none."""
     name = fb.text(subgraph.tensors[made].name)
     if not name.endswith(MADE_BIAS):
@@ -56,8 +57,8 @@ def _former_bias(model: Any, subgraph: Any, made: int, weight: NestedWeight, bia
     return made
 
 
-def _read_bias(model: Any, subgraph: Any, old: int, new: int) -> None:
-    for position, slot in fb.consumers(subgraph).get(old, []):
+def _read_bias(model: ModelT, subgraph: SubGraphT, old: int, new: int) -> None:
+    for position, slot in fb.readers(subgraph).get(old, []):
         operator = subgraph.operators[position]
         reader = reader_of(model, operator)
         if reader is None or slot != reader.bias:

@@ -14,6 +14,8 @@ from nq_tflite.format.bitpack import CHANNEL_AXIS, Layout
 from nq_tflite.format.constants import CUSTOM_OP_NAME
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema
+from nq_tflite.graph.model import InputSlot, ModelT, OperatorT, SubGraphT, TensorPlace, TensorT
+from nq_tflite.graph.quantization import scales_of
 from nq_tflite.graph.readers import reader_of, slots_of
 
 #: Constants of operators without nesting that are no larger than this are not worth telling of.
@@ -32,6 +34,11 @@ class Site:
     layout: Layout
     name: str
 
+    @property
+    def place(self) -> TensorPlace:
+        """Of the weight tensor."""
+        return TensorPlace(self.subgraph, self.tensor)
+
 
 @dataclass(frozen=True)
 class Unnested:
@@ -45,7 +52,7 @@ class Unnested:
 
 
 def find_sites(
-    model: Any, stored_bytes: Mapping[tuple[int, int], int] | None = None
+    model: ModelT, stored_bytes: Mapping[TensorPlace, int] | None = None
 ) -> tuple[list[list[Site]], list[Unnested]]:
     """Nestable weights, those that share a buffer together, in the order that they are read; and the others.
 
@@ -54,13 +61,13 @@ def find_sites(
     neither.
 
     Args:
-        model: the schema's ModelT.
-        stored_bytes: by (subgraph, tensor), of weights that have another type in the file.
+        model: a stock model, or one widened.
+        stored_bytes: of weights that have another type in the file.
     """
     by_buffer: dict[int, list[Site]] = {}
     left = []
     for index, subgraph in fb.subgraphs(model):
-        for tensor_index, uses in sorted(fb.consumers(subgraph).items(), key=lambda item: item[1]):
+        for tensor_index, uses in sorted(fb.readers(subgraph).items(), key=lambda item: item[1]):
             tensor = subgraph.tensors[tensor_index]
             if not _has_data(model, tensor):
                 continue
@@ -73,18 +80,18 @@ def find_sites(
             site = Site(index, tensor_index, tuple(p for p, _ in uses), layout, fb.text(tensor.name))
             if not layouts:
                 if _is_large(model, tensor) and not _serves_a_weight(model, subgraph, uses):
-                    reason = "sparse" if tensor.sparsity is not None else "an operator without nesting"
-                    left.append(unnested(model, site, reason, stored_bytes))
+                    why = "sparse" if tensor.sparsity is not None else "an operator without nesting"
+                    left.append(unnested(model, site, why, stored_bytes))
                 continue
             reason = _reason(model, subgraph, site, uses, len(layouts))
-            if reason:
+            if reason is not None:
                 left.append(unnested(model, site, reason, stored_bytes))
             else:
                 by_buffer.setdefault(tensor.buffer, []).extend(_by_use(model, site))
     return list(by_buffer.values()), left
 
 
-def _by_use(model: Any, site: Site) -> list[Site]:
+def _by_use(model: ModelT, site: Site) -> list[Site]:
     """The lookups of a weight and the layers that multiply by it, each apart."""
     operators = model.subgraphs[site.subgraph].operators
     lookups = tuple(each for each in site.operators if slots_of(model, operators[each]).looks_up)
@@ -92,25 +99,26 @@ def _by_use(model: Any, site: Site) -> list[Site]:
     return [replace(site, operators=part) for part in sorted((lookups, layers)) if part]
 
 
-def refuse_nested(model: Any) -> None:
+def refuse_nested(model: ModelT) -> None:
     """Raises UnsupportedModelError for a model that is nested already."""
-    operators = [operator for _, subgraph in fb.subgraphs(model) for operator in subgraph.operators or []]
+    operators = [operator for _, subgraph in fb.subgraphs(model) for operator in subgraph.operators]
     if any(fb.custom_name(model, operator) == CUSTOM_OP_NAME for operator in operators):
         raise UnsupportedModelError(
             "source", expected="a stock model", got="an already nested file", fix="Extract it first: nq-tflite extract."
         )
 
 
-def _has_data(model: Any, tensor: Any) -> bool:
+def _has_data(model: ModelT, tensor: TensorT) -> bool:
     data = model.buffers[tensor.buffer].data
     return data is not None and len(data) > 0
 
 
-def _is_large(model: Any, tensor: Any) -> bool:
-    return tensor.type in _TOLD_OF and len(model.buffers[tensor.buffer].data) > SMALL_BYTES
+def _is_large(model: ModelT, tensor: TensorT) -> bool:
+    data = model.buffers[tensor.buffer].data
+    return tensor.type in _TOLD_OF and data is not None and len(data) > SMALL_BYTES
 
 
-def _serves_a_weight(model: Any, subgraph: Any, uses: list[tuple[int, int]]) -> bool:
+def _serves_a_weight(model: ModelT, subgraph: SubGraphT, uses: list[InputSlot]) -> bool:
     """Whether a constant is nothing but a bias, or what unpacks a nested weight."""
 
     def serves(position: int, slot: int) -> bool:
@@ -121,8 +129,8 @@ def _serves_a_weight(model: Any, subgraph: Any, uses: list[tuple[int, int]]) -> 
     return all(serves(position, slot) for position, slot in uses)
 
 
-def _reason(model: Any, subgraph: Any, site: Site, uses: list[tuple[int, int]], num_layouts: int) -> str:
-    """Why the weight cannot nest, "" if it can."""
+def _reason(model: ModelT, subgraph: SubGraphT, site: Site, uses: list[InputSlot], num_layouts: int) -> str | None:
+    """Why the weight cannot nest, None if it can."""
     tensor = subgraph.tensors[site.tensor]
     operators = [subgraph.operators[position] for position, _ in uses]
     if tensor.type == schema.TensorType.UINT8:
@@ -143,45 +151,43 @@ def _reason(model: Any, subgraph: Any, site: Site, uses: list[tuple[int, int]], 
         return "sparse"
     for operator in operators:
         reason = _operator_reason(model, subgraph, operator, tensor.type)
-        if reason:
+        if reason is not None:
             return reason
-    return ""
+    return None
 
 
-def _operator_reason(model: Any, subgraph: Any, operator: Any, weight_type: int) -> str:
+def _operator_reason(model: ModelT, subgraph: SubGraphT, operator: OperatorT, weight_type: int) -> str | None:
     reader, options = slots_of(model, operator), operator.builtinOptions
-    data_type = subgraph.tensors[operator.inputs[reader.data]].type
+    data_type = subgraph.tensors[reader.data_of(operator)].type
     if getattr(options, "weightsFormat", 0):
         return "shuffled weights"
     if getattr(options, "axis", 0) or getattr(options, "batchDims", 0):
         return "looked up along another axis than the first"
     if reader.looks_up:
-        return "" if data_type in _INDEX_TYPES else f"indices of type {fb.type_name(data_type)}; int32 and int64 nest"
+        return None if data_type in _INDEX_TYPES else f"indices of type {fb.type_name(data_type)}; int32 and int64 nest"
     if weight_type == schema.TensorType.INT8 and data_type == schema.TensorType.FLOAT32:
         return "dynamic-range weights (INT8 under float activations)"
-    return "" if data_type == weight_type else "activations of another type than the weights"
+    return None if data_type == weight_type else "activations of another type than the weights"
 
 
-def int8_reason(tensor: Any, layout: Layout, channels: int) -> str:
-    """Why INT8 weights of this quantization cannot nest, "" if they can."""
-    quantization = tensor.quantization
-    if quantization is None or quantization.scale is None or len(quantization.scale) not in (1, channels):
+def int8_reason(tensor: TensorT, layout: Layout, channels: int) -> str | None:
+    """Why INT8 weights of this quantization cannot nest, None if they can."""
+    quantization, num_scales = tensor.quantization, len(scales_of(tensor))
+    if quantization is None or num_scales not in (1, channels):
         return "INT8 weights without a scale for each channel or one for all"
     if quantization.zeroPoint is not None and np.any(quantization.zeroPoint):
         return "asymmetric weights (zero_point is not 0)"
-    if len(quantization.scale) > 1 and quantization.quantizedDimension != CHANNEL_AXIS[layout]:
+    if num_scales > 1 and quantization.quantizedDimension != CHANNEL_AXIS[layout]:
         return f"scales along axis {quantization.quantizedDimension}"
-    return ""
+    return None
 
 
-def alike(model: Any, group: list[Site]) -> bool:
+def alike(model: ModelT, group: list[Site]) -> bool:
     """Whether sites that share a buffer may share levels."""
 
     def key(site: Site) -> tuple[Any, ...]:
-        tensor = model.subgraphs[site.subgraph].tensors[site.tensor]
-        quantization = tensor.quantization
-        scale = () if quantization is None or quantization.scale is None else tuple(quantization.scale)
-        return site.layout, tensor.type, fb.shape(tensor), scale
+        tensor = fb.tensor_at(model, site.place)
+        return site.layout, tensor.type, fb.shape(tensor), tuple(scales_of(tensor))
 
     return len({key(site) for site in group}) == 1
 
@@ -198,17 +204,14 @@ def as_weight(matrix: NDArray[Any], layout: Layout, shape: tuple[int, ...]) -> N
     return np.ascontiguousarray(matrix.T if layout is Layout.DEPTHWISE else matrix).reshape(shape)
 
 
-def unnested(
-    model: Any, site: Site, reason: str, stored_bytes: Mapping[tuple[int, int], int] | None = None
-) -> Unnested:
+def unnested(model: ModelT, site: Site, reason: str, stored_bytes: Mapping[TensorPlace, int] | None = None) -> Unnested:
     """A weight that stays as it is; `stored_bytes` as in `find_sites`."""
-    subgraph = model.subgraphs[site.subgraph]
-    tensor = subgraph.tensors[site.tensor]
+    tensor = fb.tensor_at(model, site.place)
     data = model.buffers[tensor.buffer].data
-    size = (stored_bytes or {}).get((site.subgraph, site.tensor), 0 if data is None else len(data))
+    size = (stored_bytes or {}).get(site.place, 0 if data is None else len(data))
     return Unnested(site.name, operator_name(model, site), fb.shape(tensor), size, reason)
 
 
-def operator_name(model: Any, site: Site) -> str:
+def operator_name(model: ModelT, site: Site) -> str:
     """Name of the operator that reads the weight first."""
     return fb.operator_name(model, model.subgraphs[site.subgraph].operators[site.operators[0]])

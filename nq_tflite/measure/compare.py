@@ -23,6 +23,7 @@ from nq_tflite.errors import NestingError, PhotosError, UnsupportedModelError
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema
+from nq_tflite.graph.model import ModelT
 from nq_tflite.graph.sites import find_sites
 from nq_tflite.measure.contenders import CONTENDERS, Contender, ContenderName, Replacements, contenders, round_with
 from nq_tflite.measure.evaluate import Classifier, Score, score
@@ -173,7 +174,7 @@ def _check_calibration(given: PhotoFolder | None, activations: Activations, meth
         raise PhotosError("calibration photos", expected=f"a folder, for {what}", got="none")
 
 
-def _check_float(name: str, model: Any) -> None:
+def _check_float(name: str, model: ModelT) -> None:
     for group in find_sites(model)[0]:
         if model.subgraphs[group[0].subgraph].tensors[group[0].tensor].type != schema.TensorType.FLOAT32:
             raise UnsupportedModelError(
@@ -209,7 +210,7 @@ class _Judge:
         reference_top1: the float model's own.
     """
 
-    def __init__(self, name: str, model: Any, scratch: Path, num_threads: int, k: int, notify: Progress) -> None:
+    def __init__(self, name: str, model: ModelT, scratch: Path, num_threads: int, k: int, notify: Progress) -> None:
         self._name, self._model, self._scratch, self._k, self._notify = name, model, scratch, k, notify
         self._num_threads, self._runtime = num_threads, walking_runtime()
         self._float = self._open(_write(scratch / "float.tflite", model), None)
@@ -232,7 +233,7 @@ class _Judge:
         self._reference = self._of_file(self._float, "float model")
         self.reference_top1 = self._score(None, self._reference).top1
 
-    def stock(self, model: Any) -> Score:
+    def stock(self, model: ModelT) -> Score:
         """Of a full-int8 graph as it is."""
         return self._score(
             None, self._of_file(self._open(_write(self._scratch / "stock.tflite", model), None), "stock")
@@ -293,6 +294,6 @@ class _Judge:
         return score(bits, logits, self._reference, accepted, self._k)
 
 
-def _write(path: Path, model: Any) -> Path:
+def _write(path: Path, model: ModelT) -> Path:
     fb.write_model(path, model)
     return path

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from nq_tflite.conversion.draft import Draft, draft_weight
 from nq_tflite.conversion.nested_writer import write_nested
@@ -21,12 +21,13 @@ from nq_tflite.errors import NestingError, UnsupportedModelError, did_you_mean
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import Array
+from nq_tflite.graph.model import InputSlot, ModelT
 from nq_tflite.graph.readers import Reader, slots_of
 from nq_tflite.graph.replace_weights import replace_weights
 from nq_tflite.graph.sites import Site, as_weight, find_sites
 
 #: Constants to give operators of the main subgraph, by (operator, input slot).
-Replacements = dict[tuple[int, int], Array]
+Replacements = dict[InputSlot, Array]
 
 
 #: Names of `CONTENDERS`.
@@ -136,7 +137,7 @@ class _Nested(Rounded):
             nesting,
             method,
             lockstep,
-            exact=method is EXACT,
+            sources=None if lockstep is None else source.reference.sources(source.model),
             widened=source.widened,
             progress=progress,
         )
@@ -150,9 +151,9 @@ class _Nested(Rounded):
         for plan in self._plan.weights:
             weight, bias = plan.constants(level)
             for position, reader in _readers(self._model, plan.sites):
-                found[position, reader.weight] = weight
+                found[InputSlot(position, reader.weight)] = weight
                 if bias is not None and reader.bias is not None:
-                    found[position, reader.bias] = bias
+                    found[InputSlot(position, reader.bias)] = bias
         return found
 
     def write(self, level: int, folder: Path) -> tuple[Path, int | None]:
@@ -177,7 +178,7 @@ class _Apart(Rounded):
 
     def replacements(self, level: int) -> Replacements:
         return {
-            (position, reader.weight): as_weight(levels[level].values, draft.layout, draft.shape)
+            InputSlot(position, reader.weight): as_weight(levels[level].values, draft.layout, draft.shape)
             for draft, levels in self._weights
             for position, reader in _readers(self._model, draft.sites)
         }
@@ -204,7 +205,7 @@ def _drafts(source: Source, nesting: Nesting) -> list[Draft]:
     return nested
 
 
-def _readers(model: Any, sites: tuple[Site, ...]) -> list[tuple[int, Reader]]:
+def _readers(model: ModelT, sites: tuple[Site, ...]) -> list[tuple[int, Reader]]:
     """Where the main subgraph reads a weight, and in which slots."""
     positions = [position for site in sites if site.subgraph == 0 for position in site.operators]
     return [(position, slots_of(model, model.subgraphs[0].operators[position])) for position in positions]

@@ -25,7 +25,9 @@ from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.format.constants import OutputType
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.model import ModelT, TensorT
 from nq_tflite.graph.nested import NestedFile, NestedWeight, is_nested, read_nested
+from nq_tflite.graph.quantization import scales_of
 from nq_tflite.graph.remove_unpack import remove_unpack
 from nq_tflite.progress import Progress, silent
 
@@ -184,7 +186,7 @@ def write_separate(nested: str | os.PathLike[str], path: str | os.PathLike[str],
     return fb.write_model(path, source.file.model)
 
 
-def _tensors(nested: NestedFile) -> list[tuple[NestedWeight, Any]]:
+def _tensors(nested: NestedFile) -> list[tuple[NestedWeight, TensorT]]:
     """The tensors that were nested weights; their numbers have changed, their names have not."""
     found = []
     for weight in nested.weights:
@@ -193,9 +195,10 @@ def _tensors(nested: NestedFile) -> list[tuple[NestedWeight, Any]]:
     return found
 
 
-def _store(model: Any, tensor: Any, values: NDArray[np.int8], width: int, step: int) -> None:
+def _store(model: ModelT, tensor: TensorT, values: NDArray[np.int8], width: int, step: int) -> None:
     """Gives a tensor its values at a width, and their scale."""
-    tensor.quantization.scale = [float(scale) * step for scale in tensor.quantization.scale]
+    if tensor.quantization is not None:  # floats have none
+        tensor.quantization.scale = (scales_of(tensor) * np.float32(step)).tolist()
     if width == 4:
         tensor.type = fb.schema.TensorType.INT4
     model.buffers[tensor.buffer].data = np.frombuffer(pack_integers(values, width), np.uint8)

@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -66,9 +65,11 @@ def photos(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def keras_file(tmp_path_factory: pytest.TempPathFactory, mixed_model: Any) -> Path:
+def keras_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from nq_tflite_models.nets.small import mixed_net
+
     path = tmp_path_factory.mktemp("keras") / "mixed.keras"
-    mixed_model.save(path)
+    mixed_net(seed=3, width=4).save(path)
     return path
 
 
@@ -163,7 +164,7 @@ def test_convert_a_tflite_file(stock: Path, tmp_path: Path) -> None:
 
 def test_convert_shows_a_summary_the_worst_layers_and_what_to_try(stock: Path, tmp_path: Path) -> None:
     """All layers with --layers alone; suggestions in both, and in JSON."""
-    arguments = ("convert", stock, tmp_path / "out.tflite", "--nesting", "8|4")
+    arguments = ("convert", stock, tmp_path / "out.tflite", "--nesting", "8|4", "--rounding", "squant")
     text, every, data = (invoke(*arguments, *more).stdout for more in ((), ("--layers",), ("--json",)))
     report = json.loads(data)
     worst = sorted(report["weights"], key=lambda row: row["snr_db"][0])
@@ -440,15 +441,15 @@ def test_evaluate_compare(keras_file: Path, photos: Path) -> None:
     methods = [word for name in ("minmax", "nearest", "descent-calibrated") for word in ("--method", name)]
     nestings = ("--nesting", "8|6", "--nesting", "8|4")
     common = ("evaluate", keras_file, "--compare", "--photos", photos, "--preprocess", "0..1", "--threads", 1)
-    done = run(*common, *nestings, *methods, "--calibration", photos)
-    assert done.returncode == 0, done.stderr
+    done = invoke(*common, *nestings, *methods, "--calibration", photos)
+    assert done.exit_code == 0, done.stderr
     assert done.stdout.count("┏") == 1
     for text in ("weights alone, 3 photos", "min-max, separate files", "descent, calibrated", "12.00", "8|6", "4 bits"):
         assert text in done.stdout
     assert "8|4, descent-calibrated: rounding" in done.stderr
     figure = photos / "bits.svg"
-    done = run(*common, *methods, "--calibration", photos, "--activations", "int8", "--plot", figure, "--json")
-    assert done.returncode == 0, done.stderr
+    done = invoke(*common, *methods, "--calibration", photos, "--activations", "int8", "--plot", figure, "--json")
+    assert done.exit_code == 0, done.stderr
     assert "descent, calibrated" in figure.read_text()
     found = json.loads(done.stdout)
     assert [(row["nesting"], row["method"]) for row in found["rows"]] == [

@@ -14,6 +14,7 @@ from nq_tflite.conversion.rounding import METHODS
 from nq_tflite.conversion.sources.pairing import pair_weights
 from nq_tflite.conversion.sources.source import Reference
 from nq_tflite.conversion.trial import walking_runtime
+from nq_tflite.conversion.walk import GraphWalk
 from nq_tflite.device.runtimes import Runtime
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph import flatbuffer as fb
@@ -38,6 +39,18 @@ def sites_of(model: Any) -> list[Site]:
     return [site for [site] in find_sites(model)[0]]
 
 
+def start(
+    model: Any,
+    reference: Reference,
+    samples: list[list[np.ndarray]],
+    num_levels: int,
+    runtime: Runtime,
+    held_out: int = 0,
+) -> Lockstep:
+    levels = [GraphWalk(model, samples, runtime) for _ in range(num_levels)]
+    return Lockstep(model, reference, GraphWalk(reference.model, samples, runtime), levels, held_out)
+
+
 def arrays(samples: np.ndarray, count: int = 8) -> list[list[np.ndarray]]:
     return [[samples[k : k + 1]] for k in range(count)]
 
@@ -48,7 +61,7 @@ def float_model(float_tflite: bytes) -> Any:
 
 
 def test_a_net_that_nothing_was_rounded_in(float_model: Any, runtime: Runtime, samples: np.ndarray) -> None:
-    lockstep = Lockstep(float_model, itself(float_model), arrays(samples), 2, runtime)
+    lockstep = start(float_model, itself(float_model), arrays(samples), 2, runtime)
     for site in sites_of(float_model):
         statistics = lockstep.observe(site, covariances=True)
         assert len(statistics) == 2
@@ -58,7 +71,7 @@ def test_a_net_that_nothing_was_rounded_in(float_model: Any, runtime: Runtime, s
             assert each.quadratic.hessian.shape == (*each.mean.shape, each.mean.shape[1])
     for outcome in lockstep.outcomes():
         assert (outcome.agreement, outcome.snr_db) == (1.0, float("inf"))
-    assert lockstep.stopped == ""
+    assert lockstep.stopped is None
 
 
 def test_what_became_of_a_layer_changes_the_next_ones_inputs(
@@ -72,9 +85,9 @@ def test_what_became_of_a_layer_changes_the_next_ones_inputs(
     seven = np.full(weight.shape[0], 4, np.float32)
     bias_tensor = fb.indices(float_model.subgraphs[0].operators[first.operators[0]].inputs)[2]
     bias = fb.constant(float_model, float_model.subgraphs[0].tensors[bias_tensor])
-    lockstep = Lockstep(float_model, itself(float_model), arrays(samples), 2, runtime)
+    lockstep = start(float_model, itself(float_model), arrays(samples), 2, runtime)
     lockstep.observe(first, covariances=False)
-    lockstep.settle(first, silent, [seven, bias])
+    lockstep.settle(first, list(zip(silent, [seven, bias], strict=True)))
     part, full = lockstep.observe(second, covariances=False)
     assert part.quadratic is None
     np.testing.assert_array_equal(full.drift, 0)
@@ -88,9 +101,10 @@ def test_an_int8_net_beside_its_float_original(
 ) -> None:
     model = fb.read_model(int8_tflite).model
     reference = Reference(float_model, pair_weights(float_model, model), {})
-    lockstep = Lockstep(model, reference, arrays(samples), 2, runtime)
-    assert lockstep.sources().keys() == {(site.subgraph, site.tensor) for site in sites_of(model)}
-    plan = make_plan(model, NESTING, METHODS["descent"], lockstep)
+    lockstep = start(model, reference, arrays(samples), 2, runtime)
+    sources = reference.sources(model)
+    assert sources.keys() == {(site.subgraph, site.tensor) for site in sites_of(model)}
+    plan = make_plan(model, NESTING, METHODS["descent"], lockstep, sources=sources)
     assert {weight.rounding for weight in plan.weights} == {"descent"}
     assert all(weight.level_biases is not None for weight in plan.weights)
     part, full = lockstep.outcomes()
@@ -102,7 +116,7 @@ def test_held_out_samples_serve_outcomes_alone(float_model: Any, runtime: Runtim
     given, [site, *_] = arrays(samples, 10), sites_of(float_model)
     pairs = [(given, 4), (given[:6], 0), (given[6:], 0)]
     both, fitted, judged = (
-        Lockstep(float_model, itself(float_model), each, 1, runtime, held_out=count) for each, count in pairs
+        start(float_model, itself(float_model), each, 1, runtime, held_out=count) for each, count in pairs
     )
     np.testing.assert_array_equal(
         both.observe(site, covariances=False)[0].mean, fitted.observe(site, covariances=False)[0].mean
@@ -110,7 +124,7 @@ def test_held_out_samples_serve_outcomes_alone(float_model: Any, runtime: Runtim
     weight = fb.constant(float_model, float_model.subgraphs[0].tensors[site.tensor])
     assert weight is not None
     for each in (both, judged):
-        each.settle(site, [weight * 0.9], None)
+        each.settle(site, [(weight * 0.9, None)])
     [among], [alone] = both.outcomes(), judged.outcomes()
     assert (among.agreement, among.snr_db) == (alone.agreement, alone.snr_db)
 
@@ -123,7 +137,7 @@ def test_an_operator_that_cannot_be_walked_ends_the_statistics(runtime: Runtime)
     z = graph.add("IF", [y, y], size, scale=0.1, options=schema.IfOptionsT())
     model = fb.read_model(graph.build([graph.convolution(z, size, 64, seed=2, scale=0.1, zero_point=0)])).model
     inputs = np.random.default_rng(1).normal(size=(3, *size)).astype(np.float32)
-    lockstep = Lockstep(model, itself(model), [[each] for each in inputs], 2, runtime)
+    lockstep = start(model, itself(model), [[each] for each in inputs], 2, runtime)
     plan = make_plan(model, NESTING, METHODS["descent"], lockstep)
     assert [weight.rounding for weight in plan.weights] == ["descent", "squant"]
     assert [weight.level_biases is None for weight in plan.weights] == [False, True]
@@ -137,5 +151,5 @@ def test_agreement_needs_a_row_of_scores(runtime: Runtime) -> None:
     y = graph.convolution(x, size, 8, seed=1, scale=0.1, zero_point=0)
     model = fb.read_model(graph.build([y])).model
     inputs = np.random.default_rng(1).normal(size=(1, *size)).astype(np.float32)
-    [outcome] = Lockstep(model, itself(model), [[inputs[0]]], 1, runtime).outcomes()
+    [outcome] = start(model, itself(model), [[inputs[0]]], 1, runtime).outcomes()
     assert outcome.agreement is None

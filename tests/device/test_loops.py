@@ -87,7 +87,7 @@ def test_fused_is_near_the_extracted_model(recurrent: Path, sequences: np.ndarra
 def test_all_rounds_of_an_invocation_have_one_precision(
     fuse: bool, recurrent: Path, sequences: np.ndarray, worker: Any
 ) -> None:
-    seen = worker(switching_jobs.switch_while_running, recurrent, sequences, 1.5, fuse=fuse)
+    seen = worker(switching_jobs.switch_while_running, recurrent, sequences, 0.5, fuse=fuse)
     assert seen["switches"] > 20
     assert set(seen["outputs"]) <= set(seen["legal"].values())
     assert len(set(seen["legal"].values())) == 2

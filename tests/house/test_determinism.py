@@ -1,5 +1,6 @@
 """The same input gives the same bytes out of `convert`: in another process, folder, with other seeds of Python's hashes
-and other numbers of threads; and the bytes that were recorded, under the versions that they were recorded with."""
+and other numbers of threads; and the bytes that were recorded, under the versions that they were recorded with, and on
+such a CPU where they depend on it."""
 
 from __future__ import annotations
 
@@ -9,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import determinism_jobs as jobs
-import numpy as np
 import pytest
 
 RECORDED: dict[str, Any] = json.loads(jobs.RECORDED.read_text())
@@ -22,20 +22,14 @@ THREADS = {
     "LC_ALL": "C",
     "TZ": "Asia/Tokyo",
 }
-QUICK = ("nearest", "descent")
+QUICK = ("nearest", "exact", "descent")
 REST = tuple(name for name in jobs.CONVERSIONS if name not in QUICK)
 
 
 @pytest.fixture(scope="session")
-def sources(
-    tmp_path_factory: pytest.TempPathFactory, int8_tflite: bytes, float_tflite: bytes, samples: np.ndarray
-) -> Path:
-    """What determinism_jobs.make_sources makes."""
-    folder = tmp_path_factory.mktemp("sources")
-    (folder / "int8.tflite").write_bytes(int8_tflite)
-    (folder / "float.tflite").write_bytes(float_tflite)
-    np.save(folder / "samples.npy", samples)
-    return folder
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of what determinism_sources.zip keeps."""
+    return jobs.unpack_sources(tmp_path_factory.mktemp("sources"))
 
 
 @pytest.fixture(scope="session")
@@ -68,11 +62,25 @@ def test_what_multiplies_nothing_is_the_same_on_every_cpu(core_type: str, source
     assert hashes == jobs.convert_in_process(sources, *jobs.EVERYWHERE, **ONE_THREAD)
 
 
-@names
-def test_recorded_hashes(names: tuple[str, ...], sources: Path, hashes_of: Any) -> None:
-    """`python tests/jobs/determinism_jobs.py --renew` records them anew."""
-    found = {name: value for name, value in jobs.versions().items() if value != RECORDED["versions"][name]}
-    if found:
+@pytest.fixture
+def recorded() -> dict[str, Any]:
+    """recorded_hashes.json, whose sources are those of the archive; `determinism_jobs.py --renew` records anew."""
+    assert jobs.sha256(jobs.SOURCES) == RECORDED["sources"]
+    if (found := jobs.versions()) != RECORDED["versions"]:
         pytest.skip(f"recorded with {RECORDED['versions']}, found {found}")
-    assert {path.name: jobs.sha256(path) for path in sources.iterdir()} == RECORDED["sources"]
-    assert hashes_of(names) == {name: RECORDED["conversions"][name] for name in names}
+    return RECORDED
+
+
+def test_recorded_hashes_of_every_cpu(recorded: dict[str, Any], hashes_of: Any) -> None:
+    hashes = hashes_of(QUICK)
+    assert {name: hashes[name] for name in jobs.EVERYWHERE} == recorded["every CPU"]
+
+
+@names
+def test_recorded_hashes(names: tuple[str, ...], recorded: dict[str, Any], hashes_of: Any) -> None:
+    """Of what adds floats: on a CPU like one that they were recorded on."""
+    known = recorded["by CPU"].get(jobs.cpu())
+    if known is None:
+        pytest.skip(f"recorded on {', '.join(recorded['by CPU'])}; this is {jobs.cpu()}")
+    hashes = {name: value for name, value in hashes_of(names).items() if name not in jobs.EVERYWHERE}
+    assert hashes == {name: known[name] for name in hashes}

@@ -22,6 +22,8 @@ from nq_tflite.measure.evaluate import Evaluation, evaluate
 from nq_tflite.measure.photo_folder import read_photo_folder
 from nq_tflite.measure.preprocessing import pixel_preprocessing
 
+#: The comparisons that its fixtures make are made in one of pytest's workers.
+pytestmark = pytest.mark.xdist_group("compare")
 PIXELS = {"preprocess": "0..1", "crop_fraction": 1.0, "num_threads": 1}
 
 

@@ -20,7 +20,10 @@ from nq_tflite_models.weights.third_party import THIRD_PARTY_FILES
 from nq_tflite.device.runtimes import RUNTIMES, installed_runtimes
 from nq_tflite.errors import UnsupportedModelError
 
-pytestmark = pytest.mark.skipif(set(installed_runtimes()) < set(RUNTIMES), reason="needs all three runtimes")
+pytestmark = [
+    pytest.mark.skipif(set(installed_runtimes()) < set(RUNTIMES), reason="needs all three runtimes"),
+    pytest.mark.xdist_group("compatibility"),  # whose processes load tensorflow once
+]
 
 LOOPS = "tensorflow cannot calibrate them"
 #: (model, format, activations) -> words of the reason why it cannot be.
@@ -29,12 +32,15 @@ UNSUPPORTED = {("lstm", "memory", "int8"): LOOPS}
 REAL_SIZES = ("ResNet50", "DenseNet121", "InceptionV3", "NASNetMobile", "MobileNetV3Large", "EfficientNetB0", "VGG16")
 
 
-#: The largest of the small ones: ten seconds and more each.
+#: The largest of the small ones: eight seconds and more of a CPU each.
 LARGE = {"nasnet", "resnet_v2", "efficientnet", "vgg", "inception_resnet", "resnet"}
+LARGE |= {"inception", "densenet", "xception", "efficientnet_v2", "mobilenet_v3"}
+#: By the default rounding, whose matrices are as large as filters are deep.
+LARGE_TO_ROUND = LARGE | {"segmenter", "swin"}
 
 
-def slow_if_large(names: Iterable[str]) -> list[Any]:
-    return [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in names]
+def slow_if_large(names: Iterable[str], large: set[str] = LARGE) -> list[Any]:
+    return [pytest.param(name, marks=pytest.mark.slow) if name in large else name for name in names]
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +64,8 @@ def test_small_models(name: str, tmp_path: Path, processes: Processes) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", slow_if_large(["vit", "swin", "shufflenet", "embedding", "lstm", "nasnet", "audio", "segmenter"])
+    "name",
+    slow_if_large(["vit", "swin", "shufflenet", "embedding", "lstm", "nasnet", "audio", "segmenter"], LARGE_TO_ROUND),
 )
 def test_small_models_rounded_by_default(name: str, tmp_path: Path, processes: Processes) -> None:
     """The default rounding walks the graph: operators of every kind pass under it."""
@@ -184,7 +191,7 @@ def test_command_prints_a_matrix_and_reasons(tmp_path: Path) -> None:
 
 
 def test_command_as_json() -> None:
-    done = run("--models", "audio", "--formats", "keras", "--runtimes", "tensorflow", "--json")
+    done = run("--models", "audio", "--formats", "keras", "--runtimes", "ai-edge-litert", "--json")
     assert done.returncode == 0, done.stderr
     cells = json.loads(done.stdout)["cells"]
     assert [cell["outcome"] for cell in cells] == ["pass"] * 4
@@ -202,7 +209,7 @@ def test_command_refuses(arguments: tuple[str, ...]) -> None:
 # ---- the models ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", list(FAMILIES))
+@pytest.mark.parametrize("name", slow_if_large(FAMILIES))
 def test_families_are_alive(name: str) -> None:
     """The same seed gives the same model; outputs are finite and differ from input to input."""
     from nq_tflite_models.nets.families import build_family

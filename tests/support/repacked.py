@@ -11,7 +11,9 @@ def repacked(nested_bytes: bytes, change: object) -> bytes:
     """The file with its graph changed and written again, sections where they were."""
     model = schema.ModelT.InitFromPackedBuf(bytearray(nested_bytes), 0)
     change(model)  # type: ignore[operator]
-    root = fb.pack_model(model)
+    root = fb.pack_model(
+        model, {k: (each.offset, each.size) for k, each in enumerate(model.buffers) if each.offset > 1}
+    )
     start = read_nested(nested_bytes).table.sections[0].offset
     assert len(root) <= start
     return root.ljust(start, b"\0") + nested_bytes[start:]

@@ -23,6 +23,8 @@ class Method:
         round: int8 codes [channels, depth], multiples of `task.step` within the task's bounds.
         needs_means: whether its levels' biases are corrected, from the means of the layers' inputs.
         needs_covariances: whether `round` looks at how the inputs vary together.
+        exact: whether full-bit has an INT8 source's own codes, or those nearest to a float source's weights, and the
+            source's biases. Only the levels below full-bit are then corrected.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Method:
     round: Callable[[RoundingTask], Codes]
     needs_means: bool = False
     needs_covariances: bool = False
+    exact: bool = False
 
 
 #: Those of `METHODS`, by name.
@@ -43,8 +46,8 @@ METHODS: dict[str, Method] = {
     )
 }
 DEFAULT: Rounding = "descent"
-#: Keeps the codes of the source, and corrects the biases of the levels below full-bit.
-EXACT = Method("exact", "the source's codes, with corrected biases", nearest, needs_means=True)
+#: Stands for `convert(exact=True)`; users do not choose it by name.
+EXACT = Method("exact", "the source's codes, with corrected biases", nearest, needs_means=True, exact=True)
 #: For weights whose inputs cannot be looked at.
 FALLBACK = METHODS["squant"]
 

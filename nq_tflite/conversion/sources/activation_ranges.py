@@ -17,6 +17,7 @@ from nq_tflite.conversion.sources.calibration import Sample
 from nq_tflite.conversion.sources.export_options import ActivationRanges
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema
+from nq_tflite.graph.model import ModelT, TensorT
 
 _BINS = 4096
 _LEFT_OUT = 1e-4  # of the values, at either end
@@ -82,13 +83,13 @@ def mse(histogram: Histogram) -> tuple[float, float]:
 METHODS: dict[ActivationRanges, RangeMethod] = {"minmax": minmax, "percentile": percentile, "mse": mse}
 
 
-def measure(model: Any, interpreter: Any, samples: Iterable[Sample]) -> dict[int, Histogram]:
+def measure(model: ModelT, interpreter: Any, samples: Iterable[Sample]) -> dict[int, Histogram]:
     """Histograms of the activations between a calibrated float model's inputs and outputs.
 
     The ends keep their ranges: a clipped input is lost to all layers, and a clipped logit is often the largest.
 
     Args:
-        model: the schema's ModelT, whose activations have the least and largest value that calibration saw.
+        model: one whose activations have the least and largest value that calibration saw.
         interpreter: of that model, one that preserves all tensors.
         samples: what to run it on.
     """
@@ -106,15 +107,13 @@ def measure(model: Any, interpreter: Any, samples: Iterable[Sample]) -> dict[int
     return histograms
 
 
-def set_ranges(model: Any, histograms: Mapping[int, Histogram], method: RangeMethod) -> None:
+def set_ranges(model: ModelT, histograms: Mapping[int, Histogram], method: RangeMethod) -> None:
     """Writes the ranges of that method into a calibrated float model, for tensorflow's quantizer to read."""
     for index, histogram in histograms.items():
-        quantization = model.subgraphs[0].tensors[index].quantization
-        low, high = method(histogram)
-        quantization.min, quantization.max = np.asarray([low], np.float32), np.asarray([high], np.float32)
+        model.subgraphs[0].tensors[index].quantization = fb.new_range(*method(histogram))
 
 
-def outputs(model: Any, interpreter: Any, samples: Iterable[Sample]) -> NDArray[np.float32]:
+def outputs(model: ModelT, interpreter: Any, samples: Iterable[Sample]) -> NDArray[np.float32]:
     """A model's float outputs, all in one row, for every sample: [samples, values]."""
     rows = []
     for sample in samples:
@@ -124,20 +123,20 @@ def outputs(model: Any, interpreter: Any, samples: Iterable[Sample]) -> NDArray[
     return np.asarray(rows, np.float32)
 
 
-def _limits(tensor: Any) -> tuple[float, float] | None:
+def _limits(tensor: TensorT) -> tuple[float, float] | None:
     quantization = tensor.quantization
-    if tensor.type != schema.TensorType.FLOAT32 or quantization is None or quantization.min is None:
+    if tensor.type != schema.TensorType.FLOAT32 or quantization is None:
         return None
-    if len(quantization.min) != 1 or len(quantization.max) != 1:
+    if quantization.min is None or quantization.max is None or len(quantization.min) != 1 or len(quantization.max) != 1:
         return None
     return min(0.0, float(quantization.min[0])), max(0.0, float(quantization.max[0]))
 
 
-def _feed(model: Any, interpreter: Any, sample: Sample) -> None:
+def _feed(model: ModelT, interpreter: Any, sample: Sample) -> None:
     """Runs one sample that calibration took: arrays in the order of the inputs, or by the signature's names."""
     slots = fb.indices(model.subgraphs[0].inputs)
     if isinstance(sample, dict):
-        named = {fb.text(entry.name): entry.tensorIndex for s in model.signatureDefs or [] for entry in s.inputs}
+        named = {fb.text(entry.name): entry.tensorIndex for s in model.signatureDefs or [] for entry in s.inputs or []}
         slots, sample = [named[name] for name in sample], list(sample.values())
     arrays = dict(zip(slots, sample, strict=True))
     if any(tuple(interpreter.get_tensor(index).shape) != values.shape for index, values in arrays.items()):

@@ -141,7 +141,7 @@ def _refuse_loops(tf: Any, source: Any) -> None:
     if not suspect:
         return
     model = fb.read_model(_float_model(tf, source)).model
-    if any(fb.operator_name(model, op) == "WHILE" for _, each in fb.subgraphs(model) for op in each.operators or []):
+    if any(fb.operator_name(model, op) == "WHILE" for _, each in fb.subgraphs(model) for op in each.operators):
         raise UnsupportedModelError(
             "full-int8 activations",
             expected="a graph without loops, for tensorflow cannot calibrate them",

@@ -20,10 +20,13 @@ from nq_tflite.conversion.sources.pairing import LayerWeight, layer_weights, rea
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema
+from nq_tflite.graph.model import ModelT, OperatorT
 
 Float64 = NDArray[np.float64]
 #: A function of arrays, element by element: [channels, points] -> [channels, points].
 Function = Callable[[Float64], Float64]
+#: The same of two.
+Combine = Callable[[Float64, Float64], Float64]
 
 
 @dataclass(frozen=True)
@@ -49,12 +52,12 @@ class FoldedNorm:
 
 
 def tensor_moments(
-    model: Any, folded: Sequence[FoldedNorm], inputs: Mapping[int, Moments] | None = None
+    model: ModelT, folded: Sequence[FoldedNorm], inputs: Mapping[int, Moments] | None = None
 ) -> dict[int, Moments]:
     """Moments of every tensor of the main subgraph that they can be told for.
 
     Args:
-        model: the schema's ModelT, float or full-int8; the moments are of real values either way.
+        model: float or full-int8; the moments are of real values either way.
         folded: the batch norms of the model that it was converted from.
         inputs: moments of the subgraph's inputs, where known.
 
@@ -68,14 +71,14 @@ def tensor_moments(
     graph = _Graph(model, folded)
     for tensor, moments in (inputs or {}).items():
         graph.variables[tensor] = _normal(moments)
-    for position, operator in enumerate(model.subgraphs[0].operators or []):
+    for position, operator in enumerate(model.subgraphs[0].operators):
         result = graph.result(position, operator)
         if result is not None:
             graph.variables[fb.indices(operator.outputs)[0]] = result
     return {tensor: variable.moments() for tensor, variable in graph.variables.items()}
 
 
-def predicted_mean(model: Any, weight: LayerWeight, data: Moments) -> Float64:
+def predicted_mean(model: ModelT, weight: LayerWeight, data: Moments) -> Float64:
     """W . mean + b: what a layer's output should be on average, if its input has those moments; float64 [channels].
 
     Where the layer's own batch norm says otherwise, the moments of its input are off by as much. Padding does not
@@ -90,7 +93,7 @@ def predicted_mean(model: Any, weight: LayerWeight, data: Moments) -> Float64:
     return np.asarray(total if bias is None else total + bias)
 
 
-def _weighted(model: Any, weight: LayerWeight, matrix: Float64, data: Float64) -> Float64:
+def _weighted(model: ModelT, weight: LayerWeight, matrix: Float64, data: Float64) -> Float64:
     """The sum over [channels, depth] of a weight's matrix times the value of the input channel of each."""
     channels, depth = matrix.shape
     if weight.kind == schema.BuiltinOperator.DEPTHWISE_CONV_2D and channels % len(data) == 0:
@@ -194,7 +197,7 @@ _FUNCTIONS: dict[int, Function] = {
     _Builtin.QUANTIZE: _same,
     _Builtin.DEQUANTIZE: _same,
 }
-_BINARY: dict[int, Callable[[Float64, Float64], Float64]] = {
+_BINARY: dict[int, Combine] = {
     _Builtin.ADD: np.add,
     _Builtin.SUB: np.subtract,
     _Builtin.MUL: np.multiply,
@@ -215,7 +218,7 @@ _RESHAPES = {_Builtin.RESHAPE, _Builtin.SQUEEZE, _Builtin.EXPAND_DIMS}
 class _Graph:
     """The main subgraph on the way through it: variables of the tensors so far."""
 
-    def __init__(self, model: Any, folded: Sequence[FoldedNorm]) -> None:
+    def __init__(self, model: ModelT, folded: Sequence[FoldedNorm]) -> None:
         self.variables: dict[int, _Variable] = {}
         self._model = model
         self._graph = model.subgraphs[0]
@@ -224,7 +227,7 @@ class _Graph:
             self._norms.setdefault(norm.kernel.shape, []).append(norm)
         self._weights = {weight.operator: weight for weight in layer_weights(model) if weight.subgraph == 0}
 
-    def result(self, position: int, operator: Any) -> _Variable | None:
+    def result(self, position: int, operator: OperatorT) -> _Variable | None:
         """The variable of an operator's first output, None if it cannot be told."""
         code = fb.builtin_code(self._model, operator)
         if position in self._weights:
@@ -244,7 +247,7 @@ class _Graph:
             return self._reshaped(operator, data)
         return self._other(operator, code, data)
 
-    def _layer(self, operator: Any, weight: LayerWeight) -> _Variable | None:
+    def _layer(self, operator: OperatorT, weight: LayerWeight) -> _Variable | None:
         """By the layer's norm; without one its mean follows from that of its input, as far as that is known."""
         known = self._norm_of(weight.is_of, weight.matrix.shape)
         data = self.variables.get(fb.indices(operator.inputs)[0])
@@ -255,7 +258,7 @@ class _Graph:
             known = Moments(mean, _weighted(self._model, weight, squares, given.variance))
         return None if known is None else self._activated(operator, _normal(known))
 
-    def _other(self, operator: Any, code: int, data: _Variable) -> _Variable | None:
+    def _other(self, operator: OperatorT, code: int, data: _Variable) -> _Variable | None:
         options = operator.builtinOptions
         if code == _Builtin.LEAKY_RELU:
             return data.then(lambda x: np.where(x > 0, x, options.alpha * x))
@@ -279,13 +282,13 @@ class _Graph:
         alike = all(np.array_equal(each.mean, found[0].mean) for each in found)
         return found[0] if found and alike else None
 
-    def _activated(self, operator: Any, variable: _Variable) -> _Variable | None:
+    def _activated(self, operator: OperatorT, variable: _Variable) -> _Variable | None:
         function = _FUSED.get(operator.builtinOptions.fusedActivationFunction)
         if function is None:
             return None
         return variable if function is _same else variable.then(function)
 
-    def _binary(self, operator: Any, combine: Callable[[Float64, Float64], Float64], code: int) -> _Variable | None:
+    def _binary(self, operator: OperatorT, combine: Combine, code: int) -> _Variable | None:
         left, right = fb.indices(operator.inputs)[:2]
         constants = [self._constant_of(index) for index in (left, right)]
         channels = self._channels(fb.indices(operator.outputs)[0])
@@ -311,7 +314,7 @@ class _Graph:
         self,
         index: int,
         constant: Float64,
-        combine: Callable[[Float64, Float64], Float64],
+        combine: Combine,
         order: int,
         code: int,
         channels: int,
@@ -329,7 +332,7 @@ class _Graph:
         column = constant[:, None]
         return variable.then(lambda x: combine(x, column) if order == 1 else combine(column, x))
 
-    def _concatenation(self, operator: Any) -> _Variable | None:
+    def _concatenation(self, operator: OperatorT) -> _Variable | None:
         parts = [self.variables.get(index) for index in fb.indices(operator.inputs)]
         rank = len(fb.shape(self._graph.tensors[fb.indices(operator.outputs)[0]]))
         if operator.builtinOptions.axis not in (-1, rank - 1) or any(part is None for part in parts):
@@ -338,7 +341,7 @@ class _Graph:
         joined = Moments(np.concatenate([m.mean for m in moments]), np.concatenate([m.variance for m in moments]))
         return self._activated(operator, _normal(joined))
 
-    def _reshaped(self, operator: Any, data: _Variable) -> _Variable | None:
+    def _reshaped(self, operator: OperatorT, data: _Variable) -> _Variable | None:
         before, after = (self._channels(fb.indices(end)[0]) for end in (operator.inputs, operator.outputs))
         if before == after:
             return data
@@ -346,7 +349,7 @@ class _Graph:
         flattened = after == int(np.prod(source[1:]))
         return _normal(_repeated(data.moments(), after)) if flattened else None
 
-    def _mean(self, operator: Any, data: _Variable) -> _Variable | None:
+    def _mean(self, operator: OperatorT, data: _Variable) -> _Variable | None:
         source, target = (self._graph.tensors[index] for index in fb.indices(operator.inputs)[:2])
         axes = fb.constant(self._model, target)
         rank = len(fb.shape(source))
@@ -358,7 +361,7 @@ class _Graph:
         moments = data.moments()
         return _normal(Moments(moments.mean, moments.variance / _independent(pixels)))
 
-    def _keeps_channels(self, operator: Any) -> bool:
+    def _keeps_channels(self, operator: OperatorT) -> bool:
         return self._channels(fb.indices(operator.inputs)[0]) == self._channels(fb.indices(operator.outputs)[0])
 
     def _channels(self, index: int) -> int:

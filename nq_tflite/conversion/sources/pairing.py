@@ -12,15 +12,11 @@ from numpy.typing import NDArray
 
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema
+from nq_tflite.graph.model import ModelT, OperatorT, SubGraphT, TensorPlace, TensorT
+from nq_tflite.graph.quantization import scales_of
+from nq_tflite.graph.readers import reader_of
+from nq_tflite.graph.sites import as_matrix
 
-#: Operators whose input 1 is a weight, and the axis of its output channels.
-CHANNEL_AXES = {
-    schema.BuiltinOperator.CONV_2D: 0,
-    schema.BuiltinOperator.DEPTHWISE_CONV_2D: -1,
-    schema.BuiltinOperator.FULLY_CONNECTED: 0,
-    schema.BuiltinOperator.TRANSPOSE_CONV: 0,
-}
-_WEIGHT_SLOT = 1
 #: Float weights of one layer differ by what folding a batch norm rounds, relative to their channel's largest.
 _FLOAT_ERROR = 2.0**-16
 
@@ -43,6 +39,11 @@ class LayerWeight:
     matrix: NDArray[np.float32]
     error: NDArray[np.float32]
 
+    @property
+    def place(self) -> TensorPlace:
+        """Of the weight tensor."""
+        return TensorPlace(self.subgraph, self.tensor)
+
     def is_of(self, matrix: NDArray[np.floating[Any]]) -> bool:
         """Whether these are those float weights [channels, depth], rounded."""
         if matrix.shape != self.matrix.shape:
@@ -52,33 +53,31 @@ class LayerWeight:
         return all(bool((np.abs(self.matrix[at] - matrix[at]) <= self.error[at]).all()) for at in (few, slice(None)))
 
 
-def layer_weights(model: Any) -> Iterator[LayerWeight]:
+def layer_weights(model: ModelT) -> Iterator[LayerWeight]:
     """The constant float32 and int8 weights of every convolution and dense layer, in graph order."""
     for number, subgraph in fb.subgraphs(model):
-        for position, operator in enumerate(subgraph.operators or []):
-            kind, inputs = fb.builtin_code(model, operator), fb.indices(operator.inputs)
-            if kind not in CHANNEL_AXES or len(inputs) <= _WEIGHT_SLOT:
+        for position, operator in enumerate(subgraph.operators):
+            reader = reader_of(model, operator)
+            index = -1 if reader is None or reader.looks_up else reader.weight_of(operator)
+            if reader is None or index < 0:
                 continue
-            values = real_constant(model, subgraph.tensors[inputs[_WEIGHT_SLOT]])
+            tensor = subgraph.tensors[index]
+            values = real_constant(model, tensor)
             if values is not None and values.ndim:
-                yield _layer_weight(model, number, position, inputs[_WEIGHT_SLOT], kind, values)
+                matrix = as_matrix(values, reader.layout)
+                kind = fb.builtin_code(model, operator)
+                yield LayerWeight(number, position, index, kind, matrix, _error(tensor, matrix))
 
 
-def _layer_weight(
-    model: Any, number: int, position: int, index: int, kind: int, values: NDArray[np.float32]
-) -> LayerWeight:
-    axis = CHANNEL_AXES[kind]
-    channels = values.shape[axis]
-    matrix = np.ascontiguousarray(np.moveaxis(values, axis, 0).reshape(channels, -1))
+def _error(tensor: TensorT, matrix: NDArray[np.float32]) -> NDArray[np.float32]:
+    """How far a weight's stored values may be from those they were rounded from: float32 [channels, 1]."""
     error = _FLOAT_ERROR * np.abs(matrix).max(axis=1, initial=0)[:, None]
-    tensor = model.subgraphs[number].tensors[index]
     if tensor.type == schema.TensorType.INT8:
-        scale = np.asarray(tensor.quantization.scale, np.float32).reshape(-1, 1)
-        error = (0.5 * (1 + 2.0**-10)) * np.broadcast_to(scale, error.shape) + error
-    return LayerWeight(number, position, index, kind, matrix, error)
+        error = (0.5 * (1 + 2.0**-10)) * np.broadcast_to(scales_of(tensor)[:, None], error.shape) + error
+    return np.asarray(error)
 
 
-def real_constant(model: Any, tensor: Any) -> NDArray[np.float32] | None:
+def real_constant(model: ModelT, tensor: TensorT) -> NDArray[np.float32] | None:
     """A constant's real values, float32 in its shape; None for variable tensors and types other than float and int8.
 
     An int32 constant counts where it has a scale, as biases have.
@@ -86,10 +85,9 @@ def real_constant(model: Any, tensor: Any) -> NDArray[np.float32] | None:
     values = fb.constant(model, tensor)
     if values is None or values.dtype == np.float32:
         return values
-    quantization = tensor.quantization
-    if quantization is None or quantization.scale is None or not len(quantization.scale):
+    quantization, scale = tensor.quantization, scales_of(tensor)
+    if quantization is None or not len(scale):
         return None
-    scale = np.asarray(quantization.scale, np.float32)
     zero_point = np.zeros(1) if quantization.zeroPoint is None else np.asarray(quantization.zeroPoint)
     if len(scale) > 1:
         along = [1] * values.ndim
@@ -98,21 +96,21 @@ def real_constant(model: Any, tensor: Any) -> NDArray[np.float32] | None:
     return np.asarray(scale * (values - zero_point), np.float32)
 
 
-def real_bias(model: Any, subgraph: Any, operator: Any) -> NDArray[np.float32] | None:
+def real_bias(model: ModelT, subgraph: SubGraphT, operator: OperatorT) -> NDArray[np.float32] | None:
     """A layer's constant bias, real values [channels]; None where it has none, or one that is computed."""
     slots = fb.indices(operator.inputs)
     return real_constant(model, subgraph.tensors[slots[2]]) if len(slots) > 2 and slots[2] >= 0 else None
 
 
-def pair_weights(float_model: Any, int8_model: Any) -> dict[tuple[int, int], tuple[int, int]]:
+def pair_weights(float_model: ModelT, int8_model: ModelT) -> dict[TensorPlace, TensorPlace]:
     """Finds the float weight that each int8 weight was rounded from.
 
     Args:
-        float_model, int8_model: the schema's ModelT, two conversions of one model.
+        float_model, int8_model: two conversions of one model.
 
     Returns:
-        (subgraph, tensor) in the int8 model -> (subgraph, tensor) in the float model. A weight is left out that matches
-        none, or several that differ from each other; among equal ones the order of the graph decides.
+        Places in the int8 model -> places in the float model. A weight is left out that matches none, or several that
+        differ from each other; among equal ones the order of the graph decides.
     """
     floats: dict[tuple[int, tuple[int, ...]], list[LayerWeight]] = defaultdict(list)
     for weight in _by_tensor(layer_weights(float_model)):
@@ -120,9 +118,8 @@ def pair_weights(float_model: Any, int8_model: Any) -> dict[tuple[int, int], tup
     matches = {}
     for weight in _by_tensor(layer_weights(int8_model)):
         found = [each for each in floats[weight.kind, weight.matrix.shape] if weight.is_of(each.matrix)]
-        matches[weight.subgraph, weight.tensor] = [(each.subgraph, each.tensor) for each in found]
-        if any(not np.array_equal(each.matrix, found[0].matrix) for each in found[1:]):
-            matches[weight.subgraph, weight.tensor] = []
+        alike = all(np.array_equal(each.matrix, found[0].matrix) for each in found[1:])
+        matches[weight.place] = [each.place for each in found] if alike else []
     return _in_order(matches)
 
 
@@ -130,16 +127,14 @@ def _by_tensor(weights: Iterator[LayerWeight]) -> Iterator[LayerWeight]:
     """The first reader of each weight."""
     seen = set()
     for weight in weights:
-        if (weight.subgraph, weight.tensor) not in seen:
-            seen.add((weight.subgraph, weight.tensor))
+        if weight.place not in seen:
+            seen.add(weight.place)
             yield weight
 
 
-def _in_order(
-    matches: dict[tuple[int, int], list[tuple[int, int]]],
-) -> dict[tuple[int, int], tuple[int, int]]:
+def _in_order(matches: dict[TensorPlace, list[TensorPlace]]) -> dict[TensorPlace, TensorPlace]:
     """Equal weights pair first with first, second with second, if there are as many on both sides."""
-    alike: dict[Sequence[tuple[int, int]], list[tuple[int, int]]] = defaultdict(list)
+    alike: dict[Sequence[TensorPlace], list[TensorPlace]] = defaultdict(list)
     for int8, found in matches.items():
         if found:
             alike[tuple(found)].append(int8)

@@ -16,6 +16,8 @@ from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.format.affine import quantize
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema
+from nq_tflite.graph.model import ModelT, TensorT
+from nq_tflite.graph.quantization import scale_and_zero_point
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -49,7 +51,7 @@ class _Affine:
     reason: str
 
 
-def procedural_inputs(model: Any, folded: Sequence[FoldedNorm], count: int, seed: int = 0) -> ProceduralInputs:
+def procedural_inputs(model: ModelT, folded: Sequence[FoldedNorm], count: int, seed: int = 0) -> ProceduralInputs:
     """Makes inputs for the main subgraph without any data; the same arguments give the same inputs.
 
     An input of images [batch, height, width, 1 to 4 channels] gets procedural images. They are brought into the range
@@ -57,7 +59,7 @@ def procedural_inputs(model: Any, folded: Sequence[FoldedNorm], count: int, seed
     quantization range; else into [-1, 1]. Any other float input gets normal noise.
 
     Args:
-        model: the schema's ModelT, float or full-int8.
+        model: float or full-int8.
         folded: the batch norms of the model that it was converted from, if known.
         count: how many inputs.
         seed: of everything random.
@@ -86,11 +88,11 @@ def procedural_inputs(model: Any, folded: Sequence[FoldedNorm], count: int, seed
     return ProceduralInputs(tuple(arrays), "; ".join(notes))
 
 
-def _sizes(tensor: Any) -> tuple[int, ...]:
+def _sizes(tensor: TensorT) -> tuple[int, ...]:
     """An input's shape without its batch."""
     name = f"input {fb.text(tensor.name)!r}"
     signature = fb.indices(tensor.shapeSignature) or fb.indices(tensor.shape)
-    if tensor.type != _Type.FLOAT32 and (tensor.type not in _QUANTIZED or _parameters(tensor) is None):
+    if tensor.type != _Type.FLOAT32 and (tensor.type not in _QUANTIZED or scale_and_zero_point(tensor) is None):
         raise UnsupportedModelError(
             name,
             expected="real numbers, which can be made up",
@@ -104,25 +106,16 @@ def _sizes(tensor: Any) -> tuple[int, ...]:
     return tuple(signature[1:])
 
 
-def _parameters(tensor: Any) -> tuple[float, int] | None:
-    """A tensor's one scale and zero point."""
-    quantization = tensor.quantization
-    if quantization is None or quantization.scale is None or len(quantization.scale) != 1:
-        return None
-    zero_point = 0 if quantization.zeroPoint is None else int(quantization.zeroPoint[0])
-    return float(quantization.scale[0]), zero_point
-
-
-def _quantization_range(model: Any, index: int) -> tuple[float, float] | None:
+def _quantization_range(model: ModelT, index: int) -> tuple[float, float] | None:
     """Least and largest real value of a quantized input, or of a float one that is quantized at once."""
     subgraph = model.subgraphs[0]
     candidates = [subgraph.tensors[index]]
-    for position, _ in fb.consumers(subgraph).get(index, []):
-        operator = subgraph.operators[position]
+    for use in fb.readers(subgraph).get(index, []):
+        operator = subgraph.operators[use.position]
         if fb.builtin_code(model, operator) == _Builtin.QUANTIZE:
             candidates.append(subgraph.tensors[fb.indices(operator.outputs)[0]])
     for tensor in candidates:
-        parameters = _parameters(tensor)
+        parameters = scale_and_zero_point(tensor)
         if tensor.type in _QUANTIZED and parameters is not None:
             scale, zero_point = parameters
             limits = np.iinfo(_QUANTIZED[tensor.type])
@@ -137,8 +130,8 @@ def _over_range(channels: int, limits: tuple[float, float] | None) -> _Affine:
     return _Affine(np.full(channels, high - low), np.full(channels, low), reason)
 
 
-def _in_type_of(tensor: Any, values: Float32) -> NDArray[Any]:
-    parameters = _parameters(tensor)
+def _in_type_of(tensor: TensorT, values: Float32) -> NDArray[Any]:
+    parameters = scale_and_zero_point(tensor)
     if tensor.type not in _QUANTIZED or parameters is None:
         return values
     return quantize(values, *parameters, _QUANTIZED[tensor.type])
@@ -147,7 +140,7 @@ def _in_type_of(tensor: Any, values: Float32) -> NDArray[Any]:
 # ---- the range that the first convolution was trained on -----------------------------------------------------------
 
 
-def _fitted(model: Any, index: int, images: Float32, folded: Sequence[FoldedNorm]) -> _Affine | None:
+def _fitted(model: ModelT, index: int, images: Float32, folded: Sequence[FoldedNorm]) -> _Affine | None:
     """The range in which the first convolution's outputs have the moments of its batch norm, by least squares.
 
     Means of the outputs are linear in the means of the input's channels, which gives those; deviations are in
@@ -170,7 +163,7 @@ def _fitted(model: Any, index: int, images: Float32, folded: Sequence[FoldedNorm
     return _Affine(np.full(len(gain), contrast), wanted, "in the range that the first batch norm tells")
 
 
-def _fit(model: Any, first: LayerWeight, norm: Moments, patches: Float64) -> tuple[Float64 | None, float]:
+def _fit(model: ModelT, first: LayerWeight, norm: Moments, patches: Float64) -> tuple[Float64 | None, float]:
     """Means of the convolution's input channels [channels], and the contrast of its patches [patches, depth]."""
     kernel = first.matrix.astype(np.float64)
     channels = fb.shape(model.subgraphs[0].tensors[first.tensor])[-1]
@@ -184,10 +177,10 @@ def _fit(model: Any, first: LayerWeight, norm: Moments, patches: Float64) -> tup
     return means, float(deviations @ wanted / (deviations @ deviations))
 
 
-def _first_convolution(model: Any, index: int, gain: Float64, offset: Float64) -> LayerWeight | None:
+def _first_convolution(model: ModelT, index: int, gain: Float64, offset: Float64) -> LayerWeight | None:
     """The CONV_2D that an input reaches through arithmetic by channel, which is gathered in gain and offset."""
     subgraph = model.subgraphs[0]
-    readers = fb.consumers(subgraph)
+    readers = fb.readers(subgraph)
     weights = {weight.operator: weight for weight in layer_weights(model) if weight.subgraph == 0}
     while len(readers.get(index, [])) == 1:
         [(position, slot)] = readers[index]
@@ -216,7 +209,7 @@ def _gather(code: int, constant: Float64, gain: Float64, offset: Float64) -> Non
     offset *= factor
 
 
-def _patches(model: Any, first: LayerWeight, images: Float32) -> Float64 | None:
+def _patches(model: ModelT, first: LayerWeight, images: Float32) -> Float64 | None:
     """What the convolution's kernel sees at random places within the images: [patches, depth]."""
     options = model.subgraphs[0].operators[first.operator].builtinOptions
     _, high, wide, channels = fb.shape(model.subgraphs[0].tensors[first.tensor])

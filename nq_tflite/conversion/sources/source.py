@@ -21,6 +21,7 @@ from nq_tflite.conversion.sources.procedural_inputs import procedural_inputs
 from nq_tflite.errors import RepresentativeDataError, UnsupportedModelError
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import Array
+from nq_tflite.graph.model import ModelT, TensorPlace, TensorT
 from nq_tflite.graph.selection import Selection
 from nq_tflite.graph.sites import refuse_nested
 from nq_tflite.graph.widening import Widened, widen
@@ -61,24 +62,24 @@ class Reference:
     """The net before any rounding.
 
     Attributes:
-        model: the schema's ModelT; the one to be rounded itself, where there is no other.
-        weights: (subgraph, tensor) of the rounded model's weights -> the same in `model`.
+        model: the one to be rounded itself, where there is no other.
+        weights: places of the rounded model's weights -> their places in `model`.
         moments: of the main subgraph's tensors, by index, where batch norms tell them.
     """
 
-    model: Any
-    weights: Mapping[tuple[int, int], tuple[int, int]]
+    model: ModelT
+    weights: Mapping[TensorPlace, TensorPlace]
     moments: Mapping[int, Moments]
 
-    def sources(self, rounded: Any) -> dict[tuple[int, int], Array]:
-        """The float weights that a model's INT8 weights were rounded from, by (subgraph, tensor) of that model."""
+    def sources(self, rounded: ModelT) -> dict[TensorPlace, Array]:
+        """The float weights that a model's INT8 weights were rounded from, by their places in that model."""
         if self.model is rounded:
             return {}
         found = {}
-        for site, (subgraph, tensor) in self.weights.items():
-            values = fb.constant(self.model, self.model.subgraphs[subgraph].tensors[tensor])
+        for place, original in self.weights.items():
+            values = fb.constant(self.model, fb.tensor_at(self.model, original))
             if values is not None:
-                found[site] = values
+                found[place] = values
         return found
 
 
@@ -87,17 +88,18 @@ class Source:
     """What a conversion starts from.
 
     Attributes:
-        model: the schema's ModelT to nest, full-int8 or float.
+        model: the one to nest, full-int8 or float.
         reference: the net before any rounding.
-        samples: None if there are none; `without` then says why.
+        samples: None if there are none.
+        without: why there are none, where somebody would have looked at some.
         selection: the user's word on single weights.
         widened: the model's weights that the file has in another type.
     """
 
-    model: Any
+    model: ModelT
     reference: Reference
     samples: Samples | None
-    without: str = ""
+    without: str | None = None
     selection: Selection = field(default_factory=Selection)
     widened: Widened = field(default_factory=Widened)
 
@@ -122,50 +124,80 @@ def load_source(
         UnsupportedModelError, RepresentativeDataError, FormatError, MissingPackageError
     """
     samples = None if data is None else sample_source(data)
-    folded: list[FoldedNorm] = []
-    widened = Widened()
     if is_keras_source(source):
         notify("converting with tensorflow", 0, 0)
-        source = open_source(source, custom_objects)
-        samples = samples and named_samples(source, samples)
-        model = fb.read_model(export(source, samples, **options)).model
-        original = model
-        if look:
-            original = model if samples is None else fb.read_model(export(source, None)).model
-            folded = folded_norms(source)
+        nets = _from_keras(open_source(source, custom_objects), samples, look=look, **options)
     elif isinstance(source, str | os.PathLike | bytes):
-        original = model = fb.read_model(source).model
-        refuse_nested(model)
-        widened = widen(model)
+        nets = _from_file(source, samples)
     else:
         raise UnsupportedModelError(
             "source",
             expected="a Keras model, or the path of a .keras, .h5 or .tflite file or SavedModel folder",
             got=type(source).__name__,
         )
-    reference = Reference(original, _pairs(original, model), tensor_moments(original, folded))
+    moments = tensor_moments(nets.original, nets.folded)
+    loaded = Source(
+        nets.model, Reference(nets.original, _pairs(nets.original, nets.model), moments), None, widened=nets.widened
+    )
     if not look:
-        return Source(model, reference, None, widened=widened)
-    if samples is not None:
-        return Source(model, reference, given_samples(model, samples), widened=widened)
+        return loaded
+    if nets.samples is not None:
+        return replace(loaded, samples=given_samples(nets.model, nets.samples))
     notify("making inputs", 0, 0)
     try:
-        made = procedural_inputs(model, folded, _PROCEDURAL + _PROCEDURAL_HELD_OUT)
+        return replace(loaded, samples=_made_samples(nets.model, nets.folded))
     except UnsupportedModelError as error:
-        return Source(model, reference, None, without=str(error), widened=widened)
+        return replace(loaded, without=str(error))
+
+
+@dataclass(frozen=True)
+class _Nets:
+    """What a source gives: the model to nest, the same net before any rounding, and the batch norms folded into it."""
+
+    model: ModelT
+    original: ModelT
+    samples: Callable[[], Iterator[Sample]] | None
+    folded: Sequence[FoldedNorm] = ()
+    widened: Widened = field(default_factory=Widened)
+
+
+def _from_keras(
+    source: Any, samples: Callable[[], Iterator[Sample]] | None, *, look: bool, **options: Unpack[ExportOptions]
+) -> _Nets:
+    """Of an opened Keras model or SavedModel: full-int8 with samples, float without."""
+    named = None if samples is None else named_samples(source, samples)
+    model = fb.read_model(export(source, named, **options)).model
+    if not look:
+        return _Nets(model, model, named)
+    original = model if named is None else fb.read_model(export(source, None)).model
+    return _Nets(model, original, named, folded_norms(source))
+
+
+def _from_file(source: str | os.PathLike[str] | bytes, samples: Callable[[], Iterator[Sample]] | None) -> _Nets:
+    """Of a stock .tflite file, whose float16 and dynamic-range weights become float32."""
+    model = fb.read_model(source).model
+    refuse_nested(model)
+    return _Nets(model, model, samples, widened=widen(model))
+
+
+def _made_samples(model: ModelT, folded: Sequence[FoldedNorm]) -> Samples:
+    """Procedural inputs.
+
+    Raises:
+        UnsupportedModelError: none can be made up for the model.
+    """
+    made = procedural_inputs(model, folded, _PROCEDURAL + _PROCEDURAL_HELD_OUT)
     arrays = [[values[k : k + 1] for values in made.arrays] for k in range(len(made.arrays[0]))]
-    made_samples = Samples(arrays, _PROCEDURAL_HELD_OUT, made.description)
-    return Source(model, reference, made_samples, widened=widened)
+    return Samples(arrays, _PROCEDURAL_HELD_OUT, made.description)
 
 
-def _pairs(original: Any, model: Any) -> dict[tuple[int, int], tuple[int, int]]:
+def _pairs(original: ModelT, model: ModelT) -> dict[TensorPlace, TensorPlace]:
     if original is model:
-        places = [(weight.subgraph, weight.tensor) for weight in layer_weights(model)]
-        return dict(zip(places, places, strict=True))
+        return {weight.place: weight.place for weight in layer_weights(model)}
     return pair_weights(original, model)
 
 
-def given_samples(model: Any, source: Callable[[], Iterator[Sample]]) -> Samples:
+def given_samples(model: ModelT, source: Callable[[], Iterator[Sample]]) -> Samples:
     """The first of the user's samples, each input with a batch of 1.
 
     Raises:
@@ -193,7 +225,7 @@ def given_samples(model: Any, source: Callable[[], Iterator[Sample]]) -> Samples
     return given.hold_out(range(0, len(given.arrays), _HELD_OUT_STEP))
 
 
-def _names(model: Any) -> list[str]:
+def _names(model: ModelT) -> list[str]:
     """Names of the main subgraph's inputs, as a signature gives them if there is one."""
     inputs = fb.indices(model.subgraphs[0].inputs)
     by_tensor = {index: fb.text(model.subgraphs[0].tensors[index].name) for index in inputs}
@@ -203,7 +235,7 @@ def _names(model: Any) -> list[str]:
     return [by_tensor[index] for index in inputs]
 
 
-def _check_shape(tensor: Any, value: NDArray[Any], number: int) -> None:
+def _check_shape(tensor: TensorT, value: NDArray[Any], number: int) -> None:
     signature = fb.indices(tensor.shapeSignature) or fb.indices(tensor.shape)
     fits = value.ndim == len(signature) and all(
         want in (-1, have) for want, have in zip(signature[1:], value.shape[1:], strict=True)
