@@ -285,7 +285,7 @@ def _latency_job(job: Job) -> Job:
     seconds = _interleaved(interpreters, job["runs"], job["warmup"])
     loaded = load_runtime(runtime)
     return {
-        "runtime": f"{loaded.name} {loaded.version}",
+        "runtime": str(loaded),
         "nested": [path for path in job["paths"] if levels[path]],
         "own": len(lanes) - len(job["paths"]) + 1,
         "series": [

@@ -196,7 +196,7 @@ def _calibrated(
     """The graph to round, and samples of the calibration photos."""
     if activations == "int8":
         return load_source(source, inputs, look=True, notify=notify)
-    return replace(free, samples=given_samples(free.model, sample_source(inputs)), without="")
+    return replace(free, samples=given_samples(free.model, sample_source(inputs)), without=None)
 
 
 def _inputs(folder: PhotoFolder, pixels: PixelPreprocessing) -> Iterator[NDArray[np.float32]]:
