@@ -73,7 +73,21 @@ def open_source(source: Any, custom_objects: Mapping[str, Any] | None = None) ->
     path = Path(source)
     if not path.exists():
         raise UnsupportedModelError(f"model {path}", expected="a file or SavedModel folder", got="nothing there")
-    return path if path.is_dir() else prepared(load_model(_tensorflow().keras, path, custom_objects))
+    if path.is_dir():
+        return _saved_model(path)
+    return prepared(load_model(_tensorflow().keras, path, custom_objects))
+
+
+def _saved_model(folder: Path) -> Path:
+    """The folder, before tensorflow takes ten seconds to say that it holds none."""
+    if not any((folder / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt")):
+        raise UnsupportedModelError(
+            f"model {folder}",
+            expected="a SavedModel folder, with saved_model.pb in it",
+            got="a folder without one",
+            fix="Photos to convert with go to --representative (representative_data in Python).",
+        )
+    return folder
 
 
 def export(

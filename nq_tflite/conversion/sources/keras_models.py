@@ -170,10 +170,11 @@ def may_loop(model: KerasModel) -> bool:
 
 def input_names(model: KerasModel) -> list[str]:
     """Names of a model's symbolic inputs in its own order; [] if it has none (subclassed, or not built)."""
-    return [tensor.name.split(":")[0] for tensor in flat(_inputs(model))]
+    return [tensor.name.split(":")[0] for tensor in flat(model_inputs(model))]
 
 
-def _inputs(model: KerasModel) -> Any:
+def model_inputs(model: KerasModel) -> Any:
+    """A model's symbolic inputs; [] if it has none (subclassed, or not built)."""
     try:
         return getattr(model, "inputs", None) or []
     except (AttributeError, ValueError):  # a Sequential that was not built
@@ -205,7 +206,7 @@ def named_samples(model: KerasModel | Path, samples: Callable[[], Iterator[Sampl
 
 def with_batch_of_one(model: KerasModel) -> KerasModel | None:
     """The same model with a batch of 1 instead of a free one; None if it has no symbolic inputs."""
-    inputs = _inputs(model)
+    inputs = model_inputs(model)
     if not inputs or not input_names(model):
         return None
     keras = keras_of(model)
