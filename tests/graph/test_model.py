@@ -12,7 +12,14 @@ from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph import model as types
 from nq_tflite.graph.flatbuffer import schema
-from nq_tflite.graph.quantization import activation_scale, bias_quantization, scale_and_zero_point, scales_of
+from nq_tflite.graph.quantization import (
+    activation_scale,
+    bias_quantization,
+    covered_values,
+    scale_and_zero_point,
+    scales_of,
+    stored_values,
+)
 
 PROTOCOLS = {
     "BufferT": types.BufferT,
@@ -64,3 +71,21 @@ def test_the_unit_of_an_int32_bias_is_input_scale_times_weight_scale() -> None:
     bias = bias_quantization(x, np.float32([0.3, 0.7]))
     assert bias.scale == (np.float32([0.3, 0.7]) * np.float32(0.1)).tolist()
     assert (bias.zeroPoint, bias.quantizedDimension) == ([0, 0], 0)
+
+
+def test_samples_take_the_type_of_the_input() -> None:
+    tensor = schema.TensorT(type=schema.TensorType.INT8)
+    tensor.quantization = schema.QuantizationParametersT(scale=[0.5], zeroPoint=[-3])
+    np.testing.assert_array_equal(stored_values(tensor, np.float32([0.6, -1000, 1000])), np.int8([-2, -128, 127]))
+    np.testing.assert_array_equal(stored_values(tensor, np.int8([5])), np.int8([5]))
+    photo = np.uint8([0, 255])
+    assert stored_values(schema.TensorT(type=schema.TensorType.FLOAT32), photo).dtype == np.float32
+
+
+@pytest.mark.parametrize(("kind", "range_"), [("INT8", (-62.5, 65.0)), ("UINT8", (1.5, 129.0)), ("FLOAT32", None)])
+def test_the_values_that_codes_cover(kind: str, range_: tuple[float, float] | None) -> None:
+    tensor = fb.new_tensor("x", [2], getattr(schema.TensorType, kind))
+    assert covered_values(tensor) is None
+    tensor.quantization = fb.new_quantization(np.float32([0.5]))
+    tensor.quantization.zeroPoint = [-3]
+    assert covered_values(tensor) == range_
