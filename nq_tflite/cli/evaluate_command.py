@@ -21,13 +21,15 @@ from nq_tflite.cli.console import (
 from nq_tflite.cli.parameters import (
     FILE,
     FOLDER,
-    FRACTION,
     METHOD,
     NESTING,
     OneOf,
     WholeNumber,
+    crop_option,
+    labels_option,
     plot_option,
     preprocess_option,
+    reference_option,
     runtime_option,
 )
 from nq_tflite.device.runtimes import RuntimeName
@@ -60,10 +62,10 @@ every level: with float activations of the weights alone, with int8 of whole fil
 @click.command(epilog=_EPILOG)
 @click.argument("model", type=FILE)
 @click.option("--photos", required=True, type=FOLDER, help="Folder of photos.")
-@click.option("--labels", type=FILE, help="csv with the classes that count as right.")
-@click.option("--reference", type=FILE, help="Model to agree with, usually the float .tflite.")
+@labels_option
+@reference_option
 @preprocess_option
-@click.option("--crop", type=FRACTION, default=0.875, show_default=True, help="Middle part of each photo to use.")
+@crop_option
 @runtime_option
 @click.option(
     "--threads", type=WholeNumber(), help="Number of threads to run with; the runtime's default if not given."

@@ -208,6 +208,11 @@ policy_option = click.option(
     show_default=True,
     help="Policy to switch by: memory, battery, thermal, latency, manual, several joined by +, or a .toml file.",
 )
+labels_option = click.option("--labels", type=FILE, help="csv with the classes that count as right.")
+reference_option = click.option("--reference", type=FILE, help="Model to agree with, usually the float .tflite.")
+crop_option = click.option(
+    "--crop", type=FRACTION, default=0.875, show_default=True, help="Middle part of each photo to use."
+)
 preprocess_option = click.option(
     "--preprocess",
     type=Value("PIXELS", _checked(_check_pixels), _pixel_ranges),

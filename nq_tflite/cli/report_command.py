@@ -11,10 +11,12 @@ from nq_tflite.cli.console import json_option, print_json, print_lines, progress
 from nq_tflite.cli.parameters import (
     FILE,
     FOLDER,
-    FRACTION,
     WholeNumber,
+    crop_option,
+    labels_option,
     plot_option,
     preprocess_option,
+    reference_option,
     refuse_without,
     runtime_option,
 )
@@ -40,10 +42,10 @@ not at all. --plot writes the page's figure of latency and memory."""
 @click.argument("model", type=FILE)
 @click.option("--output", "-o", type=FILE, help="Page to write; MODEL with .html if not given.")
 @click.option("--photos", type=FOLDER, help="Folder of photos.")
-@click.option("--labels", type=FILE, help="csv with the classes that count as right.")
-@click.option("--reference", type=FILE, help="Model to agree with, usually the float .tflite.")
+@labels_option
+@reference_option
 @preprocess_option
-@click.option("--crop", type=FRACTION, default=0.875, show_default=True, help="Middle part of each photo to use.")
+@crop_option
 @click.option("--against", type=FILE, help="Stock .tflite to time beside it.")
 @click.option("--conversion", type=FILE, help="File of what nq-tflite convert --json printed of MODEL.")
 @click.option(

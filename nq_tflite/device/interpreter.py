@@ -74,7 +74,7 @@ class Interpreter(SwitchingModel):
         except (ValueError, RuntimeError) as error:
             raise FormatError(
                 "model content" if path is None else path,
-                expected=f"a model that {self._runtime.name} {self._runtime.version} loads",
+                expected=f"a model that {self._runtime} loads",
                 got=" ".join(str(error).split()),
                 fix="Check it with: nq-tflite inspect.",
             ) from error
@@ -83,7 +83,7 @@ class Interpreter(SwitchingModel):
     @property
     def runtime(self) -> str:
         """Name and version of the stock runtime underneath."""
-        return f"{self._runtime.name} {self._runtime.version}"
+        return str(self._runtime)
 
     # ---- tf.lite.Interpreter's own calls -----------------------------------------------------------------------------
 

@@ -30,6 +30,9 @@ class Runtime:
     interpreter: Any
     load_delegate: Any
 
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
 
 def installed_runtimes() -> tuple[RuntimeName, ...]:
     """Names of the runtimes that are installed, the preferred one first."""
