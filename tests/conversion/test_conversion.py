@@ -274,7 +274,7 @@ def test_representative_data_that_cannot_be_used(
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_weights_that_are_not_finite(value: float, float_tflite: bytes, tmp_path: Path) -> None:
     model = fb.read_model(float_tflite).model
-    tensor = next(t for t in model.subgraphs[0].tensors if fb.shape(t) == (119, 3, 3, 49))
+    tensor = next(t for t in model.subgraphs[0].tensors if fb.shape(t) == (153, 3, 3, 63))
     values = fb.constant(model, tensor)
     assert values is not None
     values = values.copy()
@@ -286,7 +286,7 @@ def test_weights_that_are_not_finite(value: float, float_tflite: bytes, tmp_path
 @pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
 def test_scales_that_cannot_be_used(scale: float, int8_tflite: bytes, tmp_path: Path) -> None:
     model = fb.read_model(int8_tflite).model
-    tensor = next(t for t in model.subgraphs[0].tensors if fb.shape(t) == (119, 3, 3, 49))
+    tensor = next(t for t in model.subgraphs[0].tensors if fb.shape(t) == (153, 3, 3, 63))
     scales = list(tensor.quantization.scale)
     tensor.quantization.scale = [scale, *scales[1:]]
     refused(WeightsError, "finite and positive", tmp_path, fb.pack_model(model))
