@@ -195,7 +195,7 @@ def test_labels_of_a_folder_above(tmp_path: Path) -> None:
     ("table", "message"),
     [
         ("", "got an empty file"),
-        ("file,label\n00.png,1\n", "expected the columns file and imagenet_indices, got file, label"),
+        ("file,breed\n00.png,1\n", "expected the columns file and label, got file, breed"),
         ("file,imagenet_indices\n", "expected at least one photo"),
         ("file,imagenet_indices\n../elsewhere.png,1\n", "expected at least one photo"),
         ("file,imagenet_indices\nmissing.png,1\n", r"labels.csv, line 2: expected the path of a photo"),
