@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 NAME_WIDTH = 40
@@ -67,6 +67,22 @@ def percent(rate: float | None, error: float | None = None) -> str:
 def decibels(value: float) -> str:
     """17.4, or "exact" without any error."""
     return "exact" if math.isinf(value) else f"{value:.1f}"
+
+
+def kernels_text(kernels: Mapping[str, str]) -> str:
+    """The instruction set of each kind of kernel, or of all of them.
+
+    >>> kernels_text({"matrix": "avx2", "unpack": "avx2"})
+    'avx2 kernels'
+    >>> kernels_text({"matrix": "amx", "depthwise": "avx512vnni", "unpack": "avx512vnni"})
+    'kernels amx (matrix), avx512vnni (depthwise, unpack)'
+    """
+    kinds: dict[str, list[str]] = {}
+    for kind, isa in kernels.items():
+        kinds.setdefault(isa, []).append(kind)
+    if len(kinds) == 1:
+        return f"{next(iter(kinds))} kernels"
+    return "kernels " + ", ".join(f"{isa} ({', '.join(each)})" for isa, each in kinds.items())
 
 
 def precision_name(bits: int | None, levels: Sequence[int] = ()) -> str:

@@ -197,7 +197,17 @@ def conversion_report(
     """The report of a finished conversion."""
     rows = tuple(_planned_row(weight) for weight in plan.weights)
     notes = tuple(note for note in (*notes, _fallback_note(rows, rounding)) if note)
-    return ConversionReport(str(path), size, str(nesting), rounding, rows, plan.unnested, estimate, notes, search)
+    return ConversionReport(
+        path=str(path),
+        file_bytes=size,
+        nesting=str(nesting),
+        rounding=rounding,
+        weights=rows,
+        unnested=plan.unnested,
+        estimate=estimate,
+        notes=notes,
+        search=search,
+    )
 
 
 def _fallback_note(rows: Sequence[WeightRow], rounding: str) -> str | None:

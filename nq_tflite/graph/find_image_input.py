@@ -6,11 +6,9 @@ import numpy as np
 
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema
-from nq_tflite.graph.image_input import PIXEL_FACTORS, ImageInput, covered_values
-from nq_tflite.graph.model import ModelT, SubGraphT, TensorT
-from nq_tflite.graph.quantization import scale_and_zero_point
-
-_CODES = {schema.TensorType.INT8: (-128, 127), schema.TensorType.UINT8: (0, 255)}
+from nq_tflite.graph.image_input import PIXEL_FACTORS, ImageInput
+from nq_tflite.graph.model import ModelT, SubGraphT
+from nq_tflite.graph.quantization import covered_input
 
 
 def find_image_input(model: ModelT) -> ImageInput | None:
@@ -21,27 +19,12 @@ def find_image_input(model: ModelT) -> ImageInput | None:
         return None
     tensor = subgraph.tensors[inputs[0]]
     shape = fb.indices(tensor.shapeSignature) or fb.indices(tensor.shape)
-    covered = _covered(tensor) or _covered_when_quantized(model, subgraph, inputs[0])
+    covered = covered_input(model, inputs[0])
     if covered is not None:
         return ImageInput.of_shape(shape, covered, "the input's scale and zero point")
     if _scales_pixels(model, subgraph, inputs[0]):
         return ImageInput.of_shape(shape, (0.0, 255.0), "the first operator, which scales pixels")
     return ImageInput.of_shape(shape)
-
-
-def _covered(tensor: TensorT) -> tuple[float, float] | None:
-    parameters, codes = scale_and_zero_point(tensor), _CODES.get(tensor.type)
-    return None if parameters is None or codes is None else covered_values(*parameters, codes)
-
-
-def _covered_when_quantized(model: ModelT, subgraph: SubGraphT, tensor: int) -> tuple[float, float] | None:
-    """Of a float input that the graph quantizes at once."""
-    for operator in subgraph.operators:
-        if fb.builtin_code(model, operator) == schema.BuiltinOperator.QUANTIZE and tensor in fb.indices(
-            operator.inputs
-        ):
-            return _covered(subgraph.tensors[fb.indices(operator.outputs)[0]])
-    return None
 
 
 def _scales_pixels(model: ModelT, subgraph: SubGraphT, tensor: int) -> bool:

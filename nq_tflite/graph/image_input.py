@@ -39,13 +39,3 @@ class ImageInput:
             return None
         height, width = (side if side is not None and side > 0 else None for side in shape[1:3])
         return cls(height, width, int(shape[3] or 0), values, told_by)
-
-
-def covered_values(scale: float, zero_point: int, codes: tuple[int, int]) -> tuple[float, float]:
-    """The least and the greatest value that codes of that scale can stand for.
-
-    >>> covered_values(1 / 255, -128, (-128, 127))
-    (0.0, 1.0)
-    """
-    low, high = ((code - zero_point) * scale for code in codes)
-    return low, high

@@ -17,7 +17,7 @@ from typing import Any
 
 from nq_tflite.device.delegation import Delegation
 from nq_tflite.device.interpreter import Interpreter
-from nq_tflite.device.native import unpack_isa
+from nq_tflite.device.native import kernels
 from nq_tflite.device.opening import open_model
 from nq_tflite.device.runtimes import RuntimeName, load_runtime
 from nq_tflite.files import check_model_file
@@ -76,7 +76,7 @@ class BenchmarkReport:
 
     Attributes:
         cpu, python, version: processor's name and count, Python's and nq_tflite's version.
-        isa: instruction set of nq_tflite's own kernels.
+        isa: instruction set of nq_tflite's own matrix kernels; kernels: of each kind.
         runs, warmup: invocations timed, and not timed before them, of each model and precision.
         baseline: path of the model that ratios are over: the first of `against`, or the model itself at full-bit.
         settings: latencies of each runtime and thread count.
@@ -87,6 +87,7 @@ class BenchmarkReport:
     python: str
     version: str
     isa: str
+    kernels: dict[str, str]
     runs: int
     warmup: int
     baseline: str
@@ -140,7 +141,7 @@ def benchmark(
     paths = [os.fspath(path), *(os.fspath(other) for other in against)]
     for each in paths:
         check_model_file(each)
-    isa_in_use = isa_in_child(isa)
+    kernels_in_use = kernels_in_child(isa)
     steps, done = len(runtimes) * (len(threads) + len(paths)), 0
     settings, footprints = [], []
     with shown(progress) as notify:
@@ -161,7 +162,8 @@ def benchmark(
         cpu,
         platform.python_version(),
         __version__,
-        isa_in_use,
+        kernels_in_use["matrix"],
+        kernels_in_use,
         runs,
         warmup,
         baseline,
@@ -197,14 +199,13 @@ def cpu_name() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def isa_in_child(isa: str | None = None) -> str:
-    """The instruction set of nq_tflite's own kernels if `isa` (None: the best) is asked for.
+def kernels_in_child(isa: str | None = None) -> dict[str, str]:
+    """The instruction set of each kind of nq_tflite's own kernels if `isa` (None: the best) is asked for.
 
     Raises:
         NativeLibraryError: this CPU or library has no such isa.
     """
-    best = str(run_in_child(__name__, {"job": "isa"}, isa)["isa"])
-    return isa or best
+    return run_in_child(__name__, {"job": "kernels"}, isa)
 
 
 def footprint_in_child(
@@ -257,8 +258,8 @@ def _setting(answer: Job, num_threads: int, baseline: int) -> Setting:
 # ---- child processes -------------------------------------------------------------------------------------------------
 
 
-def _isa_job(job: Job) -> Job:
-    return {"isa": unpack_isa()}
+def _kernels_job(job: Job) -> Job:
+    return dict(kernels())
 
 
 def _delegation_job(job: Job) -> Job:
@@ -316,4 +317,6 @@ def _interleaved(interpreters: Sequence[Any], runs: int, warmup: int) -> list[li
 
 
 if __name__ == "__main__":
-    answer_job({"isa": _isa_job, "latency": _latency_job, "footprint": _footprint_job, "delegation": _delegation_job})
+    answer_job(
+        {"kernels": _kernels_job, "latency": _latency_job, "footprint": _footprint_job, "delegation": _delegation_job}
+    )

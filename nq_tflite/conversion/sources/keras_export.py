@@ -10,14 +10,19 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nq_tflite.conversion.sources.activation_ranges import METHODS, measure, outputs, set_ranges
 from nq_tflite.conversion.sources.calibration import Sample
 from nq_tflite.conversion.sources.export_options import ActivationRanges, IoType, check_options
 from nq_tflite.conversion.sources.keras_models import (
+    KerasLayer,
+    KerasModel,
+    KerasTensor,
     all_layers,
     flat,
     is_a,
@@ -53,7 +58,7 @@ def is_keras_source(source: Any) -> bool:
     return any(base.__module__.split(".")[0] in ("keras", "tf_keras") for base in type(source).__mro__)
 
 
-def open_source(source: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:
+def open_source(source: Any, custom_objects: Mapping[str, Any] | None = None) -> KerasModel | Path:
     """A Keras model ready for `export` and `folded_norms`; the path of a SavedModel folder is returned as it is.
 
     Args:
@@ -129,7 +134,7 @@ def export(
         return _quantized(tf, calibrated, samples, activation_ranges, (input_type, output_type))
 
 
-def _float_model(tf: Any, source: Any) -> bytes:
+def _float_model(tf: ModuleType, source: KerasModel | Path) -> bytes:
     try:
         return _convert(_converter(tf, source), with_samples=False)
     except UnsupportedModelError as error:
@@ -146,7 +151,7 @@ def _float_model(tf: Any, source: Any) -> bytes:
         return _convert(_converter(tf, fixed), with_samples=False)
 
 
-def _refuse_loops(tf: Any, source: Any) -> None:
+def _refuse_loops(tf: ModuleType, source: KerasModel | Path) -> None:
     """Calibrating a graph with loops kills the process, deep inside tensorflow."""
     if isinstance(source, Path):
         suspect = any(b"While" in path.read_bytes() for path in source.glob("saved_model.pb"))
@@ -165,7 +170,7 @@ def _refuse_loops(tf: Any, source: Any) -> None:
 
 
 def _quantized(
-    tf: Any,
+    tf: ModuleType,
     calibrated: bytes,
     samples: Callable[[], Iterator[Sample]],
     name: ActivationRanges,
@@ -199,7 +204,7 @@ def _quantized(
     return with_ranges(name, *io_types)
 
 
-def _interpreter(tf: Any, content: bytes, **options: Any) -> Any:
+def _interpreter(tf: ModuleType, content: bytes, **options: Any) -> Any:
     interpreter = tf.lite.Interpreter(model_content=content, num_threads=os.cpu_count(), **options)
     interpreter.allocate_tensors()
     return interpreter
@@ -236,9 +241,9 @@ def folded_norms(source: Any) -> list[FoldedNorm]:
     return norms
 
 
-def _submodel_calls(model: Any) -> dict[int, list[Any]]:
+def _submodel_calls(model: KerasModel) -> dict[int, list[KerasTensor]]:
     """For the input layer of each nested model (by id), the tensors that the model is called with."""
-    calls: dict[int, list[Any]] = {}
+    calls: dict[int, list[KerasTensor]] = {}
     for layer in all_layers(model):
         if not is_a(layer, "Functional", "Sequential"):
             continue
@@ -249,7 +254,7 @@ def _submodel_calls(model: Any) -> dict[int, list[Any]]:
     return calls
 
 
-def _producers(tensor: Any, calls: dict[int, list[Any]]) -> Iterator[Any]:
+def _producers(tensor: KerasTensor, calls: dict[int, list[KerasTensor]]) -> Iterator[KerasLayer]:
     """The layers that a symbolic tensor may come from, across the borders of nested models."""
     if not hasattr(tensor, "_keras_history"):
         return
@@ -263,7 +268,7 @@ def _producers(tensor: Any, calls: dict[int, list[Any]]) -> Iterator[Any]:
         yield layer
 
 
-def _folding_kernel(layer: Any) -> Any:
+def _folding_kernel(layer: KerasLayer) -> NDArray[np.float32] | None:
     """The weight [channels, depth] of a layer that a batch norm folds into, as TFLite orders it; None for others."""
     names = [base.__name__ for base in type(layer).__mro__ if base.__name__ in _FOLDING]
     if not names or getattr(layer.activation, "__name__", "linear") != "linear":
@@ -274,7 +279,7 @@ def _folding_kernel(layer: Any) -> Any:
     return np.ascontiguousarray(kernel.reshape(-1, channels).T)
 
 
-def _norm_parameters(norm: Any) -> tuple[Any, Any, Moments]:
+def _norm_parameters(norm: KerasLayer) -> tuple[NDArray[np.float32], NDArray[np.float64], Moments]:
     """Of a batch norm: its factors float32 [channels], its moving mean, and the moments of its output."""
     *scale_and_shift, mean, variance = (np.asarray(values, np.float64) for values in norm.get_weights())
     gamma = scale_and_shift.pop(0) if norm.scale else np.ones_like(mean)
@@ -283,7 +288,7 @@ def _norm_parameters(norm: Any) -> tuple[Any, Any, Moments]:
     return factors.astype(np.float32), mean, Moments(beta, np.square(factors) * variance)
 
 
-def _tensorflow() -> Any:
+def _tensorflow() -> ModuleType:
     """Imports tensorflow, without what it says of the machine while it loads."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
@@ -298,7 +303,7 @@ def _tensorflow() -> Any:
         ) from error
 
 
-def _converter(tf: Any, source: Any) -> Any:
+def _converter(tf: ModuleType, source: KerasModel | Path) -> Any:
     if not isinstance(source, Path):
         return tf.lite.TFLiteConverter.from_keras_model(source)
     try:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from nq_tflite.conversion.sources.keras_export import is_keras_source
-from nq_tflite.conversion.sources.keras_models import all_layers, flat, is_a, model_inputs
+from nq_tflite.conversion.sources.keras_models import KerasLayer, KerasModel, all_layers, flat, is_a, model_inputs
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.find_image_input import find_image_input
@@ -49,7 +49,7 @@ def source_input(source: Any) -> ImageInput:
     return found
 
 
-def _keras_input(model: Any) -> ImageInput | None:
+def _keras_input(model: KerasModel) -> ImageInput | None:
     inputs = flat(model_inputs(model))
     if len(inputs) == 1:
         shape = [None if side is None else int(side) for side in inputs[0].shape]
@@ -65,7 +65,7 @@ def _keras_input(model: Any) -> ImageInput | None:
     return ImageInput.of_shape(shape)
 
 
-def _rescaled(layer: Any) -> tuple[float, float] | None:
+def _rescaled(layer: KerasLayer) -> tuple[float, float] | None:
     scale, offset = np.asarray(layer.scale), np.asarray(layer.offset)
     if scale.size != 1 or offset.size != 1:
         return None
@@ -74,7 +74,7 @@ def _rescaled(layer: Any) -> tuple[float, float] | None:
     return (0.0, 1.0) if (float(scale), float(offset)) == (2.0, -1.0) else None
 
 
-def _normalized(layer: Any) -> tuple[float, float] | None:
+def _normalized(layer: KerasLayer) -> tuple[float, float] | None:
     mean = getattr(layer, "mean", None)
     if mean is None:
         return None
