@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from nq_tflite.errors import how_to_install
+
 _CLI_PACKAGES = ("click", "rich")
 
 
@@ -15,9 +17,7 @@ def main() -> None:
         if error.name is None or error.name.split(".")[0] not in _CLI_PACKAGES:
             raise
         package = error.name.split(".")[0]
-        print(
-            f"error: the package {package} is not installed. Install it: pip install 'nq-tflite[cli]'.", file=sys.stderr
-        )
+        print(f"error: the package {package} is not installed. Install it: {how_to_install('cli')}.", file=sys.stderr)
         sys.exit(1)
     nq_tflite(prog_name="nq-tflite")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nq_tflite.cli.console import json_option, print_json, print_lines, progress_bar
+from nq_tflite.cli.console import json_option, print_json, print_lines, progress_bar, warn
 from nq_tflite.cli.parameters import (
     FILE,
     FOLDER,
@@ -67,8 +67,8 @@ def report(
     photos: Path | None,
     labels: Path | None,
     reference: Path | None,
-    preprocess: PixelRange,
-    crop: float,
+    preprocess: PixelRange | None,
+    crop: float | None,
     against: Path | None,
     conversion: Path | None,
     layers: tuple[str, ...],
@@ -108,13 +108,17 @@ def report(
         if findings.timeline is None:
             raise NqError(f"figure {plot}", expected="a model that runs here", got=findings.not_run or "")
         save_figure(timeline_figure(findings.timeline, findings.against), plot)
+    if findings.evaluation is not None and findings.evaluation.doubt:
+        warn(findings.evaluation.doubt)
     if as_json:
         print_json({"page": str(page)} | findings.as_dict())
         return
     print_lines(f"{page}: {page.stat().st_size} bytes, all in one file")
     if findings.not_run:
         print_lines(f"without latency and memory: {findings.not_run}")
-    if findings.evaluation is None:
+    if findings.evaluation is not None:
+        print_lines(f"photos: {findings.evaluation.preprocessing}")
+    else:
         estimated = findings.conversion is not None and findings.conversion.estimate is not None
         print_lines(
             f"accuracy {'as the conversion estimated it' if estimated else 'is not told'}: --photos measures it"

@@ -27,7 +27,7 @@ from nq_tflite.measure.memory import (
     Footprint,
     measure_footprint,
 )
-from nq_tflite.progress import Progress, silent
+from nq_tflite.progress import ShowProgress, shown
 from nq_tflite.records import from_dict
 from nq_tflite.version import __version__
 
@@ -112,7 +112,7 @@ def benchmark(
     switches: int = 100,
     reloads: int = 10,
     isa: str | None = None,
-    progress: Progress | None = None,
+    progress: ShowProgress = True,
 ) -> BenchmarkReport:
     """Measures a model beside others, each runtime in child processes of its own.
 
@@ -125,7 +125,7 @@ def benchmark(
         runs, warmup: invocations of each model and precision.
         switches, reloads: how often to switch and to reload.
         isa: instruction set that nq_tflite's own kernels use, such as "avx2"; the best of this CPU if not given.
-        progress: called as the work goes on.
+        progress: called as the work goes on; True for a bar in a terminal or notebook, None for silence.
 
     Raises:
         FormatError: a file that does not load.
@@ -141,23 +141,22 @@ def benchmark(
     paths = [os.fspath(path), *(os.fspath(other) for other in against)]
     for each in paths:
         check_model_file(each)
-    notify = progress or silent
     kernels_in_use = kernels_in_child(isa)
     steps, done = len(runtimes) * (len(threads) + len(paths)), 0
     settings, footprints = [], []
-    for runtime in runtimes:
-        job = {"paths": paths, "precisions": list(precisions), "runtime": runtime, "runs": runs, "warmup": warmup}
-        for num_threads in threads:
-            notify(f"latency, {num_threads} thread{'s' * (num_threads > 1)}", done, steps)
-            answer = run_in_child(__name__, {"job": "latency", **job, "num_threads": num_threads}, isa)
-            settings.append(_setting(answer, num_threads, baseline=1 if against else 0))
-            done += 1
-        for each in paths:
-            notify(f"memory and switching of {Path(each).name}", done, steps)
-            nested = each in answer["nested"]
-            footprints.append(footprint_in_child(each, nested, runtime, threads[0], switches, reloads, isa))
-            done += 1
-    notify("done", steps, steps)
+    with shown(progress) as notify:
+        for runtime in runtimes:
+            job = {"paths": paths, "precisions": list(precisions), "runtime": runtime, "runs": runs, "warmup": warmup}
+            for num_threads in threads:
+                notify(f"latency, {num_threads} thread{'s' * (num_threads > 1)}", done, steps)
+                answer = run_in_child(__name__, {"job": "latency", **job, "num_threads": num_threads}, isa)
+                settings.append(_setting(answer, num_threads, baseline=1 if against else 0))
+                done += 1
+            for each in paths:
+                notify(f"memory and switching of {Path(each).name}", done, steps)
+                nested = each in answer["nested"]
+                footprints.append(footprint_in_child(each, nested, runtime, threads[0], switches, reloads, isa))
+                done += 1
     cpu, baseline = f"{cpu_name()} ({os.cpu_count()} CPUs)", paths[1 if against else 0]
     return BenchmarkReport(
         cpu,

@@ -20,7 +20,7 @@ from nq_tflite.graph.image_input import ImageInput
 from nq_tflite.measure.image_input import input_in_child
 from nq_tflite.measure.photo_folder import PhotoFolder, read_photo_folder
 from nq_tflite.measure.preprocessing import PixelPreprocessing, PixelRange, SeenValues, preprocessing_for
-from nq_tflite.progress import Progress, silent
+from nq_tflite.progress import Progress, ShowProgress, shown
 
 FULL_BIT_REFERENCE = "the model's own full-bit output"
 
@@ -87,7 +87,7 @@ def evaluate(
     runtime: RuntimeName | None = None,
     num_threads: int | None = None,
     k: int = 5,
-    progress: Progress | None = None,
+    progress: ShowProgress = True,
 ) -> Evaluation:
     """Runs photos through every precision of a model.
 
@@ -99,7 +99,7 @@ def evaluate(
             model tells it: by the scale of an int8 input, or by a Rescaling layer.
         runtime, num_threads: as nq.Interpreter.
         k: how many best classes may hold the right one in top_k.
-        progress: called after each photo.
+        progress: called after each photo; True for a bar in a terminal or notebook, None for silence.
 
     Raises:
         PhotosError: the folder, the labels or a photo cannot be used, or the pixel range is not known.
@@ -121,7 +121,8 @@ def evaluate(
     chosen = preprocessing_for(image, preprocess, crop_fraction)
     pixels = [_resized(chosen, model) for model in runs]
     seen = SeenValues(image.values)
-    logits = _collect(runs, pixels, folder, progress or silent, seen)
+    with shown(progress) as notify:
+        logits = _collect(runs, pixels, folder, notify, seen)
     accepted = [photo.accepted for photo in folder.photos] if folder.labelled else None
     target = logits[-1] if against else logits[0]
     return Evaluation(

@@ -33,7 +33,7 @@ from nq_tflite.conversion.sources.keras_models import (
     with_batch_of_one,
 )
 from nq_tflite.conversion.sources.moments import FoldedNorm, Moments
-from nq_tflite.errors import MissingPackageError, RepresentativeDataError, UnsupportedModelError
+from nq_tflite.errors import MissingPackageError, RepresentativeDataError, UnsupportedModelError, how_to_install
 from nq_tflite.format.levels import signal_to_noise_db
 from nq_tflite.graph import flatbuffer as fb
 
@@ -299,7 +299,7 @@ def _tensorflow() -> ModuleType:
             "converting a Keras model",
             expected="tensorflow",
             got="no such package",
-            fix="Install it: pip install 'nq-tflite[convert]'; a .tflite source needs no tensorflow.",
+            fix=f"Install it: {how_to_install('convert')}; a .tflite source needs no tensorflow.",
         ) from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -126,8 +127,10 @@ def load_source(
     """
     samples = None if data is None else sample_source(data)
     if is_keras_source(source):
+        notify("converting with tensorflow" if "tensorflow" in sys.modules else "loading tensorflow", 0, 0)
+        opened = open_source(source, custom_objects)
         notify("converting with tensorflow", 0, 0)
-        nets = _from_keras(open_source(source, custom_objects), samples, look=look, **options)
+        nets = _from_keras(opened, samples, look=look, **options)
     elif isinstance(source, str | os.PathLike | bytes):
         nets = _from_file(source, samples)
     else:
