@@ -229,7 +229,7 @@ def check_file(runtime: str, stem: Path, activations: str, precision: str, state
         wanted_fused = _outputs(loaded.interpreter(stock), inputs)
     except (RuntimeError, ValueError) as error:
         words = " ".join(str(error).split())
-        return Result("unsupported", f"{loaded.name} {loaded.version} does not run the stock file: {words}")
+        return Result("unsupported", f"{loaded} does not run the stock file: {words}")
     try:
         wanted = _outputs(loaded.interpreter(stock, **builtin), inputs)
     except RuntimeError:  # an operator that only XNNPACK computes

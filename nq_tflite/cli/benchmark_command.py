@@ -21,6 +21,7 @@ from nq_tflite.cli.console import (
 )
 from nq_tflite.cli.parameters import FILE, PRECISION, OneOf, WholeNumber, plot_option
 from nq_tflite.device.runtimes import RUNTIMES, RuntimeName
+from nq_tflite.units import kernels_text
 
 if TYPE_CHECKING:
     from nq_tflite.measure.benchmark import BenchmarkReport, Setting
@@ -109,7 +110,8 @@ def benchmark(
 
 def _print_report(report: BenchmarkReport) -> None:
     print_lines(
-        f"{report.cpu}, Python {report.python}, nq_tflite {report.version} with {report.isa} kernels", report.note
+        f"{report.cpu}, Python {report.python}, nq_tflite {report.version} with {kernels_text(report.kernels)}",
+        report.note,
     )
     for setting in report.settings:
         _print_latencies(setting, report)

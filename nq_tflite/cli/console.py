@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import math
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 from rich.measure import Measurement
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as ProgressBar
 from rich.table import Table
 
-from nq_tflite.errors import NqError, reason_of
+from nq_tflite.errors import NqError, how_to_install, reason_of
 from nq_tflite.progress import Progress
 from nq_tflite.units import decibels as decibels
 from nq_tflite.units import megabytes as megabytes
@@ -72,7 +73,7 @@ class NqCommand(click.Command):
             package = str(error.name).split(".")[0]
             if package == "nq_tflite":
                 raise
-            _print_error(f"the package {package} is not installed. Install it: pip install 'nq-tflite[cli]'.")
+            _print_error(f"the package {package} is not installed. Install it: {how_to_install('cli')}.")
         except OSError as error:
             if error.errno == errno.EPIPE:  # whoever reads has had enough; click knows what to do
                 raise
@@ -159,18 +160,21 @@ def progress_bar() -> Iterator[Progress]:
 
     Gives the callback that the library calls with a stage's name, the steps done and the steps in all.
     """
-    console = Console(stderr=True, markup=False, highlight=False)
-    if not console.is_terminal:
+    if not sys.stderr.isatty():
         yield _stage_lines()
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with ProgressBar(*columns, console=console, transient=True) as bars:
-        task = bars.add_task("starting", total=None)
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[steps]}"), TimeElapsedColumn())
+    # A duplicate of stderr: what runs meanwhile may send that elsewhere.
+    with os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding="utf-8", errors="replace") as own:
+        console = Console(file=own, markup=False, highlight=False)
+        with ProgressBar(*columns, console=console, transient=True) as bars:
+            task = bars.add_task("starting", total=None, steps="")
 
-        def show(stage: str, done: int, total: int) -> None:
-            bars.update(task, description=stage, completed=done, total=total or None)
+            def show(stage: str, done: int, total: int) -> None:
+                steps = f"{done}/{total}" if total else ""
+                bars.update(task, description=stage, completed=done, total=total or None, steps=steps)
 
-        yield show
+            yield show
 
 
 def _stage_lines() -> Progress:

@@ -17,17 +17,20 @@ from nq_tflite.cli.console import (
     print_lines,
     print_table,
     progress_bar,
+    warn,
 )
 from nq_tflite.cli.parameters import (
     FILE,
     FOLDER,
-    FRACTION,
     METHOD,
     NESTING,
     OneOf,
     WholeNumber,
+    crop_option,
+    labels_option,
     plot_option,
     preprocess_option,
+    reference_option,
     runtime_option,
 )
 from nq_tflite.device.runtimes import RuntimeName
@@ -43,14 +46,15 @@ _NOT_TO_COMPARE = ("reference", "runtime")
 
 _EPILOG = """\b
 Examples:
-  nq-tflite evaluate model.tflite --photos photos/
-  nq-tflite evaluate model.tflite --photos photos/ --labels photos/labels.csv --reference float.tflite
-  nq-tflite evaluate model.tflite --photos photos/ --preprocess -1..1 --runtime tflite-runtime --threads 2 --json
-  nq-tflite evaluate model.keras --compare --photos photos/ --calibration others/ --nesting '8|6' --nesting '8|4'
-  nq-tflite evaluate model.keras --compare --photos photos/ --calibration others/ --activations int8 --plot bits.png
+  nq-tflite evaluate model.tflite --photos photos/ --preprocess keras_mobilenet_v2
+  nq-tflite evaluate int8.tflite --photos photos/ --labels labels.csv --reference float.tflite
+  nq-tflite evaluate model.tflite --photos photos/ --preprocess -1..1 --threads 2 --json
+  nq-tflite evaluate model.keras --compare --photos photos/ --nesting '8|6' --nesting '8|4'
+  nq-tflite evaluate model.keras --compare --photos photos/ --calibration others/ \\
+      --activations int8 --plot bits.png
 
-labels.csv has the columns `file` (relative to its own folder) and `imagenet_indices` (class indices separated by
-blanks: any of them counts as right). Without --labels, the folder's own labels.csv is used if it has one.
+labels.csv has the columns `file` (relative to its own folder) and `label` (the class index; or several separated by
+blanks, any of which counts as right). Without --labels, the folder's own labels.csv is used if it has one.
 
 --compare rounds MODEL, a float one, by every method and by two published ones that no nested file can hold (min-max
 with a file for each bit-width; NestQuant's own SQuant nesting, n + 1 bits a weight), and prints what each keeps at
@@ -60,10 +64,10 @@ every level: with float activations of the weights alone, with int8 of whole fil
 @click.command(epilog=_EPILOG)
 @click.argument("model", type=FILE)
 @click.option("--photos", required=True, type=FOLDER, help="Folder of photos.")
-@click.option("--labels", type=FILE, help="csv with the classes that count as right.")
-@click.option("--reference", type=FILE, help="Model to agree with, usually the float .tflite.")
+@labels_option
+@reference_option
 @preprocess_option
-@click.option("--crop", type=FRACTION, default=0.875, show_default=True, help="Middle part of each photo to use.")
+@crop_option
 @runtime_option
 @click.option(
     "--threads", type=WholeNumber(), help="Number of threads to run with; the runtime's default if not given."
@@ -99,8 +103,8 @@ def evaluate(
     photos: Path,
     labels: Path | None,
     reference: Path | None,
-    preprocess: PixelRange,
-    crop: float,
+    preprocess: PixelRange | None,
+    crop: float | None,
     runtime: RuntimeName | None,
     threads: int | None,
     top: int,
@@ -158,6 +162,8 @@ def evaluate(
         print_json(result.as_dict())
     else:
         _print_evaluation(result)
+    if result.doubt:
+        warn(result.doubt)
 
 
 def _refuse_strangers(ctx: click.Context, compare: bool) -> None:
@@ -203,6 +209,7 @@ def _print_evaluation(result: Evaluation) -> None:
     print_table(f"{result.path}, {result.num_photos} photos, {result.runtime}", columns, rows)
     own = "" if result.reference_top1 is None else f", whose own top-1 is {percent(result.reference_top1)}"
     print_lines(
+        f"photos: {result.preprocessing}",
         f"agreement and SNR are with {result.reference}{own}",
         f"± is one standard error of {result.num_photos} independent photos",
     )

@@ -20,7 +20,7 @@ from nq_tflite.errors import NestingError
 from nq_tflite.files import check_output
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph.selection import Selection
-from nq_tflite.progress import Progress, silent
+from nq_tflite.progress import ShowProgress, shown
 
 #: Part-bits that are worth a warning.
 POOR_BITS = 3
@@ -42,7 +42,7 @@ def convert(
     include: str | Sequence[str] = (),
     exclude: str | Sequence[str] = (),
     custom_objects: Mapping[str, Any] | None = None,
-    progress: Progress | None = None,
+    progress: ShowProgress = True,
 ) -> ConversionReport:
     """Converts a model into one nested .tflite file.
 
@@ -76,7 +76,7 @@ def convert(
             nothing, and weights to leave as they are, unless they are included. "*" excludes all others.
         custom_objects: classes and functions that a .keras or .h5 file needs to load, by name, as Keras takes them;
             those registered with `keras.saving.register_keras_serializable` need not be given.
-        progress: called as the work goes on.
+        progress: called as the work goes on; True for a bar in a terminal or notebook, None for silence.
 
     Returns:
         What was nested, what was not and why, sizes and errors.
@@ -91,7 +91,6 @@ def convert(
     """
     check_output(path, source)
     method = EXACT if exact else rounding_method(rounding)
-    notify = progress or silent
     wanted = _wanted(nesting, min_agreement, budget)
     look = method.needs_means or isinstance(wanted, Wish)
     options: ExportOptions = {
@@ -99,7 +98,7 @@ def convert(
         "output_type": output_type,
         "activation_ranges": activation_ranges,
     }
-    with one_blas_thread():
+    with shown(progress) as notify, one_blas_thread():
         loaded = load_source(
             source, representative_data, look=look, notify=notify, custom_objects=custom_objects, **options
         )
@@ -108,8 +107,8 @@ def convert(
             trial, search = search_nesting(loaded, method, wanted, notify=notify)
         else:
             trial, search = try_nesting(loaded, wanted, method, notify=notify), None
-    notify("writing", 0, 0)
-    size = write_nested(loaded.model, trial.plan, trial.nesting, path, loaded.widened, loaded.files)
+        notify("writing", 0, 0)
+        size = write_nested(loaded.model, trial.plan, trial.nesting, path, loaded.widened, loaded.files)
     warnings = (_few_bits(trial.nesting), None if search is None or search.met else search.reason)
     notes = [note for note in (trial.stopped, *warnings) if note]
     return conversion_report(Path(path), size, trial.nesting, method.name, trial.plan, trial.estimate, notes, search)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,8 @@ from nq_tflite.format.constants import OutputType
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema
-from nq_tflite.graph.model import TensorPlace
+from nq_tflite.graph.model import ModelT, TensorPlace, TensorT
+from nq_tflite.graph.quantization import activation_scale, scales_of
 from nq_tflite.graph.readers import slots_of
 from nq_tflite.graph.refusals import looked_up, refusal
 from nq_tflite.graph.sites import Site, as_matrix, operator_name
@@ -66,7 +66,7 @@ class Draft:
 
 
 def draft_weight(
-    model: Any,
+    model: ModelT,
     group: list[Site],
     nesting: Nesting,
     sources: Mapping[TensorPlace, NDArray[np.float32]],
@@ -78,7 +78,7 @@ def draft_weight(
 
     Args:
         model, group, nesting, forced: as `refusal`.
-        sources: the float weights that INT8 ones were rounded from, where known, by (subgraph, tensor): their target.
+        sources: the float weights that INT8 ones were rounded from, where known: their target.
         widened: the float weights that the source has in another type.
 
     Raises:
@@ -89,38 +89,49 @@ def draft_weight(
         return reason
     site = group[0]
     tensor = model.subgraphs[site.subgraph].tensors[site.tensor]
-    matrix = as_matrix(np.asarray(fb.constant(model, tensor)), site.layout)
-    biases: dict[TensorPlace, NDArray[np.int32]] = {}
-    if tensor.type == schema.TensorType.FLOAT32:
-        scales, output_type = _float_scales(matrix, nesting, site.name), OutputType.FLOAT32
+    matrix, shape = as_matrix(np.asarray(fb.constant(model, tensor)), site.layout), fb.shape(tensor)
+    is_float = tensor.type == schema.TensorType.FLOAT32
+    if is_float:
         given = None if widened is None else widened.scales.get(site.place)
-        if given is not None:
-            scales = np.where(scales > 0, given, scales)
-        target = matrix / np.where(scales > 0, scales, 1)[:, None].astype(np.float64)
-        if given is not None:
-            target = np.rint(target)  # the source's codes
+        scaled = _scale_float(matrix, given, nesting, site.name)
     else:
-        scales, output_type = _checked_scales(tensor, site.name), OutputType.INT8
-        silent = ~matrix.any(axis=1)
-        target = matrix.astype(np.float64)
-        source = sources.get(site.place)
-        if source is not None:
-            target = np.where(silent[:, None], 0.0, as_matrix(source, site.layout) / scales.astype(np.float64)[:, None])
-        if silent.any() and len(scales) > 1:
-            scales, biases = _quieten(model, group, scales, silent)
+        scaled = _scale_int8(model, group, matrix, sources.get(site.place))
     return Draft(
         sites=tuple(group),
         operator=operator_name(model, site),
-        shape=fb.shape(tensor),
-        taps=1 if len(fb.shape(tensor)) != 4 else int(np.prod(fb.shape(tensor)[1:3])),
+        shape=shape,
+        taps=shape[1] * shape[2] if len(shape) == 4 else 1,
         layout=site.layout,
-        output_type=output_type,
-        scales=scales,
-        target=target,
-        biases=biases,
-        own_bias=_own_bias(model, group, scales, len(matrix)),
+        output_type=OutputType.FLOAT32 if is_float else OutputType.INT8,
+        scales=scaled.scales,
+        target=scaled.target,
+        biases=scaled.biases,
+        own_bias=_own_bias(model, group, scaled.scales, len(matrix)),
         looked_up=looked_up(model, group),
     )
+
+
+@dataclass(frozen=True)
+class _Scaled:
+    """A weight in units of its scales; all three as `Draft` has them."""
+
+    scales: NDArray[np.float32]
+    target: Real
+    biases: dict[TensorPlace, NDArray[np.int32]] = field(default_factory=dict)
+
+
+# ---- float weights ---------------------------------------------------------------------------------------------------
+
+
+def _scale_float(
+    matrix: NDArray[np.float32], given: NDArray[np.float32] | None, nesting: Nesting, name: str
+) -> _Scaled:
+    """Of a float weight [channels, depth]; `given` are the scales of a dynamic-range source, whose codes it keeps."""
+    scales = _float_scales(matrix, nesting, name)
+    if given is not None:
+        scales = np.where(scales > 0, given, scales)
+    target: Real = matrix / np.where(scales > 0, scales, 1)[:, None].astype(np.float64)
+    return _Scaled(scales, target if given is None else np.rint(target))
 
 
 def _float_scales(matrix: NDArray[np.float32], nesting: Nesting, name: str) -> NDArray[np.float32]:
@@ -137,8 +148,28 @@ def _float_scales(matrix: NDArray[np.float32], nesting: Nesting, name: str) -> N
     return scales
 
 
-def _checked_scales(tensor: Any, name: str) -> NDArray[np.float32]:
-    scales = np.asarray(tensor.quantization.scale, np.float32)
+# ---- INT8 weights ----------------------------------------------------------------------------------------------------
+
+
+def _scale_int8(
+    model: ModelT, group: list[Site], matrix: NDArray[np.int8], source: NDArray[np.float32] | None
+) -> _Scaled:
+    """Of an INT8 weight [channels, depth], or of the float `source` of its codes."""
+    site = group[0]
+    scales = _checked_scales(model.subgraphs[site.subgraph].tensors[site.tensor], site.name)
+    silent = ~matrix.any(axis=1)
+    target = matrix.astype(np.float64)
+    if source is not None:
+        real = as_matrix(source, site.layout) / scales.astype(np.float64)[:, None]
+        target = np.where(silent[:, None], 0.0, real)
+    if silent.any() and len(scales) > 1:
+        quiet, biases = _quieten(model, group, scales, silent)
+        return _Scaled(quiet, target, biases)
+    return _Scaled(scales, target)
+
+
+def _checked_scales(tensor: TensorT, name: str) -> NDArray[np.float32]:
+    scales = scales_of(tensor)
     if not (np.isfinite(scales).all() and (scales > 0).all()):
         raise WeightsError(
             f"scales of weight {name!r}",
@@ -150,7 +181,7 @@ def _checked_scales(tensor: Any, name: str) -> NDArray[np.float32]:
 
 
 def _quieten(
-    model: Any, group: list[Site], scales: NDArray[np.float32], silent: NDArray[np.bool_]
+    model: ModelT, group: list[Site], scales: NDArray[np.float32], silent: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float32], dict[TensorPlace, NDArray[np.int32]]]:
     """Gives all-zero channels so small a scale that the middle of their cell, which is not zero, does not count.
 
@@ -172,23 +203,26 @@ def _quieten(
     return new_scales, {at: np.rint(bias * grow).astype(np.int32) for at, bias in old_biases.items()}
 
 
-def _own_bias(model: Any, group: list[Site], scales: NDArray[np.float32], channels: int) -> OwnBias | None:
+# ---- the bias that levels may correct --------------------------------------------------------------------------------
+
+
+def _own_bias(model: ModelT, group: list[Site], scales: NDArray[np.float32], channels: int) -> OwnBias | None:
+    """Of a weight with a single reader, if that takes a constant bias, or one in place of none."""
     if len(group) != 1 or len(group[0].operators) != 1:
         return None
     [site] = group
     subgraph = model.subgraphs[site.subgraph]
     operator = subgraph.operators[site.operators[0]]
     reader = slots_of(model, operator)
-    if reader.bias is None:
-        return None
-    data, weight = subgraph.tensors[operator.inputs[reader.data]], subgraph.tensors[site.tensor]
     index = reader.bias_of(operator)
-    if index < 0 and reader.bias > reader.weight + 1:
+    if reader.bias is None or (index < 0 and reader.bias > reader.weight + 1):
         return None  # TRANSPOSE_CONV's bias came with a later version of the operator
     values = np.zeros(channels) if index < 0 else fb.constant(model, subgraph.tensors[index])
     if values is None or values.shape != (channels,):
         return None
+    weight = subgraph.tensors[site.tensor]
     if weight.type == schema.TensorType.FLOAT32:
         return OwnBias(values.astype(np.float64), scales.astype(np.float64))
-    grow = np.asarray(weight.quantization.scale, np.float64) / scales
-    return OwnBias(values * grow, np.full(1, 1.0 / float(data.quantization.scale[0])))
+    grow = scales_of(weight).astype(np.float64) / scales
+    input_scale = activation_scale(subgraph.tensors[reader.data_of(operator)])
+    return OwnBias(values * grow, np.full(1, 1.0 / input_scale))

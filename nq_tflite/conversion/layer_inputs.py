@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema
+from nq_tflite.graph.model import ModelT
 from nq_tflite.graph.readers import slots_of
 
 Rows = NDArray[np.float32]
@@ -81,12 +81,12 @@ class Layer:
         return 1 if self.window is None else self.window.kernel[0] * self.window.kernel[1]
 
 
-def layer_of(model: Any, position: int) -> Layer:
+def layer_of(model: ModelT, position: int) -> Layer:
     """The layer that an operator of the main subgraph is, if it multiplies by its weight."""
     subgraph = model.subgraphs[0]
     operator = subgraph.operators[position]
     reader = slots_of(model, operator)
-    data, weight = (fb.shape(subgraph.tensors[operator.inputs[slot]]) for slot in (reader.data, reader.weight))
+    data, weight = (fb.shape(subgraph.tensors[each(operator)]) for each in (reader.data_of, reader.weight_of))
     options = operator.builtinOptions
     code = fb.builtin_code(model, operator)
     if code == schema.BuiltinOperator.FULLY_CONNECTED:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +14,13 @@ from nq_tflite.conversion.observer import Constants
 from nq_tflite.conversion.rounding.statistics import CentredRows, InputStatistics, Prior, input_statistics
 from nq_tflite.conversion.sources.moments import Moments
 from nq_tflite.conversion.sources.source import Reference
-from nq_tflite.conversion.walk import GraphWalk, real_values
+from nq_tflite.conversion.walk import GraphWalk
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.format.levels import signal_to_noise_db
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import Array
+from nq_tflite.graph.model import ModelT
+from nq_tflite.graph.quantization import real_values
 from nq_tflite.graph.readers import slots_of
 from nq_tflite.graph.sites import Site
 
@@ -59,7 +60,7 @@ class Lockstep:
     """
 
     def __init__(
-        self, model: Any, reference: Reference, original: GraphWalk, levels: Sequence[GraphWalk], held_out: int = 0
+        self, model: ModelT, reference: Reference, original: GraphWalk, levels: Sequence[GraphWalk], held_out: int = 0
     ) -> None:
         self._model, self._reference = model, reference
         self._original, self._levels = original, levels
@@ -108,7 +109,7 @@ class Lockstep:
             self.stopped = str(error)
             return ()
 
-    def _rows(self, model: Any, walk: GraphWalk, position: int, layer: Layer, seed: int) -> CentredRows:
+    def _rows(self, model: ModelT, walk: GraphWalk, position: int, layer: Layer, seed: int) -> CentredRows:
         subgraph = model.subgraphs[0]
         tensor = _data_of(model, position)
         values = [real_values(subgraph.tensors[tensor], each) for each in walk.values(tensor, position)[: self._fitted]]
@@ -134,13 +135,13 @@ def _by_group(moments: Moments, layer: Layer) -> Prior | None:
     return Prior(spread(moments.mean), spread(moments.variance))
 
 
-def _data_of(model: Any, position: int) -> int:
+def _data_of(model: ModelT, position: int) -> int:
     """Tensor that a layer of the main subgraph multiplies by its weight."""
     operator = model.subgraphs[0].operators[position]
-    return int(operator.inputs[slots_of(model, operator).data])
+    return slots_of(model, operator).data_of(operator)
 
 
-def _only_reader(model: Any, tensor: int) -> int:
+def _only_reader(model: ModelT, tensor: int) -> int:
     readers = [position for position, _ in fb.readers(model.subgraphs[0])[tensor]]
     if len(readers) != 1:
         raise UnsupportedModelError("a weight of the float model", expected="one reader", got=str(len(readers)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +20,7 @@ from nq_tflite.format.levels import Codes, value_at
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.format.option_block import LevelOptions, OptionBlock
 from nq_tflite.graph.flatbuffer import Array
-from nq_tflite.graph.model import TensorPlace
+from nq_tflite.graph.model import ModelT, TensorPlace
 from nq_tflite.graph.readers import READER_NAMES
 from nq_tflite.graph.refusals import TOO_SMALL
 from nq_tflite.graph.selection import Selection
@@ -81,7 +80,7 @@ class WeightPlan:
 
     def constants(self, level: int) -> Constants:
         """The weight with levels 0 to `level` in use, in its tensor's type and shape, and its corrected bias if any."""
-        values: NDArray[Any] = value_at(self.codes, self.nesting, level)
+        values: Array = value_at(self.codes, self.nesting, level)
         if self.output_type is OutputType.FLOAT32:
             values = values * self.scales[:, None]
         bias = None if self.level_biases is None else self.level_biases.at(level, self.scales)
@@ -93,7 +92,14 @@ class WeightPlan:
         steps = [0.0] * len(bits) if biases is None else biases.steps.tolist()
         levels = tuple(map(LevelOptions, offsets or [0] * len(bits), bits, steps))
         channels, depth = self.codes.shape
-        return OptionBlock(self.layout, self.output_type, channels, depth, levels, has_bias=biases is not None)
+        return OptionBlock(
+            layout=self.layout,
+            output_type=self.output_type,
+            channels=channels,
+            depth=depth,
+            levels=levels,
+            has_bias=biases is not None,
+        )
 
 
 @dataclass(frozen=True)
@@ -105,7 +111,7 @@ class Plan:
 
 
 def make_plan(
-    model: Any,
+    model: ModelT,
     nesting: Nesting,
     method: Method,
     observer: Observer | None = None,

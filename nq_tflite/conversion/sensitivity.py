@@ -112,7 +112,13 @@ class _Probe:
 
     def __init__(self, reference: Reference, samples: Samples) -> None:
         self._walk = start_walk(reference.model, samples)
-        self._lockstep = Lockstep(reference.model, reference, self._walk, [self._walk], samples.held_out)
+        self._lockstep = Lockstep(
+            model=reference.model,
+            reference=reference,
+            original=self._walk,
+            levels=[self._walk],
+            held_out=samples.held_out,
+        )
         self._followed = min(_MOST_SAMPLES, len(samples.arrays) - samples.held_out)
         self._wanted: Array | None = None
         self._is_stuck = False

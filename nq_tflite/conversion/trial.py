@@ -7,7 +7,6 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from threadpoolctl import threadpool_limits
 
@@ -19,12 +18,12 @@ from nq_tflite.conversion.sources.source import Samples, Source
 from nq_tflite.conversion.walk import GraphWalk
 from nq_tflite.device.runtimes import Runtime, installed_runtimes, load_runtime
 from nq_tflite.format.nesting import Nesting
-from nq_tflite.graph.model import TensorPlace
+from nq_tflite.graph.model import ModelT, TensorPlace
 from nq_tflite.progress import Progress
 
 _blas_lock = threading.Lock()
 _blas_users = 0
-_blas_limits: Any = None
+_blas_limits: threadpool_limits | None = None
 
 
 @contextmanager
@@ -43,7 +42,7 @@ def one_blas_thread() -> Iterator[None]:
     finally:
         with _blas_lock:
             _blas_users -= 1
-            if not _blas_users:
+            if _blas_limits is not None and not _blas_users:
                 _blas_limits.restore_original_limits()
 
 
@@ -99,10 +98,12 @@ def try_nesting(
         widened=source.widened,
         progress=lambda done, total: notify("rounding", done, total),
     )
-    if lockstep is None or source.samples is None:
-        return Trial(nesting, own or {}, plan, None, source.without)
-    notify("estimating", 0, 0)
-    return Trial(nesting, own or {}, plan, _estimate(lockstep, source.samples, nesting), lockstep.stopped)
+    estimate, stopped = None, source.without
+    if lockstep is not None and source.samples is not None:
+        notify("estimating", 0, 0)
+        estimate = _estimate(lockstep, source.samples, nesting)
+        stopped = lockstep.stopped
+    return Trial(nesting=nesting, own=own or {}, plan=plan, estimate=estimate, stopped=stopped)
 
 
 def start_lockstep(source: Source, nesting: Nesting) -> Lockstep | None:
@@ -110,15 +111,15 @@ def start_lockstep(source: Source, nesting: Nesting) -> Lockstep | None:
     if source.samples is None:
         return None
     return Lockstep(
-        source.model,
-        source.reference,
-        start_walk(source.reference.model, source.samples),
-        [start_walk(source.model, source.samples) for _ in nesting.precisions],
+        model=source.model,
+        reference=source.reference,
+        original=start_walk(source.reference.model, source.samples),
+        levels=[start_walk(source.model, source.samples) for _ in nesting.precisions],
         held_out=source.samples.held_out,
     )
 
 
-def start_walk(model: Any, samples: Samples) -> GraphWalk:
+def start_walk(model: ModelT, samples: Samples) -> GraphWalk:
     """A walk over a net on all samples, with all threads of this machine."""
     return GraphWalk(model, samples.arrays, walking_runtime(), os.cpu_count() or 1)
 

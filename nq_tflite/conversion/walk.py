@@ -9,16 +9,16 @@ from __future__ import annotations
 import importlib
 from collections.abc import Collection, Mapping, Sequence
 from copy import copy
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nq_tflite.device.runtimes import Runtime
 from nq_tflite.errors import UnsupportedModelError
-from nq_tflite.format.affine import dequantize, quantize
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import Array, schema
+from nq_tflite.graph.model import InputSlot, ModelT, OperatorT, TensorT
+from nq_tflite.graph.quantization import bias_quantization, real_values, scales_of, stored_values
 from nq_tflite.graph.readers import slots_of
 from nq_tflite.graph.sites import Site
 
@@ -36,7 +36,7 @@ class GraphWalk:
     """The main subgraph of a model on some samples, up to an operator that moves on.
 
     Args:
-        model: the schema's ModelT; it is left as it is.
+        model: it is left as it is.
         samples: an array for each input of the main subgraph, for each sample.
         runtime: the stock runtime that computes.
         num_threads: of every operator.
@@ -45,12 +45,14 @@ class GraphWalk:
         num_samples: of `samples`.
     """
 
-    def __init__(self, model: Any, samples: Sequence[Sequence[Array]], runtime: Runtime, num_threads: int = 1) -> None:
+    def __init__(
+        self, model: ModelT, samples: Sequence[Sequence[Array]], runtime: Runtime, num_threads: int = 1
+    ) -> None:
         self._model, self._runtime, self._num_threads = model, runtime, num_threads
         self._subgraph = model.subgraphs[0]
         self.num_samples = len(samples)
         self._next = 0
-        self._replaced: dict[tuple[int, int], Array] = {}
+        self._replaced: dict[InputSlot, Array] = {}
         inputs = fb.indices(self._subgraph.inputs)
         self._values: dict[int, list[Array]] = {
             tensor: [stored_values(self._subgraph.tensors[tensor], sample[k]) for sample in samples]
@@ -87,7 +89,7 @@ class GraphWalk:
 
     def replace(self, position: int, slot: int, values: Array) -> None:
         """Gives an operator that has not run yet another constant input, or one in place of an absent bias."""
-        self._replaced[position, slot] = values
+        self._replaced[InputSlot(position, slot)] = values
 
     def replace_weight(self, site: Site, weight: Array, bias: Array | None) -> None:
         """Gives the operators that read a weight another one, and another bias unless that is None."""
@@ -118,81 +120,31 @@ class _Alone:
 
     def __init__(
         self,
-        model: Any,
+        model: ModelT,
         position: int,
         computed: Collection[int],
-        replaced: Mapping[tuple[int, int], Array],
+        replaced: Mapping[InputSlot, Array],
         runtime: Runtime,
         num_threads: int,
     ) -> None:
-        subgraph = model.subgraphs[0]
-        operator = subgraph.operators[position]
-        name = fb.operator_name(model, operator)
-        if fb.builtin_code(model, operator) in _NOT_ALONE:
-            raise _refused(name, "it calls subgraphs or keeps state")
-        self._name = name
-        given = [t for slot, t in enumerate(fb.indices(operator.inputs)) if (position, slot) not in replaced]
-        self.inputs = [tensor for tensor in dict.fromkeys(given) if tensor in computed]
-        packed = self._single(model, subgraph, operator, position, replaced)
-        options = _without_xnnpack(runtime) if fb.builtin_code(model, operator) in _BUILTIN_ALONE else {}
+        operator = model.subgraphs[0].operators[position]
+        self._name = fb.operator_name(model, operator)
+        code = fb.builtin_code(model, operator)
+        if code in _NOT_ALONE:
+            raise _refused(self._name, "it calls subgraphs or keeps state")
+        given = {slot: values for (at, slot), values in replaced.items() if at == position}
+        kept = [tensor for slot, tensor in enumerate(fb.indices(operator.inputs)) if slot not in given]
+        self.inputs = [tensor for tensor in dict.fromkeys(kept) if tensor in computed]
+        packed = _single_operator_model(model, operator, self.inputs, given)
+        options = _without_xnnpack(runtime) if code in _BUILTIN_ALONE else {}
         try:
             self._interpreter = runtime.interpreter(model_content=packed, num_threads=num_threads, **options)
         except (ValueError, RuntimeError) as error:
-            raise _refused(name, _first_line(error)) from error
+            raise _refused(self._name, _first_line(error)) from error
         self._in = [details["index"] for details in self._interpreter.get_input_details()]
         # The file's shapes may be placeholders that the operator would refuse; only those of values are true.
         self._shapes: list[tuple[int, ...]] | None = None
         self._out = [details["index"] for details in self._interpreter.get_output_details()]
-
-    def _single(
-        self, model: Any, subgraph: Any, operator: Any, position: int, replaced: Mapping[tuple[int, int], Array]
-    ) -> bytes:
-        """The flatbuffer."""
-        buffers, tensors, placed = [schema.BufferT()], [], {-1: -1}
-        code = model.operatorCodes[operator.opcodeIndex]
-
-        def place(index: int, values: Array | None = None) -> int:
-            if values is None and index in placed:
-                return placed[index]
-            old = subgraph.tensors[index]
-            tensor = schema.TensorT(shape=old.shape, type=old.type, name=old.name, quantization=old.quantization)
-            tensor.hasRank, tensor.shapeSignature, tensor.sparsity = old.hasRank, old.shapeSignature, old.sparsity
-            data = model.buffers[old.buffer].data if values is None else np.frombuffer(values.tobytes(), np.uint8)
-            tensor.buffer = 0
-            if data is not None and len(data):
-                buffers.append(schema.BufferT(data=data))
-                tensor.buffer = len(buffers) - 1
-            tensors.append(tensor)
-            placed[index] = len(tensors) - 1
-            return placed[index]
-
-        slots = [slot for at, slot in replaced if at == position]
-        given = fb.indices(operator.inputs)
-        given += [-1] * (max(slots, default=-1) + 1 - len(given))
-        inputs = []
-        for slot, index in enumerate(given):
-            values = replaced.get((position, slot))
-            if index < 0 and values is not None:
-                buffers.append(schema.BufferT(data=np.frombuffer(values.tobytes(), np.uint8)))
-                tensors.append(_bias_tensor(subgraph, given, values, len(buffers) - 1))
-                inputs.append(len(tensors) - 1)
-            else:
-                inputs.append(place(index, values))
-        outputs = [place(index) for index in fb.indices(operator.outputs)]
-        single = schema.OperatorT(
-            opcodeIndex=0,
-            inputs=inputs,
-            outputs=outputs,
-            builtinOptionsType=operator.builtinOptionsType,
-            builtinOptions=operator.builtinOptions,
-            customOptions=operator.customOptions,
-            intermediates=None,
-        )
-        single.builtinOptions2Type, single.builtinOptions2 = operator.builtinOptions2Type, operator.builtinOptions2
-        graph = schema.SubGraphT(
-            tensors=tensors, inputs=[placed[t] for t in self.inputs], outputs=outputs, operators=[single]
-        )
-        return fb.pack_model(schema.ModelT(version=3, operatorCodes=[code], subgraphs=[graph], buffers=buffers))
 
     def run(self, values: Sequence[Array]) -> list[Array]:
         try:
@@ -213,25 +165,92 @@ class _Alone:
         return [self._interpreter.get_tensor(index) for index in self._out]
 
 
-def _without_xnnpack(runtime: Runtime) -> dict[str, Any]:
+def _without_xnnpack(runtime: Runtime) -> dict[str, object]:
     """Options of a runtime's Interpreter."""
     resolvers = importlib.import_module(runtime.interpreter.__module__).OpResolverType
     return {"experimental_op_resolver_type": resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES}
 
 
-def _bias_tensor(subgraph: Any, inputs: Sequence[int], values: Array, buffer: int) -> Any:
-    """A bias where the operator has none."""
-    is_float = values.dtype == np.float32
-    tensor_type = schema.TensorType.FLOAT32 if is_float else schema.TensorType.INT32
-    tensor = schema.TensorT(shape=[len(values)], type=tensor_type, name="bias", buffer=buffer)
-    tensor.hasRank = True
-    if not is_float:
-        data, weight = (subgraph.tensors[index].quantization for index in inputs[:2])
-        scale = np.asarray(weight.scale, np.float32) * np.float32(data.scale[0])
-        tensor.quantization = schema.QuantizationParametersT(
-            scale=scale.tolist(), zeroPoint=[0] * len(scale), quantizedDimension=0
-        )
-    return tensor
+# ---- the model of one operator ---------------------------------------------------------------------------------------
+
+
+def _single_operator_model(
+    model: ModelT, operator: OperatorT, inputs: Sequence[int], replaced: Mapping[int, Array]
+) -> bytes:
+    """The flatbuffer of a model that is one operator of the main subgraph.
+
+    Args:
+        inputs: tensors that become the model's inputs, in this order.
+        replaced: constants by the operator's input slots, in place of what it reads there.
+    """
+    copies = _Copies(model)
+    slots = fb.indices(operator.inputs)
+    slots += [-1] * (max(replaced, default=-1) + 1 - len(slots))
+    read = []
+    for slot, index in enumerate(slots):
+        values = replaced.get(slot)
+        if index < 0 and values is not None:
+            read.append(copies.add_bias(operator, values))
+        else:
+            read.append(copies.add(index, values))
+    outputs = [copies.add(index) for index in fb.indices(operator.outputs)]
+    single = fb.new_operator(0, read, outputs)
+    single.builtinOptionsType, single.builtinOptions = operator.builtinOptionsType, operator.builtinOptions
+    single.builtinOptions2Type, single.builtinOptions2 = operator.builtinOptions2Type, operator.builtinOptions2
+    single.customOptions = operator.customOptions
+    graph = fb.new_subgraph(copies.tensors, [copies.add(index) for index in inputs], outputs, [single])
+    return fb.pack_model(fb.new_model([model.operatorCodes[operator.opcodeIndex]], [graph], copies.buffers))
+
+
+class _Copies:
+    """Tensors of the main subgraph, copied into another model with their constants.
+
+    Attributes:
+        tensors, buffers: of the other model.
+    """
+
+    def __init__(self, model: ModelT) -> None:
+        self._model, self._subgraph = model, model.subgraphs[0]
+        self._known = {-1: -1}
+        self.tensors: list[TensorT] = []
+        self.buffers = [fb.new_buffer()]
+
+    def add(self, index: int, values: Array | None = None) -> int:
+        """A tensor's index in the other model, where it is new if `values` replace its constant."""
+        if values is None and index in self._known:
+            return self._known[index]
+        old = self._subgraph.tensors[index]
+        data = self._model.buffers[old.buffer].data if values is None else _as_bytes(values)
+        tensor = fb.new_tensor(old.name, old.shape, old.type, self._buffer(data))
+        tensor.quantization, tensor.hasRank = old.quantization, old.hasRank
+        tensor.shapeSignature, tensor.sparsity = old.shapeSignature, old.sparsity
+        self._known[index] = self._append(tensor)
+        return self._known[index]
+
+    def add_bias(self, operator: OperatorT, values: Array) -> int:
+        """A bias for an operator that has none."""
+        is_float = values.dtype == np.float32
+        tensor_type = schema.TensorType.FLOAT32 if is_float else schema.TensorType.INT32
+        tensor = fb.new_tensor("bias", [len(values)], tensor_type, self._buffer(_as_bytes(values)))
+        if not is_float:
+            reader = slots_of(self._model, operator)
+            data, weight = (self._subgraph.tensors[of(operator)] for of in (reader.data_of, reader.weight_of))
+            tensor.quantization = bias_quantization(data, scales_of(weight))
+        return self._append(tensor)
+
+    def _append(self, tensor: TensorT) -> int:
+        self.tensors.append(tensor)
+        return len(self.tensors) - 1
+
+    def _buffer(self, data: NDArray[np.uint8] | None) -> int:
+        if data is None or not len(data):
+            return 0
+        self.buffers.append(fb.new_buffer(data))
+        return len(self.buffers) - 1
+
+
+def _as_bytes(values: Array) -> NDArray[np.uint8]:
+    return np.frombuffer(values.tobytes(), np.uint8)
 
 
 def _refused(name: str, why: str) -> UnsupportedModelError:
@@ -240,28 +259,3 @@ def _refused(name: str, why: str) -> UnsupportedModelError:
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def real_values(tensor: Any, values: Array) -> NDArray[np.float32]:
-    """Real values of what a tensor holds, by its scale and zero point where it is quantized."""
-    if values.dtype.kind == "f" or not _is_quantized(tensor):
-        return values.astype(np.float32, copy=False)
-    return dequantize(values, *_parameters(tensor), np.float32)
-
-
-def stored_values(tensor: Any, values: Array) -> Array:
-    """Values as a tensor stores them: real ones quantized by its scale where it is quantized."""
-    if tensor.type == schema.TensorType.FLOAT32:
-        return values.astype(np.float32, copy=False)
-    dtype = {schema.TensorType.INT8: np.int8, schema.TensorType.UINT8: np.uint8}.get(tensor.type)
-    if dtype is None or values.dtype.kind != "f" or not _is_quantized(tensor):
-        return values
-    return quantize(values, *_parameters(tensor), dtype)
-
-
-def _parameters(tensor: Any) -> tuple[float, int]:
-    return float(tensor.quantization.scale[0]), int(tensor.quantization.zeroPoint[0])
-
-
-def _is_quantized(tensor: Any) -> bool:
-    return tensor.quantization is not None and tensor.quantization.scale is not None

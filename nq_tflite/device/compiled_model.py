@@ -62,7 +62,7 @@ class CompiledModel(SwitchingModel):
         if environment is None:
             environment = _create_environment(self._litert)
         _check_environment(environment)
-        super().__init__()
+        super().__init__("model content" if isinstance(source, bytes) else source)
         # LiteRT tells XNNPACK of the number of threads, but no other delegate.
         threads = 1 if options is None else options.cpu_options.num_threads
         set_accelerator_options(self._delegate_options(precision, fuse) | {"num_threads": str(threads)})

@@ -9,7 +9,7 @@ from typing import Any
 
 from nq_tflite.device.native import library_path
 from nq_tflite.device.runtimes import RuntimeName, load_runtime
-from nq_tflite.device.switching import SwitchingModel
+from nq_tflite.device.switching import Closed, SwitchingModel
 from nq_tflite.errors import FormatError, ModelSourceError, NqError
 from nq_tflite.files import check_model_bytes, check_model_file
 from nq_tflite.format.nesting import Precision
@@ -32,6 +32,8 @@ class Interpreter(SwitchingModel):
             what LiteRT does by default too: every image (every row of a dense layer) is quantized to int8 at run time.
             With False they keep float arithmetic, exactly that of the extracted model.
         num_threads, experimental_delegates, options: handed to the runtime's own Interpreter, with any further keyword.
+
+    `close` gives the model's memory back at once, and so does the end of a `with` block.
 
     Raises:
         FormatError: not a TFLite model, or a nested one that breaks a rule of the format.
@@ -57,14 +59,14 @@ class Interpreter(SwitchingModel):
         **options: Any,
     ) -> None:
         self._runtime = load_runtime(runtime)
-        super().__init__()
         _check_model(model_path, model_content)
         _check_threads(num_threads)
         path = None if model_path is None else os.fspath(model_path)
+        super().__init__("model content" if path is None else path)
         delegate_options = self._delegate_options(precision, fuse)
         try:
             delegate = self._runtime.load_delegate(str(library_path()), delegate_options)
-            self._interpreter = self._runtime.interpreter(
+            self._interpreter: Any = self._runtime.interpreter(
                 model_path=path,
                 model_content=model_content,
                 experimental_delegates=[delegate, *(experimental_delegates or [])],
@@ -74,7 +76,7 @@ class Interpreter(SwitchingModel):
         except (ValueError, RuntimeError) as error:
             raise FormatError(
                 "model content" if path is None else path,
-                expected=f"a model that {self._runtime.name} {self._runtime.version} loads",
+                expected=f"a model that {self._runtime} loads",
                 got=" ".join(str(error).split()),
                 fix="Check it with: nq-tflite inspect.",
             ) from error
@@ -83,7 +85,19 @@ class Interpreter(SwitchingModel):
     @property
     def runtime(self) -> str:
         """Name and version of the stock runtime underneath."""
-        return f"{self._runtime.name} {self._runtime.version}"
+        return str(self._runtime)
+
+    def close(self) -> None:
+        """Gives back the model's memory; every later call raises ClosedError. Not while an invocation runs."""
+        self._close_session()
+        closed: Any = Closed(repr(self))
+        self._interpreter = self._session = closed
+
+    def __enter__(self) -> Interpreter:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
     # ---- tf.lite.Interpreter's own calls -----------------------------------------------------------------------------
 

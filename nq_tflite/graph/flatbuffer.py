@@ -16,7 +16,7 @@ import flatbuffers
 import numpy as np
 from numpy.typing import NDArray
 
-from nq_tflite.errors import FormatError, MissingPackageError
+from nq_tflite.errors import FormatError, MissingPackageError, how_to_install
 from nq_tflite.files import IDENTIFIER, check_model_bytes, unreadable, write_whole
 from nq_tflite.graph.model import (
     BufferT,
@@ -55,7 +55,7 @@ def load_schema() -> ModuleType:
         "reading .tflite files",
         expected="ai-edge-litert or tensorflow",
         got="neither",
-        fix="Install one: pip install 'nq-tflite[litert]'.",
+        fix=f"Install one: {how_to_install('litert')}.",
     )
 
 

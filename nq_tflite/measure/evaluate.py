@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,11 @@ from nq_tflite.device.runtimes import RuntimeName
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.format.affine import dequantize, quantize
 from nq_tflite.format.levels import signal_to_noise_db
+from nq_tflite.graph.image_input import ImageInput
+from nq_tflite.measure.image_input import input_in_child
 from nq_tflite.measure.photo_folder import PhotoFolder, read_photo_folder
-from nq_tflite.measure.preprocessing import PixelPreprocessing, PixelRange, pixel_preprocessing
-from nq_tflite.progress import Progress, silent
+from nq_tflite.measure.preprocessing import PixelPreprocessing, PixelRange, SeenValues, preprocessing_for
+from nq_tflite.progress import Progress, ShowProgress, shown
 
 FULL_BIT_REFERENCE = "the model's own full-bit output"
 
@@ -55,6 +57,8 @@ class Evaluation:
         runtime: name and version.
         k: of top_k.
         scores: full-bit first.
+        preprocessing: how photos became inputs.
+        doubt: why that may be the wrong preprocessing; "" if the photos fit the model, or nothing tells.
     """
 
     path: str
@@ -64,6 +68,8 @@ class Evaluation:
     num_photos: int
     k: int
     scores: tuple[Score, ...]
+    preprocessing: str = ""
+    doubt: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, for machines."""
@@ -76,12 +82,12 @@ def evaluate(
     labels: str | os.PathLike[str] | None = None,
     *,
     reference: str | os.PathLike[str] | None = None,
-    preprocess: PixelRange = "imagenet",
-    crop_fraction: float = 0.875,
+    preprocess: PixelRange | None = None,
+    crop_fraction: float | None = None,
     runtime: RuntimeName | None = None,
     num_threads: int | None = None,
     k: int = 5,
-    progress: Progress | None = None,
+    progress: ShowProgress = True,
 ) -> Evaluation:
     """Runs photos through every precision of a model.
 
@@ -89,13 +95,14 @@ def evaluate(
         path: a nested classifier (or a stock one) with one photo as input and one output of scores a class.
         photos, labels: as `photo_folder.read_photo_folder`.
         reference: a model to agree with, usually the float one; the model's own full-bit output if not given.
-        preprocess, crop_fraction: as `preprocessing.pixel_preprocessing`; one of its names.
+        preprocess, crop_fraction: as `preprocessing.pixel_preprocessing`. The pixel range need not be given where the
+            model tells it: by the scale of an int8 input, or by a Rescaling layer.
         runtime, num_threads: as nq.Interpreter.
         k: how many best classes may hold the right one in top_k.
-        progress: called after each photo.
+        progress: called after each photo; True for a bar in a terminal or notebook, None for silence.
 
     Raises:
-        PhotosError: the folder, the labels or a photo cannot be used.
+        PhotosError: the folder, the labels or a photo cannot be used, or the pixel range is not known.
         UnsupportedModelError: a model is no photo classifier, or the reference has other classes.
         FormatError, MissingPackageError, NativeLibraryError: as nq.Interpreter.
 
@@ -110,8 +117,12 @@ def evaluate(
     _check_classes(models[0], against)
     folder = read_photo_folder(photos, labels, models[0].num_classes)
     runs = [*models, *([against] if against else [])]
-    pixels = [pixel_preprocessing(preprocess, *model.input_shape, crop_fraction) for model in runs]
-    logits = _collect(runs, pixels, folder, progress or silent)
+    image = models[0].image_with(input_in_child(path))
+    chosen = preprocessing_for(image, preprocess, crop_fraction)
+    pixels = [_resized(chosen, model) for model in runs]
+    seen = SeenValues(image.values)
+    with shown(progress) as notify:
+        logits = _collect(runs, pixels, folder, notify, seen)
     accepted = [photo.accepted for photo in folder.photos] if folder.labelled else None
     target = logits[-1] if against else logits[0]
     return Evaluation(
@@ -122,7 +133,15 @@ def evaluate(
         num_photos=len(folder.photos),
         k=k,
         scores=tuple(score(model.bits, each, target, accepted, k) for model, each in zip(models, logits, strict=False)),
+        preprocessing=str(chosen),
+        doubt=seen.doubt,
     )
+
+
+def _resized(pixels: PixelPreprocessing, model: Classifier) -> PixelPreprocessing:
+    """The same for another model's input."""
+    height, width, channels = model.input_shape
+    return replace(pixels, height=height, width=width, channels=channels)
 
 
 def score(
@@ -239,6 +258,11 @@ class Classifier:
         """Name and version of the stock runtime underneath."""
         return self._interpreter.runtime
 
+    def image_with(self, told: ImageInput | None) -> ImageInput:
+        """The input as it is here, with the values that the graph tells of it."""
+        image = ImageInput(*self.input_shape)
+        return image if told is None else replace(image, values=told.values, told_by=told.told_by)
+
     def logits(self, photo: NDArray[np.float32]) -> NDArray[np.float64]:
         """Scores of each class, [classes], of a preprocessed photo of the input's shape."""
         self._interpreter.set_tensor(self._input["index"], to_input(photo[None], self._input))
@@ -280,11 +304,15 @@ def _check_classes(model: Classifier, reference: Classifier | None) -> None:
 
 
 def _collect(
-    models: Sequence[Classifier], pixels: Sequence[PixelPreprocessing], folder: PhotoFolder, progress: Progress
+    models: Sequence[Classifier],
+    pixels: Sequence[PixelPreprocessing],
+    folder: PhotoFolder,
+    progress: Progress,
+    seen: SeenValues,
 ) -> list[NDArray[np.float64]]:
     """Outputs of each model: [photos, classes]. Photos are read one at a time, so that any number fits."""
     rows: list[list[NDArray[np.float64]]] = [[] for _ in models]
-    for done, logits in enumerate(_outputs(models, pixels, folder), start=1):
+    for done, logits in enumerate(_outputs(models, pixels, folder, seen), start=1):
         for each, values in zip(rows, logits, strict=True):
             each.append(values)
         progress("photos", done, len(folder.photos))
@@ -292,10 +320,11 @@ def _collect(
 
 
 def _outputs(
-    models: Sequence[Classifier], pixels: Sequence[PixelPreprocessing], folder: PhotoFolder
+    models: Sequence[Classifier], pixels: Sequence[PixelPreprocessing], folder: PhotoFolder, seen: SeenValues
 ) -> Iterator[list[NDArray[np.float64]]]:
     for photo in folder.photos:
         ready = {each: each.apply(photo.path) for each in set(pixels)}
+        seen.add(ready[pixels[0]])
         outputs = [model.logits(ready[each]) for model, each in zip(models, pixels, strict=True)]
         for model, values in zip(models, outputs, strict=True):
             if not np.isfinite(values).all():

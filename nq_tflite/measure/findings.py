@@ -12,7 +12,7 @@ from nq_tflite.conversion.advice import advice, file_advice, worst_weights
 from nq_tflite.conversion.report import ConversionReport, Estimate, read_conversion
 from nq_tflite.device.delegation import Delegation
 from nq_tflite.device.runtimes import RuntimeName, installed_runtimes
-from nq_tflite.errors import FormatError, NqError
+from nq_tflite.errors import FormatError, NqError, how_to_install
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph.inspection import InspectReport, find_weight, inspect_file
 from nq_tflite.graph.nested import NestedWeight, read_nested
@@ -20,7 +20,7 @@ from nq_tflite.measure.benchmark import delegation_in_child
 from nq_tflite.measure.child_process import Job, answer_job, run_in_child
 from nq_tflite.measure.evaluate import Evaluation, evaluate
 from nq_tflite.measure.timeline import Timeline, measure_timeline
-from nq_tflite.progress import Progress, silent
+from nq_tflite.progress import ShowProgress, shown
 from nq_tflite.records import from_dict
 
 
@@ -75,28 +75,29 @@ def find(
     conversion: ConversionReport | str | os.PathLike[str] | None = None,
     runtime: RuntimeName | None = None,
     num_threads: int = 1,
-    progress: Progress | None = None,
+    progress: ShowProgress = True,
     **preprocessing: Any,
 ) -> Findings:
     """Reads and measures; the arguments are those of `write_report`."""
-    notify, stages = progress or silent, 4
-    notify("reading the file", 0, stages)
-    file = inspect_file(path)
-    drawn = _choose(path, file, layers)
-    known = _conversion(conversion, file)
-    notify("what runs fused", 1, stages)
-    delegation, not_run = _delegation(path, runtime)
+    stages = 4
     timeline = stock = evaluation = None
-    if delegation is not None:
-        notify("latency and memory", 2, stages)
-        timeline = measure_timeline(path, runtime=runtime, num_threads=num_threads)
-        if against is not None:
-            stock = measure_timeline(against, runtime=runtime, num_threads=num_threads)
-    if photos is not None:
-        notify("photos", 3, stages)
-        evaluation = _evaluate(
-            path, photos, labels, reference=reference, runtime=runtime, num_threads=num_threads, **preprocessing
-        )
+    with shown(progress) as notify:
+        notify("reading the file", 0, stages)
+        file = inspect_file(path)
+        drawn = _choose(path, file, layers)
+        known = _conversion(conversion, file)
+        notify("what runs fused", 1, stages)
+        delegation, not_run = _delegation(path, runtime)
+        if delegation is not None:
+            notify("latency and memory", 2, stages)
+            timeline = measure_timeline(path, runtime=runtime, num_threads=num_threads)
+            if against is not None:
+                stock = measure_timeline(against, runtime=runtime, num_threads=num_threads)
+        if photos is not None:
+            notify("photos", 3, stages)
+            evaluation = _evaluate(
+                path, photos, labels, reference=reference, runtime=runtime, num_threads=num_threads, **preprocessing
+            )
     nesting, measured = Nesting(file.precisions[::-1]), None if evaluation is None else _as_estimate(evaluation)
     return Findings(
         file=file,
@@ -121,7 +122,7 @@ def _choose(path: str | os.PathLike[str], file: InspectReport, layers: Sequence[
 def _delegation(path: str | os.PathLike[str], runtime: RuntimeName | None) -> tuple[Delegation | None, str | None]:
     """In a process of its own; a runtime that was asked for by name has to be there."""
     if runtime is None and not installed_runtimes():
-        return None, "no TFLite runtime is installed; pip install 'nq-tflite[litert]'"
+        return None, f"no TFLite runtime is installed: {how_to_install('litert')}"
     try:
         return delegation_in_child(path, runtime)[1], None
     except NqError as error:

@@ -213,7 +213,7 @@ def measure_footprint(
     delegation = interpreter.delegation if nested else None
     del interpreter
     reload = _time_reloads(lambda: open_model(model, nested, runtime, num_threads), reloads)
-    return Footprint(model, f"{loaded.name} {loaded.version}", num_threads, states, switch, reload, peak, delegation)
+    return Footprint(model, str(loaded), num_threads, states, switch, reload, peak, delegation)
 
 
 def _states(

@@ -146,7 +146,7 @@ def test_interrupt_exits_with_130(monkeypatch: pytest.MonkeyPatch, nested: Path)
 def test_missing_package_is_one_clear_error(package: str) -> None:
     code = f"import sys; sys.modules['{package}'] = None; from nq_tflite.__main__ import main; main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    check_error(done, package, "pip install 'nq-tflite[cli]'")
+    check_error(done, package, "pip install '.[cli]'")
 
 
 # ---- convert ---------------------------------------------------------------------------------------------------------
@@ -176,7 +176,7 @@ def test_convert_shows_a_summary_the_worst_layers_and_what_to_try(stock: Path, t
     assert text.startswith(f"{tmp_path / 'out.tflite'}: ")
     assert report["advice"]
     assert all(f"to try: {each}\n" in text and f"to try: {each}\n" in every for each in report["advice"])
-    assert f"\n{len(report['unnested'])} left as they are (" in text
+    assert f"\n{len(report['unnested'])} tensors stay as they are (" in text
     assert all(f": {each['reason']}\n" in text for each in report["unnested"])
 
 
@@ -195,7 +195,7 @@ def test_convert_keras_with_representative_data(
         output,
         "--representative",
         source,
-        *(("--preprocess", "0..1", "--size", 16) if kind == "photos" else ()),
+        *(("--preprocess", "0..1") if kind == "photos" else ()),
         *types,
         "--json",
     )
@@ -208,6 +208,9 @@ def test_convert_keras_with_representative_data(
     assert report["rounding"] == "descent"
     assert len(report["estimate"]["agreement"]) == 2
     assert not report["estimate"]["held_out"]
+    if kind == "photos":
+        chosen = report["preprocessing"]
+        assert (chosen["name"], chosen["crop_fraction"], chosen["height"], chosen["doubt"]) == ("0..1", 1.0, 16, "")
 
 
 def test_convert_estimates_what_it_wrote(stock: Path, samples: np.ndarray, tmp_path: Path) -> None:
@@ -268,8 +271,9 @@ def test_convert_refuses(stock: Path, keras_file: Path, photos: Path, samples: n
         ("empty", "at least one photo"),
     ):
         check_error(invoke("convert", keras_file, output, "--representative", tmp_path / name), text)
-    check_error(invoke("convert", keras_file, output, "--representative", photos, "--size", 9), "error")
-    check_error(invoke("convert", stock, output, "--representative", photos), "--size gives photos another side")
+    with_photos = ("convert", keras_file, output, "--representative", photos)
+    check_error(invoke(*with_photos, "--preprocess", "0..1", "--size", 9), "the model's 16 x 16", "Leave --size out")
+    check_error(invoke(*with_photos), "the pixel range that the model was trained with", "keras_mobilenet_v2")
     assert not output.exists()
 
 
@@ -285,7 +289,7 @@ def test_inspect(nested: Path) -> None:
     for text in (
         str(report.switching.residual_bytes),
         f"{report.bits_a_weight.total:.3f} bits a weight: 8 of the nesting, ",
-        "the paper's (l+1)/(n+h) is 30.8 %",
+        "NestQuant's formula, (l+1)/(n+h), predicts 30.8 %",
         "FULLY_CONNECTED",
         "DEPTHWISE_CONV_2D",
     ):
@@ -486,8 +490,8 @@ def test_evaluate_compare_refuses(keras_file: Path, stock: Path, photos: Path, t
 def test_evaluate_refuses(nested: Path, photos: Path, tmp_path: Path) -> None:
     check_error(run("evaluate", nested, "--photos", tmp_path / "missing"), "photos", "nothing there")
     check_error(run("evaluate", tmp_path / "missing.tflite", "--photos", photos), "missing.tflite")
-    (photos / "labels.csv").write_text("file,label\n")
-    check_error(run("evaluate", nested, "--photos", photos, "--json"), "imagenet_indices")
+    (photos / "labels.csv").write_text("file,breed\n")
+    check_error(run("evaluate", nested, "--photos", photos, "--json"), "the columns file and label, got file, breed")
 
 
 def test_benchmark(nested: Path, stock: Path) -> None:

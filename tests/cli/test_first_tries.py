@@ -117,6 +117,7 @@ def test_failures_name_the_file_and_the_way_out(folder: Path, arguments: str, te
         ("convert a b --nesting auto --budget 50%", "above 0, at most 1"),
         ("convert a b --preprocess imagnet", "Did you mean 'imagenet'?"),
         ("convert a b --preprocess 0..1", "--preprocess needs --representative FOLDER"),
+        ("convert a b --crop 0.5", "--crop needs --representative FOLDER"),
         ("convert a b --size 96", "--size needs --representative FOLDER"),
         ("inspect a --count 3", "--count needs --bits"),
         ("inspect a --bits", "--bits needs --weight NAME"),
@@ -262,9 +263,9 @@ def test_a_terminal_too_narrow_for_a_table(folder: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("package", "arguments", "texts"),
     [
-        ("flatbuffers", ["inspect", "nested.tflite"], "flatbuffers|pip install 'nq-tflite[cli]'"),
-        ("PIL", ["evaluate", "nested.tflite", "--photos", "folder"], "PIL|pip install 'nq-tflite[cli]'"),
-        ("psutil", ["watch", "nested.tflite", "--seconds", "0"], "psutil|pip install 'nq-tflite[govern]'"),
+        ("flatbuffers", ["inspect", "nested.tflite"], "flatbuffers|pip install '.[cli]'"),
+        ("PIL", ["evaluate", "nested.tflite", "--photos", "folder"], "PIL|pip install '.[cli]'"),
+        ("psutil", ["watch", "nested.tflite", "--seconds", "0"], "psutil|pip install '.[govern]'"),
     ],
 )
 def test_missing_packages(folder: Path, package: str, arguments: list[str], texts: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 from graphs import Graph
 
 from nq_tflite.conversion.trial import walking_runtime
-from nq_tflite.conversion.walk import GraphWalk, stored_values
+from nq_tflite.conversion.walk import GraphWalk
 from nq_tflite.device.runtimes import Runtime
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.graph import flatbuffer as fb
@@ -153,12 +153,3 @@ def test_outputs_without_a_scale(runtime: Runtime) -> None:
     y = graph.add("ARG_MAX", [x, axis], (1,), dtype=np.int32, options=options)
     walk = GraphWalk(fb.read_model(graph.build([y])).model, [[np.eye(8, dtype=np.float32)[3:4]]], runtime)
     np.testing.assert_array_equal(walk.outputs()[0], [3.0])
-
-
-def test_samples_take_the_type_of_the_input() -> None:
-    tensor = schema.TensorT(type=schema.TensorType.INT8)
-    tensor.quantization = schema.QuantizationParametersT(scale=[0.5], zeroPoint=[-3])
-    np.testing.assert_array_equal(stored_values(tensor, np.float32([0.6, -1000, 1000])), np.int8([-2, -128, 127]))
-    np.testing.assert_array_equal(stored_values(tensor, np.int8([5])), np.int8([5]))
-    photo = np.uint8([0, 255])
-    assert stored_values(schema.TensorT(type=schema.TensorType.FLOAT32), photo).dtype == np.float32

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,19 @@ def test_every_call_of_the_stock_interpreter(worker: Any, nested_dir: Path, samp
     assert got["signatures"]["serving_default"]["inputs"]
     assert (got["precision"], got["levels"]) == (5, (5, 8))
     assert got["tensors"] > 10
+
+
+def test_an_interpreter_says_what_it_is_and_closes(worker: Any, nested_dir: Path, stock_dir: Path) -> None:
+    path, stock = nested_dir / "int8_8_5.tflite", stock_dir / "int8.tflite"
+    seen = worker(jobs.shown_and_closed, path, stock)
+    assert seen["open"].startswith(f"<nq.Interpreter {path}: 5 bits of 8|5, ")
+    assert seen["stock"].startswith(f"<nq.Interpreter {stock}: a stock model, ")
+    assert seen["closed"] == f"<nq.Interpreter {path}: closed>"
+    assert seen["before"] > 0
+    assert re.fullmatch(r"5 to 8 bits: [\d.]+ [kM]?B paged in, \d+\.\d\d ms", seen["switch"])
+    assert "nested weights fused" in seen["delegation"]
+    assert "Send the model's path" in seen["pickled"]
+    assert all("got one that was closed. Load it again." in each for each in seen["after"])
 
 
 def test_a_model_from_bytes_switches_and_says_that_it_cannot_page(worker: Any, nested_dir: Path) -> None:

@@ -62,6 +62,7 @@ MARKED = {
 OTHER_LANGUAGES = {
     "cmake": "tests/device/test_embedding.py finds the package with the same lines",
     "groovy": "no Gradle here",
+    "text": "tests/measure/test_preprocessing.py reads such a csv",
     "java": "tests/house/test_android.py compiles and runs the library, and the example like it",
 }
 #: Pages that convert a model: a few seconds each.

@@ -68,6 +68,7 @@ BENCHMARK = BenchmarkReport(
     "3",
     "0",
     "avx2",
+    {"matrix": "avx2", "unpack": "avx2"},
     5,
     1,
     "stock_model_of_a_long_name_indeed.tflite",

@@ -104,28 +104,28 @@ class CentredRows:
 
 
 def input_statistics(
-    exact: CentredRows, rounded: CentredRows, prior: Prior | None, taps: int, *, covariances: bool = True
+    original: CentredRows, rounded: CentredRows, prior: Prior | None, taps: int, *, covariances: bool = True
 ) -> InputStatistics:
     """Statistics of rows of inputs.
 
     Args:
-        exact: of the float net.
+        original: of the float net.
         rounded: of the rounded net at the same places.
         prior: trusted as much as the samples in means, and for some of the variance.
         taps: spatial size of a kernel, for the prior of a depthwise layer.
         covariances: whether they are wanted beside the means.
     """
-    mean = exact.mean if prior is None else (exact.mean + prior.mean) / 2
-    quadratic = _quadratic(exact, rounded, prior, taps) if covariances else None
-    return InputStatistics(mean, _BELIEF * (rounded.mean - exact.mean), quadratic)
+    mean = original.mean if prior is None else (original.mean + prior.mean) / 2
+    quadratic = _quadratic(original, rounded, prior, taps) if covariances else None
+    return InputStatistics(mean, _BELIEF * (rounded.mean - original.mean), quadratic)
 
 
-def _quadratic(exact: CentredRows, rounded: CentredRows, prior: Prior | None, taps: int) -> Quadratic:
+def _quadratic(original: CentredRows, rounded: CentredRows, prior: Prior | None, taps: int) -> Quadratic:
     covariance = rounded.covariance(rounded)
-    ridges = _ridges(covariance, exact.mean, prior, taps)
+    ridges = _ridges(covariance, original.mean, prior, taps)
     hessian = covariance + ridges
     inverse = np.linalg.inv(hessian)
-    regression = (exact.covariance(rounded) + ridges) @ inverse
+    regression = (original.covariance(rounded) + ridges) @ inverse
     return Quadratic(hessian, inverse, _BELIEF * regression + (1 - _BELIEF) * np.eye(regression.shape[-1]))
 
 

@@ -10,14 +10,19 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nq_tflite.conversion.sources.activation_ranges import METHODS, measure, outputs, set_ranges
 from nq_tflite.conversion.sources.calibration import Sample
 from nq_tflite.conversion.sources.export_options import ActivationRanges, IoType, check_options
 from nq_tflite.conversion.sources.keras_models import (
+    KerasLayer,
+    KerasModel,
+    KerasTensor,
     all_layers,
     flat,
     is_a,
@@ -29,7 +34,7 @@ from nq_tflite.conversion.sources.keras_models import (
 )
 from nq_tflite.conversion.sources.keras_saved_model import write_saved_model
 from nq_tflite.conversion.sources.moments import FoldedNorm, Moments
-from nq_tflite.errors import MissingPackageError, RepresentativeDataError, UnsupportedModelError
+from nq_tflite.errors import MissingPackageError, RepresentativeDataError, UnsupportedModelError, how_to_install
 from nq_tflite.format.levels import signal_to_noise_db
 from nq_tflite.graph import flatbuffer as fb
 
@@ -55,7 +60,7 @@ def is_keras_source(source: Any) -> bool:
     return any(base.__module__.split(".")[0] in ("keras", "tf_keras") for base in type(source).__mro__)
 
 
-def open_source(source: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:
+def open_source(source: Any, custom_objects: Mapping[str, Any] | None = None) -> KerasModel | Path:
     """A Keras model ready for `export` and `folded_norms`; the path of a SavedModel folder is returned as it is.
 
     Args:
@@ -70,7 +75,21 @@ def open_source(source: Any, custom_objects: Mapping[str, Any] | None = None) ->
     path = Path(source)
     if not path.exists():
         raise UnsupportedModelError(f"model {path}", expected="a file or SavedModel folder", got="nothing there")
-    return path if path.is_dir() else prepared(load_model(_tensorflow().keras, path, custom_objects))
+    if path.is_dir():
+        return _saved_model(path)
+    return prepared(load_model(_tensorflow().keras, path, custom_objects))
+
+
+def _saved_model(folder: Path) -> Path:
+    """The folder, before tensorflow takes ten seconds to say that it holds none."""
+    if not any((folder / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt")):
+        raise UnsupportedModelError(
+            f"model {folder}",
+            expected="a SavedModel folder, with saved_model.pb in it",
+            got="a folder without one",
+            fix="Photos to convert with go to --representative (representative_data in Python).",
+        )
+    return folder
 
 
 def export(
@@ -116,7 +135,7 @@ def export(
     return _quantized(tf, content, samples, activation_ranges, (input_type, output_type))
 
 
-def _float_model(tf: Any, source: Any) -> bytes:
+def _float_model(tf: ModuleType, source: KerasModel | Path) -> bytes:
     try:
         with _converter(tf, source) as converter:
             return _convert(converter, with_samples=False)
@@ -135,7 +154,7 @@ def _float_model(tf: Any, source: Any) -> bytes:
             return _convert(converter, with_samples=False)
 
 
-def _refuse_loops(tf: Any, source: Any) -> None:
+def _refuse_loops(tf: ModuleType, source: KerasModel | Path) -> None:
     """Calibrating a graph with loops kills the process, deep inside tensorflow."""
     if isinstance(source, Path):
         suspect = any(b"While" in path.read_bytes() for path in source.glob("saved_model.pb"))
@@ -154,7 +173,7 @@ def _refuse_loops(tf: Any, source: Any) -> None:
 
 
 def _quantized(
-    tf: Any,
+    tf: ModuleType,
     calibrated: bytes,
     samples: Callable[[], Iterator[Sample]],
     name: ActivationRanges,
@@ -188,7 +207,7 @@ def _quantized(
     return with_ranges(name, *io_types)
 
 
-def _interpreter(tf: Any, content: bytes, **options: Any) -> Any:
+def _interpreter(tf: ModuleType, content: bytes, **options: Any) -> Any:
     interpreter = tf.lite.Interpreter(model_content=content, num_threads=os.cpu_count(), **options)
     interpreter.allocate_tensors()
     return interpreter
@@ -225,9 +244,9 @@ def folded_norms(source: Any) -> list[FoldedNorm]:
     return norms
 
 
-def _submodel_calls(model: Any) -> dict[int, list[Any]]:
+def _submodel_calls(model: KerasModel) -> dict[int, list[KerasTensor]]:
     """For the input layer of each nested model (by id), the tensors that the model is called with."""
-    calls: dict[int, list[Any]] = {}
+    calls: dict[int, list[KerasTensor]] = {}
     for layer in all_layers(model):
         if not is_a(layer, "Functional", "Sequential"):
             continue
@@ -238,7 +257,7 @@ def _submodel_calls(model: Any) -> dict[int, list[Any]]:
     return calls
 
 
-def _producers(tensor: Any, calls: dict[int, list[Any]]) -> Iterator[Any]:
+def _producers(tensor: KerasTensor, calls: dict[int, list[KerasTensor]]) -> Iterator[KerasLayer]:
     """The layers that a symbolic tensor may come from, across the borders of nested models."""
     if not hasattr(tensor, "_keras_history"):
         return
@@ -252,7 +271,7 @@ def _producers(tensor: Any, calls: dict[int, list[Any]]) -> Iterator[Any]:
         yield layer
 
 
-def _folding_kernel(layer: Any) -> Any:
+def _folding_kernel(layer: KerasLayer) -> NDArray[np.float32] | None:
     """The weight [channels, depth] of a layer that a batch norm folds into, as TFLite orders it; None for others."""
     names = [base.__name__ for base in type(layer).__mro__ if base.__name__ in _FOLDING]
     if not names or getattr(layer.activation, "__name__", "linear") != "linear":
@@ -263,7 +282,7 @@ def _folding_kernel(layer: Any) -> Any:
     return np.ascontiguousarray(kernel.reshape(-1, channels).T)
 
 
-def _norm_parameters(norm: Any) -> tuple[Any, Any, Moments]:
+def _norm_parameters(norm: KerasLayer) -> tuple[NDArray[np.float32], NDArray[np.float64], Moments]:
     """Of a batch norm: its factors float32 [channels], its moving mean, and the moments of its output."""
     *scale_and_shift, mean, variance = (np.asarray(values, np.float64) for values in norm.get_weights())
     gamma = scale_and_shift.pop(0) if norm.scale else np.ones_like(mean)
@@ -272,7 +291,7 @@ def _norm_parameters(norm: Any) -> tuple[Any, Any, Moments]:
     return factors.astype(np.float32), mean, Moments(beta, np.square(factors) * variance)
 
 
-def _tensorflow() -> Any:
+def _tensorflow() -> ModuleType:
     """Imports tensorflow.
 
     Its converter warns of what users cannot change, such as its own use of a deprecated interpreter. Where warnings are
@@ -285,14 +304,14 @@ def _tensorflow() -> Any:
             "converting a Keras model",
             expected="tensorflow",
             got="no such package",
-            fix="Install it: pip install 'nq-tflite[convert]'; a .tflite source needs no tensorflow.",
+            fix=f"Install it: {how_to_install('convert')}; a .tflite source needs no tensorflow.",
         ) from error
     warnings.filterwarnings("ignore", module=r"tensorflow\.lite\.")
     return tf
 
 
 @contextmanager
-def _converter(tf: Any, source: Any) -> Iterator[Any]:
+def _converter(tf: ModuleType, source: KerasModel | Path) -> Iterator[Any]:
     """tensorflow's converter of a Keras model or SavedModel folder; it reads files that are gone afterwards."""
     if isinstance(source, Path):
         yield _saved_model_converter(tf, source, _FROM_SAVED_MODEL)
@@ -302,7 +321,7 @@ def _converter(tf: Any, source: Any) -> Iterator[Any]:
         yield _saved_model_converter(tf, Path(folder), _FROM_KERAS, ["serving_default"])
 
 
-def _saved_model_converter(tf: Any, folder: Path, model_type: int, signatures: list[str] | None = None) -> Any:
+def _saved_model_converter(tf: ModuleType, folder: Path, model_type: int, signatures: list[str] | None = None) -> Any:
     try:
         converter = tf.lite.TFLiteConverter.from_saved_model(str(folder), signature_keys=signatures)
     except (OSError, ValueError, TypeError) as error:

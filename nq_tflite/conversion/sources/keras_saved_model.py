@@ -10,9 +10,10 @@ import re
 import textwrap
 from collections.abc import Mapping
 from functools import partial
+from types import ModuleType
 from typing import Any
 
-from nq_tflite.conversion.sources.keras_models import input_structure, keras_of, map_structure
+from nq_tflite.conversion.sources.keras_models import KerasModel, input_structure, keras_of, map_structure
 from nq_tflite.errors import UnsupportedModelError
 
 _NEEDS_SHAPES = ("input shapes have not been set", "has never called", "has never been called")
@@ -22,7 +23,7 @@ _BEHIND_THE_REASON = re.compile(r"\nArguments received by|You can attempt the fo
 _LONGEST_REASON = 300
 
 
-def write_saved_model(tf: Any, model: Any, folder: str) -> None:
+def write_saved_model(tf: ModuleType, model: KerasModel, folder: str) -> None:
     """Writes a model for inference, with the signature "serving_default", whose inputs have the model's own names.
 
     Args:
@@ -42,7 +43,7 @@ def write_saved_model(tf: Any, model: Any, folder: str) -> None:
         raise _refusal(model, error) from error
 
 
-def _export(tf: Any, model: Any, folder: str) -> None:
+def _export(tf: ModuleType, model: KerasModel, folder: str) -> None:
     signature = _signature(tf, model)
     if signature is None:
         model.export(folder, format="tf_saved_model", verbose=False)
@@ -53,7 +54,7 @@ def _export(tf: Any, model: Any, folder: str) -> None:
     archive.write_out(folder, verbose=False)
 
 
-def _signature(tf: Any, model: Any) -> Any | None:
+def _signature(tf: ModuleType, model: KerasModel) -> Any | None:
     """Specs of the inputs, in the structure that the model is called with; None where only Keras knows that."""
     symbolic = input_structure(model)
     if symbolic is not None:
@@ -62,7 +63,7 @@ def _signature(tf: Any, model: Any) -> Any | None:
     return None if shape is None else _specs_of_shapes(tf, shape, model.input_dtype)
 
 
-def _specs_of_shapes(tf: Any, shape: Any, dtype: str, name: str | None = None) -> Any:
+def _specs_of_shapes(tf: ModuleType, shape: Any, dtype: str, name: str | None = None) -> Any:
     """Specs with a free batch: of the shape that a subclassed model was called with, or of a structure of shapes."""
     if isinstance(shape, Mapping):
         return {key: _specs_of_shapes(tf, each, dtype, key) for key, each in shape.items()}
@@ -71,7 +72,7 @@ def _specs_of_shapes(tf: Any, shape: Any, dtype: str, name: str | None = None) -
     return [_specs_of_shapes(tf, each, dtype) for each in shape]
 
 
-def _refusal(model: Any, error: Exception) -> UnsupportedModelError:
+def _refusal(model: KerasModel, error: Exception) -> UnsupportedModelError:
     if any(words in str(error) for words in _NEEDS_SHAPES):
         return UnsupportedModelError(
             f"Keras model {model.name!r}",

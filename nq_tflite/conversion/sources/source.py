@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 from nq_tflite.conversion.sources.calibration import RepresentativeData, Sample, sample_source
 from nq_tflite.conversion.sources.export_options import ExportOptions
 from nq_tflite.conversion.sources.keras_export import export, folded_norms, is_keras_source, open_source
-from nq_tflite.conversion.sources.keras_models import named_samples
+from nq_tflite.conversion.sources.keras_models import KerasModel, named_samples
 from nq_tflite.conversion.sources.moments import FoldedNorm, Moments, tensor_moments
 from nq_tflite.conversion.sources.pairing import layer_weights, pair_weights
 from nq_tflite.conversion.sources.procedural_inputs import procedural_inputs
@@ -129,8 +131,10 @@ def load_source(
     samples = None if data is None else sample_source(data)
     files: Sequence[PackedFile] = ()
     if is_keras_source(source):
+        notify("converting with tensorflow" if "tensorflow" in sys.modules else "loading tensorflow", 0, 0)
+        opened = open_source(source, custom_objects)
         notify("converting with tensorflow", 0, 0)
-        nets = _from_keras(open_source(source, custom_objects), samples, look=look, **options)
+        nets = _from_keras(opened, samples, look=look, **options)
     elif isinstance(source, str | os.PathLike | bytes):
         nets, files = _from_file(source, samples), packed_files(source)
     else:
@@ -170,7 +174,11 @@ class _Nets:
 
 
 def _from_keras(
-    source: Any, samples: Callable[[], Iterator[Sample]] | None, *, look: bool, **options: Unpack[ExportOptions]
+    source: KerasModel | Path,
+    samples: Callable[[], Iterator[Sample]] | None,
+    *,
+    look: bool,
+    **options: Unpack[ExportOptions],
 ) -> _Nets:
     """Of an opened Keras model or SavedModel: full-int8 with samples, float without."""
     named = None if samples is None else named_samples(source, samples)
