@@ -91,10 +91,14 @@ def receive(
         def on_level(arrived: ArrivedLevel) -> None:
             click.echo(f"{arrived.bits} bits: {arrived.file_bytes} bytes after {arrived.seconds:.2f} s", err=True)
 
+        def on_retry(reason: str, seconds: float) -> None:
+            click.echo(f"trying again in {seconds:g} s: {reason}", err=True)
+
         delivery = receive_file(
             sys.stdin.buffer if source == "-" else source,
             output,
             on_level=on_level,
+            on_retry=on_retry,
             on_progress=lambda there, total: progress("receiving", there, total or 0),
             sha256=sha256,
             base_sha256=base_sha256,
@@ -135,7 +139,10 @@ def split(model: Path, folder: Path, as_json: bool) -> None:
         print_json(parts.as_dict())
         return
     for part in (parts.base, *parts.upgrades):
-        print_lines(f"{part.sha256}  {part.path}: to {part.bits} bits, {megabytes(part.bytes)} ({part.bytes} bytes)")
+        print_lines(
+            f"{part.path}: to {part.bits} bits, {megabytes(part.bytes)} ({part.bytes} bytes)",
+            f"  sha256 {part.sha256}",
+        )
 
 
 @click.command(epilog=_JOIN_EPILOG)
@@ -155,6 +162,6 @@ def join(base: Path, upgrades: tuple[Path, ...], output: Path, as_json: bool) ->
     if as_json:
         print_json(joined.as_dict())
         return
-    missing = f"; {', '.join(map(str, joined.missing))} bits want an upgrade" if joined.missing else ""
+    missing = f"; for {', '.join(map(str, joined.missing))} bits, join an upgrade" if joined.missing else ""
     bits = ", ".join(map(str, joined.bits))
     print_lines(f"{output}: {megabytes(joined.file_bytes)} ({joined.file_bytes} bytes), runs at {bits} bits{missing}")

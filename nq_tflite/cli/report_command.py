@@ -22,6 +22,7 @@ from nq_tflite.cli.parameters import (
 )
 from nq_tflite.device.runtimes import RuntimeName
 from nq_tflite.errors import NqError
+from nq_tflite.units import bytes_text
 
 if TYPE_CHECKING:
     from nq_tflite.measure.preprocessing import PixelRange
@@ -113,7 +114,7 @@ def report(
     if as_json:
         print_json({"page": str(page)} | findings.as_dict())
         return
-    print_lines(f"{page}: {page.stat().st_size} bytes, all in one file")
+    print_lines(f"{page}: {bytes_text(page.stat().st_size)}, all in one file", page.resolve().as_uri())
     if findings.not_run:
         print_lines(f"without latency and memory: {findings.not_run}")
     if findings.evaluation is not None:

@@ -234,7 +234,7 @@ def test_bad_photos_and_preprocessing(tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"not a picture")
     with pytest.raises(PhotosError, match="a readable image"):
         pixel_preprocessing("0..1", 8, 8).apply(tmp_path / "broken.png")
-    with pytest.raises(PhotosError, match="one of -1..1, 0..1"):
+    with pytest.raises(PhotosError, match=r"one of -1\.\.1, 0\.\.1"):
         pixel_preprocessing("caffe", 8, 8)
     with pytest.raises(PhotosError, match="crop fraction"):
         pixel_preprocessing("0..1", 8, 8, crop_fraction=0.0)
