@@ -170,7 +170,8 @@ def _classify(job: Job) -> Job:
     float32 = Classifier(folder / FLOAT_FILE, None, runtime)
     nested = Classifier(folder / NESTED_FILE, None, runtime)
     photos = read_photo_folder(folder / PHOTOS_FOLDER).photos
-    pixels = pixel_preprocessing("mobilenet_v2", *nested.input_shape)
+    height, width, channels = nested.input_shape
+    pixels = pixel_preprocessing("mobilenet_v2", height, width, channels)
     inputs = [pixels.apply(photo.path) for photo in photos]
     passes = []
     for bits in (nested.levels[-1], nested.levels[0], nested.levels[-1]):
