@@ -69,7 +69,7 @@ def find_sites(
     for index, subgraph in fb.subgraphs(model):
         for tensor_index, uses in sorted(fb.readers(subgraph).items(), key=lambda item: item[1]):
             tensor = subgraph.tensors[tensor_index]
-            if not _has_data(model, tensor):
+            if not _num_bytes(model, tensor):
                 continue
             layouts = {
                 reader.layout
@@ -108,14 +108,14 @@ def refuse_nested(model: ModelT) -> None:
         )
 
 
-def _has_data(model: ModelT, tensor: TensorT) -> bool:
+def _num_bytes(model: ModelT, tensor: TensorT) -> int:
+    """Of a constant; 0 for any other tensor."""
     data = model.buffers[tensor.buffer].data
-    return data is not None and len(data) > 0
+    return 0 if data is None else len(data)
 
 
 def _is_large(model: ModelT, tensor: TensorT) -> bool:
-    data = model.buffers[tensor.buffer].data
-    return tensor.type in _TOLD_OF and data is not None and len(data) > SMALL_BYTES
+    return tensor.type in _TOLD_OF and _num_bytes(model, tensor) > SMALL_BYTES
 
 
 def _serves_a_weight(model: ModelT, subgraph: SubGraphT, uses: list[InputSlot]) -> bool:
@@ -207,8 +207,7 @@ def as_weight(matrix: NDArray[Any], layout: Layout, shape: tuple[int, ...]) -> N
 def unnested(model: ModelT, site: Site, reason: str, stored_bytes: Mapping[TensorPlace, int] | None = None) -> Unnested:
     """A weight that stays as it is; `stored_bytes` as in `find_sites`."""
     tensor = fb.tensor_at(model, site.place)
-    data = model.buffers[tensor.buffer].data
-    size = (stored_bytes or {}).get(site.place, 0 if data is None else len(data))
+    size = (stored_bytes or {}).get(site.place, _num_bytes(model, tensor))
     return Unnested(site.name, operator_name(model, site), fb.shape(tensor), size, reason)
 
 

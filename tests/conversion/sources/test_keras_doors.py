@@ -196,7 +196,10 @@ def test_operations_that_tflite_lacks_are_named(tmp_path: Path) -> None:
 # ---- batches ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v2", "vit", "swin", "audio", "embedding", "segmenter"])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param("mobilenet_v2", marks=pytest.mark.slow), "vit", "swin", "audio", "embedding", "segmenter"],
+)
 @pytest.mark.parametrize("activations", ["float", "int8"])
 def test_free_batches(name: str, activations: str, made_once: Any, worker: Callable[..., Any]) -> None:
     """Converted with a free batch, then resized, run and switched: each input's outputs are those of a batch of one."""
