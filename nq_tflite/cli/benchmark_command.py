@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 _EPILOG = """\b
 Examples:
   nq-tflite benchmark model.tflite
-  nq-tflite benchmark model.tflite --against int8.tflite --against float.tflite --threads 1,2
-  nq-tflite benchmark model.tflite --against int8.tflite --runtime ai-edge-litert --runtime tflite-runtime --json"""
+  nq-tflite benchmark model.tflite --against int8.tflite \\
+      --against float.tflite --threads 1,2
+  nq-tflite benchmark model.tflite --against int8.tflite \\
+      --runtime ai-edge-litert --runtime tflite-runtime --json"""
 
 _MEMORY_NOTE = (
     "Bytes added to a process that had imported the runtime, after two runs. Model file: pages of the .tflite mapping, "

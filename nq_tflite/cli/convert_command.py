@@ -56,12 +56,15 @@ if TYPE_CHECKING:
 _IO_TYPE = OneOf(IO_TYPES)
 _EPILOG = """\b
 Examples:
-  nq-tflite convert model.keras model.tflite --nesting '8|5' --representative samples.npy
-  nq-tflite convert saved_model/ model.tflite --representative photos/ --preprocess imagenet
+  nq-tflite convert model.keras model.tflite --nesting '8|5' \\
+      --representative samples.npy
+  nq-tflite convert saved_model/ model.tflite --representative photos/ \\
+      --preprocess imagenet
   nq-tflite convert int8.tflite nested.tflite --nesting '8|6|4' --json
   nq-tflite convert model.keras model.tflite --nesting auto --budget 0.5 \\
       --representative photos/ --preprocess keras_mobilenet_v2
-  nq-tflite convert float.tflite nested.tflite --exclude '*head*' --include 'model/embedding/*'
+  nq-tflite convert float.tflite nested.tflite --exclude '*head*' \\
+      --include 'model/embedding/*'
 
 A .npy file holds samples [samples, ...]; a .npz file holds one such array for each input, under the input's name."""
 

@@ -21,7 +21,8 @@ _URL = re.compile(r"https?:/")
 _RECEIVE_EPILOG = """\b
 Examples:
   nq-tflite receive https://example.org/model.tflite model.tflite
-  nq-tflite receive https://example.org/model.tflite model.tflite --sha256 0123...cdef --retries 20
+  nq-tflite receive https://example.org/model.tflite model.tflite \\
+      --sha256 0123...cdef --retries 20
   ssh host cat model.tflite | nq-tflite receive - model.tflite"""
 
 _SPLIT_EPILOG = """\b
@@ -31,8 +32,8 @@ Examples:
 
 _JOIN_EPILOG = """\b
 Examples:
-  nq-tflite join parts/model.base model.tflite                    # runs part-bit
-  nq-tflite join model.tflite parts/model.to8 model.tflite        # the upgrade arrives, in place
+  nq-tflite join parts/model.base model.tflite  # runs part-bit
+  nq-tflite join model.tflite parts/model.to8 model.tflite  # upgrade in place
   nq-tflite join parts/model.base parts/model.to6 parts/model.to8 model.tflite"""
 
 

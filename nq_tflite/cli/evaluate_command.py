@@ -47,12 +47,18 @@ _NOT_TO_COMPARE = ("reference", "runtime", "samples")
 
 _EPILOG = """\b
 Examples:
-  nq-tflite evaluate model.tflite --photos photos/ --preprocess keras_mobilenet_v2
-  nq-tflite evaluate model.tflite --samples x.npy --labels y.npy --reference model.keras
-  nq-tflite evaluate int8.tflite --photos photos/ --labels labels.csv --reference float.tflite
-  nq-tflite evaluate model.tflite --photos photos/ --preprocess -1..1 --threads 2 --json
-  nq-tflite evaluate model.keras --compare --photos photos/ --nesting '8|6' --nesting '8|4'
-  nq-tflite evaluate model.keras --compare --photos photos/ --calibration others/ \\
+  nq-tflite evaluate model.tflite --photos photos/ \\
+      --preprocess keras_mobilenet_v2
+  nq-tflite evaluate model.tflite --samples x.npy --labels y.npy \\
+      --reference model.keras
+  nq-tflite evaluate int8.tflite --photos photos/ --labels labels.csv \\
+      --reference float.tflite
+  nq-tflite evaluate model.tflite --photos photos/ --preprocess -1..1 \\
+      --threads 2 --json
+  nq-tflite evaluate model.keras --compare --photos photos/ \\
+      --nesting '8|6' --nesting '8|4'
+  nq-tflite evaluate model.keras --compare --photos photos/ \\
+      --calibration others/ \\
       --activations int8 --plot bits.png
 
 labels.csv has the columns `file` (relative to its own folder) and `label` (the class index; or several separated by

@@ -42,7 +42,6 @@ Examples:
   nq-tflite inspect model.tflite --plot layers.png
   nq-tflite inspect model.tflite --plot weights.svg --figure weights
 
-\b
 --figure: layers (error and bytes of the worst ones, or with --layers of all), sizes (bytes that each precision needs),
 weights (how the codes of the worst ones, or of --weight, are spread)."""
 

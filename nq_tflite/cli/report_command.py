@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 _EPILOG = """\b
 Examples:
   nq-tflite report model.tflite
-  nq-tflite report model.tflite -o report.html --photos photos/ --reference float.tflite --against int8.tflite
+  nq-tflite report model.tflite -o report.html --photos photos/ \\
+      --reference float.tflite --against int8.tflite
   nq-tflite convert model.keras model.tflite --json > conversion.json
   nq-tflite report model.tflite --conversion conversion.json
 

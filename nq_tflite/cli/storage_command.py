@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 _EPILOG = """\b
 Examples:
   nq-tflite storage int8.tflite
-  nq-tflite storage a_int8.tflite b_int8.tflite --nesting '8|5' --nesting '8|6|4' --json
+  nq-tflite storage a_int8.tflite b_int8.tflite --nesting '8|5' \\
+      --nesting '8|6|4' --json
   nq-tflite storage nested.tflite"""
 
 nesting_option = click.option(

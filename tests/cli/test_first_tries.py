@@ -195,6 +195,13 @@ def test_help_is_of_one_form(name: str) -> None:
     assert not re.search(r"\b(TEXT|INTEGER|RANGE|FLOAT)\b", shown)
 
 
+@pytest.mark.parametrize("name", sorted(nq_tflite.commands))
+def test_help_fits_eighty_columns(name: str) -> None:
+    """With examples that can be copied: a long one goes on behind a backslash."""
+    shown = CliRunner().invoke(nq_tflite, [name, "--help"], terminal_width=80).stdout
+    assert max(map(len, shown.splitlines())) <= 80
+
+
 def test_options_of_one_name_are_explained_alike() -> None:
     """But for those that mean something of their own to a command."""
     texts: dict[str, set[str]] = {}
