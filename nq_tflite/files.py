@@ -21,6 +21,7 @@ from nq_tflite.errors import FormatError, NqError, OutputError, did_you_mean, re
 IDENTIFIER = b"TFL3"
 _KERAS_MAGIC = (b"PK\x03\x04", b"\x89HDF")
 _URL = re.compile(r"https?:/")
+_UPGRADE = re.compile(r"\.to[2-8]$")
 
 
 def check_name(path: str | os.PathLike[str], error_type: type[NqError]) -> None:
@@ -56,6 +57,9 @@ def check_model_bytes(name: str, head: bytes, size: int) -> None:
         return
     if head[:4] in _KERAS_MAGIC:
         got, fix = "an archive as of a Keras model", "Convert it first: nq.convert or nq-tflite convert."
+    elif _UPGRADE.search(name):
+        got = "an upgrade, as split writes it"
+        fix = "Give the base first: nq-tflite join BASE UPGRADE MODEL, or nq.join(base, upgrade, model)."
     else:
         got, fix = f"{size} bytes that start with {head!r}" if size else "an empty file", "Check the path."
     raise FormatError(

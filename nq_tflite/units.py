@@ -38,6 +38,15 @@ def bytes_text(count: int) -> str:
     return f"{count / 1e3:.1f} kB" if count >= 1_000 else f"{count} B"
 
 
+def kilobytes(sizes: Sequence[int]) -> str:
+    """Several numbers of bytes side by side, in kB.
+
+    >>> kilobytes([12_300, 7_380])
+    '12.3 + 7.4'
+    """
+    return " + ".join(f"{size / 1e3:.1f}" for size in sizes)
+
+
 def html_view(lines: Sequence[str], columns: Sequence[str] = (), rows: Sequence[Sequence[str]] = ()) -> str:
     """Lines and a table as a notebook shows them; every text is escaped.
 

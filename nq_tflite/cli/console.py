@@ -6,10 +6,12 @@ import errno
 import json
 import math
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 from rich.console import Console
@@ -21,6 +23,8 @@ from rich.table import Table
 from nq_tflite.errors import NqError, how_to_install, reason_of
 from nq_tflite.progress import Progress
 from nq_tflite.units import decibels as decibels
+from nq_tflite.units import kilobytes as kilobytes
+from nq_tflite.units import layer_labels as layer_labels
 from nq_tflite.units import megabytes as megabytes
 from nq_tflite.units import milliseconds as milliseconds
 from nq_tflite.units import percent as percent
@@ -38,6 +42,8 @@ _NO_ARGUMENTS: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
 PIPE_WIDTH = 150
 #: How much wider than its terminal a table may be, whose cells are folded then.
 _MOST_FOLDED, _UNBOUNDED = 1.25, 10_000
+#: Rows of a table that may be turned on its side.
+_MOST_SIDEWAYS = 6
 #: Rows of a table of layers, unless all are asked for.
 FEW_LAYERS = 5
 
@@ -85,7 +91,7 @@ class NqCommand(click.Command):
 
 
 def _print_error(message: str) -> None:
-    click.echo(f"error: {' '.join(message.split())}", err=True)
+    click.echo(_wrapped(f"error: {' '.join(message.split())}", sys.stderr), err=True)
 
 
 def _bad_usage(error: click.UsageError, ctx: click.Context | None) -> Exception:
@@ -188,20 +194,74 @@ def _stage_lines() -> Progress:
     return show
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> None:
-    """A table on stdout; the first `left` columns are aligned left, the others right."""
+def print_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1, spare: Sequence[str] = ()
+) -> None:
+    """A table on stdout; the first `left` columns are aligned left, the others right.
+
+    Where it is too wide, columns that can be spared are left out, the last of `spare` first. A table of a few rows is
+    then turned on its side; others are folded, or printed a cell a line.
+    """
+    print_lines(title)
+    console, shown = _stdout(), list(columns)
+    out: list[str] = []
+    for column in reversed(spare):
+        if _width(console, _table(shown, _cells(columns, rows, shown), left)) <= console.width:
+            break
+        shown.remove(column)
+        out.insert(0, column)
+    cells = _cells(columns, rows, shown)
+    table, few = _table(shown, cells, left), len(rows) <= _MOST_SIDEWAYS
+    width, turned = _width(console, table), _table(*_turned(shown, cells), 1)
+    if width > console.width and few and _width(console, turned) <= console.width:
+        console.print(turned)
+    elif width <= _MOST_FOLDED * console.width:
+        console.print(table)
+    else:
+        _print_records(shown, cells)
+    if out:
+        print_lines(f"left out on a terminal this narrow: {', '.join(out)}")
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> Table:
     table = Table()
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index < left else "right", overflow="fold")
     for row in rows:
         table.add_row(*row)
-    click.echo(title)
-    console = _stdout()
-    natural = Measurement.get(console, console.options.update(max_width=_UNBOUNDED), table).maximum
-    if natural <= _MOST_FOLDED * console.width:
-        console.print(table)
-    else:
-        _print_records(columns, rows)
+    return table
+
+
+def _cells(columns: Sequence[str], rows: Sequence[Sequence[str]], shown: Sequence[str]) -> list[list[str]]:
+    """Those of the columns that are shown."""
+    places = [list(columns).index(each) for each in shown]
+    return [[row[place] for place in places] for row in rows]
+
+
+def _turned(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
+    """Rows as columns."""
+    header, *others = (list(each) for each in zip(columns, *rows, strict=True))
+    return header, others
+
+
+def _width(console: Console, table: Table) -> int:
+    return Measurement.get(console, console.options.update(max_width=_UNBOUNDED), table).maximum
+
+
+def print_layers(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1, spare: Sequence[str] = ()
+) -> None:
+    """A table of layers. What is the same in every row of a column stands once, below the title."""
+    alike = [index for index in range(1, left) if len(rows) > 1 and len({row[index] for row in rows}) == 1]
+    said = ", ".join(f"{columns[index]} {rows[0][index]}" for index in alike)
+    kept = [index for index in range(len(columns)) if index not in alike]
+    print_table(
+        f"{title}; all have {said}" if said else title,
+        [columns[index] for index in kept],
+        [[row[index] for index in kept] for row in rows],
+        left - len(alike),
+        [each for each in spare if columns.index(each) in kept],
+    )
 
 
 def _print_records(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -217,10 +277,12 @@ def _print_records(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Non
 def print_unnested(weights: Sequence[Unnested]) -> None:
     """The weights that are not nested, with the reason for each; nothing if there are none."""
     rows = [
-        [short_name(each.name), each.operator, shape_text(each.shape), str(each.bytes), each.reason] for each in weights
+        [label, each.operator, shape_text(each.shape), str(each.bytes), each.reason]
+        for label, each in zip(layer_labels([each.name for each in weights]), weights, strict=True)
     ]
+    columns, spare = ("weight", "operator", "shape", "bytes", "reason"), ("bytes", "operator", "shape")
     if rows:
-        print_table("left as they are", ("weight", "operator", "shape", "bytes", "reason"), rows, left=5)
+        print_layers("tensors that stay as they are", columns, rows, left=5, spare=spare)
 
 
 def layers_title(what: str, shown: int, total: int) -> str:
@@ -231,14 +293,23 @@ def layers_title(what: str, shown: int, total: int) -> str:
 
 
 def print_lines(*lines: str) -> None:
-    """Plain lines on stdout."""
+    """Plain lines on stdout; a terminal's are broken between words."""
     for line in lines:
-        click.echo(line)
+        click.echo(_wrapped(line, sys.stdout))
 
 
 def warn(message: str) -> None:
     """One line on stderr."""
-    click.echo(f"warning: {message}", err=True)
+    click.echo(_wrapped(f"warning: {message}", sys.stderr), err=True)
+
+
+def _wrapped(line: str, file: TextIO) -> str:
+    """For a terminal, broken between words; no path is broken, however long."""
+    if not file.isatty():
+        return line
+    indent = line[: len(line) - len(line.lstrip())] + "  "
+    width = shutil.get_terminal_size().columns
+    return textwrap.fill(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _stdout() -> Console:

@@ -14,17 +14,19 @@ from nq_tflite.cli.console import (
     FEW_LAYERS,
     decibels,
     json_option,
+    kilobytes,
+    layer_labels,
     layers_option,
     layers_title,
     percent,
     precision_name,
     print_json,
+    print_layers,
     print_lines,
     print_table,
     print_unnested,
     progress_bar,
     shape_text,
-    short_name,
     warn,
 )
 from nq_tflite.cli.parameters import (
@@ -54,12 +56,15 @@ if TYPE_CHECKING:
 _IO_TYPE = OneOf(IO_TYPES)
 _EPILOG = """\b
 Examples:
-  nq-tflite convert model.keras model.tflite --nesting '8|5' --representative samples.npy
-  nq-tflite convert saved_model/ model.tflite --representative photos/ --preprocess imagenet
+  nq-tflite convert model.keras model.tflite --nesting '8|5' \\
+      --representative samples.npy
+  nq-tflite convert saved_model/ model.tflite --representative photos/ \\
+      --preprocess imagenet
   nq-tflite convert int8.tflite nested.tflite --nesting '8|6|4' --json
   nq-tflite convert model.keras model.tflite --nesting auto --budget 0.5 \\
       --representative photos/ --preprocess keras_mobilenet_v2
-  nq-tflite convert float.tflite nested.tflite --exclude '*head*' --include 'model/embedding/*'
+  nq-tflite convert float.tflite nested.tflite --exclude '*head*' \\
+      --include 'model/embedding/*'
 
 A .npy file holds samples [samples, ...]; a .npz file holds one such array for each input, under the input's name."""
 
@@ -81,6 +86,9 @@ A .npy file holds samples [samples, ...]; a .npz file holds one such array for e
 )
 @click.option(
     "--budget", type=FRACTION, help="Fraction of full-bit's bytes that part-bit takes at most, with --nesting auto."
+)
+@click.option(
+    "--min-bits", type=WholeNumber(least=2), help="Part-bits that no layer has fewer of, with --nesting auto."
 )
 @click.option(
     "--representative",
@@ -131,6 +139,7 @@ def convert(
     nesting: str,
     min_agreement: float | None,
     budget: float | None,
+    min_bits: int | None,
     representative: Path | None,
     preprocess: PixelRange | None,
     crop: float | None,
@@ -176,11 +185,12 @@ def convert(
             activation_ranges=activation_ranges,
             min_agreement=min_agreement,
             budget=budget,
+            min_bits=min_bits,
             include=include,
             exclude=exclude,
             progress=progress,
         )
-    suggestions = advice(report)
+    suggestions = advice(report, command_line=True)
     if as_json:
         preprocessing = {} if photos is None else {"preprocessing": photos.pixels.as_dict() | {"doubt": photos.doubt}}
         print_json(report.as_dict() | {"advice": suggestions} | preprocessing)
@@ -207,7 +217,7 @@ def convert(
 def _refuse_strangers(ctx: click.Context) -> None:
     """Options that would do nothing are a mistake, not to be passed over."""
     photos, auto = ctx.params["representative"], ctx.params["nesting"] == "auto"
-    refuse_without(ctx, ("min_agreement", "budget"), auto, "--nesting auto")
+    refuse_without(ctx, ("min_agreement", "budget", "min_bits"), auto, "--nesting auto")
     folder = photos is not None and photos.is_dir()
     refuse_without(ctx, ("preprocess", "crop", "size"), folder, "--representative FOLDER")
 
@@ -281,7 +291,8 @@ def _print_search(search: Search) -> None:
         ]
         for index, each in enumerate(search.candidates)
     ]
-    part, full = ("part-bit bytes", "of full-bit's", "agreement", "SNR, dB"), ("full-bit agreement", "SNR, dB")
+    part = ("part-bit bytes", "of full-bit's", "expected agreement", "SNR, dB")
+    full = ("full-bit's expected agreement", "full-bit's SNR, dB")
     seen = "" if search.held_out else ", which rounding has seen: too good"
     print_table(f"search, on {search.num_inputs} inputs{seen}", ("nesting", *part, *full, ""), rows)
     print_lines(f"chosen: {search.candidates[search.chosen].nesting}, {search.reason}")
@@ -295,24 +306,19 @@ def _print_weights(report: ConversionReport, *, layers: bool) -> None:
     shown = worst_first(report.weights)[: None if layers else FEW_LAYERS]
     rows = [
         [
-            short_name(weight.name),
+            label,
             weight.operator,
             shape_text(weight.shape),
             weight.nesting,
-            " + ".join(map(str, weight.level_bytes)),
+            kilobytes(weight.level_bytes),
             *(decibels(snr) for snr in weight.snr_db),
         ]
-        for weight in shown
+        for label, weight in zip(layer_labels([each.name for each in shown]), shown, strict=True)
     ]
-    columns = (
-        "weight",
-        "operator",
-        "shape",
-        "nesting",
-        "level bytes",
-        *(f"SNR {bits} bits, dB" for bits in precisions),
-    )
-    print_table(layers_title("nested weights", len(shown), len(report.weights)), columns, rows, left=4)
+    errors = tuple(f"dB, {bits} bits" for bits in precisions)
+    columns = ("weight", "operator", "shape", "bits", "kB by level", *errors)
+    title = f"{layers_title('nested weights', len(shown), len(report.weights))}, by SNR"
+    print_layers(title, columns, rows, left=4, spare=("shape", "operator"))
     if layers:
         print_unnested(report.unnested)
 

@@ -12,9 +12,12 @@ from nq_tflite.cli.console import (
     FEW_LAYERS,
     decibels,
     json_option,
+    kilobytes,
+    layer_labels,
     layers_option,
     layers_title,
     print_json,
+    print_layers,
     print_lines,
     print_table,
     print_unnested,
@@ -39,7 +42,6 @@ Examples:
   nq-tflite inspect model.tflite --plot layers.png
   nq-tflite inspect model.tflite --plot weights.svg --figure weights
 
-\b
 --figure: layers (error and bytes of the worst ones, or with --layers of all), sizes (bytes that each precision needs),
 weights (how the codes of the worst ones, or of --weight, are spread)."""
 
@@ -164,23 +166,23 @@ def _print_weights(report: InspectReport, runs: _Runs, most: int | None = None) 
     partial = report.precisions[:-1]
     rows = [
         [
-            short_name(weight.name),
+            label,
             weight.operator,
             shape_text(weight.shape),
             weight.output_type,
             runs.place(weight.name),
             weight.nesting,
-            " + ".join(map(str, weight.level_bytes)),
-            str(sum(weight.level_bytes)),
+            kilobytes(weight.level_bytes),
             str(sum(weight.bias_bytes)),
             *(decibels(snr) for snr in weight.snr_db[: len(partial)]),
         ]
-        for weight in shown
+        for label, weight in zip(layer_labels([each.name for each in shown]), shown, strict=True)
     ]
-    columns = ("weight", "operator", "shape", "type", "runs", "bits", "level bytes", "bytes", "of biases")
-    errors = tuple(f"SNR {bits} bits, dB" for bits in partial)
+    columns = ("weight", "operator", "shape", "type", "runs", "bits", "kB by level", "bias bytes")
+    errors = tuple(f"dB, {bits} bits" for bits in partial)
     title = layers_title("nested weights", len(shown), len(report.weights))
-    print_table(f"{title}; SNR against full-bit", (*columns, *errors), rows, left=6)
+    spare = ("shape", "operator", "bias bytes")
+    print_layers(f"{title}, by SNR against full-bit", (*columns, *errors), rows, left=6, spare=spare)
 
 
 def _inspect_weight(model: Path, name: str, report: InspectReport, count: int, as_json: bool) -> None:

@@ -209,7 +209,9 @@ policy_option = click.option(
     help="Policy to switch by: memory, battery, thermal, latency, manual, several joined by +, or a .toml file.",
 )
 labels_option = click.option("--labels", type=FILE, help="csv with the classes that count as right.")
-reference_option = click.option("--reference", type=FILE, help="Model to agree with, usually the float .tflite.")
+reference_option = click.option(
+    "--reference", type=PATH, help="Model to agree with, usually the float .tflite or .keras."
+)
 crop_option = click.option(
     "--crop",
     type=FRACTION,

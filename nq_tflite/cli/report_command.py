@@ -22,6 +22,7 @@ from nq_tflite.cli.parameters import (
 )
 from nq_tflite.device.runtimes import RuntimeName
 from nq_tflite.errors import NqError
+from nq_tflite.units import bytes_text
 
 if TYPE_CHECKING:
     from nq_tflite.measure.preprocessing import PixelRange
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 _EPILOG = """\b
 Examples:
   nq-tflite report model.tflite
-  nq-tflite report model.tflite -o report.html --photos photos/ --reference float.tflite --against int8.tflite
+  nq-tflite report model.tflite -o report.html --photos photos/ \\
+      --reference float.tflite --against int8.tflite
   nq-tflite convert model.keras model.tflite --json > conversion.json
   nq-tflite report model.tflite --conversion conversion.json
 
@@ -113,7 +115,7 @@ def report(
     if as_json:
         print_json({"page": str(page)} | findings.as_dict())
         return
-    print_lines(f"{page}: {page.stat().st_size} bytes, all in one file")
+    print_lines(f"{page}: {bytes_text(page.stat().st_size)}, all in one file", page.resolve().as_uri())
     if findings.not_run:
         print_lines(f"without latency and memory: {findings.not_run}")
     if findings.evaluation is not None:

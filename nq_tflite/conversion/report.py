@@ -18,6 +18,8 @@ from nq_tflite.graph.sites import Unnested
 from nq_tflite.records import from_dict
 from nq_tflite.units import decibels, html_view, megabytes, percent, precision_name
 
+#: Decibels of full-bit's outputs that a search may give up without a word.
+FULL_BIT_LOSS_DB = 3.0
 #: Less agreement than this is worth a warning.
 LEAST_AGREEMENT = 0.8
 
@@ -106,6 +108,23 @@ class Search:
     chosen: int
     reason: str
     met: bool
+
+    def warnings(self) -> tuple[str, ...]:
+        """What was asked for and not found, and what few part-bits cost full-bit."""
+        full = self.candidates[self.chosen].full_snr_db
+        best = max(self.candidates, key=lambda each: each.full_snr_db)
+        lost = best.full_snr_db - full
+        return (
+            *(() if self.met else (self.reason,)),
+            *(
+                (
+                    f"full-bit pays for few part-bits: its outputs have {full:.1f} dB, with {best.nesting} "
+                    f"{best.full_snr_db:.1f} dB; min_bits (--min-bits) sets a floor",
+                )
+                if lost > FULL_BIT_LOSS_DB
+                else ()
+            ),
+        )
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,8 @@ class Delivery:
 
 #: Called with a level that has arrived.
 OnLevel = Callable[[ArrivedLevel], None]
+#: Called with why a connection failed and the seconds until the next one.
+OnRetry = Callable[[str, float], None]
 #: Called with the bytes of the file that are there and all of them, None while that is not known.
 OnProgress = Callable[[int, int | None], None]
 
@@ -92,6 +94,7 @@ def receive(
     *,
     on_level: OnLevel | None = None,
     on_progress: OnProgress | None = None,
+    on_retry: OnRetry | None = None,
     sha256: str | None = None,
     base_sha256: str | None = None,
     headers: Mapping[str, str] | None = None,
@@ -121,6 +124,7 @@ def receive(
         path: the file to make. Its folder keeps a hidden folder beside it until all has arrived.
         on_level: called with each `ArrivedLevel`. Level 0 again means that another file now stands at `path`.
         on_progress: called with the bytes that are there and the bytes in all (None while not known).
+        on_retry: called before the pause after a connection that failed.
         sha256: of the whole model, without what may follow it in its file. If it stands at `path` already, nothing is
             fetched. Where it is wrong in the end, the file that stood there before comes back.
         base_sha256: of the file up to the end of level 0, as `nq.split` tells it: checked before the file appears.
@@ -158,7 +162,7 @@ def receive(
         tell = _Reports(landing, on_level, on_progress, started)
         tell()
         if not landing.whole:
-            connections = _fetch(origin, landing, tell, retries, pause)
+            connections = _fetch(origin, landing, tell, on_retry, retries, pause)
         landing.finish(sha256)
         return Delivery(
             path=os.fspath(path),
@@ -195,7 +199,14 @@ class _Reports:
             self._on_progress(landing.received, landing.total)
 
 
-def _fetch(origin: Origin, landing: Landing, tell: Callable[[], None], retries: int, pause: float) -> int:
+def _fetch(
+    origin: Origin,
+    landing: Landing,
+    tell: Callable[[], None],
+    on_retry: OnRetry | None,
+    retries: int,
+    pause: float,
+) -> int:
     """Opens the source until all is there; returns how often."""
     connections = failures = changes = 0
     while not landing.whole:
@@ -207,11 +218,14 @@ def _fetch(origin: Origin, landing: Landing, tell: Callable[[], None], retries: 
             if changes > retries:
                 raise
             landing.restart(None, None)
-        except InterruptionError:
+        except InterruptionError as error:
             failures = 1 if landing.fetched > fetched else failures + 1
             if origin.name is None or failures > retries:
                 raise
-            time.sleep(min(pause * 2 ** (failures - 1), MAX_PAUSE_SECONDS))
+            seconds = min(pause * 2 ** (failures - 1), MAX_PAUSE_SECONDS)
+            if on_retry is not None:
+                on_retry(" ".join(str(error).split()), seconds)
+            time.sleep(seconds)
     return connections
 
 

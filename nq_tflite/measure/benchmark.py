@@ -34,6 +34,10 @@ from nq_tflite.version import __version__
 NOTE = "Timings are of a machine that does other things too: trust the ratios, which are of paired runs, not the times."
 
 
+#: A ratio of latencies above this is worth a word; below, it may be noise.
+SLOWER = 1.1
+
+
 @dataclass(frozen=True)
 class Series:
     """Seconds of each invocation of a model at a precision (bits; None for a stock model), in order."""
@@ -98,6 +102,14 @@ class BenchmarkReport:
     def as_dict(self) -> dict[str, Any]:
         """Everything, for machines."""
         return asdict(self)
+
+
+def slower_than_stock(stock: str, ratio: float) -> str:
+    """Advice on a model whose fastest precision takes `ratio` times as long as the stock model."""
+    return (
+        f"nested is slower than {stock} here, {ratio:.2f} times its latency: nest it for the memory and the switch, or "
+        "stay with the stock file; small models and CPUs without AVX2, AVX-512 or NEON gain no time"
+    )
 
 
 def benchmark(

@@ -16,7 +16,7 @@ from nq_tflite.errors import FormatError, NqError, how_to_install
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph.inspection import InspectReport, find_weight, inspect_file
 from nq_tflite.graph.nested import NestedWeight, read_nested
-from nq_tflite.measure.benchmark import delegation_in_child
+from nq_tflite.measure.benchmark import SLOWER, delegation_in_child, slower_than_stock
 from nq_tflite.measure.child_process import Job, answer_job, run_in_child
 from nq_tflite.measure.evaluate import Evaluation, evaluate
 from nq_tflite.measure.timeline import Timeline, measure_timeline
@@ -102,7 +102,14 @@ def find(
     return Findings(
         file=file,
         drawn=drawn,
-        advice=file_advice(file.weights, nesting, measured) if known is None else advice(known, measured),
+        advice=(
+            *(
+                file_advice(file.weights, nesting, measured, command_line=True)
+                if known is None
+                else advice(known, measured, command_line=True)
+            ),
+            *_slower(timeline, stock),
+        ),
         delegation=delegation,
         timeline=timeline,
         not_run=not_run,
@@ -111,6 +118,15 @@ def find(
         against=stock,
         against_bytes=None if stock is None else Path(stock.path).stat().st_size,
     )
+
+
+def _slower(nested: Timeline | None, stock: Timeline | None) -> tuple[str, ...]:
+    """A model that no precision makes as fast as the stock one here should be nested for its memory alone."""
+    if nested is None or stock is None:
+        return ()
+    fastest = min(nested.median_latency(bits) for bits in nested.precisions)
+    ratio = fastest / stock.median_latency(None)
+    return (slower_than_stock(Path(stock.path).name, ratio),) if ratio > SLOWER else ()
 
 
 def _choose(path: str | os.PathLike[str], file: InspectReport, layers: Sequence[str]) -> tuple[NestedWeight, ...]:

@@ -228,8 +228,11 @@ def test_a_connection_that_falls_silent(server: ModelServer, path: Path, content
 def test_no_server_at_all(path: Path) -> None:
     with serving(b"") as server:
         url = server.url
+    told: list[tuple[str, float]] = []
     with pytest.raises(DeliveryError, match="refused"):
-        nq.receive(url, path, retries=1, pause=0.001)
+        nq.receive(url, path, retries=3, pause=0.001, on_retry=lambda why, seconds: told.append((why, seconds)))
+    assert [seconds for _, seconds in told] == [0.001, 0.002, 0.004]
+    assert all("refused" in why for why, _ in told)
     assert not list(path.parent.iterdir())
 
 

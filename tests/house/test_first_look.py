@@ -21,7 +21,7 @@ def test_tab_offers_the_public_names_alone() -> None:
 def test_reports_in_words_and_in_a_notebook(nested_dir: Path, int8_tflite: bytes, tmp_path: Path) -> None:
     inspected = inspect_file(nested_dir / "int8_8_5.tflite")
     assert str(inspected).startswith(f"{inspected.path}: ")
-    converted = nq.convert(int8_tflite, tmp_path / "out.tflite", rounding="nearest")
+    converted = nq.convert(int8_tflite, tmp_path / "out.tflite", rounding="squant")
     assert "5 bits (part): agreement " in str(converted)
     for report in (inspected, converted):
         assert len(str(report)) < 2000

@@ -51,7 +51,7 @@ def test_the_shell_block_runs_as_printed(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "photos: -1..1, whole photos, 32 x 32 RGB" in done.stdout
-    assert "warning" not in done.stderr
+    assert "the photos give values" not in done.stderr
     assert (tmp_path / "model.html").is_file()
     assert "pip install '.[convert,report]'" in README.read_text()
 
