@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from nq_tflite.errors import how_to_install
@@ -11,6 +12,7 @@ _CLI_PACKAGES = ("click", "rich")
 
 def main() -> None:
     """Runs the command line; exits with 0 on success only."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # counts if set before tensorflow is first imported
     try:
         from nq_tflite.cli import nq_tflite
     except ModuleNotFoundError as error:

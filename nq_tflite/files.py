@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import stat
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -108,18 +108,29 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         OSError: as the file system says it.
     """
     target = Path(path)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    descriptor, temporary = _new_file_beside(target)
     try:
         with os.fdopen(descriptor, "w+b") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(target)
+        temporary.replace(target)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     sync_folder(target.parent)
+
+
+def _new_file_beside(target: Path) -> tuple[int, Path]:
+    """A hidden file in the folder of `target`, open for reading and writing, with the permissions of any new file.
+
+    The system takes the umask from those. `tempfile` makes private files, and to learn the umask a process has to set
+    it, for all of its threads.
+    """
+    while True:
+        path = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+        with suppress(FileExistsError):
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666), path
 
 
 def write_whole(path: str | os.PathLike[str], chunks: Sequence[tuple[int, bytes]]) -> int:
@@ -151,9 +162,3 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -114,6 +114,12 @@ def receive(
         f"{output}: {megabytes(delivery.file_bytes)} ({delivery.file_bytes} bytes) in {delivery.seconds:.2f} s; "
         f"{delivery.resumed_bytes} were there, {delivery.fetched_bytes} fetched, {delivery.connections} connection(s)"
     )
+    _say_left_out(delivery.left_out_bytes)
+
+
+def _say_left_out(count: int) -> None:
+    if count:
+        print_lines(f"left out: {count} bytes behind the model (packed files, such as labels): deliver them apart")
 
 
 def _header(text: str) -> tuple[str, str]:
@@ -144,6 +150,7 @@ def split(model: Path, folder: Path, as_json: bool) -> None:
             f"{part.path}: to {part.bits} bits, {megabytes(part.bytes)} ({part.bytes} bytes)",
             f"  sha256 {part.sha256}",
         )
+    _say_left_out(parts.left_out_bytes)
 
 
 @click.command(epilog=_JOIN_EPILOG)

@@ -110,7 +110,7 @@ def convert(
         else:
             trial, search = try_nesting(loaded, wanted, method, notify=notify), None
         notify("writing", 0, 0)
-        size = write_nested(loaded.model, trial.plan, trial.nesting, path, loaded.widened)
+        size = write_nested(loaded.model, trial.plan, trial.nesting, path, loaded.widened, loaded.files)
     warnings = (_few_bits(trial.nesting, trial.estimate), *(() if search is None else search.warnings()))
     notes = [note for note in (trial.stopped, *warnings) if note]
     return conversion_report(Path(path), size, trial.nesting, method.name, trial.plan, trial.estimate, notes, search)

@@ -58,6 +58,7 @@ class Delivery:
         fetched_bytes: those that this call wrote; more than the rest of the file if some had to be fetched again.
         connections: how often the source was opened.
         seconds: the whole call.
+        left_out_bytes: those that follow the model at the source, as far as it tells its length: packed files, say.
     """
 
     path: str
@@ -67,6 +68,7 @@ class Delivery:
     fetched_bytes: int
     connections: int
     seconds: float
+    left_out_bytes: int = 0
 
     @property
     def part_seconds(self) -> float:
@@ -123,8 +125,8 @@ def receive(
         on_level: called with each `ArrivedLevel`. Level 0 again means that another file now stands at `path`.
         on_progress: called with the bytes that are there and the bytes in all (None while not known).
         on_retry: called before the pause after a connection that failed.
-        sha256: of the whole file. If it stands at `path` already, nothing is fetched. Where it is wrong in the end, the
-            file that stood there before comes back.
+        sha256: of the whole model, without what may follow it in its file. If it stands at `path` already, nothing is
+            fetched. Where it is wrong in the end, the file that stood there before comes back.
         base_sha256: of the file up to the end of level 0, as `nq.split` tells it: checked before the file appears.
             Without it only the connection vouches for the graph; the weights have checksums in the file.
         headers: to send to the URL's own host, such as an Authorization.
@@ -170,6 +172,7 @@ def receive(
             fetched_bytes=landing.fetched,
             connections=connections,
             seconds=time.monotonic() - started,
+            left_out_bytes=landing.left_out_bytes,
         )
 
 

@@ -24,6 +24,7 @@ from nq_tflite.errors import RepresentativeDataError, UnsupportedModelError
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import Array
 from nq_tflite.graph.model import ModelT, TensorPlace, TensorT
+from nq_tflite.graph.packed_files import PackedFile, packed_files
 from nq_tflite.graph.selection import Selection
 from nq_tflite.graph.sites import refuse_nested
 from nq_tflite.graph.widening import Widened, widen
@@ -96,6 +97,7 @@ class Source:
         without: why there are none, where somebody would have looked at some.
         selection: the user's word on single weights.
         widened: the model's weights that the file has in another type.
+        files: those that the file has packed behind the model.
     """
 
     model: ModelT
@@ -104,6 +106,7 @@ class Source:
     without: str | None = None
     selection: Selection = field(default_factory=Selection)
     widened: Widened = field(default_factory=Widened)
+    files: Sequence[PackedFile] = ()
 
 
 def load_source(
@@ -126,13 +129,14 @@ def load_source(
         UnsupportedModelError, RepresentativeDataError, FormatError, MissingPackageError
     """
     samples = None if data is None else sample_source(data)
+    files: Sequence[PackedFile] = ()
     if is_keras_source(source):
         notify("converting with tensorflow" if "tensorflow" in sys.modules else "loading tensorflow", 0, 0)
         opened = open_source(source, custom_objects)
         notify("converting with tensorflow", 0, 0)
         nets = _from_keras(opened, samples, look=look, **options)
     elif isinstance(source, str | os.PathLike | bytes):
-        nets = _from_file(source, samples)
+        nets, files = _from_file(source, samples), packed_files(source)
     else:
         raise UnsupportedModelError(
             "source",
@@ -141,7 +145,11 @@ def load_source(
         )
     moments = tensor_moments(nets.original, nets.folded)
     loaded = Source(
-        nets.model, Reference(nets.original, _pairs(nets.original, nets.model), moments), None, widened=nets.widened
+        nets.model,
+        Reference(nets.original, _pairs(nets.original, nets.model), moments),
+        None,
+        widened=nets.widened,
+        files=files,
     )
     if not look:
         return loaded
