@@ -183,6 +183,34 @@ def progress_bar() -> Iterator[Progress]:
             yield show
 
 
+@contextmanager
+def without_native_chatter() -> Iterator[None]:
+    """Around work with tensorflow: what its C++ prints of the machine goes nowhere, on stdout and stderr.
+
+    Python's own streams stay where they were, by duplicates. Only a command may do so: the process is its own.
+    """
+    if (sys.stdout, sys.stderr) != (sys.__stdout__, sys.__stderr__):  # of a test
+        yield
+        return
+    streams = (sys.stdout, sys.stderr)
+    for stream in streams:
+        stream.flush()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    kept = [os.dup(descriptor) for descriptor in (1, 2)]
+    sys.stdout, sys.stderr = (os.fdopen(each, "w", encoding="utf-8", errors="replace", buffering=1) for each in kept)
+    try:
+        for descriptor in (1, 2):
+            os.dup2(nowhere, descriptor)
+        yield
+    finally:
+        os.close(nowhere)
+        for descriptor, own in zip((1, 2), (sys.stdout, sys.stderr), strict=True):
+            own.flush()
+            os.dup2(own.fileno(), descriptor)
+            own.close()
+        sys.stdout, sys.stderr = streams
+
+
 def _stage_lines() -> Progress:
     seen: list[str] = []
 

@@ -28,6 +28,7 @@ from nq_tflite.cli.console import (
     progress_bar,
     shape_text,
     warn,
+    without_native_chatter,
 )
 from nq_tflite.cli.parameters import (
     FILE,
@@ -168,7 +169,7 @@ def convert(
     opened: Any = str(source)
     data: RepresentativeData | None = None
     photos: PhotoSamples | None = None
-    with progress_bar() as progress:
+    with without_native_chatter(), progress_bar() as progress:
         if representative is not None and representative.is_dir():
             opened, photos = _photos(source, representative, preprocess, crop, size, progress)
         elif representative is not None:

@@ -18,6 +18,7 @@ from nq_tflite.cli.console import (
     print_table,
     progress_bar,
     warn,
+    without_native_chatter,
 )
 from nq_tflite.cli.parameters import (
     FILE,
@@ -155,7 +156,7 @@ def evaluate(
         return
     from nq_tflite.measure.evaluate import evaluate as evaluate_model
 
-    with progress_bar() as progress:
+    with without_native_chatter(), progress_bar() as progress:
         result = evaluate_model(
             model,
             photos,
@@ -196,7 +197,7 @@ def _compare(
 ) -> None:
     from nq_tflite.measure.compare import compare as compare_methods
 
-    with progress_bar() as progress:
+    with without_native_chatter(), progress_bar() as progress:
         result = compare_methods(str(model), photos, labels, progress=progress, **options)
     if plot is not None:
         from nq_tflite.plot import comparison_figure, save_figure

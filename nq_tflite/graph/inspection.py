@@ -78,7 +78,8 @@ class BitsAWeight:
         num_weights = sum(row.num_weights for row in rows)
         own = sum(int(row.nesting.split("|")[0]) * row.num_weights for row in rows) / num_weights
         biases = 8 * sum(sum(row.bias_bytes) for row in rows) / num_weights
-        return cls(own, 8 * sum(sum(row.level_bytes) for row in rows) / num_weights - own - biases, biases)
+        total = 8 * sum(sum(row.level_bytes) for row in rows) / num_weights
+        return cls(own, max(total - own - biases, 0.0), biases)
 
     @property
     def total(self) -> float:

@@ -169,6 +169,7 @@ def benchmark(
                 nested = each in answer["nested"]
                 footprints.append(footprint_in_child(each, nested, runtime, threads[0], switches, reloads, isa))
                 done += 1
+        notify("done", steps, steps)
     cpu, baseline = f"{cpu_name()} ({os.cpu_count()} CPUs)", paths[1 if against else 0]
     return BenchmarkReport(
         cpu,

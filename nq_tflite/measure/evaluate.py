@@ -136,8 +136,10 @@ def evaluate(
             given.check(models[0].path, models[0].input_shape, models[0].num_classes)
             inputs = given
         else:
+            told = input_in_child(path)
+            image, *_ = [model.image_with(told) for model in runs]
             folder = read_photo_folder(given, _csv(labels), models[0].num_classes)
-            inputs = _Photos(folder, runs, path, preprocess, crop_fraction)
+            inputs = _Photos(folder, runs, image, preprocess, crop_fraction)
         logits = _collect(runs, inputs, notify)
     target = logits[-1] if against else logits[0]
     return Evaluation(
@@ -184,12 +186,10 @@ class _Photos:
         self,
         folder: PhotoFolder,
         models: Sequence[Classifier],
-        path: str | os.PathLike[str],
+        image: ImageInput,
         preprocess: PixelRange | None,
         crop_fraction: float | None,
     ) -> None:
-        told = input_in_child(path)
-        image, *_ = [model.image_with(told) for model in models]
         chosen = preprocessing_for(image, preprocess, crop_fraction)
         self._folder, self._seen = folder, SeenValues(image.values)
         self._pixels = [

@@ -79,9 +79,23 @@ def test_a_notebook_sees_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "##########.......... 1/2" in stream.getvalue()
 
 
+def test_a_commands_own_lines_are_kept_and_native_ones_are_not() -> None:
+    code = """
+import os, sys
+from nq_tflite.cli.console import without_native_chatter
+with without_native_chatter():
+    os.write(1, b"native out\\n"), os.write(2, b"native error\\n")
+    print("own out"), print("own error", file=sys.stderr)
+print("after"), os.write(2, b"native after\\n")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("own out\nafter\n", "own error\nnative after\n")
+
+
 def test_the_command_line_says_what_it_waits_for(tmp_path: Path, stock_dir: Path) -> None:
     """From its first second, on a terminal."""
     command = [sys.executable, "-m", "nq_tflite", "convert", str(stock_dir / "int8.tflite"), str(tmp_path / "o.tflite")]
     text = in_a_terminal(*command, "--rounding", "nearest")
+    assert "\nerror" not in text
     assert "starting" in text
     assert "0/?" not in text

@@ -245,7 +245,7 @@ def test_bad_photos_and_preprocessing(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sample_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """x.npy, what the models of `models` take of the photos, and y.npy, their classes."""
     folder = tmp_path_factory.mktemp("samples")
     np.save(folder / "x.npy", np.stack([block_image(k) for k in range(CLASSES)]).astype(np.float32) / 255)
@@ -254,14 +254,14 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", ["nested.tflite", "integer.tflite"])
-def test_samples_are_told_like_photos(worker: Callable[..., Any], models: Path, samples: Path, name: str) -> None:
-    given = {"samples": samples / "x.npy", "reference": models / "float.tflite"}
-    result = worker(run_samples, models / name, None, samples / "y.npy", **given)
+def test_samples_are_told_like_photos(worker: Callable[..., Any], models: Path, sample_files: Path, name: str) -> None:
+    given = {"samples": sample_files / "x.npy", "reference": models / "float.tflite"}
+    result = worker(run_samples, models / name, None, sample_files / "y.npy", **given)
     assert (result.inputs, result.num_photos, result.reference_top1) == ("samples", CLASSES, 1.0)
     assert [score.top1 for score in result.scores] == [1.0, 1.0]
     several = np.stack([np.arange(CLASSES), np.zeros(CLASSES, np.int64)], axis=1)
     several[3] = 9  # wrong, whatever else counts
-    result = worker(run_samples, models / name, None, several, samples=np.load(samples / "x.npy"))
+    result = worker(run_samples, models / name, None, several, samples=np.load(sample_files / "x.npy"))
     assert result.scores[0].top1 == 15 / 16
     assert result.reference == FULL_BIT_REFERENCE
 
@@ -271,15 +271,15 @@ def run_samples(runtime: str, *arguments: Any, **options: Any) -> Evaluation:
     return evaluate(*arguments, runtime=runtime, num_threads=1, **options)
 
 
-def test_a_keras_model_is_a_reference(worker: Callable[..., Any], models: Path, samples: Path) -> None:
-    given = {"samples": samples / "x.npy", "reference": models / "model.keras"}
-    result = worker(run_samples, models / "nested.tflite", None, samples / "y.npy", **given)
+def test_a_keras_model_is_a_reference(worker: Callable[..., Any], models: Path, sample_files: Path) -> None:
+    given = {"samples": sample_files / "x.npy", "reference": models / "model.keras"}
+    result = worker(run_samples, models / "nested.tflite", None, sample_files / "y.npy", **given)
     assert result.reference == str(models / "model.keras")
     assert (result.reference_top1, result.scores[0].agreement) == (1.0, 1.0)
 
 
 @pytest.mark.parametrize(
-    ("samples", "labels", "text"),
+    ("arrays", "labels", "text"),
     [
         (np.zeros((0, 4)), None, "finite numbers"),
         (np.full((2, 4), np.nan), None, "finite numbers"),
@@ -289,9 +289,9 @@ def test_a_keras_model_is_a_reference(worker: Callable[..., Any], models: Path, 
         ("missing.npy", None, "expected a .npy file, got No such file"),
     ],
 )
-def test_bad_samples(samples: Any, labels: Any, text: str) -> None:
+def test_bad_samples(arrays: Any, labels: Any, text: str) -> None:
     with pytest.raises(RepresentativeDataError, match=text):
-        evaluate("no.tflite", samples=samples, labels=labels)
+        evaluate("no.tflite", samples=arrays, labels=labels)
 
 
 def test_samples_that_do_not_fit_the_model(worker: Callable[..., Any], models: Path) -> None:
