@@ -14,6 +14,7 @@ from nq_tflite.cli.console import (
     milliseconds,
     precision_name,
     print_json,
+    print_layers,
     print_lines,
     print_table,
     progress_bar,
@@ -186,7 +187,7 @@ def _print_switching(footprints: Sequence[Footprint]) -> None:
         load, ran = milliseconds(reload.load_seconds), milliseconds(reload.load_and_run_seconds)
         rows.append([name, each.runtime, f"reload ({reload.count})", load, ran, "-"])
     columns = ("model", "runtime", "change (times measured)", "median", "with the first run", "moved")
-    print_table("switching beside reloading", columns, rows, left=3)
+    print_layers("switching beside reloading", columns, rows, left=3)
 
 
 def _switch_cells(switch: MedianSwitch) -> list[list[str]]:

@@ -42,6 +42,9 @@ _NO_ARGUMENTS: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
 PIPE_WIDTH = 150
 #: How much wider than its terminal a table may be, whose cells are folded then.
 _MOST_FOLDED, _UNBOUNDED = 1.25, 10_000
+#: How wide a cell of such a table may be, the widest first.
+_CELL_WIDTHS = (30, 20, 16, 12)
+_BETWEEN_WORDS: Any = {"break_long_words": False, "break_on_hyphens": False}
 #: Rows of a table that may be turned on its side.
 _MOST_SIDEWAYS = 6
 #: Rows of a table of layers, unless all are asked for.
@@ -240,8 +243,9 @@ def print_table(
         out.insert(0, column)
     cells = _cells(columns, rows, shown)
     table, few = _table(shown, cells, left), len(rows) <= _MOST_SIDEWAYS
-    width, turned = _width(console, table), _table(*_turned(shown, cells), 1)
-    if width > console.width and few and _width(console, turned) <= console.width:
+    width = _width(console, table)
+    turned = _fitting(console, shown, cells) if few and width > console.width else None
+    if turned is not None:
         console.print(turned)
     elif width <= _MOST_FOLDED * console.width:
         console.print(table)
@@ -266,6 +270,17 @@ def _cells(columns: Sequence[str], rows: Sequence[Sequence[str]], shown: Sequenc
     return [[row[place] for place in places] for row in rows]
 
 
+def _fitting(console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table | None:
+    """The table on its side, its words on as many lines as it takes; None if it is still too wide."""
+    header, others = _turned(columns, rows)
+    for most in _CELL_WIDTHS:
+        lines = [[textwrap.fill(cell, most, **_BETWEEN_WORDS) for cell in row] for row in (header, *others)]
+        table = _table(lines[0], lines[1:], 1)
+        if _width(console, table) <= console.width:
+            return table
+    return None
+
+
 def _turned(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
     """Rows as columns."""
     header, *others = (list(each) for each in zip(columns, *rows, strict=True))
@@ -279,7 +294,10 @@ def _width(console: Console, table: Table) -> int:
 def print_layers(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1, spare: Sequence[str] = ()
 ) -> None:
-    """A table of layers. What is the same in every row of a column stands once, below the title."""
+    """A table of layers, or of other rows that have much in common.
+
+    Of the first `left` columns, the ones that are the same in every row stand once, in the title.
+    """
     alike = [index for index in range(1, left) if len(rows) > 1 and len({row[index] for row in rows}) == 1]
     said = ", ".join(f"{columns[index]} {rows[0][index]}" for index in alike)
     kept = [index for index in range(len(columns)) if index not in alike]
@@ -337,7 +355,7 @@ def _wrapped(line: str, file: TextIO) -> str:
         return line
     indent = line[: len(line) - len(line.lstrip())] + "  "
     width = shutil.get_terminal_size().columns
-    return textwrap.fill(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return textwrap.fill(line, width, subsequent_indent=indent, **_BETWEEN_WORDS)
 
 
 def _stdout() -> Console:

@@ -30,6 +30,15 @@ def test_few_rows_of_many_columns_are_turned(capsys: pytest.CaptureFixture[str])
     assert row.count("7") == 4
 
 
+def test_long_headers_of_a_turned_table_take_several_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    names = ("two packed models, reloaded", "stock, always full-bit", "nested, governed", "part-bit alone")
+    columns = ("strategy", *(f"measure {index}" for index in range(8)))
+    print_table("strategies", columns, [[name, *["0.31 MB"] * 8] for name in names])
+    shown = lines(capsys)
+    assert [line.count("0.31 MB") for line in shown if "measure" in line] == [4] * 8
+    assert "reloaded" in "".join(shown)
+
+
 def test_columns_that_can_be_spared_are_left_out_and_named(capsys: pytest.CaptureFixture[str]) -> None:
     columns = ("weight", "operator", "shape", "dB")
     rows = [["w" * 30, "DEPTHWISE_CONV_2D", f"1x3x3x{index}", "3.0"] for index in range(20)]

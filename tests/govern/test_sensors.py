@@ -130,5 +130,5 @@ def test_psutil_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
         return real(name, *arguments, **options)
 
     monkeypatch.setattr(builtins, "__import__", without_psutil)
-    with pytest.raises(MissingPackageError, match=r"pip install 'nq-tflite\[govern\]'"):
+    with pytest.raises(MissingPackageError, match=r"pip install '\.\[govern\]'"):
         Sensors()

@@ -82,7 +82,7 @@ def test_a_report_without_switches_says_so() -> None:
 
 def test_missing_models_are_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "nq_tflite_models.nets.mobilenet_v2", None)
-    with pytest.raises(MissingPackageError, match=r"nq_tflite_models.*pip install 'nq-tflite\[demo\]'"):
+    with pytest.raises(MissingPackageError, match=r"nq_tflite_models.*pip install '\.\[demo\]'"):
         demo._build({"workdir": str(tmp_path)})
 
 
