@@ -314,7 +314,7 @@ def _nest(job: Job) -> Job:
     """Writes the nested file; answers with what ModelFiles wants to know."""
     from nq_tflite.conversion.convert import convert
 
-    report = convert(job["source"], job["nested"], job["nesting"], rounding=ROUNDING)
+    report = convert(job["source"], job["nested"], job["nesting"], rounding=ROUNDING, progress=None)
     return {
         "stock_bytes": Path(job["stock"]).stat().st_size,
         "nested_bytes": report.file_bytes,

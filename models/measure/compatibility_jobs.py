@@ -60,7 +60,7 @@ def convert_source(row: Row, format_name: str, activations: str, stem: Path, nes
     try:
         path = source.path(format_name)
         data = source.samples if activations == "int8" and not format_name.endswith(".tflite") else None
-        nq.convert(path, f"{stem}.tflite", nesting, data, rounding=rounding)
+        nq.convert(path, f"{stem}.tflite", nesting, data, rounding=rounding, progress=None)
     except UnsupportedModelError as error:
         return Result("unsupported", str(error))
     for precision in PRECISIONS:

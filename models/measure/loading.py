@@ -124,7 +124,7 @@ def load_times(
             progress(f"{count} nodes, {runtime}", done, len(pairs))
             if not nested.exists():
                 write_chain(stock, count)
-                nq.convert(stock, nested, nesting="8|4", rounding="nearest")
+                nq.convert(stock, nested, nesting="8|4", rounding="nearest", progress=None)
             job = {"job": "load", "stock": str(stock), "nested": str(nested), "runtime": runtime, "runs": runs}
             answer = run_in_child(__name__, job)
             seconds = {kind: 1e6 * statistics.median(each) / count for kind, each in answer["seconds"].items()}

@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 _EPILOG = """\b
 Examples:
   nq-tflite benchmark model.tflite
-  nq-tflite benchmark model.tflite --against int8.tflite --against float.tflite --threads 1,2
-  nq-tflite benchmark model.tflite --against int8.tflite --runtime ai-edge-litert --runtime tflite-runtime --json"""
+  nq-tflite benchmark model.tflite --against int8.tflite \\
+      --against float.tflite --threads 1,2
+  nq-tflite benchmark model.tflite --against int8.tflite \\
+      --runtime ai-edge-litert --runtime tflite-runtime --json"""
 
 _MEMORY_NOTE = (
     "Bytes added to a process that had imported the runtime, after two runs. Model file: pages of the .tflite mapping, "
@@ -109,12 +111,17 @@ def benchmark(
 
 
 def _print_report(report: BenchmarkReport) -> None:
+    from nq_tflite.measure.benchmark import SLOWER, slower_than_stock
+
     print_lines(
         f"{report.cpu}, Python {report.python}, nq_tflite {report.version} with {kernels_text(report.kernels)}",
         report.note,
     )
     for setting in report.settings:
         _print_latencies(setting, report)
+        nested = [each.ratio for each in setting.latencies if each.bits is not None]
+        if nested and min(nested) > SLOWER:
+            print_lines(f"to know: {slower_than_stock(Path(report.baseline).name, min(nested))}")
     _print_delegations(report.footprints)
     for runtime in dict.fromkeys(each.runtime for each in report.footprints):
         _print_memory([each for each in report.footprints if each.runtime == runtime], report.baseline)
@@ -178,7 +185,7 @@ def _print_switching(footprints: Sequence[Footprint]) -> None:
             rows += [[name, each.runtime, *cells] for cells in _switch_cells(switch)]
         load, ran = milliseconds(reload.load_seconds), milliseconds(reload.load_and_run_seconds)
         rows.append([name, each.runtime, f"reload ({reload.count})", load, ran, "-"])
-    columns = ("model", "runtime", "what (times)", "median", "with the first run", "moved")
+    columns = ("model", "runtime", "change (times measured)", "median", "with the first run", "moved")
     print_table("switching beside reloading", columns, rows, left=3)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nq_tflite.cli.console import json_option, print_json, print_lines, progress_bar
+from nq_tflite.cli.console import json_option, print_json, print_lines, progress_bar, warn
 from nq_tflite.cli.parameters import (
     FILE,
     FOLDER,
@@ -22,6 +22,7 @@ from nq_tflite.cli.parameters import (
 )
 from nq_tflite.device.runtimes import RuntimeName
 from nq_tflite.errors import NqError
+from nq_tflite.units import bytes_text
 
 if TYPE_CHECKING:
     from nq_tflite.measure.preprocessing import PixelRange
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 _EPILOG = """\b
 Examples:
   nq-tflite report model.tflite
-  nq-tflite report model.tflite -o report.html --photos photos/ --reference float.tflite --against int8.tflite
+  nq-tflite report model.tflite -o report.html --photos photos/ \\
+      --reference float.tflite --against int8.tflite
   nq-tflite convert model.keras model.tflite --json > conversion.json
   nq-tflite report model.tflite --conversion conversion.json
 
@@ -67,8 +69,8 @@ def report(
     photos: Path | None,
     labels: Path | None,
     reference: Path | None,
-    preprocess: PixelRange,
-    crop: float,
+    preprocess: PixelRange | None,
+    crop: float | None,
     against: Path | None,
     conversion: Path | None,
     layers: tuple[str, ...],
@@ -108,13 +110,17 @@ def report(
         if findings.timeline is None:
             raise NqError(f"figure {plot}", expected="a model that runs here", got=findings.not_run or "")
         save_figure(timeline_figure(findings.timeline, findings.against), plot)
+    if findings.evaluation is not None and findings.evaluation.doubt:
+        warn(findings.evaluation.doubt)
     if as_json:
         print_json({"page": str(page)} | findings.as_dict())
         return
-    print_lines(f"{page}: {page.stat().st_size} bytes, all in one file")
+    print_lines(f"{page}: {bytes_text(page.stat().st_size)}, all in one file", page.resolve().as_uri())
     if findings.not_run:
         print_lines(f"without latency and memory: {findings.not_run}")
-    if findings.evaluation is None:
+    if findings.evaluation is not None:
+        print_lines(f"photos: {findings.evaluation.preprocessing}")
+    else:
         estimated = findings.conversion is not None and findings.conversion.estimate is not None
         print_lines(
             f"accuracy {'as the conversion estimated it' if estimated else 'is not told'}: --photos measures it"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from threadpoolctl import threadpool_limits
@@ -20,11 +21,29 @@ from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph.model import ModelT, TensorPlace
 from nq_tflite.progress import Progress
 
+_blas_lock = threading.Lock()
+_blas_users = 0
+_blas_limits: threadpool_limits | None = None
 
-def one_blas_thread() -> AbstractContextManager[object]:
-    """A context to round in: BLAS' sums, and so the codes that are chosen, depend on how many threads share them."""
-    limits: AbstractContextManager[object] = threadpool_limits(1, user_api="blas")
-    return limits
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """A context to round in: BLAS' sums, and so the codes that are chosen, depend on how many threads share them.
+
+    The limit holds for the process. Where threads convert at once, the first one sets it and the last one lifts it.
+    """
+    global _blas_users, _blas_limits
+    with _blas_lock:
+        if not _blas_users:
+            _blas_limits = threadpool_limits(1, user_api="blas")
+        _blas_users += 1
+    try:
+        yield
+    finally:
+        with _blas_lock:
+            _blas_users -= 1
+            if _blas_limits is not None and not _blas_users:
+                _blas_limits.restore_original_limits()
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import importlib.util
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from nq_tflite.errors import MissingPackageError, did_you_mean
+from nq_tflite.errors import MissingPackageError, did_you_mean, how_to_install
 
 #: The runtimes, as pip knows them.
 RuntimeName = Literal["ai-edge-litert", "tflite-runtime", "tensorflow"]
@@ -62,7 +62,7 @@ def load_runtime(name: RuntimeName | None = None) -> Runtime:
             "TFLite runtime",
             expected=chosen or f"one of {', '.join(RUNTIMES)}",
             got=f"{', '.join(installed) or 'none'} installed",
-            fix="Install one, for example: pip install 'nq-tflite[litert]'.",
+            fix=f"Install one, for example: {how_to_install('litert')}.",
         )
     module = importlib.import_module(_MODULES[chosen])
     if chosen == "tensorflow":

@@ -30,6 +30,7 @@ def find_image_input(model: ModelT) -> ImageInput | None:
 def _scales_pixels(model: ModelT, subgraph: SubGraphT, tensor: int) -> bool:
     """Whether all that the input meets is a multiplication by one of `PIXEL_FACTORS`, as of a Rescaling layer."""
     met = [subgraph.operators[slot.position] for slot in fb.readers(subgraph).get(tensor, ())]
+    met = [each for each in met if fb.builtin_code(model, each) != schema.BuiltinOperator.SHAPE]
     if len(met) != 1 or fb.builtin_code(model, met[0]) != schema.BuiltinOperator.MUL:
         return False
     [factor] = [each for each in fb.indices(met[0].inputs) if each != tensor] or [tensor]

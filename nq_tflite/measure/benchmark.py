@@ -27,11 +27,15 @@ from nq_tflite.measure.memory import (
     Footprint,
     measure_footprint,
 )
-from nq_tflite.progress import Progress, silent
+from nq_tflite.progress import ShowProgress, shown
 from nq_tflite.records import from_dict
 from nq_tflite.version import __version__
 
 NOTE = "Timings are of a machine that does other things too: trust the ratios, which are of paired runs, not the times."
+
+
+#: A ratio of latencies above this is worth a word; below, it may be noise.
+SLOWER = 1.1
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,14 @@ class BenchmarkReport:
         return asdict(self)
 
 
+def slower_than_stock(stock: str, ratio: float) -> str:
+    """Advice on a model whose fastest precision takes `ratio` times as long as the stock model."""
+    return (
+        f"nested is slower than {stock} here, {ratio:.2f} times its latency: nest it for the memory and the switch, or "
+        "stay with the stock file; small models and CPUs without AVX2, AVX-512 or NEON gain no time"
+    )
+
+
 def benchmark(
     path: str | os.PathLike[str],
     against: Sequence[str | os.PathLike[str]] = (),
@@ -112,7 +124,7 @@ def benchmark(
     switches: int = 100,
     reloads: int = 10,
     isa: str | None = None,
-    progress: Progress | None = None,
+    progress: ShowProgress = True,
 ) -> BenchmarkReport:
     """Measures a model beside others, each runtime in child processes of its own.
 
@@ -125,7 +137,7 @@ def benchmark(
         runs, warmup: invocations of each model and precision.
         switches, reloads: how often to switch and to reload.
         isa: instruction set that nq_tflite's own kernels use, such as "avx2"; the best of this CPU if not given.
-        progress: called as the work goes on.
+        progress: called as the work goes on; True for a bar in a terminal or notebook, None for silence.
 
     Raises:
         FormatError: a file that does not load.
@@ -141,23 +153,23 @@ def benchmark(
     paths = [os.fspath(path), *(os.fspath(other) for other in against)]
     for each in paths:
         check_model_file(each)
-    notify = progress or silent
     kernels_in_use = kernels_in_child(isa)
     steps, done = len(runtimes) * (len(threads) + len(paths)), 0
     settings, footprints = [], []
-    for runtime in runtimes:
-        job = {"paths": paths, "precisions": list(precisions), "runtime": runtime, "runs": runs, "warmup": warmup}
-        for num_threads in threads:
-            notify(f"latency, {num_threads} thread{'s' * (num_threads > 1)}", done, steps)
-            answer = run_in_child(__name__, {"job": "latency", **job, "num_threads": num_threads}, isa)
-            settings.append(_setting(answer, num_threads, baseline=1 if against else 0))
-            done += 1
-        for each in paths:
-            notify(f"memory and switching of {Path(each).name}", done, steps)
-            nested = each in answer["nested"]
-            footprints.append(footprint_in_child(each, nested, runtime, threads[0], switches, reloads, isa))
-            done += 1
-    notify("done", steps, steps)
+    with shown(progress) as notify:
+        for runtime in runtimes:
+            job = {"paths": paths, "precisions": list(precisions), "runtime": runtime, "runs": runs, "warmup": warmup}
+            for num_threads in threads:
+                notify(f"latency, {num_threads} thread{'s' * (num_threads > 1)}", done, steps)
+                answer = run_in_child(__name__, {"job": "latency", **job, "num_threads": num_threads}, isa)
+                settings.append(_setting(answer, num_threads, baseline=1 if against else 0))
+                done += 1
+            for each in paths:
+                notify(f"memory and switching of {Path(each).name}", done, steps)
+                nested = each in answer["nested"]
+                footprints.append(footprint_in_child(each, nested, runtime, threads[0], switches, reloads, isa))
+                done += 1
+        notify("done", steps, steps)
     cpu, baseline = f"{cpu_name()} ({os.cpu_count()} CPUs)", paths[1 if against else 0]
     return BenchmarkReport(
         cpu,

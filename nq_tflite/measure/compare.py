@@ -30,7 +30,7 @@ from nq_tflite.measure.contenders import CONTENDERS, Contender, ContenderName, R
 from nq_tflite.measure.evaluate import Classifier, Score, score
 from nq_tflite.measure.photo_folder import PhotoFolder, read_photo_folder
 from nq_tflite.measure.preprocessing import PixelPreprocessing, PixelRange, pixel_preprocessing, preprocessing_for
-from nq_tflite.progress import Progress, silent
+from nq_tflite.progress import Progress, ShowProgress, shown
 
 Logits = NDArray[np.float64]
 
@@ -104,7 +104,7 @@ def compare(
     crop_fraction: float | None = None,
     num_threads: int | None = None,
     k: int = 5,
-    progress: Progress | None = None,
+    progress: ShowProgress = True,
 ) -> MethodComparison:
     """Rounds a model by every method and runs photos through every level; no nested file is left behind.
 
@@ -118,7 +118,7 @@ def compare(
         preprocess, crop_fraction: as `evaluate.evaluate`.
         num_threads: of the runtime; all CPUs if not given.
         k: of top_k.
-        progress: called as the work goes on.
+        progress: called as the work goes on; True for a bar in a terminal or notebook, None for silence.
 
     Returns:
         Scores against the float model. Of all methods, those that want calibration photos are left out without any.
@@ -142,8 +142,7 @@ def compare(
         raise UnsupportedModelError(
             name, expected="a Keras model, for int8 activations", got="a .tflite", fix="Compare with float activations."
         )
-    notify = progress or silent
-    with one_blas_thread(), tempfile.TemporaryDirectory(prefix="nq-compare-") as scratch:
+    with shown(progress) as notify, one_blas_thread(), tempfile.TemporaryDirectory(prefix="nq-compare-") as scratch:
         free = load_source(source, None, look=True, notify=notify)
         _check_float(name, free.model)
         judge = _Judge(name, free.model, Path(scratch), num_threads or os.cpu_count() or 1, k, notify)

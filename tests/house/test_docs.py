@@ -48,6 +48,7 @@ MARKED = {
     ("docs/delivery.md", "sh network"): 1,
     ("docs/fuzzing.md", "sh minutes"): 1,
     ("docs/governor.md", "sh board"): 1,
+    ("docs/photos.md", "sh minutes"): 1,
     ("docs/models.md", "python jax"): 1,
     ("docs/models.md", "python torch"): 1,
     ("docs/models.md", "sh minutes"): 1,
@@ -62,6 +63,7 @@ MARKED = {
 OTHER_LANGUAGES = {
     "cmake": "tests/device/test_embedding.py finds the package with the same lines",
     "groovy": "no Gradle here",
+    "text": "tests/measure/test_preprocessing.py reads such a csv",
     "java": "tests/house/test_android.py compiles and runs the library, and the example like it",
 }
 #: Pages that convert a model: a few seconds each.

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from nq_tflite.conversion.sources.calibration import Sample
-from nq_tflite.errors import UnsupportedModelError
+from nq_tflite.errors import RepresentativeDataError, UnsupportedModelError
 
 #: Keras has no types that hold for Keras 3 and tf_keras alike, and a source may be of either.
 KerasModel = Any
@@ -103,6 +103,14 @@ def prepared(model: KerasModel) -> KerasModel:
             got=f"a {type(model).__name__} that was never called",
             fix="Call it once on an example, model(example), or make keras.Input its first layer.",
         )
+    quantized = sorted({mode for layer in leaf_layers(model) if (mode := getattr(layer, "quantization_mode", None))})
+    if quantized:
+        raise UnsupportedModelError(
+            f"Keras model {model.name!r}",
+            expected="float weights",
+            got=f"layers after model.quantize({quantized[0]!r}), which TFLite cannot run",
+            fix="Convert the model as it was before: nq.convert quantizes it, to full-int8 with representative_data.",
+        )
     halves = sorted({layer.compute_dtype for layer in leaf_layers(model) if layer.compute_dtype in _HALVES})
     return _in_float32(model, halves[0]) if halves else model
 
@@ -181,6 +189,23 @@ def model_inputs(model: KerasModel) -> Any:
         return []
 
 
+def input_structure(model: KerasModel) -> Any | None:
+    """A model's symbolic inputs as it is called with them: one, or a list or dict; None if it has none."""
+    if is_a(model, "Functional"):
+        return model.input
+    inputs = model_inputs(model)
+    return inputs[0] if len(inputs) == 1 else inputs or None
+
+
+def map_structure(structure: Any, change: Callable[[Any], Any]) -> Any:
+    """The same lists and dicts with every leaf changed."""
+    if isinstance(structure, Mapping):
+        return {key: map_structure(each, change) for key, each in structure.items()}
+    if isinstance(structure, list | tuple):
+        return [map_structure(each, change) for each in structure]
+    return change(structure)
+
+
 def flat(tensors: Any) -> list[KerasTensor]:
     """The tensors in nested lists and dicts."""
     if isinstance(tensors, Mapping):
@@ -189,17 +214,34 @@ def flat(tensors: Any) -> list[KerasTensor]:
 
 
 def named_samples(model: KerasModel | Path, samples: Callable[[], Iterator[Sample]]) -> Callable[[], Iterator[Sample]]:
-    """Samples by input name, for a model with several inputs: the converter puts these in an order of its own."""
-    names = input_names(model)
-    if len(names) < 2:
+    """Samples by input name, for a model with several inputs: the converter puts these in an order of its own.
+
+    A model that is called with a dict takes samples by its keys, too, should the inputs have other names.
+
+    Raises:
+        RepresentativeDataError: while samples are taken: lists, for a model whose inputs have no order.
+    """
+    names, structure = input_names(model), input_structure(model)
+    called = structure if isinstance(structure, Mapping) else {}
+    renamed = {key: each.name for key, each in called.items() if key not in names and hasattr(each, "name")}
+    if len(names) < 2 and not renamed:
         return samples
 
     def by_name() -> Iterator[Sample]:
         for sample in samples():
-            if isinstance(sample, list) and len(sample) == len(names):
-                yield dict(zip(names, sample, strict=True))
-            else:
+            if isinstance(sample, dict):
+                yield {renamed.get(name, name): values for name, values in sample.items()}
+            elif len(sample) != len(names):
                 yield sample
+            elif list(called) != sorted(called):
+                raise RepresentativeDataError(
+                    "representative data",
+                    expected=f"dicts by input name ({', '.join(names)}), as the model itself is called",
+                    got="lists, whose order could be the model's or the sorted one",
+                    fix="Give each sample as {name: array}.",
+                )
+            else:
+                yield dict(zip(names, sample, strict=True))
 
     return by_name
 
@@ -210,8 +252,9 @@ def with_batch_of_one(model: KerasModel) -> KerasModel | None:
     if not inputs or not input_names(model):
         return None
     keras = keras_of(model)
-    names = iter(input_names(model))
-    fixed = [
-        keras.Input(batch_shape=(1, *tensor.shape[1:]), dtype=tensor.dtype, name=next(names)) for tensor in flat(inputs)
-    ]
-    return keras.Model(fixed, model(fixed[0] if len(fixed) == 1 else fixed), name=model.name)
+    fixed = {
+        id(tensor): keras.Input(batch_shape=(1, *tensor.shape[1:]), dtype=tensor.dtype, name=name)
+        for tensor, name in zip(flat(inputs), input_names(model), strict=True)
+    }
+    arguments = map_structure(input_structure(model), lambda tensor: fixed[id(tensor)])
+    return keras.Model(list(fixed.values()), model(arguments), name=model.name)
