@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <atomic>
-#include <numeric>
+#include <chrono>
+#include <memory>
 #include <stdexcept>
+#include <thread>
 
 #include "check.h"
+#include "forked.h"
 
 namespace {
 
@@ -101,6 +104,64 @@ TEST(an_exception_of_any_part_reaches_the_caller) {
     pool.run([](int, nq::Workspace*) {});  // and the pool goes on
   }
 }
+
+// Threads that run at the same time, which one alone could not.
+bool two_run(nq::ThreadPool* pool) {
+  std::atomic<int> running{0};
+  pool->run([&](int, nq::Workspace* workspace) {
+    workspace->get(1000)[0] = 1;
+    ++running;
+    while (running < 2) std::this_thread::yield();
+  });
+  return running == 2;
+}
+
+TEST(a_child_process_lets_go_of_a_pool) {
+  for (const int milliseconds : {0, 3}) {  // the worker is awake, or sleeps
+    auto pool = std::make_unique<nq::ThreadPool>();
+    pool->resize(2);
+    CHECK(two_run(pool.get()));
+    std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
+    CHECK(nq_test::in_child([&] {
+      pool.reset();
+      return true;
+    }));
+    CHECK(nq_test::in_child([&] {
+      pool->resize(1);
+      pool.reset();
+      return true;
+    }));
+  }
+}
+
+#if !defined(__SANITIZE_THREAD__)  // it takes a child's thread for the parent's that had the same address
+TEST(a_child_process_starts_threads_of_its_own) {
+  nq::ThreadPool pool;
+  pool.resize(2);
+  CHECK(two_run(&pool));
+  std::this_thread::sleep_for(std::chrono::milliseconds(3));  // the worker sleeps
+  CHECK(nq_test::in_child([&] { return two_run(&pool) && two_run(&pool); }));
+  CHECK(nq_test::in_child([&] { return nq_test::in_child([&] { return two_run(&pool); }) && two_run(&pool); }));
+  CHECK(nq_test::in_child([&] {
+    pool.resize(3);
+    pool.resize(2);
+    return two_run(&pool);
+  }));
+  CHECK(two_run(&pool));
+}
+
+TEST(a_fork_amid_a_call_leaves_a_pool_that_works) {
+  nq::ThreadPool pool;
+  pool.resize(2);
+  std::atomic<bool> stop{false};
+  std::thread caller([&] {
+    while (!stop) pool.run(20, [](int part, nq::Workspace* workspace) { workspace->get(64 << part % 8)[0] = 1; });
+  });
+  for (int i = 0; i < 20; ++i) CHECK(nq_test::in_child([&] { return two_run(&pool); }));
+  stop = true;
+  caller.join();
+}
+#endif
 
 TEST(ranges_cover_everything_once) {
   for (const int64_t count : {0, 1, 2, 7, 100}) {

@@ -7,6 +7,7 @@ import logging
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -21,6 +22,7 @@ from nq_tflite.govern.policy import Policy, Preset, Rule
 from nq_tflite.govern.sensors import Sensors
 
 _log = logging.getLogger("nq_tflite.govern")
+_governors: weakref.WeakSet[Governor] = weakref.WeakSet()
 
 
 class Switchable(Protocol):
@@ -110,6 +112,7 @@ class Governor:
         self._lock = threading.RLock()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+        _governors.add(self)
 
     # ---- deciding ----------------------------------------------------------------------------------------------------
 
@@ -239,6 +242,12 @@ class Governor:
         while not self._stopping.wait(self.policy.interval_seconds):
             self.step()
 
+    def _forget_thread(self) -> None:
+        """In the child of a fork, which has no thread of the parent's to end or to wait for."""
+        self._lock = threading.RLock()
+        self._stopping = threading.Event()
+        self._thread = None
+
     def _read(self) -> dict[str, float]:
         names = {rule.signal for rule in self.policy.rules} - set(self._reported)
         if names and self._sensors is None:
@@ -278,3 +287,11 @@ def _levels_of(name: str, model: Switchable) -> ModelLevels:
 
 def _line(made: GovernedSwitch) -> str:
     return json.dumps({"event": "switch" if not made.error else "switch failed", **asdict(made)}, allow_nan=False)
+
+
+def _forget_threads() -> None:
+    for governor in _governors:
+        governor._forget_thread()
+
+
+os.register_at_fork(after_in_child=_forget_threads)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import signal
 import threading
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -196,3 +199,32 @@ def test_real_interpreters_share_a_budget_while_they_run(worker: Any, nested_dir
     assert seen["over budget"] == 0
     assert seen["foreign outputs"] == 0
     assert seen["at the end"] == (8, 8)
+
+
+def test_a_child_process_governs_anew() -> None:
+    """Forked while the parent's thread holds the lock: a sensor that waits is read under it."""
+    reading, go_on = threading.Event(), threading.Event()
+
+    class Waiting(Sensors):
+        def read(self, names: Iterable[str] = ()) -> dict[str, float]:
+            reading.set()
+            go_on.wait()
+            return {"warmth": 5}
+
+    model = StandIn()
+    governor = nq.Governor(model, COLD, sensors=Waiting())
+    stepping = threading.Thread(target=governor.step)
+    stepping.start()
+    reading.wait()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(30)
+        go_on.set()
+        governor.start()
+        while model.precision != 4:
+            time.sleep(0.01)
+        governor.stop()
+        os._exit(0)
+    go_on.set()
+    stepping.join()
+    assert os.waitpid(child, 0)[1] == 0

@@ -41,7 +41,7 @@ def test_files_keep_the_lock_rules(source: Path, tmp_path: Path) -> None:
     [
         ("session/session.cc", "  const Lock state(state_);\n  loaded_ = true;", "'loaded_' requires holding mutex"),
         ("session/session.cc", "  const Control control(this);\n  Snapshot placement;", "requires holding mutex"),
-        ("session/registry.cc", "  const Lock lock(all.mutex);\n  all.sessions.erase", "'sessions' requires holding"),
+        ("session/registry.cc", "  const Lock lock(all.mutex);\n  const auto found", "'sessions' requires holding"),
         ("threads/thread_pool.cc", "  const Lock lock(mutex_);\n  if (!failure_)", "'failure_' requires holding"),
     ],
     ids=["state", "control", "registry", "failure"],

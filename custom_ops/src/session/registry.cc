@@ -8,7 +8,7 @@ namespace nq {
 namespace {
 
 struct Registry {
-  Mutex mutex;
+  Mutex mutex{Rank::kRegistry};
   nq_session last_handle NQ_GUARDED_BY(mutex) = 0;
   std::unordered_map<nq_session, std::shared_ptr<Session>> sessions NQ_GUARDED_BY(mutex);
 };
@@ -31,9 +31,13 @@ nq_session open_session() {
 }
 
 void close_session(nq_session handle) {
+  std::shared_ptr<Session> closed;  // its end, if it is that, waits for the lock's
   Registry& all = registry();
   const Lock lock(all.mutex);
-  all.sessions.erase(handle);
+  const auto found = all.sessions.find(handle);
+  if (found == all.sessions.end()) return;
+  closed = std::move(found->second);
+  all.sessions.erase(found);
 }
 
 Status find_session(nq_session handle, std::shared_ptr<Session>* session) {

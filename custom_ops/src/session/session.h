@@ -94,8 +94,8 @@ class Session {
   void release_deferred() NQ_EXCLUDES(control_, state_);
 
   // control_ is held while pages move or members change, state_ only for moments: an invocation never waits for a disk.
-  Mutex state_;
-  Mutex control_ NQ_ACQUIRED_BEFORE(state_);
+  Mutex state_{Rank::kState};
+  Mutex control_ NQ_ACQUIRED_BEFORE(state_){Rank::kControl};
 
   bool attached_ NQ_GUARDED_BY(state_) = false;
   bool loaded_ NQ_GUARDED_BY(state_) = false;

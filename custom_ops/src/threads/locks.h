@@ -1,5 +1,7 @@
 // A mutex and a lock whose rules Clang checks (-Wthread-safety, `make lint`): what is NQ_GUARDED_BY a mutex is touched
 // only while it is held, what NQ_REQUIRES it is called only then. Other compilers see std::mutex and std::unique_lock.
+//
+// Every Mutex is locked around fork(): what it guards is whole in the child, and nobody there holds it.
 #pragma once
 
 #include <mutex>
@@ -23,14 +25,29 @@
 
 namespace nq {
 
+// Whoever holds a mutex locks only those of later ranks.
+enum class Rank { kRegistry, kControl, kState, kCrew };
+
+// None is made or destroyed by a thread that holds one.
 class NQ_THREAD_RULE(capability("mutex")) Mutex {
  public:
+  explicit Mutex(Rank rank);
+  ~Mutex();
+  Mutex(const Mutex&) = delete;
+  Mutex& operator=(const Mutex&) = delete;
+
   bool try_lock() NQ_TRY_ACQUIRE(true) { return mutex_.try_lock(); }
 
  private:
   friend class Lock;
+  friend class AllMutexes;
   std::mutex mutex_;
+  const Rank rank_;
+  Mutex *previous_ = nullptr, *next_ = nullptr;  // among all
 };
+
+// How many forks lie between the first process that made a Mutex and this one: where it has changed, threads are gone.
+unsigned fork_count();
 
 class NQ_SCOPED_LOCK Lock {
  public:

@@ -1,9 +1,16 @@
 #include "threads/thread_pool.h"
 
+#include <atomic>
 #include <chrono>
+#include <condition_variable>
+#include <exception>
 #include <new>
 #include <system_error>
+#include <thread>
 #include <utility>
+#include <vector>
+
+#include "threads/locks.h"
 
 namespace nq {
 namespace {
@@ -48,11 +55,58 @@ bool spin_until(const Done& done) {
 
 }  // namespace
 
+class ThreadPool::Crew {
+ public:
+  explicit Crew(int size);
+  ~Crew();
+
+  void start();
+  // Whether it was started in a process of which this one is a fork: it has no threads, and must not be destroyed, for
+  // the end of a condition variable waits for those that wait for it.
+  bool left_behind() const { return forks_ != fork_count(); }
+  void run(int num_parts, const Task& task);
+
+ private:
+  // A thread's parts of a call of run(): the last `state` counts of those before `end`. All of it in one cache line,
+  // which is what goes from the caller's processor to the thread's.
+  struct alignas(64) Share {
+    // A generation, which counts calls of run(), above the number of parts that nobody has taken yet: in one word, so
+    // that a late thread cannot take a part of the next call for one of its own.
+    std::atomic<uint64_t> state{0};
+    // Written while no part is left, read by who has taken one.
+    const Task* task = nullptr;
+    int end = 0;
+  };
+
+  int size() const { return static_cast<int>(workspaces_.size()); }
+  void work(int thread);
+  bool wait_for_generation(int thread, uint32_t* seen);
+  void take_parts(uint32_t generation, int thread);
+  static bool take_part(uint32_t generation, Share* share, int* part);
+  void perform(const Task& task, int part, Workspace* workspace);
+  void keep_failure(std::exception_ptr failure);  // if it is the first; Clang does not look into catch blocks
+  std::exception_ptr take_failure();
+
+  std::vector<std::unique_ptr<Workspace>> workspaces_;
+  std::unique_ptr<Share[]> shares_;  // one a thread
+  std::vector<std::thread> threads_;
+  uint32_t generation_ = 0;
+  const unsigned forks_ = fork_count();
+  alignas(64) std::atomic<int> unfinished_{0};
+  // A worker counts itself before it looks for work a last time, and run() hands work out before it looks for sleepers,
+  // both by writing: whoever comes second sees what the first has done.
+  alignas(64) std::atomic<int> sleepers_{0};
+  std::atomic<bool> stopping_{false};
+  Mutex mutex_{Rank::kCrew};
+  std::condition_variable wake_;
+  std::exception_ptr failure_ NQ_GUARDED_BY(mutex_);
+};
+
 // Not a vector: that would grow by half again, and write to pages that may never be used.
 uint8_t* Workspace::get(size_t bytes) {
   if (capacity_ < bytes + kAlignment) {
+    capacity_ = 0;  // should memory be short, or this thread be gone in the child of a fork()
     storage_.reset();
-    capacity_ = 0;  // should memory be short
     storage_.reset(new uint8_t[bytes + kAlignment]);
     capacity_ = bytes + kAlignment;
   }
@@ -60,48 +114,60 @@ uint8_t* Workspace::get(size_t bytes) {
   return storage_.get() + (kAlignment - address % kAlignment) % kAlignment;
 }
 
-ThreadPool::~ThreadPool() { stop(); }
+ThreadPool::ThreadPool() : crew_(std::make_unique<Crew>(1)) {}
 
-std::vector<std::unique_ptr<Workspace>> ThreadPool::make_workspaces(int count) {
-  std::vector<std::unique_ptr<Workspace>> workspaces;
-  for (int i = 0; i < count; ++i) workspaces.push_back(std::make_unique<Workspace>());
-  return workspaces;
-}
+ThreadPool::~ThreadPool() { dismiss_crew(); }
 
 void ThreadPool::resize(int num_threads) {
   if (num_threads < 1) num_threads = 1;
   if (num_threads == size()) return;
-  auto workspaces = make_workspaces(num_threads);
-  auto shares = std::make_unique<Share[]>(static_cast<size_t>(num_threads));
-  threads_.reserve(static_cast<size_t>(num_threads));
-  stop();
-  workspaces_ = std::move(workspaces);
-  shares_ = std::move(shares);
-  stopping_ = false;
-  generation_ = 0;
-  start_threads(num_threads - 1);
+  replace_crew(std::make_unique<Crew>(num_threads));
+  size_ = num_threads;
 }
 
-// As many of them as the system gives: the others' parts are taken all the same.
-void ThreadPool::start_threads(int count) {
-  try {
-    for (int thread = 1; thread <= count; ++thread) threads_.emplace_back(&ThreadPool::work, this, thread);
-  } catch (const std::system_error&) {
-  } catch (const std::bad_alloc&) {
+void ThreadPool::run(int num_parts, const Task& task) {
+  if (crew_->left_behind()) replace_crew(std::make_unique<Crew>(size()));
+  crew_->run(num_parts, task);
+}
+
+void ThreadPool::replace_crew(std::unique_ptr<Crew> crew) {
+  dismiss_crew();
+  crew_ = std::move(crew);
+  crew_->start();
+}
+
+void ThreadPool::dismiss_crew() {
+  if (crew_->left_behind()) {
+    static_cast<void>(crew_.release());
+  } else {
+    crew_.reset();
   }
 }
 
-void ThreadPool::stop() {
+ThreadPool::Crew::Crew(int size) : shares_(new Share[static_cast<size_t>(size)]) {
+  for (int i = 0; i < size; ++i) workspaces_.push_back(std::make_unique<Workspace>());
+  threads_.reserve(static_cast<size_t>(size));
+}
+
+ThreadPool::Crew::~Crew() {
   {
     const Lock lock(mutex_);
     stopping_ = true;
   }
   wake_.notify_all();
   for (std::thread& thread : threads_) thread.join();
-  threads_.clear();
 }
 
-void ThreadPool::run(int num_parts, const Task& task) {
+// As many of them as the system gives: the others' parts are taken all the same.
+void ThreadPool::Crew::start() {
+  try {
+    for (int thread = 1; thread < size(); ++thread) threads_.emplace_back(&Crew::work, this, thread);
+  } catch (const std::system_error&) {
+  } catch (const std::bad_alloc&) {
+  }
+}
+
+void ThreadPool::Crew::run(int num_parts, const Task& task) {
   if (num_parts < 1) return;
   if (num_parts == 1 || size() == 1) {
     for (int part = 0; part < num_parts; ++part) task(part, workspaces_[0].get());
@@ -130,10 +196,10 @@ void ThreadPool::run(int num_parts, const Task& task) {
 }
 
 // All parts are done: no thread writes it any more.
-std::exception_ptr ThreadPool::take_failure() NQ_UNCHECKED { return std::exchange(failure_, nullptr); }
+std::exception_ptr ThreadPool::Crew::take_failure() NQ_UNCHECKED { return std::exchange(failure_, nullptr); }
 
 // Its own, then what is left of the others'.
-void ThreadPool::take_parts(uint32_t generation, int thread) {
+void ThreadPool::Crew::take_parts(uint32_t generation, int thread) {
   Workspace* workspace = workspaces_[static_cast<size_t>(thread)].get();
   for (int i = 0, owner = thread; i < size(); ++i, owner = (owner + 1) % size()) {
     int performed = 0;
@@ -143,7 +209,7 @@ void ThreadPool::take_parts(uint32_t generation, int thread) {
   }
 }
 
-bool ThreadPool::take_part(uint32_t generation, Share* share, int* part) {
+bool ThreadPool::Crew::take_part(uint32_t generation, Share* share, int* part) {
   uint64_t state = share->state.load(std::memory_order_acquire);
   do {
     if (generation_of(state) != generation || parts_left(state) == 0) return false;
@@ -152,7 +218,7 @@ bool ThreadPool::take_part(uint32_t generation, Share* share, int* part) {
   return true;
 }
 
-void ThreadPool::perform(const Task& task, int part, Workspace* workspace) {
+void ThreadPool::Crew::perform(const Task& task, int part, Workspace* workspace) {
   try {
     task(part, workspace);
   } catch (...) {
@@ -160,18 +226,18 @@ void ThreadPool::perform(const Task& task, int part, Workspace* workspace) {
   }
 }
 
-void ThreadPool::keep_failure(std::exception_ptr failure) {
+void ThreadPool::Crew::keep_failure(std::exception_ptr failure) {
   const Lock lock(mutex_);
   if (!failure_) failure_ = std::move(failure);
 }
 
-void ThreadPool::work(int thread) {
+void ThreadPool::Crew::work(int thread) {
   uint32_t seen = 0;
   while (wait_for_generation(thread, &seen)) take_parts(seen, thread);
 }
 
 // Returns false if the pool stops.
-bool ThreadPool::wait_for_generation(int thread, uint32_t* seen) {
+bool ThreadPool::Crew::wait_for_generation(int thread, uint32_t* seen) {
   const std::atomic<uint64_t>& share = shares_[thread].state;
   const auto changed = [&] { return generation_of(share) != *seen || stopping_; };
   if (!spin_until(changed)) {

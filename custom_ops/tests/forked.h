@@ -1,0 +1,25 @@
+// What a child of fork() finds.
+#pragma once
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "check.h"
+
+namespace nq_test {
+
+// Whether `good` is true in a child, which has the time to say so, and whose checks hold.
+template <typename Good>
+bool in_child(const Good& good) {
+  constexpr unsigned kSeconds = 60;
+  const int before = failures();
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(kSeconds);
+    _exit(good() && failures() == before ? 0 : 1);
+  }
+  int status = -1;
+  return child > 0 && waitpid(child, &status, 0) == child && status == 0;
+}
+
+}  // namespace nq_test
