@@ -92,8 +92,8 @@ class Lockstep:
     def settle(self, site: Site, levels: Sequence[Constants]) -> None:
         """Gives every level's net what the weight and its bias became there."""
         if site.subgraph == 0:
-            for walk, (weight, bias) in zip(self._levels, levels, strict=True):
-                walk.replace_weight(site, weight, bias)
+            for walk, constants in zip(self._levels, levels, strict=True):
+                walk.replace(constants)
 
     def outcomes(self) -> tuple[Outcome, ...]:
         """Walks on to the end; none where that is not possible."""

@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nq_tflite.conversion.plan import Plan, WeightPlan
+from nq_tflite.conversion.plan import Plan
 from nq_tflite.conversion.rounding import FALLBACK
+from nq_tflite.conversion.weight_plan import WeightPlan
 from nq_tflite.errors import FormatError
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph.inspection import BitsAWeight, WeightRow, snr_db

@@ -128,12 +128,11 @@ class _Probe:
         """Measures what part-bit does to the outputs."""
         if self._is_stuck or self._lockstep.stopped or site.subgraph != 0 or len(site.operators) != 1:
             return
-        weight, bias = levels[0]
         try:
             if self._wanted is None:
                 self._wanted = np.concatenate(self._walk.fork(self._followed).outputs())
             walk = self._walk.fork(self._followed)
-            walk.replace_weight(site, weight, bias)
+            walk.replace(levels[0])
             error = np.concatenate(walk.outputs()) - self._wanted
         except (UnsupportedModelError, ValueError):
             self._is_stuck = True
