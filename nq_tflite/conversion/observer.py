@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from nq_tflite.conversion.rounding.statistics import InputStatistics
+from nq_tflite.conversion.rounding.statistics import InputStatistics, Rehearsal
 from nq_tflite.graph.flatbuffer import Array
 from nq_tflite.graph.model import InputSlot, QuantizationT
 from nq_tflite.graph.sites import Site
@@ -39,6 +39,9 @@ class Observer(Protocol):
             site: where the weight is read.
             covariances: whether they are needed beside the means.
         """
+
+    def rehearse(self, site: Site) -> Rehearsal | None:
+        """What rounding may judge its codes by, after `observe`; None where inputs cannot be had or are too few."""
 
     def settle(self, site: Site, levels: Sequence[Constants]) -> None:
         """Learns what the site's operators read at each level, part-bit first: the weight, and a bias if it changed."""

@@ -10,6 +10,7 @@ import numpy as np
 from nq_tflite.conversion.draft import Draft, draft_weight
 from nq_tflite.conversion.observer import Observer
 from nq_tflite.conversion.rounding import FALLBACK, METHODS, Method, RoundingTask
+from nq_tflite.conversion.rounding.caution import cautious
 from nq_tflite.conversion.rounding.statistics import InputStatistics
 from nq_tflite.conversion.weight_plan import WeightPlan
 from nq_tflite.errors import UnsupportedModelError
@@ -48,6 +49,7 @@ def make_plan(
     sources: Mapping[TensorPlace, Array] | None = None,
     selection: Selection | None = None,
     widened: Widened | None = None,
+    careful: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Plan:
     """Finds the weights of a TFLite model that can nest and rounds them; the model is left as it is.
@@ -62,6 +64,7 @@ def make_plan(
         sources: the float weights that INT8 ones were rounded from, where known; exact methods ignore them.
         selection: the user's word on single weights.
         widened: the model's float weights that the source has in another type.
+        careful: whether full-bit is measured beside plain rounding in every layer, as `rounding.caution` does.
         progress: called with (weights done, weights in all).
 
     Raises:
@@ -86,7 +89,7 @@ def make_plan(
         levels = (own or {}).get(group[0].place, nesting)
         draft = draft_of(group, levels)
         if isinstance(draft, Draft):
-            weights.append(_round(model, draft, levels, method, observer))
+            weights.append(_round(model, draft, levels, method, observer, careful=careful))
         else:
             left.append(unnested(model, group[0], draft, stored_bytes))
         if progress:
@@ -114,9 +117,17 @@ def _nothing_nests(left: Sequence[Unnested]) -> UnsupportedModelError:
     )
 
 
-def _round(model: ModelT, draft: Draft, nesting: Nesting, method: Method, observer: Observer | None) -> WeightPlan:
+def _round(
+    model: ModelT, draft: Draft, nesting: Nesting, method: Method, observer: Observer | None, *, careful: bool
+) -> WeightPlan:
     method, statistics = _look(draft, method, observer)
-    codes = method.round(RoundingTask(draft.target, draft.taps, nesting, statistics))
+    corrected = bool(statistics) and draft.own_bias is not None
+    task = RoundingTask(draft.target, draft.taps, nesting, statistics, draft.scales, corrected)
+    if careful and not draft.looked_up:
+        rehearsal = None if observer is None or not statistics else observer.rehearse(draft.sites[0])
+        name, codes = cautious(task, method.name, method.round, rehearsal)
+    else:
+        name, codes = method.name, method.round(task)
     plan = WeightPlan(
         sites=draft.sites,
         operator=draft.operator,
@@ -124,7 +135,7 @@ def _round(model: ModelT, draft: Draft, nesting: Nesting, method: Method, observ
         layout=draft.layout,
         output_type=draft.output_type,
         nesting=nesting,
-        rounding=method.name,
+        rounding=name,
         codes=codes,
         scales=draft.scales,
         target=draft.target,

@@ -9,7 +9,7 @@ several weights is taken to add up, and to grow fourfold with each bit that is m
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from nq_tflite.conversion.lockstep import Lockstep
 from nq_tflite.conversion.observer import Constants
 from nq_tflite.conversion.plan import make_plan
 from nq_tflite.conversion.rounding import Method
-from nq_tflite.conversion.rounding.statistics import InputStatistics
+from nq_tflite.conversion.rounding.statistics import InputStatistics, Rehearsal
 from nq_tflite.conversion.sources.source import Reference, Samples, Source
 from nq_tflite.conversion.trial import start_walk
 from nq_tflite.errors import UnsupportedModelError
@@ -112,7 +112,9 @@ class _Probe:
 
     def __init__(self, reference: Reference, samples: Samples) -> None:
         self._walk = start_walk(reference.model, samples)
-        self._lockstep = Lockstep(reference.model, reference, self._walk, [self._walk], samples.held_out)
+        self._lockstep = Lockstep(
+            reference.model, reference, self._walk, [self._walk], samples.held_out, made_up=samples.noise
+        )
         self._followed = min(_MOST_SAMPLES, len(samples.arrays) - samples.held_out)
         self._wanted: Array | None = None
         self._is_stuck = False
@@ -123,6 +125,14 @@ class _Probe:
         if self._is_stuck:
             return ()
         return self._lockstep.observe(site, covariances=covariances) * len(PROBE.precisions)
+
+    def rehearse(self, site: Site) -> Rehearsal | None:
+        """Of the net before any rounding, too."""
+        found = self._lockstep.rehearse(site)
+        if found is None:
+            return None
+        count = len(PROBE.precisions)
+        return replace(found, statistics=found.statistics * count, unseen=found.unseen * count)
 
     def settle(self, site: Site, levels: Sequence[Constants]) -> None:
         """Measures what part-bit does to the outputs."""

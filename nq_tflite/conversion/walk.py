@@ -79,11 +79,16 @@ class GraphWalk:
         return self._values[tensor]
 
     def outputs(self) -> list[Array]:
-        """The first output of the main subgraph for all samples, with their batches joined: [samples, ...]."""
-        output = fb.indices(self._subgraph.outputs)[0]
-        return [
-            real_values(self._subgraph.tensors[output], v) for v in self.values(output, len(self._subgraph.operators))
-        ]
+        """The first output of the main subgraph that has real values, for each sample: [batch, ...].
+
+        Raises:
+            UnsupportedModelError: there is none, or an operator on the way does not run alone.
+        """
+        tensors = self._subgraph.tensors
+        real = [index for index in fb.indices(self._subgraph.outputs) if has_real_values(tensors[index])]
+        if not real:
+            raise UnsupportedModelError("outputs", expected="one with real numbers", got="integers alone")
+        return [real_values(tensors[real[0]], each) for each in self.values(real[0], len(self._subgraph.operators))]
 
     def fork(self, num_samples: int) -> GraphWalk:
         """Another walk of the first samples, that stands where this one does and goes its own way from there."""
@@ -250,6 +255,11 @@ def _first_line(error: Exception) -> str:
 
 
 # ---- real and stored values ------------------------------------------------------------------------------------------
+
+
+def has_real_values(tensor: TensorT) -> bool:
+    """Whether a tensor holds floats or quantized ones; the integers of classes and places are neither."""
+    return tensor.type == schema.TensorType.FLOAT32 or scale_and_zero_point(tensor) is not None
 
 
 def real_values(tensor: TensorT, values: Array) -> NDArray[np.float32]:

@@ -155,8 +155,8 @@ def test_all_zero_channels_under_an_ordinary_scale_cost_nothing(name: str, tmp_p
     )
     wanted = run(make(), samples)
     assert report.estimate is not None
-    for level, (precision, least) in enumerate((("part", 20.0), ("full", 27.0))):
+    for level, (precision, least) in enumerate((("part", 20.0), ("full", 40.0))):
         nq.extract(tmp_path / "nested.tflite", tmp_path / "one.tflite", precision)
         found = signal_to_noise_db(wanted, run((tmp_path / "one.tflite").read_bytes(), samples))
         assert found > least
-        assert abs(report.estimate.snr_db[level] - found) < 3
+        assert report.estimate.snr_db[level] == found or abs(report.estimate.snr_db[level] - found) < 3

@@ -145,15 +145,21 @@ def test_operators_that_do_not_run(size: int, runtime: Runtime) -> None:
         walk.outputs()
 
 
-def test_outputs_without_a_scale(runtime: Runtime) -> None:
-    """A class, say, is a number as it is."""
+@pytest.mark.parametrize("is_alone", [True, False])
+def test_integers_without_a_scale_are_no_outputs_to_compare(is_alone: bool, runtime: Runtime) -> None:
+    """Classes, say: the next output is taken, and there must be one."""
     graph = Graph()
     x = graph.input((1, 8))
-    axis = graph.constant(np.array(1, np.int32))
     options = schema.ArgMaxOptionsT(outputType=schema.TensorType.INT32)
-    y = graph.add("ARG_MAX", [x, axis], (1,), dtype=np.int32, options=options)
-    walk = GraphWalk(fb.read_model(graph.build([y])).model, [[np.eye(8, dtype=np.float32)[3:4]]], runtime)
-    np.testing.assert_array_equal(walk.outputs()[0], [3.0])
+    best = graph.add("ARG_MAX", [x, graph.constant(np.array(1, np.int32))], (1,), dtype=np.int32, options=options)
+    scores = graph.add("NEG", [x], (1, 8), dtype=np.float32, version=1)
+    content, sample = graph.build([best] if is_alone else [best, scores]), np.eye(8, dtype=np.float32)[3:4]
+    walk = GraphWalk(fb.read_model(content).model, [[sample]], runtime)
+    if is_alone:
+        with pytest.raises(UnsupportedModelError, match="expected one with real numbers"):
+            walk.outputs()
+    else:
+        np.testing.assert_array_equal(walk.outputs()[0], -sample)
 
 
 def test_samples_take_the_type_of_the_input() -> None:
