@@ -14,7 +14,7 @@ from nq_tflite_models.measure.options import models_option
 
 from nq_tflite.cli.comparison_table import print_comparison
 from nq_tflite.cli.console import NqCommand, json_option, print_json, print_lines, progress_bar
-from nq_tflite.cli.parameters import FILE, FOLDER, METHOD, NESTING, OneOf
+from nq_tflite.cli.parameters import FOLDER, METHOD, NESTING, OneOf, labels_option
 from nq_tflite.errors import needing_extra
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ Exit codes: 0 success, 1 failure, 2 bad usage, 130 interrupted."""
 
 @click.command(cls=NqCommand, epilog=_EPILOG)
 @click.option("--photos", type=FOLDER, help="Folder of photos; those of packages if not given.")
-@click.option("--labels", type=FILE, help="csv with the classes that count as right.")
+@labels_option
 @click.option("--calibration", type=FOLDER, help="Folder of other photos, for what is calibrated.")
 @models_option(MODELS)
 @click.option(

@@ -30,6 +30,7 @@ from nq_tflite.cli.console import (
 )
 from nq_tflite.cli.parameters import FOLDER, NESTING, OneOf, WholeNumber, runtime_option
 from nq_tflite.device.runtimes import RuntimeName
+from nq_tflite.units import kernels_text
 
 _EPILOG = """\b
 Examples:
@@ -97,8 +98,8 @@ def benchmark(
 def _print_comparison(comparison: Comparison) -> None:
     stock = "stock INT8" if comparison.activations == "int8" else "stock dynamic range"
     title = (
-        f"nq_tflite {comparison.version} ({comparison.isa} kernels), nested {comparison.nesting}, beside {stock} "
-        f"under {comparison.runtime} on {comparison.cpu}"
+        f"nq_tflite {comparison.version} ({kernels_text(comparison.kernels)}), nested {comparison.nesting}, "
+        f"beside {stock} under {comparison.runtime} on {comparison.cpu}"
     )
     times, memory = ("stock time", "full time", "part time"), ("stock memory", "full memory", "part memory")
     columns = ("model", "MMACs", "threads", *times, *memory)

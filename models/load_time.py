@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import click
 from nq_tflite_models.measure.loading import load_times
+from nq_tflite_models.measure.options import names_in
 
 from nq_tflite.cli.console import NqCommand, json_option, print_json, print_table, progress_bar
+from nq_tflite.device.runtimes import RUNTIMES
 
 _EPILOG = """\b
 Examples:
@@ -23,7 +25,7 @@ def _counts(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple
 
 
 def _runtimes(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in value.split(","))
+    return names_in(value, RUNTIMES)
 
 
 @click.command(cls=NqCommand, epilog=_EPILOG)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 from nq_tflite_models.measure.compatibility import Cell, try_models
+from nq_tflite_models.measure.options import names_in
 from nq_tflite_models.measure.rows import ALL_ROWS, FORMATS, ROWS, THIRD_PARTY_ROWS
 
 from nq_tflite.cli.console import NqCommand, json_option, print_json, print_lines, print_table, progress_bar
@@ -34,10 +35,7 @@ def _words(known: Sequence[str]) -> Callable[[click.Context, click.Parameter, st
     def read(ctx: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
         if value is None or value == "all":
             return tuple(known) if value else ()
-        words = tuple(dict.fromkeys(word.strip() for word in value.split(",")))
-        if unknown := [word for word in words if word not in known]:
-            raise click.BadParameter(f"no {', '.join(map(repr, unknown))}; expected names of {', '.join(known)}.")
-        return words
+        return names_in(value, known)
 
     return read
 

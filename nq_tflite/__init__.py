@@ -16,7 +16,7 @@ from nq_tflite.device.compiled_model import CompiledModel
 from nq_tflite.device.delegation import DelegatedOperator, Delegation
 from nq_tflite.device.interpreter import Interpreter
 from nq_tflite.device.switching import Switch
-from nq_tflite.errors import MissingPackageError, NqError
+from nq_tflite.errors import MissingPackageError, NqError, how_to_install
 from nq_tflite.format.nesting import Nesting, Precision
 from nq_tflite.govern import GovernedSwitch, Governor, Policy, Rule
 from nq_tflite.version import __version__
@@ -67,6 +67,11 @@ _LATER = {
 }
 
 
+def __dir__() -> list[str]:
+    """The public names, whether or not their modules have been imported: what Tab offers."""
+    return sorted(__all__)
+
+
 def __getattr__(name: str) -> Any:
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -77,7 +82,7 @@ def __getattr__(name: str) -> Any:
             f"nq.{name}",
             expected=f"the package {error.name}",
             got="none installed",
-            fix="A device does not need it; elsewhere: pip install 'nq-tflite[convert]'.",
+            fix=f"A device does not need it; elsewhere: {how_to_install('convert')}.",
         ) from error
     globals()[name] = value
     return value

@@ -96,13 +96,30 @@ class MissingPackageError(NqError, ImportError):
     """An optional Python package that the call needs and that is not installed."""
 
 
+class ClosedError(NqError, RuntimeError):
+    """A call of an interpreter that was closed."""
+
+
+class NotPicklableError(NqError, TypeError):
+    """An object that another process cannot be sent: it holds a native library's model."""
+
+
 class NativeLibraryError(NqError, OSError):
     """The native library is missing, of another version, or refused a call."""
 
 
+def how_to_install(extra: str) -> str:
+    """The command that brings an extra's packages; the package index has no nq-tflite yet.
+
+    >>> how_to_install("litert")
+    "pip install '.[litert]' in a clone of nq_tflite, or '<wheel>.whl[litert]' with a wheel"
+    """
+    return f"pip install '.[{extra}]' in a clone of nq_tflite, or '<wheel>.whl[{extra}]' with a wheel"
+
+
 @contextmanager
 def needing_extra(extra: str, what: str) -> Iterator[None]:
-    """Around imports of optional packages that `pip install 'nq-tflite[extra]'` brings, for what they are needed.
+    """Around imports of the optional packages of an extra, for what they are needed.
 
     Raises:
         MissingPackageError: one of them is not installed.
@@ -114,5 +131,5 @@ def needing_extra(extra: str, what: str) -> Iterator[None]:
             what,
             expected=f"the package {error.name}",
             got="none installed",
-            fix=f"Install it: pip install 'nq-tflite[{extra}]'.",
+            fix=f"Install it: {how_to_install(extra)}.",
         ) from error

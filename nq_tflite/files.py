@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import stat
-import tempfile
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,10 +21,28 @@ from nq_tflite.errors import FormatError, NqError, OutputError, did_you_mean, re
 IDENTIFIER = b"TFL3"
 _KERAS_MAGIC = (b"PK\x03\x04", b"\x89HDF")
 _URL = re.compile(r"https?:/")
+_UPGRADE = re.compile(r"\.to[2-8]$")
+
+
+def check_name(path: str | os.PathLike[str], error_type: type[NqError]) -> None:
+    """Raises an error unless the system can be asked for a file of that name at all."""
+    try:
+        encoded = os.fsencode(path)
+    except UnicodeEncodeError:
+        encoding = sys.getfilesystemencoding()
+        wrong = f"a name that {encoding} can encode, as this system's file names are"
+    else:
+        if b"\0" not in encoded:
+            return
+        wrong = "a name without a zero byte"
+    raise error_type(
+        "path", expected=wrong, got=ascii(os.fspath(path)), fix="Choose another name, or set PYTHONUTF8=1."
+    )
 
 
 def check_model_file(path: str | os.PathLike[str]) -> None:
     """Raises FormatError unless the path is a readable file that starts as a TFLite flatbuffer does."""
+    check_name(path, FormatError)
     try:
         with Path(path).open("rb") as file:
             head, size = file.read(8), os.fstat(file.fileno()).st_size
@@ -38,6 +57,9 @@ def check_model_bytes(name: str, head: bytes, size: int) -> None:
         return
     if head[:4] in _KERAS_MAGIC:
         got, fix = "an archive as of a Keras model", "Convert it first: nq.convert or nq-tflite convert."
+    elif _UPGRADE.search(name):
+        got = "an upgrade, as split writes it"
+        fix = "Give the base first: nq-tflite join BASE UPGRADE MODEL, or nq.join(base, upgrade, model)."
     else:
         got, fix = f"{size} bytes that start with {head!r}" if size else "an empty file", "Check the path."
     raise FormatError(
@@ -72,6 +94,7 @@ def check_output(
         source: what it is made from; counts where it is the path of a file.
         error_type: of the error.
     """
+    check_name(path, error_type)
     target = Path(path)
     folder = target.parent
     if target.is_dir():
@@ -104,18 +127,29 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         OSError: as the file system says it.
     """
     target = Path(path)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    descriptor, temporary = _new_file_beside(target)
     try:
         with os.fdopen(descriptor, "w+b") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(target)
+        temporary.replace(target)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     sync_folder(target.parent)
+
+
+def _new_file_beside(target: Path) -> tuple[int, Path]:
+    """A hidden file in the folder of `target`, open for reading and writing, with the permissions of any new file.
+
+    The system takes the umask from those. `tempfile` makes private files, and to learn the umask a process has to set
+    it, for all of its threads.
+    """
+    while True:
+        path = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+        with suppress(FileExistsError):
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666), path
 
 
 def write_whole(path: str | os.PathLike[str], chunks: Sequence[tuple[int, bytes]]) -> int:
@@ -147,9 +181,3 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -87,7 +87,7 @@ def mixed_model() -> Any:
     """A Keras model with ordinary, strided and depthwise convolutions and a dense layer, wide enough to nest."""
     from nq_tflite_models.nets.small import mixed_net
 
-    return mixed_net(seed=3, width=7)
+    return mixed_net(seed=3, width=9)
 
 
 @pytest.fixture(scope="session")

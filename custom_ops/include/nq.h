@@ -86,13 +86,25 @@ typedef struct nq_operator {
   int32_t place;      /* nq_place */
 } nq_operator;
 
+/* One kind of kernel, and the one of it in use. */
+typedef struct nq_kernel {
+  const char* kind;
+  const char* isa; /* "scalar", or an instruction set's name */
+} nq_kernel;
+
 /* The library's semantic version, "1.2.3", and the format version it reads, major * 1000 + minor. */
 NQ_EXPORT const char* nq_version(void);
 NQ_EXPORT int32_t nq_format_version(void);
 
-/* The unpack kernel in use, "scalar" or an instruction set's name; NQ_ISA in the environment forces one. "" if NQ_ISA
- * names none that this CPU can run: nq_last_error() lists those that it can. */
+/* The matrix kernel in use, "scalar" or an instruction set's name; NQ_ISA in the environment forces one. "" if NQ_ISA
+ * names none that this CPU can run: nq_last_error() lists those that it can. Kernels of other kinds may be another
+ * instruction set's: nq_kernels(). */
 NQ_EXPORT const char* nq_isa(void);
+
+/* The kernel of every kind that a delegate created now would use: "matrix", "depthwise", "unpack", "quantize",
+ * "addition", "elementwise", "checksum"; later versions may have more. A name that NQ_ISA forces selects of each kind
+ * the best one that needs no more than it. The array is valid until the calling thread's next call of this function. */
+NQ_EXPORT nq_status nq_kernels(const nq_kernel** kernels, int32_t* count);
 
 /* 0 if memory is short. */
 NQ_EXPORT nq_session nq_session_open(void);

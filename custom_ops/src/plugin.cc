@@ -1,5 +1,6 @@
 // The library's C boundary: nq.h and TFLite's external delegate entry points. No exception passes it.
 #include <algorithm>
+#include <vector>
 
 #include "accelerator.h"
 #include "delegate.h"
@@ -19,6 +20,8 @@ struct OperatorList {
   std::vector<nq_operator> operators;
 };
 nq::PerThread<OperatorList> last_lists;
+// And its last nq_kernels.
+nq::PerThread<std::vector<nq_kernel>> last_kernels;
 
 nq_status finish(const Status& status) noexcept {
   if (!status.ok()) nq::keep_last_error(status);
@@ -56,7 +59,23 @@ int32_t nq_format_version(void) { return nq::kFormatMajor * 1000 + nq::kFormatMi
 const char* nq_isa(void) {
   nq::Kernels kernels;
   const nq_status status = guarded([&] { return nq::select_kernels(&kernels); });
-  return status == NQ_OK ? kernels.unpack->isa : "";
+  return status == NQ_OK ? kernels.gemm->isa : "";
+}
+
+nq_status nq_kernels(const nq_kernel** kernels, int32_t* count) {
+  return guarded([&] {
+    if (kernels == nullptr || count == nullptr) return missing_result(count == nullptr ? "count" : "kernels");
+    nq::Kernels selected;
+    if (Status status = nq::select_kernels(&selected); !status.ok()) return status;
+    std::vector<nq_kernel>& last = last_kernels.get();
+    last = {{"matrix", selected.gemm->isa},       {"depthwise", selected.depthwise->isa},
+            {"unpack", selected.unpack->isa},     {"quantize", selected.quantize->isa},
+            {"addition", selected.addition->isa}, {"elementwise", selected.elementwise->isa},
+            {"checksum", selected.checksum->isa}};
+    *kernels = last.data();
+    *count = static_cast<int32_t>(last.size());
+    return Status();
+  });
 }
 
 nq_session nq_session_open(void) {

@@ -283,4 +283,33 @@ TEST(versions) {
   CHECK(*nq_version() != '\0');
 }
 
+TEST(the_kernel_of_each_kind) {
+  const nq_kernel* kernels = nullptr;
+  int32_t count = 0;
+  const auto kinds_of = [&](const std::string& isa) {
+    std::string kinds;
+    CHECK_EQ(NQ_OK, nq_kernels(&kernels, &count));
+    for (int32_t i = 0; i < count; ++i) {
+      if (isa.empty() || isa == kernels[i].isa) kinds += std::string(kernels[i].kind) + " ";
+    }
+    return kinds;
+  };
+  CHECK_EQ(std::string("matrix depthwise unpack quantize addition elementwise checksum "), kinds_of(""));
+  CHECK_EQ(std::string(kernels[0].isa), nq_isa());
+  setenv("NQ_ISA", "scalar", 1);
+  CHECK_EQ(kinds_of(""), kinds_of("scalar"));
+#if defined(__SSE2__)
+  setenv("NQ_ISA", "sse2", 1);
+  CHECK_EQ(std::string("unpack "), kinds_of("sse2"));
+  CHECK_EQ(std::string("scalar"), nq_isa());
+#endif
+  setenv("NQ_ISA", "mmx", 1);
+  CHECK_EQ(NQ_INVALID_ARGUMENT, nq_kernels(&kernels, &count));
+  CHECK(nq_test::contains(nq_last_error(), "NQ_ISA=mmx is not"));
+  CHECK_EQ(std::string(), nq_isa());
+  unsetenv("NQ_ISA");
+  CHECK_EQ(NQ_INVALID_ARGUMENT, nq_kernels(nullptr, &count));
+  CHECK_EQ(NQ_INVALID_ARGUMENT, nq_kernels(&kernels, nullptr));
+}
+
 }  // namespace

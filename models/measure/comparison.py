@@ -13,7 +13,7 @@ from nq_tflite_models.nets.zoo import MODELS
 from nq_tflite.device.runtimes import RuntimeName
 from nq_tflite.errors import ModelSourceError, UnsupportedModelError, needing_extra
 from nq_tflite.format.nesting import Nesting
-from nq_tflite.measure.benchmark import BenchmarkReport, Latency, benchmark, isa_in_child
+from nq_tflite.measure.benchmark import BenchmarkReport, Latency, benchmark, kernels_in_child
 from nq_tflite.measure.child_process import Job, answer_job, run_in_child
 from nq_tflite.measure.memory import Footprint
 from nq_tflite.progress import Progress, silent
@@ -115,13 +115,14 @@ class Comparison:
     """All models, measured one after the other on one machine.
 
     Attributes:
-        cpu, isa: the processor and the instruction set of nq_tflite's kernels.
+        cpu: the processor; isa: the instruction set of nq_tflite's matrix kernels; kernels: of each kind.
         version, runtime: nq_tflite's version; the stock runtime's name and version.
         nesting, activations, runs: of every model; memory_threads: the thread count that memory was measured with.
     """
 
     cpu: str
     isa: str
+    kernels: dict[str, str]
     version: str
     runtime: str
     nesting: str
@@ -173,7 +174,7 @@ def compare_models(
     """
     _check_names(names)
     nesting = str(Nesting.parse(nesting))
-    isa_in_child(isa)
+    kernels_in_child(isa)
     notify, steps = progress or silent, _FILE_STEPS + len(threads) + 2
 
     def show(before: int, stage: str, step: int, _: int) -> None:
@@ -199,6 +200,7 @@ def compare_models(
     return Comparison(
         first.cpu,
         first.isa,
+        first.kernels,
         first.version,
         first.settings[0].runtime,
         nesting,
@@ -312,7 +314,7 @@ def _nest(job: Job) -> Job:
     """Writes the nested file; answers with what ModelFiles wants to know."""
     from nq_tflite.conversion.convert import convert
 
-    report = convert(job["source"], job["nested"], job["nesting"], rounding=ROUNDING)
+    report = convert(job["source"], job["nested"], job["nesting"], rounding=ROUNDING, progress=None)
     return {
         "stock_bytes": Path(job["stock"]).stat().st_size,
         "nested_bytes": report.file_bytes,

@@ -60,7 +60,7 @@ def convert_source(row: Row, format_name: str, activations: str, stem: Path, nes
     try:
         path = source.path(format_name)
         data = source.samples if activations == "int8" and not format_name.endswith(".tflite") else None
-        nq.convert(path, f"{stem}.tflite", nesting, data, rounding=rounding)
+        nq.convert(path, f"{stem}.tflite", nesting, data, rounding=rounding, progress=None)
     except UnsupportedModelError as error:
         return Result("unsupported", str(error))
     for precision in PRECISIONS:
@@ -229,7 +229,7 @@ def check_file(runtime: str, stem: Path, activations: str, precision: str, state
         wanted_fused = _outputs(loaded.interpreter(stock), inputs)
     except (RuntimeError, ValueError) as error:
         words = " ".join(str(error).split())
-        return Result("unsupported", f"{loaded.name} {loaded.version} does not run the stock file: {words}")
+        return Result("unsupported", f"{loaded} does not run the stock file: {words}")
     try:
         wanted = _outputs(loaded.interpreter(stock, **builtin), inputs)
     except RuntimeError:  # an operator that only XNNPACK computes

@@ -130,7 +130,7 @@ def _stock(job: Job) -> Job:
     interpreter = runtime.interpreter(str(path))
     interpreter.allocate_tensors()
     interpreter.invoke()
-    return {"runtime": f"{runtime.name} {runtime.version}", "seconds": {"stock": time.monotonic() - started}}
+    return {"runtime": str(runtime), "seconds": {"stock": time.monotonic() - started}}
 
 
 def _nested(job: Job) -> Job:
@@ -154,7 +154,7 @@ def _nested(job: Job) -> Job:
         seconds["part" if arrived.level == 0 else "full"] = time.monotonic() - started
 
     receive(job["url"], path, on_level=on_level)
-    answer = {"runtime": f"{runtime.name} {runtime.version}", "precisions": interpreters[0].levels}
+    answer = {"runtime": str(runtime), "precisions": interpreters[0].levels}
     return answer | {"seconds": seconds}
 
 

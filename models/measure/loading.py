@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from nq_tflite.measure.child_process import Job, answer_job, run_in_child
+from nq_tflite.progress import Progress, silent
 
 _CHANNELS, _SIDE, _SCALE = 32, 4, 1 / 16
 _SHAPE = (1, _SIDE, _SIDE, _CHANNELS)
@@ -98,7 +99,7 @@ def load_times(
     runtimes: Sequence[str],
     *,
     runs: int = 5,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress = silent,
 ) -> list[LoadTime]:
     """Times graphs of each size under each runtime, in a process for each pair; the three kinds take turns there.
 
@@ -120,11 +121,10 @@ def load_times(
     with tempfile.TemporaryDirectory(prefix="nq-tflite-load-") as folder:
         for done, (count, runtime) in enumerate(pairs):
             stock, nested = Path(folder, f"stock{count}.tflite"), Path(folder, f"nested{count}.tflite")
-            if progress is not None:
-                progress(f"{count} nodes, {runtime}", done, len(pairs))
+            progress(f"{count} nodes, {runtime}", done, len(pairs))
             if not nested.exists():
                 write_chain(stock, count)
-                nq.convert(stock, nested, nesting="8|4", rounding="nearest")
+                nq.convert(stock, nested, nesting="8|4", rounding="nearest", progress=None)
             job = {"job": "load", "stock": str(stock), "nested": str(nested), "runtime": runtime, "runs": runs}
             answer = run_in_child(__name__, job)
             seconds = {kind: 1e6 * statistics.median(each) / count for kind, each in answer["seconds"].items()}
@@ -154,7 +154,7 @@ def _load(job: Job) -> Job:
             seconds[kind].append(time.perf_counter() - started)
             del interpreter
     counted = {kind: each[1:] for kind, each in seconds.items()}
-    return {"runtime": f"{runtime.name} {runtime.version}", "seconds": counted}
+    return {"runtime": str(runtime), "seconds": counted}
 
 
 if __name__ == "__main__":

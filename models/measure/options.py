@@ -8,14 +8,23 @@ from typing import Any
 import click
 
 
+def names_in(value: str, known: Collection[str]) -> tuple[str, ...]:
+    """The names in a list with commas, in its order.
+
+    Raises:
+        BadParameter: one is not known.
+    """
+    words = tuple(dict.fromkeys(word.strip() for word in value.split(",")))
+    if unknown := [word for word in words if word not in known]:
+        raise click.BadParameter(f"no {', '.join(map(repr, unknown))}; expected names of {', '.join(known)}.")
+    return words
+
+
 def models_option(known: Collection[str]) -> Callable[[Any], Any]:
     """`--models`, some of those that a command knows, in order; all of them if not given."""
 
     def names(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
-        words = tuple(dict.fromkeys(word.strip() for word in value.split(",")))
-        if unknown := [word for word in words if word not in known]:
-            raise click.BadParameter(f"no {', '.join(map(repr, unknown))}; expected names of {', '.join(known)}.")
-        return words
+        return names_in(value, known)
 
     return click.option(
         "--models",

@@ -21,7 +21,8 @@ from nq_tflite.version import __version__
 _EPILOG = """\b
 Examples:
   nq-tflite demo
-  nq-tflite convert model.keras model.tflite --nesting '8|5' --representative samples.npy
+  nq-tflite convert model.keras model.tflite --nesting '8|5' \\
+      --representative samples.npy
   nq-tflite inspect model.tflite
   nq-tflite COMMAND --help
 

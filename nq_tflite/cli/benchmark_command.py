@@ -21,16 +21,19 @@ from nq_tflite.cli.console import (
 )
 from nq_tflite.cli.parameters import FILE, PRECISION, OneOf, WholeNumber, plot_option
 from nq_tflite.device.runtimes import RUNTIMES, RuntimeName
+from nq_tflite.units import kernels_text
 
 if TYPE_CHECKING:
     from nq_tflite.measure.benchmark import BenchmarkReport, Setting
-    from nq_tflite.measure.memory import Footprint
+    from nq_tflite.measure.memory import Footprint, MedianSwitch
 
 _EPILOG = """\b
 Examples:
   nq-tflite benchmark model.tflite
-  nq-tflite benchmark model.tflite --against int8.tflite --against float.tflite --threads 1,2
-  nq-tflite benchmark model.tflite --against int8.tflite --runtime ai-edge-litert --runtime tflite-runtime --json"""
+  nq-tflite benchmark model.tflite --against int8.tflite \\
+      --against float.tflite --threads 1,2
+  nq-tflite benchmark model.tflite --against int8.tflite \\
+      --runtime ai-edge-litert --runtime tflite-runtime --json"""
 
 _MEMORY_NOTE = (
     "Bytes added to a process that had imported the runtime, after two runs. Model file: pages of the .tflite mapping, "
@@ -108,11 +111,17 @@ def benchmark(
 
 
 def _print_report(report: BenchmarkReport) -> None:
+    from nq_tflite.measure.benchmark import SLOWER, slower_than_stock
+
     print_lines(
-        f"{report.cpu}, Python {report.python}, nq_tflite {report.version} with {report.isa} kernels", report.note
+        f"{report.cpu}, Python {report.python}, nq_tflite {report.version} with {kernels_text(report.kernels)}",
+        report.note,
     )
     for setting in report.settings:
         _print_latencies(setting, report)
+        nested = [each.ratio for each in setting.latencies if each.bits is not None]
+        if nested and min(nested) > SLOWER:
+            print_lines(f"to know: {slower_than_stock(Path(report.baseline).name, min(nested))}")
     _print_delegations(report.footprints)
     for runtime in dict.fromkeys(each.runtime for each in report.footprints):
         _print_memory([each for each in report.footprints if each.runtime == runtime], report.baseline)
@@ -173,23 +182,22 @@ def _print_switching(footprints: Sequence[Footprint]) -> None:
     for each in footprints:
         name, switch, reload = Path(each.path).name, each.switch, each.reload
         if switch is not None:
-            up, down = milliseconds(switch.upgrade_seconds), milliseconds(switch.downgrade_seconds)
-            up_ran = milliseconds(switch.upgrade_and_run_seconds)
-            down_ran = milliseconds(switch.downgrade_and_run_seconds)
-            rows.append(
-                [name, each.runtime, f"switch to full-bit ({switch.count})", up, up_ran, megabytes(switch.bytes_in)]
-            )
-            rows.append(
-                [
-                    name,
-                    each.runtime,
-                    f"switch to part-bit ({switch.count})",
-                    down,
-                    down_ran,
-                    megabytes(switch.bytes_out),
-                ]
-            )
+            rows += [[name, each.runtime, *cells] for cells in _switch_cells(switch)]
         load, ran = milliseconds(reload.load_seconds), milliseconds(reload.load_and_run_seconds)
         rows.append([name, each.runtime, f"reload ({reload.count})", load, ran, "-"])
-    columns = ("model", "runtime", "what (times)", "median", "with the first run", "moved")
+    columns = ("model", "runtime", "change (times measured)", "median", "with the first run", "moved")
     print_table("switching beside reloading", columns, rows, left=3)
+
+
+def _switch_cells(switch: MedianSwitch) -> list[list[str]]:
+    """What (how often), seconds of the call, seconds with the first run, bytes moved."""
+    first, up, down = switch.first_upgrade_seconds, switch.upgrade_seconds, switch.downgrade_seconds
+    kinds = (
+        ("first switch to full-bit", switch.first_count, first, switch.first_upgrade_and_run_seconds, switch.bytes_in),
+        ("switch to full-bit", switch.count, up, switch.upgrade_and_run_seconds, switch.bytes_in),
+        ("switch to part-bit", switch.count, down, switch.downgrade_and_run_seconds, switch.bytes_out),
+    )
+    return [
+        [f"{what} ({times})", milliseconds(call), milliseconds(ran), megabytes(moved)]
+        for what, times, call, ran, moved in kinds
+    ]

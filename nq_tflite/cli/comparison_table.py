@@ -23,6 +23,7 @@ def print_comparison(result: MethodComparison) -> None:
     own = "" if result.reference_top1 is None else f", whose own top-1 is {percent(result.reference_top1)}"
     notes = {f"{row.title}: {row.note}" for row in result.rows if row.note}
     print_lines(
+        f"photos: {result.preprocessing}",
         f"agreement and SNR are with the float model{own}; ± is one standard error of {result.num_photos} "
         "independent photos",
         "bits a weight: of all levels together; ours with padding and level biases, others by their own arithmetic",

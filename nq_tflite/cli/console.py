@@ -5,21 +5,26 @@ from __future__ import annotations
 import errno
 import json
 import math
+import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 from rich.console import Console
 from rich.measure import Measurement
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as ProgressBar
 from rich.table import Table
 
-from nq_tflite.errors import NqError, reason_of
+from nq_tflite.errors import NqError, how_to_install, reason_of
 from nq_tflite.progress import Progress
 from nq_tflite.units import decibels as decibels
+from nq_tflite.units import kilobytes as kilobytes
+from nq_tflite.units import layer_labels as layer_labels
 from nq_tflite.units import megabytes as megabytes
 from nq_tflite.units import milliseconds as milliseconds
 from nq_tflite.units import percent as percent
@@ -37,6 +42,8 @@ _NO_ARGUMENTS: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
 PIPE_WIDTH = 150
 #: How much wider than its terminal a table may be, whose cells are folded then.
 _MOST_FOLDED, _UNBOUNDED = 1.25, 10_000
+#: Rows of a table that may be turned on its side.
+_MOST_SIDEWAYS = 6
 #: Rows of a table of layers, unless all are asked for.
 FEW_LAYERS = 5
 
@@ -72,7 +79,7 @@ class NqCommand(click.Command):
             package = str(error.name).split(".")[0]
             if package == "nq_tflite":
                 raise
-            _print_error(f"the package {package} is not installed. Install it: pip install 'nq-tflite[cli]'.")
+            _print_error(f"the package {package} is not installed. Install it: {how_to_install('cli')}.")
         except OSError as error:
             if error.errno == errno.EPIPE:  # whoever reads has had enough; click knows what to do
                 raise
@@ -84,7 +91,7 @@ class NqCommand(click.Command):
 
 
 def _print_error(message: str) -> None:
-    click.echo(f"error: {' '.join(message.split())}", err=True)
+    click.echo(_wrapped(f"error: {' '.join(message.split())}", sys.stderr), err=True)
 
 
 def _bad_usage(error: click.UsageError, ctx: click.Context | None) -> Exception:
@@ -159,18 +166,49 @@ def progress_bar() -> Iterator[Progress]:
 
     Gives the callback that the library calls with a stage's name, the steps done and the steps in all.
     """
-    console = Console(stderr=True, markup=False, highlight=False)
-    if not console.is_terminal:
+    if not sys.stderr.isatty():
         yield _stage_lines()
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with ProgressBar(*columns, console=console, transient=True) as bars:
-        task = bars.add_task("starting", total=None)
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[steps]}"), TimeElapsedColumn())
+    # A duplicate of stderr: what runs meanwhile may send that elsewhere.
+    with os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding="utf-8", errors="replace") as own:
+        console = Console(file=own, markup=False, highlight=False)
+        with ProgressBar(*columns, console=console, transient=True) as bars:
+            task = bars.add_task("starting", total=None, steps="")
 
-        def show(stage: str, done: int, total: int) -> None:
-            bars.update(task, description=stage, completed=done, total=total or None)
+            def show(stage: str, done: int, total: int) -> None:
+                steps = f"{done}/{total}" if total else ""
+                bars.update(task, description=stage, completed=done, total=total or None, steps=steps)
 
-        yield show
+            yield show
+
+
+@contextmanager
+def without_native_chatter() -> Iterator[None]:
+    """Around work with tensorflow: what its C++ prints of the machine goes nowhere, on stdout and stderr.
+
+    Python's own streams stay where they were, by duplicates. Only a command may do so: the process is its own.
+    """
+    if (sys.stdout, sys.stderr) != (sys.__stdout__, sys.__stderr__):  # of a test
+        yield
+        return
+    streams = (sys.stdout, sys.stderr)
+    for stream in streams:
+        stream.flush()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    kept = [os.dup(descriptor) for descriptor in (1, 2)]
+    sys.stdout, sys.stderr = (os.fdopen(each, "w", encoding="utf-8", errors="replace", buffering=1) for each in kept)
+    try:
+        for descriptor in (1, 2):
+            os.dup2(nowhere, descriptor)
+        yield
+    finally:
+        os.close(nowhere)
+        for descriptor, own in zip((1, 2), (sys.stdout, sys.stderr), strict=True):
+            own.flush()
+            os.dup2(own.fileno(), descriptor)
+            own.close()
+        sys.stdout, sys.stderr = streams
 
 
 def _stage_lines() -> Progress:
@@ -184,20 +222,74 @@ def _stage_lines() -> Progress:
     return show
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> None:
-    """A table on stdout; the first `left` columns are aligned left, the others right."""
+def print_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1, spare: Sequence[str] = ()
+) -> None:
+    """A table on stdout; the first `left` columns are aligned left, the others right.
+
+    Where it is too wide, columns that can be spared are left out, the last of `spare` first. A table of a few rows is
+    then turned on its side; others are folded, or printed a cell a line.
+    """
+    print_lines(title)
+    console, shown = _stdout(), list(columns)
+    out: list[str] = []
+    for column in reversed(spare):
+        if _width(console, _table(shown, _cells(columns, rows, shown), left)) <= console.width:
+            break
+        shown.remove(column)
+        out.insert(0, column)
+    cells = _cells(columns, rows, shown)
+    table, few = _table(shown, cells, left), len(rows) <= _MOST_SIDEWAYS
+    width, turned = _width(console, table), _table(*_turned(shown, cells), 1)
+    if width > console.width and few and _width(console, turned) <= console.width:
+        console.print(turned)
+    elif width <= _MOST_FOLDED * console.width:
+        console.print(table)
+    else:
+        _print_records(shown, cells)
+    if out:
+        print_lines(f"left out on a terminal this narrow: {', '.join(out)}")
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> Table:
     table = Table()
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index < left else "right", overflow="fold")
     for row in rows:
         table.add_row(*row)
-    click.echo(title)
-    console = _stdout()
-    natural = Measurement.get(console, console.options.update(max_width=_UNBOUNDED), table).maximum
-    if natural <= _MOST_FOLDED * console.width:
-        console.print(table)
-    else:
-        _print_records(columns, rows)
+    return table
+
+
+def _cells(columns: Sequence[str], rows: Sequence[Sequence[str]], shown: Sequence[str]) -> list[list[str]]:
+    """Those of the columns that are shown."""
+    places = [list(columns).index(each) for each in shown]
+    return [[row[place] for place in places] for row in rows]
+
+
+def _turned(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
+    """Rows as columns."""
+    header, *others = (list(each) for each in zip(columns, *rows, strict=True))
+    return header, others
+
+
+def _width(console: Console, table: Table) -> int:
+    return Measurement.get(console, console.options.update(max_width=_UNBOUNDED), table).maximum
+
+
+def print_layers(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1, spare: Sequence[str] = ()
+) -> None:
+    """A table of layers. What is the same in every row of a column stands once, below the title."""
+    alike = [index for index in range(1, left) if len(rows) > 1 and len({row[index] for row in rows}) == 1]
+    said = ", ".join(f"{columns[index]} {rows[0][index]}" for index in alike)
+    kept = [index for index in range(len(columns)) if index not in alike]
+    print_table(
+        f"{title}; all have {said}" if said else title,
+        [columns[index] for index in kept],
+        [[row[index] for index in kept] for row in rows],
+        left - len(alike),
+        [each for each in spare if columns.index(each) in kept],
+    )
 
 
 def _print_records(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -213,10 +305,12 @@ def _print_records(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Non
 def print_unnested(weights: Sequence[Unnested]) -> None:
     """The weights that are not nested, with the reason for each; nothing if there are none."""
     rows = [
-        [short_name(each.name), each.operator, shape_text(each.shape), str(each.bytes), each.reason] for each in weights
+        [label, each.operator, shape_text(each.shape), str(each.bytes), each.reason]
+        for label, each in zip(layer_labels([each.name for each in weights]), weights, strict=True)
     ]
+    columns, spare = ("weight", "operator", "shape", "bytes", "reason"), ("bytes", "operator", "shape")
     if rows:
-        print_table("left as they are", ("weight", "operator", "shape", "bytes", "reason"), rows, left=5)
+        print_layers("tensors that stay as they are", columns, rows, left=5, spare=spare)
 
 
 def layers_title(what: str, shown: int, total: int) -> str:
@@ -227,14 +321,23 @@ def layers_title(what: str, shown: int, total: int) -> str:
 
 
 def print_lines(*lines: str) -> None:
-    """Plain lines on stdout."""
+    """Plain lines on stdout; a terminal's are broken between words."""
     for line in lines:
-        click.echo(line)
+        click.echo(_wrapped(line, sys.stdout))
 
 
 def warn(message: str) -> None:
     """One line on stderr."""
-    click.echo(f"warning: {message}", err=True)
+    click.echo(_wrapped(f"warning: {message}", sys.stderr), err=True)
+
+
+def _wrapped(line: str, file: TextIO) -> str:
+    """For a terminal, broken between words; no path is broken, however long."""
+    if not file.isatty():
+        return line
+    indent = line[: len(line) - len(line.lstrip())] + "  "
+    width = shutil.get_terminal_size().columns
+    return textwrap.fill(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _stdout() -> Console:

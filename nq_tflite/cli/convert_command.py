@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,19 +14,21 @@ from nq_tflite.cli.console import (
     FEW_LAYERS,
     decibels,
     json_option,
+    kilobytes,
+    layer_labels,
     layers_option,
     layers_title,
-    megabytes,
     percent,
     precision_name,
     print_json,
+    print_layers,
     print_lines,
     print_table,
     print_unnested,
     progress_bar,
     shape_text,
-    short_name,
     warn,
+    without_native_chatter,
 )
 from nq_tflite.cli.parameters import (
     FILE,
@@ -38,9 +37,9 @@ from nq_tflite.cli.parameters import (
     PATH,
     OneOf,
     WholeNumber,
+    crop_option,
     preprocess_option,
     refuse_without,
-    was_given,
 )
 from nq_tflite.conversion.rounding import DEFAULT, METHODS, Rounding
 from nq_tflite.conversion.sources.export_options import ACTIVATION_RANGES, IO_TYPES, ActivationRanges, IoType
@@ -51,16 +50,22 @@ from nq_tflite.format.nesting import Nesting
 if TYPE_CHECKING:
     from nq_tflite.conversion.report import ConversionReport, Search
     from nq_tflite.conversion.sources.calibration import RepresentativeData
+    from nq_tflite.measure.photo_samples import PhotoSamples
     from nq_tflite.measure.preprocessing import PixelRange
+    from nq_tflite.progress import Progress
 
 _IO_TYPE = OneOf(IO_TYPES)
 _EPILOG = """\b
 Examples:
-  nq-tflite convert model.keras model.tflite --nesting '8|5' --representative samples.npy
-  nq-tflite convert saved_model/ model.tflite --representative photos/ --preprocess imagenet --size 224
+  nq-tflite convert model.keras model.tflite --nesting '8|5' \\
+      --representative samples.npy
+  nq-tflite convert saved_model/ model.tflite --representative photos/ \\
+      --preprocess imagenet
   nq-tflite convert int8.tflite nested.tflite --nesting '8|6|4' --json
-  nq-tflite convert model.keras model.tflite --nesting auto --budget 0.5 --representative photos/
-  nq-tflite convert float.tflite nested.tflite --exclude '*head*' --include 'model/embedding/*'
+  nq-tflite convert model.keras model.tflite --nesting auto --budget 0.5 \\
+      --representative photos/ --preprocess keras_mobilenet_v2
+  nq-tflite convert float.tflite nested.tflite --exclude '*head*' \\
+      --include 'model/embedding/*'
 
 A .npy file holds samples [samples, ...]; a .npz file holds one such array for each input, under the input's name."""
 
@@ -84,15 +89,17 @@ A .npy file holds samples [samples, ...]; a .npz file holds one such array for e
     "--budget", type=FRACTION, help="Fraction of full-bit's bytes that part-bit takes at most, with --nesting auto."
 )
 @click.option(
+    "--min-bits", type=WholeNumber(least=2), help="Part-bits that no layer has fewer of, with --nesting auto."
+)
+@click.option(
     "--representative",
     type=PATH,
     help="Typical inputs: a .npy or .npz file, or a folder of photos. A Keras SOURCE becomes INT8 with them; rounding "
     "looks at the first 128.",
 )
 @preprocess_option
-@click.option(
-    "--size", type=WholeNumber(), default=224, show_default=True, help="Side of the model's input, for photos."
-)
+@crop_option
+@click.option("--size", type=WholeNumber(), help="Height and width of photos, for a model that takes any.")
 @click.option(
     "--rounding",
     type=OneOf(list(METHODS)),
@@ -133,9 +140,11 @@ def convert(
     nesting: str,
     min_agreement: float | None,
     budget: float | None,
+    min_bits: int | None,
     representative: Path | None,
-    preprocess: PixelRange,
-    size: int,
+    preprocess: PixelRange | None,
+    crop: float | None,
+    size: int | None,
     rounding: Rounding,
     exact: bool,
     input_type: IoType,
@@ -157,13 +166,19 @@ def convert(
     from nq_tflite.conversion.report import LEAST_AGREEMENT
 
     check_output(output, source)  # before photos are read
-    data = None if representative is None else _representative(representative, preprocess, size)
-    with progress_bar() as progress, _hint_at_size(ctx):
+    opened: Any = str(source)
+    data: RepresentativeData | None = None
+    photos: PhotoSamples | None = None
+    with without_native_chatter(), progress_bar() as progress:
+        if representative is not None and representative.is_dir():
+            opened, photos = _photos(source, representative, preprocess, crop, size, progress)
+        elif representative is not None:
+            data = _representative(representative)
         report = convert_model(
-            str(source),
+            opened,
             output,
             nesting,
-            data,
+            photos or data,
             rounding=rounding,
             exact=exact,
             input_type=input_type,
@@ -171,20 +186,26 @@ def convert(
             activation_ranges=activation_ranges,
             min_agreement=min_agreement,
             budget=budget,
+            min_bits=min_bits,
             include=include,
             exclude=exclude,
             progress=progress,
         )
-    suggestions = advice(report)
+    suggestions = advice(report, command_line=True)
     if as_json:
-        print_json(report.as_dict() | {"advice": suggestions})
+        preprocessing = {} if photos is None else {"preprocessing": photos.pixels.as_dict() | {"doubt": photos.doubt}}
+        print_json(report.as_dict() | {"advice": suggestions} | preprocessing)
     else:
         if report.search is not None:
             _print_search(report.search)
-        _print_totals(report)
+        print_lines(*report.lines())
+        if photos is not None:
+            print_lines(f"photos: {photos.pixels}")
         _print_estimate(report)
         _print_weights(report, layers=layers)
         print_lines(*(f"to try: {each}" for each in suggestions))
+    if photos is not None and photos.doubt:
+        warn(photos.doubt)
     if report.search is not None and not report.search.met:
         warn(report.search.reason)
     if report.doubtful:
@@ -197,37 +218,34 @@ def convert(
 def _refuse_strangers(ctx: click.Context) -> None:
     """Options that would do nothing are a mistake, not to be passed over."""
     photos, auto = ctx.params["representative"], ctx.params["nesting"] == "auto"
-    refuse_without(ctx, ("min_agreement", "budget"), auto, "--nesting auto")
-    refuse_without(ctx, ("preprocess", "size"), photos is not None and photos.is_dir(), "--representative FOLDER")
+    refuse_without(ctx, ("min_agreement", "budget", "min_bits"), auto, "--nesting auto")
+    folder = photos is not None and photos.is_dir()
+    refuse_without(ctx, ("preprocess", "crop", "size"), folder, "--representative FOLDER")
 
 
-@contextmanager
-def _hint_at_size(ctx: click.Context) -> Iterator[None]:
-    """Photos that do not fit the model's input come with the option that nobody gave."""
-    try:
-        yield
-    except RepresentativeDataError as error:
-        photos = ctx.params["representative"]
-        if photos is None or not photos.is_dir() or was_given(ctx, "size"):
-            raise
-        raise RepresentativeDataError(str(error), fix="--size gives photos another side than 224.") from error
+def _photos(
+    source: Path,
+    folder: Path,
+    preprocess: PixelRange | None,
+    crop: float | None,
+    size: int | None,
+    progress: Progress,
+) -> tuple[Any, PhotoSamples]:
+    """The source, opened if it is a Keras model, and photos as it takes them."""
+    from nq_tflite.conversion.sources.keras_export import is_keras_source, open_source
+    from nq_tflite.measure.photo_folder import photo_paths
+    from nq_tflite.measure.photo_samples import photo_samples
+
+    photo_paths(folder)  # before tensorflow is loaded
+    progress("loading tensorflow" if is_keras_source(source) else "reading the model", 0, 0)
+    opened = open_source(source) if is_keras_source(source) else str(source)
+    return opened, photo_samples(opened, folder, preprocess, crop, size)
 
 
-def _representative(path: Path, preprocess: PixelRange, size: int) -> RepresentativeData:
-    """An array, samples by input name, or a function that reads photos anew each time."""
-    if not path.is_dir():
-        arrays = _read_arrays(path)
-        return arrays[""] if list(arrays) == [""] else _named_samples(path, arrays)
-    from nq_tflite.measure.photo_folder import read_photo_folder
-    from nq_tflite.measure.preprocessing import pixel_preprocessing
-
-    pixels, photos = pixel_preprocessing(preprocess, size, size), read_photo_folder(path).photos
-
-    def samples() -> Iterator[NDArray[np.float32]]:
-        for photo in photos:
-            yield pixels.apply(photo.path)[None]
-
-    return samples
+def _representative(path: Path) -> RepresentativeData:
+    """An array, or samples by input name."""
+    arrays = _read_arrays(path)
+    return arrays[""] if list(arrays) == [""] else _named_samples(path, arrays)
 
 
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -243,8 +261,8 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         got = "an archive of other things"
     except OSError as error:
         got = reason_of(error)
-    except (ValueError, EOFError, zipfile.BadZipFile):
-        got = "another kind of file"
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        got = "an array of Python objects, not of numbers" if "Object arrays" in str(error) else "another kind of file"
     expected = "a .npy or .npz file, or a folder of photos"
     raise RepresentativeDataError(f"representative data {path}", expected=expected, got=got)
 
@@ -274,7 +292,8 @@ def _print_search(search: Search) -> None:
         ]
         for index, each in enumerate(search.candidates)
     ]
-    part, full = ("part-bit bytes", "of full-bit's", "agreement", "SNR, dB"), ("full-bit agreement", "SNR, dB")
+    part = ("part-bit bytes", "of full-bit's", "expected agreement", "SNR, dB")
+    full = ("full-bit's expected agreement", "full-bit's SNR, dB")
     seen = "" if search.held_out else ", which rounding has seen: too good"
     print_table(f"search, on {search.num_inputs} inputs{seen}", ("nesting", *part, *full, ""), rows)
     print_lines(f"chosen: {search.candidates[search.chosen].nesting}, {search.reason}")
@@ -288,24 +307,19 @@ def _print_weights(report: ConversionReport, *, layers: bool) -> None:
     shown = worst_first(report.weights)[: None if layers else FEW_LAYERS]
     rows = [
         [
-            short_name(weight.name),
+            label,
             weight.operator,
             shape_text(weight.shape),
             weight.nesting,
-            " + ".join(map(str, weight.level_bytes)),
+            kilobytes(weight.level_bytes),
             *(decibels(snr) for snr in weight.snr_db),
         ]
-        for weight in shown
+        for label, weight in zip(layer_labels([each.name for each in shown]), shown, strict=True)
     ]
-    columns = (
-        "weight",
-        "operator",
-        "shape",
-        "nesting",
-        "level bytes",
-        *(f"SNR {bits} bits, dB" for bits in precisions),
-    )
-    print_table(layers_title("nested weights", len(shown), len(report.weights)), columns, rows, left=4)
+    errors = tuple(f"dB, {bits} bits" for bits in precisions)
+    columns = ("weight", "operator", "shape", "bits", "kB by level", *errors)
+    title = f"{layers_title('nested weights', len(shown), len(report.weights))}, by SNR"
+    print_layers(title, columns, rows, left=4, spare=("shape", "operator"))
     if layers:
         print_unnested(report.unnested)
 
@@ -321,16 +335,3 @@ def _print_estimate(report: ConversionReport) -> None:
         ]
         print_table(f"estimated on {estimate}", ("precision", "agreement with the source", "output SNR, dB"), rows)
     print_lines(*(f"note: {note}" for note in report.notes))
-
-
-def _print_totals(report: ConversionReport) -> None:
-    level_bytes = [sum(each) for each in zip(*(weight.level_bytes for weight in report.weights), strict=True)]
-    left = Counter(each.reason for each in report.unnested)
-    print_lines(
-        f"{report.path}: {megabytes(report.file_bytes)} ({report.file_bytes} bytes)",
-        f"{report.num_weights} weights in {len(report.weights)} nested tensors ({megabytes(sum(level_bytes))}, "
-        f"{report.nesting}, {report.rounding}); part-bit reads {megabytes(level_bytes[0])} of them",
-        f"{report.bits_a_weight}",
-        f"{len(report.unnested)} left as they are ({sum(each.bytes for each in report.unnested)} bytes)",
-        *(f"  {count}: {reason}" for reason, count in left.most_common()),
-    )

@@ -21,7 +21,8 @@ _URL = re.compile(r"https?:/")
 _RECEIVE_EPILOG = """\b
 Examples:
   nq-tflite receive https://example.org/model.tflite model.tflite
-  nq-tflite receive https://example.org/model.tflite model.tflite --sha256 0123...cdef --retries 20
+  nq-tflite receive https://example.org/model.tflite model.tflite \\
+      --sha256 0123...cdef --retries 20
   ssh host cat model.tflite | nq-tflite receive - model.tflite"""
 
 _SPLIT_EPILOG = """\b
@@ -31,8 +32,8 @@ Examples:
 
 _JOIN_EPILOG = """\b
 Examples:
-  nq-tflite join parts/model.base model.tflite                    # runs part-bit
-  nq-tflite join model.tflite parts/model.to8 model.tflite        # the upgrade arrives, in place
+  nq-tflite join parts/model.base model.tflite  # runs part-bit
+  nq-tflite join model.tflite parts/model.to8 model.tflite  # upgrade in place
   nq-tflite join parts/model.base parts/model.to6 parts/model.to8 model.tflite"""
 
 
@@ -91,10 +92,14 @@ def receive(
         def on_level(arrived: ArrivedLevel) -> None:
             click.echo(f"{arrived.bits} bits: {arrived.file_bytes} bytes after {arrived.seconds:.2f} s", err=True)
 
+        def on_retry(reason: str, seconds: float) -> None:
+            click.echo(f"trying again in {seconds:g} s: {reason}", err=True)
+
         delivery = receive_file(
             sys.stdin.buffer if source == "-" else source,
             output,
             on_level=on_level,
+            on_retry=on_retry,
             on_progress=lambda there, total: progress("receiving", there, total or 0),
             sha256=sha256,
             base_sha256=base_sha256,
@@ -109,6 +114,12 @@ def receive(
         f"{output}: {megabytes(delivery.file_bytes)} ({delivery.file_bytes} bytes) in {delivery.seconds:.2f} s; "
         f"{delivery.resumed_bytes} were there, {delivery.fetched_bytes} fetched, {delivery.connections} connection(s)"
     )
+    _say_left_out(delivery.left_out_bytes)
+
+
+def _say_left_out(count: int) -> None:
+    if count:
+        print_lines(f"left out: {count} bytes behind the model (packed files, such as labels): deliver them apart")
 
 
 def _header(text: str) -> tuple[str, str]:
@@ -135,7 +146,11 @@ def split(model: Path, folder: Path, as_json: bool) -> None:
         print_json(parts.as_dict())
         return
     for part in (parts.base, *parts.upgrades):
-        print_lines(f"{part.sha256}  {part.path}: to {part.bits} bits, {megabytes(part.bytes)} ({part.bytes} bytes)")
+        print_lines(
+            f"{part.path}: to {part.bits} bits, {megabytes(part.bytes)} ({part.bytes} bytes)",
+            f"  sha256 {part.sha256}",
+        )
+    _say_left_out(parts.left_out_bytes)
 
 
 @click.command(epilog=_JOIN_EPILOG)
@@ -155,6 +170,6 @@ def join(base: Path, upgrades: tuple[Path, ...], output: Path, as_json: bool) ->
     if as_json:
         print_json(joined.as_dict())
         return
-    missing = f"; {', '.join(map(str, joined.missing))} bits want an upgrade" if joined.missing else ""
+    missing = f"; for {', '.join(map(str, joined.missing))} bits, join an upgrade" if joined.missing else ""
     bits = ", ".join(map(str, joined.bits))
     print_lines(f"{output}: {megabytes(joined.file_bytes)} ({joined.file_bytes} bytes), runs at {bits} bits{missing}")

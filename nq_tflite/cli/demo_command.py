@@ -109,5 +109,6 @@ def _next_commands(workdir: str) -> list[str]:
     return [
         f"  nq-tflite inspect {nested}",
         f"  nq-tflite benchmark {nested} --against {folder / INT8_FILE}",
-        f"  nq-tflite evaluate {nested} --photos {folder / PHOTOS_FOLDER} --reference {folder / FLOAT_FILE}",
+        f"  nq-tflite evaluate {nested} --photos {folder / PHOTOS_FOLDER} --preprocess mobilenet_v2 "
+        f"--reference {folder / FLOAT_FILE}",
     ]

@@ -17,17 +17,22 @@ from nq_tflite.cli.console import (
     print_lines,
     print_table,
     progress_bar,
+    warn,
+    without_native_chatter,
 )
 from nq_tflite.cli.parameters import (
     FILE,
     FOLDER,
-    FRACTION,
     METHOD,
     NESTING,
     OneOf,
     WholeNumber,
+    crop_option,
+    labels_option,
     plot_option,
     preprocess_option,
+    reference_option,
+    refuse_without,
     runtime_option,
 )
 from nq_tflite.device.runtimes import RuntimeName
@@ -39,18 +44,27 @@ if TYPE_CHECKING:
     from nq_tflite.measure.preprocessing import PixelRange
 
 _ONLY_TO_COMPARE = ("nestings", "methods", "calibration", "activations")
-_NOT_TO_COMPARE = ("reference", "runtime")
+_NOT_TO_COMPARE = ("reference", "runtime", "samples")
 
 _EPILOG = """\b
 Examples:
-  nq-tflite evaluate model.tflite --photos photos/
-  nq-tflite evaluate model.tflite --photos photos/ --labels photos/labels.csv --reference float.tflite
-  nq-tflite evaluate model.tflite --photos photos/ --preprocess -1..1 --runtime tflite-runtime --threads 2 --json
-  nq-tflite evaluate model.keras --compare --photos photos/ --calibration others/ --nesting '8|6' --nesting '8|4'
-  nq-tflite evaluate model.keras --compare --photos photos/ --calibration others/ --activations int8 --plot bits.png
+  nq-tflite evaluate model.tflite --photos photos/ \\
+      --preprocess keras_mobilenet_v2
+  nq-tflite evaluate model.tflite --samples x.npy --labels y.npy \\
+      --reference model.keras
+  nq-tflite evaluate int8.tflite --photos photos/ --labels labels.csv \\
+      --reference float.tflite
+  nq-tflite evaluate model.tflite --photos photos/ --preprocess -1..1 \\
+      --threads 2 --json
+  nq-tflite evaluate model.keras --compare --photos photos/ \\
+      --nesting '8|6' --nesting '8|4'
+  nq-tflite evaluate model.keras --compare --photos photos/ \\
+      --calibration others/ \\
+      --activations int8 --plot bits.png
 
-labels.csv has the columns `file` (relative to its own folder) and `imagenet_indices` (class indices separated by
-blanks: any of them counts as right). Without --labels, the folder's own labels.csv is used if it has one.
+labels.csv has the columns `file` (relative to its own folder) and `label` (the class index; or several separated by
+blanks, any of which counts as right). Without --labels, the folder's own labels.csv is used if it has one. The labels
+of --samples are a .npy file of class indices.
 
 --compare rounds MODEL, a float one, by every method and by two published ones that no nested file can hold (min-max
 with a file for each bit-width; NestQuant's own SQuant nesting, n + 1 bits a weight), and prints what each keeps at
@@ -59,11 +73,12 @@ every level: with float activations of the weights alone, with int8 of whole fil
 
 @click.command(epilog=_EPILOG)
 @click.argument("model", type=FILE)
-@click.option("--photos", required=True, type=FOLDER, help="Folder of photos.")
-@click.option("--labels", type=FILE, help="csv with the classes that count as right.")
-@click.option("--reference", type=FILE, help="Model to agree with, usually the float .tflite.")
+@click.option("--photos", type=FOLDER, help="Folder of photos.")
+@click.option("--samples", type=FILE, help="In place of photos, a .npy file [samples, ...] of inputs as they are.")
+@labels_option
+@reference_option
 @preprocess_option
-@click.option("--crop", type=FRACTION, default=0.875, show_default=True, help="Middle part of each photo to use.")
+@crop_option
 @runtime_option
 @click.option(
     "--threads", type=WholeNumber(), help="Number of threads to run with; the runtime's default if not given."
@@ -96,11 +111,12 @@ every level: with float activations of the weights alone, with int8 of whole fil
 def evaluate(
     ctx: click.Context,
     model: Path,
-    photos: Path,
+    photos: Path | None,
+    samples: Path | None,
     labels: Path | None,
     reference: Path | None,
-    preprocess: PixelRange,
-    crop: float,
+    preprocess: PixelRange | None,
+    crop: float | None,
     runtime: RuntimeName | None,
     threads: int | None,
     top: int,
@@ -112,13 +128,16 @@ def evaluate(
     plot: Path | None,
     as_json: bool,
 ) -> None:
-    """Measure what each precision of a model keeps, on photos.
+    """Measure what each precision of a model keeps, on photos or samples.
 
     MODEL is a .tflite file, with --compare also a .keras file or a SavedModel folder. Measured are top-1, top-k,
     agreement with a reference, and logit SNR.
     """
     _refuse_strangers(ctx, compare)
-    if compare:
+    if (photos is None) == (samples is None):
+        raise click.UsageError("Give --photos FOLDER or --samples FILE, one of them.")
+    refuse_without(ctx, ("preprocess", "crop"), photos is not None, "--photos FOLDER")
+    if compare and photos is not None:
         _compare(
             model,
             photos,
@@ -137,11 +156,12 @@ def evaluate(
         return
     from nq_tflite.measure.evaluate import evaluate as evaluate_model
 
-    with progress_bar() as progress:
+    with without_native_chatter(), progress_bar() as progress:
         result = evaluate_model(
             model,
             photos,
             labels,
+            samples=samples,
             reference=reference,
             preprocess=preprocess,
             crop_fraction=crop,
@@ -158,6 +178,8 @@ def evaluate(
         print_json(result.as_dict())
     else:
         _print_evaluation(result)
+    if result.doubt:
+        warn(result.doubt)
 
 
 def _refuse_strangers(ctx: click.Context, compare: bool) -> None:
@@ -175,7 +197,7 @@ def _compare(
 ) -> None:
     from nq_tflite.measure.compare import compare as compare_methods
 
-    with progress_bar() as progress:
+    with without_native_chatter(), progress_bar() as progress:
         result = compare_methods(str(model), photos, labels, progress=progress, **options)
     if plot is not None:
         from nq_tflite.plot import comparison_figure, save_figure
@@ -200,9 +222,10 @@ def _print_evaluation(result: Evaluation) -> None:
         for score in result.scores
     ]
     columns = ("precision", "top-1", f"top-{result.k}", "agreement", "logit SNR, dB")
-    print_table(f"{result.path}, {result.num_photos} photos, {result.runtime}", columns, rows)
+    print_table(f"{result.path}, {result.num_photos} {result.inputs}, {result.runtime}", columns, rows)
     own = "" if result.reference_top1 is None else f", whose own top-1 is {percent(result.reference_top1)}"
     print_lines(
+        f"{result.inputs}: {result.preprocessing}",
         f"agreement and SNR are with {result.reference}{own}",
-        f"± is one standard error of {result.num_photos} independent photos",
+        f"± is one standard error of {result.num_photos} independent {result.inputs}",
     )

@@ -33,11 +33,16 @@ def extract(model: Path, output: Path, precision: str, as_json: bool) -> None:
     MODEL is a nested .tflite file. OUTPUT is the file to write, for any runtime or accelerator; one that stands there
     is replaced, except MODEL itself.
     """
+    from nq_tflite.format.nesting import precision_to_level
     from nq_tflite.graph.extraction import extract as extract_file
+    from nq_tflite.graph.nested import read_nested
 
     size = extract_file(model, output, precision)
+    precisions = read_nested(model).precisions
+    bits = precisions[precision_to_level(precision, precisions)]
     if as_json:
-        print_json({"path": str(output), "precision": precision, "file_bytes": size})
-    else:
-        bits = f"{precision} bits" if precision.isdecimal() else f"{precision}-bit"
-        print_lines(f"{output}: {megabytes(size)} ({size} bytes), a stock model at {bits}")
+        print_json({"path": str(output), "precision": precision, "bits": bits, "file_bytes": size})
+        return
+    print_lines(f"{output}: {megabytes(size)} ({size} bytes), a stock model at {bits} bits")
+    if bits < max(precisions):
+        print_lines(f"TFLite has no type of {bits} bits that all kernels take: weights are stored as at full-bit")

@@ -12,11 +12,12 @@ from nq_tflite.cli.console import (
     FEW_LAYERS,
     decibels,
     json_option,
+    kilobytes,
+    layer_labels,
     layers_option,
     layers_title,
-    megabytes,
-    percent,
     print_json,
+    print_layers,
     print_lines,
     print_table,
     print_unnested,
@@ -25,7 +26,7 @@ from nq_tflite.cli.console import (
 )
 from nq_tflite.cli.parameters import FILE, OneOf, WholeNumber, plot_option, refuse_without
 from nq_tflite.device.runtimes import installed_runtimes
-from nq_tflite.errors import NqError
+from nq_tflite.errors import NqError, how_to_install
 
 if TYPE_CHECKING:
     from nq_tflite.device.delegation import Delegation
@@ -41,7 +42,6 @@ Examples:
   nq-tflite inspect model.tflite --plot layers.png
   nq-tflite inspect model.tflite --plot weights.svg --figure weights
 
-\b
 --figure: layers (error and bytes of the worst ones, or with --layers of all), sizes (bytes that each precision needs),
 weights (how the codes of the worst ones, or of --weight, are spread)."""
 
@@ -126,8 +126,7 @@ def inspect(
     if as_json:
         print_json(report.as_dict() | runs.as_dict())
     else:
-        _print_totals(report)
-        print_lines(*runs.lines())
+        print_lines(*report.lines(), *runs.lines())
         _print_weights(report, runs, None if layers else FEW_LAYERS)
         if layers:
             print_unnested(report.unnested)
@@ -153,7 +152,7 @@ def _find_runs(model: Path) -> _Runs:
     from nq_tflite.measure.benchmark import delegation_in_child
 
     if not installed_runtimes():
-        return _Runs(unknown="no TFLite runtime is installed; pip install 'nq-tflite[litert]'")
+        return _Runs(unknown=f"no TFLite runtime is installed: {how_to_install('litert')}")
     try:
         return _Runs(*delegation_in_child(model))
     except NqError as error:
@@ -167,38 +166,23 @@ def _print_weights(report: InspectReport, runs: _Runs, most: int | None = None) 
     partial = report.precisions[:-1]
     rows = [
         [
-            short_name(weight.name),
+            label,
             weight.operator,
             shape_text(weight.shape),
             weight.output_type,
             runs.place(weight.name),
             weight.nesting,
-            " + ".join(map(str, weight.level_bytes)),
-            str(sum(weight.level_bytes)),
+            kilobytes(weight.level_bytes),
             str(sum(weight.bias_bytes)),
             *(decibels(snr) for snr in weight.snr_db[: len(partial)]),
         ]
-        for weight in shown
+        for label, weight in zip(layer_labels([each.name for each in shown]), shown, strict=True)
     ]
-    columns = ("weight", "operator", "shape", "type", "runs", "bits", "level bytes", "bytes", "of biases")
-    errors = tuple(f"SNR {bits} bits, dB" for bits in partial)
+    columns = ("weight", "operator", "shape", "type", "runs", "bits", "kB by level", "bias bytes")
+    errors = tuple(f"dB, {bits} bits" for bits in partial)
     title = layers_title("nested weights", len(shown), len(report.weights))
-    print_table(f"{title}; SNR against full-bit", (*columns, *errors), rows, left=6)
-
-
-def _print_totals(report: InspectReport) -> None:
-    switching, sections = report.switching, report.section_bytes
-    full, part = report.precisions[-1], report.precisions[0]
-    paper = switching.paper_ratio(full, part)
-    levels = ", ".join(f"{size} bytes to {bits} bits" for size, bits in zip(sections, report.precisions, strict=True))
-    print_lines(
-        f"{report.path}: {megabytes(report.file_bytes)} ({report.file_bytes} bytes)",
-        f"levels: {levels}",
-        f"{report.num_weights} nested weights at {report.bits_a_weight} ({percent(report.overhead)} over)",
-        f"a switch between {part} and {full} bits moves {switching.residual_bytes} bytes: "
-        f"{percent(switching.ratio)} of two separate packed files ({switching.separate_bytes} bytes); "
-        f"the paper's (l+1)/(n+h) is {percent(paper)}",
-    )
+    spare = ("shape", "operator", "bias bytes")
+    print_layers(f"{title}, by SNR against full-bit", (*columns, *errors), rows, left=6, spare=spare)
 
 
 def _inspect_weight(model: Path, name: str, report: InspectReport, count: int, as_json: bool) -> None:

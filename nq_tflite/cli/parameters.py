@@ -208,13 +208,20 @@ policy_option = click.option(
     show_default=True,
     help="Policy to switch by: memory, battery, thermal, latency, manual, several joined by +, or a .toml file.",
 )
+labels_option = click.option("--labels", type=FILE, help="csv with the classes that count as right.")
+reference_option = click.option(
+    "--reference", type=PATH, help="Model to agree with, usually the float .tflite or .keras."
+)
+crop_option = click.option(
+    "--crop",
+    type=FRACTION,
+    help="Middle part of each photo to use. If not given: 0.875 for names of ImageNet's models, else all of it.",
+)
 preprocess_option = click.option(
     "--preprocess",
     type=Value("PIXELS", _checked(_check_pixels), _pixel_ranges),
-    default="imagenet",
-    show_default=True,
-    help="Pixel range that the model takes: imagenet (torchvision's mean and deviation, as mobilenet_v2), "
-    "efficientnet_lite0, -1..1, 0..1 or 0..255.",
+    help="Pixel range that the model takes: -1..1, 0..1, 0..255, imagenet (torchvision's mean and deviation), or a "
+    "name such as keras_mobilenet_v2. Needed unless an int8 input's scale or a Rescaling layer tells it.",
 )
 
 

@@ -7,19 +7,22 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nq_tflite.cli.console import json_option, print_json, print_lines, progress_bar
+from nq_tflite.cli.console import json_option, print_json, print_lines, progress_bar, warn
 from nq_tflite.cli.parameters import (
     FILE,
     FOLDER,
-    FRACTION,
     WholeNumber,
+    crop_option,
+    labels_option,
     plot_option,
     preprocess_option,
+    reference_option,
     refuse_without,
     runtime_option,
 )
 from nq_tflite.device.runtimes import RuntimeName
 from nq_tflite.errors import NqError
+from nq_tflite.units import bytes_text
 
 if TYPE_CHECKING:
     from nq_tflite.measure.preprocessing import PixelRange
@@ -27,7 +30,8 @@ if TYPE_CHECKING:
 _EPILOG = """\b
 Examples:
   nq-tflite report model.tflite
-  nq-tflite report model.tflite -o report.html --photos photos/ --reference float.tflite --against int8.tflite
+  nq-tflite report model.tflite -o report.html --photos photos/ \\
+      --reference float.tflite --against int8.tflite
   nq-tflite convert model.keras model.tflite --json > conversion.json
   nq-tflite report model.tflite --conversion conversion.json
 
@@ -40,10 +44,10 @@ not at all. --plot writes the page's figure of latency and memory."""
 @click.argument("model", type=FILE)
 @click.option("--output", "-o", type=FILE, help="Page to write; MODEL with .html if not given.")
 @click.option("--photos", type=FOLDER, help="Folder of photos.")
-@click.option("--labels", type=FILE, help="csv with the classes that count as right.")
-@click.option("--reference", type=FILE, help="Model to agree with, usually the float .tflite.")
+@labels_option
+@reference_option
 @preprocess_option
-@click.option("--crop", type=FRACTION, default=0.875, show_default=True, help="Middle part of each photo to use.")
+@crop_option
 @click.option("--against", type=FILE, help="Stock .tflite to time beside it.")
 @click.option("--conversion", type=FILE, help="File of what nq-tflite convert --json printed of MODEL.")
 @click.option(
@@ -65,8 +69,8 @@ def report(
     photos: Path | None,
     labels: Path | None,
     reference: Path | None,
-    preprocess: PixelRange,
-    crop: float,
+    preprocess: PixelRange | None,
+    crop: float | None,
     against: Path | None,
     conversion: Path | None,
     layers: tuple[str, ...],
@@ -106,13 +110,17 @@ def report(
         if findings.timeline is None:
             raise NqError(f"figure {plot}", expected="a model that runs here", got=findings.not_run or "")
         save_figure(timeline_figure(findings.timeline, findings.against), plot)
+    if findings.evaluation is not None and findings.evaluation.doubt:
+        warn(findings.evaluation.doubt)
     if as_json:
         print_json({"page": str(page)} | findings.as_dict())
         return
-    print_lines(f"{page}: {page.stat().st_size} bytes, all in one file")
+    print_lines(f"{page}: {bytes_text(page.stat().st_size)}, all in one file", page.resolve().as_uri())
     if findings.not_run:
         print_lines(f"without latency and memory: {findings.not_run}")
-    if findings.evaluation is None:
+    if findings.evaluation is not None:
+        print_lines(f"photos: {findings.evaluation.preprocessing}")
+    else:
         estimated = findings.conversion is not None and findings.conversion.estimate is not None
         print_lines(
             f"accuracy {'as the conversion estimated it' if estimated else 'is not told'}: --photos measures it"

@@ -24,9 +24,12 @@ if TYPE_CHECKING:
 
 _EPILOG = """\b
 Examples:
-  nq-tflite simulate model.tflite --trace memory-storm --policy memory --accuracy 0.93,0.99
-  nq-tflite simulate model.tflite --trace battery-day --policy battery --plot day.png
-  nq-tflite watch model.tflite --seconds 3600 --json > hour.jsonl; nq-tflite simulate model.tflite --trace hour.jsonl
+  nq-tflite simulate model.tflite --trace memory-storm --policy memory \\
+      --accuracy 0.93,0.99
+  nq-tflite simulate model.tflite --trace battery-day --policy battery \\
+      --plot day.png
+  nq-tflite watch model.tflite --seconds 3600 --json > hour.jsonl
+  nq-tflite simulate model.tflite --trace hour.jsonl
 
 A trace is battery-day, memory-storm, heat-soak, a .csv file (columns: seconds, readings by name, and perhaps room:
 percent of memory left for the model), or what nq-tflite watch --json wrote.

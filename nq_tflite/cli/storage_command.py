@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 _EPILOG = """\b
 Examples:
   nq-tflite storage int8.tflite
-  nq-tflite storage a_int8.tflite b_int8.tflite --nesting '8|5' --nesting '8|6|4' --json
+  nq-tflite storage a_int8.tflite b_int8.tflite --nesting '8|5' \\
+      --nesting '8|6|4' --json
   nq-tflite storage nested.tflite"""
 
 nesting_option = click.option(
@@ -59,7 +60,7 @@ def print_storage(rows: Sequence[StorageRow], as_json: bool) -> None:
     totals = [_storage_cells(_total(group)) for group in _by_nesting(rows) if len(group) > 1]
     print_table(
         "storage: one nested file, beside a separate file for each bit-width",
-        ("model", "nesting", "nested", "packed", "as TFLite", "nested / packed", "/ as TFLite", "paper's arithmetic"),
+        ("model", "nesting", "nested", "packed", "TFLite", "nested / packed", "nested / TFLite", "NestQuant's formula"),
         shown + totals,
         left=2,
     )
@@ -70,22 +71,22 @@ def print_storage(rows: Sequence[StorageRow], as_json: bool) -> None:
         (
             "model",
             "nesting",
-            "part-bit first",
-            "separate",
-            "then full-bit",
-            "separate",
+            "base",
+            "separate part-bit",
+            "upgrade",
+            "separate full-bit",
             "a switch moves",
-            "separate",
+            "separate switch",
             "ratio",
         ),
         shown + totals,
         left=2,
     )
     print_lines(
-        "Sizes of files that were written. Only the paper's arithmetic is none: n + 1 bits a weight (one more for each "
+        "Sizes of files that were written, but for NestQuant's formula: n + 1 bits a weight (one more for each "
         "further level) over the sum of the bit-widths.",
         "packed: each weight has the bits of its model, at 4 bits as TFLite's INT4. "
-        "as TFLite: INT4 at 4 bits, INT8 at the others.",
+        "TFLite: INT4 at 4 bits, INT8 at the others, which is what TFLite can store.",
     )
 
 

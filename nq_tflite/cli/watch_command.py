@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 _EPILOG = """\b
 Examples:
   nq-tflite watch model.tflite
-  nq-tflite watch detector.tflite tagger.tflite --policy memory+thermal --budget 3000000
-  nq-tflite watch model.tflite --policy camera.toml --seconds 600 --json > day.jsonl
+  nq-tflite watch detector.tflite tagger.tflite --policy memory+thermal \\
+      --budget 3000000
+  nq-tflite watch model.tflite --policy camera.toml --seconds 600 \\
+      --json > day.jsonl
 
 \b
 A policy file is TOML:

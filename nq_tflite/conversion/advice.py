@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from statistics import median
 
 from nq_tflite.conversion.report import ConversionReport, Estimate
@@ -10,6 +11,7 @@ from nq_tflite.format.constants import SECTION_ALIGNMENT, OutputType
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph.inspection import WeightRow
 from nq_tflite.graph.nested import NestedFile, NestedWeight
+from nq_tflite.units import bytes_text
 
 #: Part-bit's agreement over full-bit's, and its outputs' SNR in dB, that call for no more bits.
 ENOUGH_KEPT, ENOUGH_SNR_DB = 0.95, 16.0
@@ -17,8 +19,8 @@ ENOUGH_KEPT, ENOUGH_SNR_DB = 0.95, 16.0
 OUTLIER_DB = 6.0
 #: Part-bit's bytes may grow so much for layers that keep all their bits.
 CHEAP_EXCLUSION = 0.1
-#: Nested bytes of so many pages make the padding between sections count.
-_FEW_PAGES = 16
+#: A residual of fewer pages than these gives back next to nothing.
+SMALL_RESIDUAL_PAGES = 4
 
 
 def worst_first(rows: Sequence[WeightRow]) -> list[WeightRow]:
@@ -26,37 +28,73 @@ def worst_first(rows: Sequence[WeightRow]) -> list[WeightRow]:
     return sorted(rows, key=lambda row: row.snr_db[0])
 
 
-def advice(report: ConversionReport, measured: Estimate | None = None) -> tuple[str, ...]:
+@dataclass(frozen=True)
+class _Words:
+    """How options are given: `option("nesting", "8|5")`.
+
+    Attributes:
+        data: that of representative data, with an example.
+    """
+
+    option: Callable[..., str]
+    data: str
+
+
+def _flag(name: str, *values: object) -> str:
+    """As the command line takes it, once for each value."""
+    flag = f"--{name.replace('_', '-')}"
+    plain = [str(each).replace(".", "").isalnum() for each in values]
+    given = [f"{flag} {each}" if bare else f"{flag} '{each}'" for each, bare in zip(values, plain, strict=True)]
+    return " ".join(given) or flag
+
+
+def _keyword(name: str, *values: object) -> str:
+    """As `nq.convert` takes it."""
+    value = True if not values else values[0] if len(values) == 1 else list(values)
+    return f"{name}={value!r}"
+
+
+_COMMAND_LINE = _Words(_flag, "--representative samples.npy, or a folder of photos")
+_PYTHON = _Words(_keyword, "representative_data=samples")
+
+
+def advice(
+    report: ConversionReport, measured: Estimate | None = None, *, command_line: bool = False
+) -> tuple[str, ...]:
     """Suggestions for another conversion, each with the options to give; none where nothing calls for one.
 
     Args:
         report: of the conversion.
         measured: what stands for its estimate, if the file has been measured since.
+        command_line: whether options are those of `nq-tflite convert`, and not `nq.convert`'s.
 
     Example:
         >>> for line in advice(report):  # doctest: +SKIP
         ...     print(line)
     """
-    nesting = Nesting.parse(report.nesting)
-    found = [_more_data(report.estimate), _outliers(report.weights, nesting), _small_file(report, nesting)]
+    nesting, words = Nesting.parse(report.nesting), _COMMAND_LINE if command_line else _PYTHON
+    found = [_more_data(report.estimate, words), _outliers(report.weights, nesting, words), _small_file(report)]
     if measured is not None:
-        found = [*_levels(measured, report.weights, nesting, "the reference"), *found]
+        found = [*_levels(measured, report.weights, nesting, "the reference", words), *found]
     elif report.estimate is not None:
-        found = [*_levels(report.estimate, report.weights, nesting, "the source"), *found]
+        found = [*_levels(report.estimate, report.weights, nesting, "the source", words), *found]
     return tuple(each for each in found if each)
 
 
-def file_advice(rows: Sequence[WeightRow], nesting: Nesting, measured: Estimate | None = None) -> tuple[str, ...]:
+def file_advice(
+    rows: Sequence[WeightRow], nesting: Nesting, measured: Estimate | None = None, *, command_line: bool = False
+) -> tuple[str, ...]:
     """What of `advice` can be said of a file whose conversion is not at hand."""
-    found = [] if measured is None else _levels(measured, rows, nesting, "the reference")
-    return tuple(each for each in [*found, _outliers(rows, nesting)] if each)
+    words = _COMMAND_LINE if command_line else _PYTHON
+    found = [] if measured is None else _levels(measured, rows, nesting, "the reference", words)
+    return tuple(each for each in [*found, _outliers(rows, nesting, words)] if each)
 
 
-def _levels(estimate: Estimate, rows: Sequence[WeightRow], nesting: Nesting, whom: str) -> list[str]:
-    return [*_part_bits(estimate, nesting, whom), *_full_bits(estimate, rows, whom)]
+def _levels(estimate: Estimate, rows: Sequence[WeightRow], nesting: Nesting, whom: str, words: _Words) -> list[str]:
+    return [*_part_bits(estimate, nesting, whom, words), *_full_bits(estimate, rows, whom, words)]
 
 
-def _part_bits(estimate: Estimate, nesting: Nesting, whom: str) -> list[str]:
+def _part_bits(estimate: Estimate, nesting: Nesting, whom: str, words: _Words) -> list[str]:
     part = nesting.part_bits
     if estimate.agreement is None:
         kept, enough = f"its outputs have {estimate.snr_db[0]:.1f} dB", estimate.snr_db[0] >= ENOUGH_SNR_DB
@@ -67,27 +105,29 @@ def _part_bits(estimate: Estimate, nesting: Nesting, whom: str) -> list[str]:
     if enough or part + 1 >= min(nesting.precisions[1:]):
         return []
     more = "|".join(map(str, [*sorted(nesting.precisions[1:], reverse=True), part + 1]))
-    return [f"part-bit loses: {kept}; give it another bit (--nesting '{more}') or let --nesting auto find how many"]
+    one, auto = words.option("nesting", more), words.option("nesting", "auto")
+    return [f"part-bit loses: {kept}; give it another bit ({one}) or let {auto} find how many"]
 
 
-def _full_bits(estimate: Estimate, rows: Sequence[WeightRow], whom: str) -> list[str]:
+def _full_bits(estimate: Estimate, rows: Sequence[WeightRow], whom: str, words: _Words) -> list[str]:
     is_int8 = rows[0].output_type == OutputType.INT8.name.lower()
     if estimate.agreement is None or estimate.agreement[-1] >= ENOUGH_KEPT or not is_int8:
         return []
+    exact, ranges = words.option("exact"), words.option("activation_ranges", "auto")
     return [
-        f"full-bit agrees with {whom} on {100 * estimate.agreement[-1]:.1f} % of the inputs: --exact keeps an INT8 "
-        "file's codes; from a Keras model, --activation-ranges auto tries other ranges of its activations"
+        f"full-bit agrees with {whom} on {100 * estimate.agreement[-1]:.1f} % of the inputs: {exact} keeps an INT8 "
+        f"file's codes; from a Keras model, {ranges} tries other ranges of its activations"
     ]
 
 
-def _more_data(estimate: Estimate | None) -> str | None:
+def _more_data(estimate: Estimate | None, words: _Words) -> str | None:
     if estimate is not None and "representative data" in estimate.inputs:
         return None
     seen = "saw no inputs" if estimate is None else "saw made-up inputs"
-    return f"rounding {seen}: 100 typical ones help most (--representative samples.npy, or a folder of photos)"
+    return f"rounding {seen}: 100 typical ones help most ({words.data})"
 
 
-def _outliers(rows: Sequence[WeightRow], nesting: Nesting) -> str | None:
+def _outliers(rows: Sequence[WeightRow], nesting: Nesting, words: _Words) -> str | None:
     middle = median(row.snr_db[0] for row in rows)
     worst = [row for row in worst_first(rows) if row.snr_db[0] < middle - OUTLIER_DB]
     if not worst:
@@ -96,18 +136,19 @@ def _outliers(rows: Sequence[WeightRow], nesting: Nesting) -> str | None:
     others = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return (
         f"{', '.join(names[:3])}{others}: {OUTLIER_DB:.0f} dB or more below the other layers at {nesting.part_bits} "
-        f"bits; --nesting auto --budget 0.75 gives layers part-bits of their own{_exclusion(worst[:3], rows)}"
+        f"bits; {words.option('nesting', 'auto')} with {words.option('budget', 0.75)} gives layers part-bits of their "
+        f"own{_exclusion(worst[:3], rows, words)}"
     )
 
 
-def _exclusion(worst: Sequence[WeightRow], rows: Sequence[WeightRow]) -> str:
+def _exclusion(worst: Sequence[WeightRow], rows: Sequence[WeightRow], words: _Words) -> str:
     """The other way, where it costs little: INT8 weights that stay as they are have all their bits at part-bit too."""
     if any(row.output_type != OutputType.INT8.name.lower() for row in worst):
         return ""
     more = max(sum(row.num_weights - row.level_bytes[0] for row in worst), 0)
     if more > CHEAP_EXCLUSION * sum(row.level_bytes[0] for row in rows):
         return ""
-    options = " ".join(f"--exclude '{_pattern(row.name, rows)}'" for row in worst)
+    options = words.option("exclude", *(_pattern(row.name, rows) for row in worst))
     return f", or {options} leaves them INT8 at part-bit too, for {more} bytes more"
 
 
@@ -118,12 +159,15 @@ def _pattern(name: str, rows: Sequence[WeightRow]) -> str:
     return f"{short}*" if alone and short != name else name
 
 
-def _small_file(report: ConversionReport, nesting: Nesting) -> str | None:
-    nested = sum(sum(row.level_bytes) for row in report.weights)
-    if nested >= _FEW_PAGES * SECTION_ALIGNMENT:
+def _small_file(report: ConversionReport) -> str | None:
+    """Of a model whose residual is hardly more than a page of memory: only that is paged, and nothing is gained."""
+    residual = sum(sum(row.level_bytes[1:]) for row in report.weights)
+    if residual >= SMALL_RESIDUAL_PAGES * SECTION_ALIGNMENT:
         return None
-    most = SECTION_ALIGNMENT * len(nesting.precisions)
-    return f"the levels start at pages of {SECTION_ALIGNMENT} bytes: up to {most} of {report.file_bytes} are padding"
+    return (
+        f"the model is small: part-bit gives back {bytes_text(residual)}, and memory comes in pages of "
+        f"{bytes_text(SECTION_ALIGNMENT)}; a stock INT8 file (extract) may do as well"
+    )
 
 
 def worst_weights(nested: NestedFile, weights: Sequence[WeightRow], most: int = 6) -> list[NestedWeight]:

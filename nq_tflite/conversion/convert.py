@@ -18,9 +18,9 @@ from nq_tflite.conversion.sources.source import ENOUGH, Samples, load_source
 from nq_tflite.conversion.trial import one_blas_thread, try_nesting
 from nq_tflite.errors import NestingError
 from nq_tflite.files import check_output
-from nq_tflite.format.nesting import Nesting
+from nq_tflite.format.nesting import MIN_PART_BITS, Nesting
 from nq_tflite.graph.selection import Selection
-from nq_tflite.progress import Progress, silent
+from nq_tflite.progress import ShowProgress, shown
 
 #: Part-bits that are worth a warning.
 POOR_BITS = 3
@@ -39,10 +39,11 @@ def convert(
     activation_ranges: ActivationRanges = "minmax",
     min_agreement: float | None = None,
     budget: float | None = None,
+    min_bits: int | None = None,
     include: str | Sequence[str] = (),
     exclude: str | Sequence[str] = (),
     custom_objects: Mapping[str, Any] | None = None,
-    progress: Progress | None = None,
+    progress: ShowProgress = True,
 ) -> ConversionReport:
     """Converts a model into one nested .tflite file.
 
@@ -72,11 +73,12 @@ def convert(
         budget: of "auto": part-bit bytes in the file are at most this fraction of full-bit's. Layers may then have
             part-bits of their own, more for those that the outputs depend on more. Without `min_agreement` it is the
             best nesting that the budget allows; with it an error where they cannot be had together.
+        min_bits: of "auto": part-bits that no layer has fewer of; 2 if not given.
         include, exclude: patterns of weights' names, such as "block_1/*": weights to nest even where that saves
             nothing, and weights to leave as they are, unless they are included. "*" excludes all others.
         custom_objects: classes and functions that a .keras or .h5 file needs to load, by name, as Keras takes them;
             those registered with `keras.saving.register_keras_serializable` need not be given.
-        progress: called as the work goes on.
+        progress: called as the work goes on; True for a bar in a terminal or notebook, None for silence.
 
     Returns:
         What was nested, what was not and why, sizes and errors.
@@ -91,15 +93,14 @@ def convert(
     """
     check_output(path, source)
     method = EXACT if exact else rounding_method(rounding)
-    notify = progress or silent
-    wanted = _wanted(nesting, min_agreement, budget)
+    wanted = _wanted(nesting, min_agreement, budget, min_bits)
     look = method.needs_means or isinstance(wanted, Wish)
     options: ExportOptions = {
         "input_type": input_type,
         "output_type": output_type,
         "activation_ranges": activation_ranges,
     }
-    with one_blas_thread():
+    with shown(progress) as notify, one_blas_thread():
         loaded = load_source(
             source, representative_data, look=look, notify=notify, custom_objects=custom_objects, **options
         )
@@ -108,9 +109,9 @@ def convert(
             trial, search = search_nesting(loaded, method, wanted, notify=notify)
         else:
             trial, search = try_nesting(loaded, wanted, method, notify=notify), None
-    notify("writing", 0, 0)
-    size = write_nested(loaded.model, trial.plan, trial.nesting, path, loaded.widened)
-    warnings = (_few_bits(trial.nesting), None if search is None or search.met else search.reason)
+        notify("writing", 0, 0)
+        size = write_nested(loaded.model, trial.plan, trial.nesting, path, loaded.widened, loaded.files)
+    warnings = (_few_bits(trial.nesting, trial.estimate), *(() if search is None else search.warnings()))
     notes = [note for note in (trial.stopped, *warnings, _doubt(trial.estimate, loaded.samples)) if note]
     return conversion_report(Path(path), size, trial.nesting, method.name, trial.plan, trial.estimate, notes, search)
 
@@ -120,13 +121,14 @@ def _patterns(given: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def _wanted(
-    nesting: str | Nesting | Iterable[int], min_agreement: float | None, budget: float | None
+    nesting: str | Nesting | Iterable[int], min_agreement: float | None, budget: float | None, min_bits: int | None
 ) -> Nesting | Wish:
     if isinstance(nesting, str) and nesting == AUTO:
-        return Wish(MIN_AGREEMENT if min_agreement is None and budget is None else min_agreement, budget)
-    if min_agreement is not None or budget is not None:
+        least = MIN_PART_BITS if min_bits is None else min_bits
+        return Wish(MIN_AGREEMENT if min_agreement is None and budget is None else min_agreement, budget, least)
+    if min_agreement is not None or budget is not None or min_bits is not None:
         raise NestingError(
-            "min_agreement and budget",
+            "min_agreement, budget and min_bits",
             expected=f"nesting {AUTO!r}, which looks for them",
             got=f"nesting {str(nesting)!r}",
             fix="Leave them out, or ask for the nesting 'auto'.",
@@ -151,9 +153,17 @@ def _doubt(estimate: Estimate | None, samples: Samples | None) -> str | None:
     return None
 
 
-def _few_bits(nesting: Nesting) -> str | None:
+def _few_bits(nesting: Nesting, estimate: Estimate | None) -> str | None:
+    """A warning, unless inputs that rounding has not seen have shown that the model keeps its answers."""
     if nesting.part_bits > POOR_BITS:
         return None
+    if estimate is not None and estimate.held_out and estimate.agreement is not None:
+        part, full = estimate.agreement[0], estimate.agreement[-1]
+        if part >= MIN_AGREEMENT * full:
+            return (
+                f"part-bit of {nesting} has only {nesting.part_bits} bits, and yet agrees with the source on "
+                f"{100 * part:.1f} % of {estimate.num_inputs} inputs: evaluate it on your own data before you ship"
+            )
     return (
         f"part-bit of {nesting} has {nesting.part_bits} bits: accuracy is poor at {POOR_BITS} and below, whatever the "
         "rounding, and the levels above pay for it; evaluate before you ship"

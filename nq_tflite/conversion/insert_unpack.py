@@ -41,13 +41,15 @@ class _Operands:
     """What every operator of one weight shares.
 
     Attributes:
-        block: the weight's options.
+        weight: as planned.
+        block: its options.
         levels: buffer of each level.
         scales: buffer of the scales; None where the weight tensor has them.
         table: buffer of the section table.
         opcode: index of the operator code.
     """
 
+    weight: WeightPlan
     block: OptionBlock
     levels: tuple[int, ...]
     scales: int | None
@@ -73,21 +75,27 @@ def insert_unpack(model: ModelT, plan: Plan, levels: Sequence[PackedLevel]) -> N
         levels: of the plan's weights.
     """
     buffers, opcode = _add_buffers(model, levels), _add_opcode(model)
+
+    def operands_of(number: int) -> _Operands:
+        weight = plan.weights[number]
+        return _Operands(
+            weight=weight,
+            block=weight.option_block([level.parts[number][0] for level in levels]),
+            levels=tuple(of_weights[number] for of_weights in buffers.levels),
+            scales=fb.add_buffer(model, weight.scales) if weight.output_type is OutputType.FLOAT32 else None,
+            table=buffers.table,
+            opcode=opcode,
+        )
+
     insertions = []
     for number, weight in enumerate(plan.weights):
-        operands = _operands(model, weight, number, levels, buffers, opcode)
-        for site in _apart(model, weight.sites):
-            insertions.append(_unpack(model, site, weight, operands))
+        operands = operands_of(number)
+        insertions += [_unpack(model, site, operands) for site in _apart(model, weight.sites)]
     for index in _unmarked(model, plan):
-        number = _smallest_without_bias(plan)
-        operands = _operands(model, plan.weights[number], number, levels, buffers, opcode)
-        insertions.append(_start(model, index, plan.weights[number], operands))
+        insertions.append(_start(model, index, operands_of(_smallest_without_bias(plan))))
     for each in sorted(insertions, key=lambda insertion: insertion.position, reverse=True):
         model.subgraphs[each.subgraph].operators.insert(each.position, each.operator)
     return buffers
-
-
-# ---- what all operators share ----------------------------------------------------------------------------------------
 
 
 def _add_buffers(model: ModelT, levels: Sequence[PackedLevel]) -> NestedBuffers:
@@ -104,24 +112,6 @@ def _add_buffers(model: ModelT, levels: Sequence[PackedLevel]) -> NestedBuffers:
 def _add_opcode(model: ModelT) -> int:
     model.operatorCodes.append(fb.new_custom_code(CUSTOM_OP_NAME, CUSTOM_OP_VERSION))
     return len(model.operatorCodes) - 1
-
-
-def _operands(
-    model: ModelT,
-    weight: WeightPlan,
-    number: int,
-    levels: Sequence[PackedLevel],
-    buffers: NestedBuffers,
-    opcode: int,
-) -> _Operands:
-    is_float = weight.output_type is OutputType.FLOAT32
-    return _Operands(
-        block=weight.option_block([level.parts[number][0] for level in levels]),
-        levels=tuple(of_weights[number] for of_weights in buffers.levels),
-        scales=fb.add_buffer(model, weight.scales) if is_float else None,
-        table=buffers.table,
-        opcode=opcode,
-    )
 
 
 # ---- the operator of a weight ----------------------------------------------------------------------------------------
@@ -150,13 +140,13 @@ def _copied(model: ModelT, site: Site) -> int:
     return new
 
 
-def _unpack(model: ModelT, site: Site, weight: WeightPlan, operands: _Operands) -> _Insertion:
+def _unpack(model: ModelT, site: Site, operands: _Operands) -> _Insertion:
     """The operator that gives the weight tensor of a site, and its bias if levels have biases of their own."""
-    subgraph, position = model.subgraphs[site.subgraph], min(site.operators)
+    weight, subgraph, position = operands.weight, model.subgraphs[site.subgraph], min(site.operators)
     first = subgraph.operators[position]
     activation = slots_of(model, first).data_of(first)
     inputs = [*_level_inputs(subgraph, site.name, operands), activation]
-    inputs += _scale_inputs(subgraph, weight, operands)
+    inputs += _scale_inputs(subgraph, operands)
     outputs = [site.tensor]
     _make_computed(subgraph, site, weight)
     if weight.level_biases is None:
@@ -195,12 +185,12 @@ def _table_input(subgraph: SubGraphT, operands: _Operands) -> int:
     return fb.add_tensor(subgraph, METADATA_NAME, [size], schema.TensorType.UINT8, operands.table)
 
 
-def _scale_inputs(subgraph: SubGraphT, weight: WeightPlan, operands: _Operands) -> list[int]:
+def _scale_inputs(subgraph: SubGraphT, operands: _Operands) -> list[int]:
     """The scales of a weight that is read as floats."""
     if operands.scales is None:
         return []
-    dims = [len(weight.scales)]
-    return [fb.add_tensor(subgraph, f"{weight.name}/scale", dims, schema.TensorType.FLOAT32, operands.scales)]
+    name, dims = f"{operands.weight.name}/scale", [len(operands.weight.scales)]
+    return [fb.add_tensor(subgraph, name, dims, schema.TensorType.FLOAT32, operands.scales)]
 
 
 def _for_viewers(block: OptionBlock) -> bytes:
@@ -231,15 +221,16 @@ def _smallest_without_bias(plan: Plan) -> int:
     return min(called, key=lambda number: plan.weights[number].codes.size)
 
 
-def _start(model: ModelT, index: int, weight: WeightPlan, operands: _Operands) -> _Insertion:
+def _start(model: ModelT, index: int, operands: _Operands) -> _Insertion:
     """The mark of a subgraph: an operator that gives a weight to nobody."""
-    subgraph, is_int8 = model.subgraphs[index], weight.output_type is OutputType.INT8
+    subgraph, weight = model.subgraphs[index], operands.weight
+    is_int8 = weight.output_type is OutputType.INT8
     tensor_type = schema.TensorType.INT8 if is_int8 else schema.TensorType.FLOAT32
     output = fb.add_tensor(subgraph, f"{weight.name}/start", weight.shape, tensor_type, 0)
     if is_int8:
         axis = CHANNEL_AXIS[weight.layout] if len(weight.scales) > 1 else 0
         subgraph.tensors[output].quantization = fb.new_quantization(weight.scales, axis)
     inputs = _level_inputs(subgraph, weight.name, operands)
-    inputs += [inputs[-1], *_scale_inputs(subgraph, weight, operands)]
+    inputs += [inputs[-1], *_scale_inputs(subgraph, operands)]
     block = replace(operands.block, is_start=True)
     return _Insertion(index, 0, _operator(block, operands.opcode, inputs, [output]))

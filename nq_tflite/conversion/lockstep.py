@@ -21,12 +21,13 @@ from nq_tflite.conversion.rounding.statistics import (
 )
 from nq_tflite.conversion.sources.moments import Moments
 from nq_tflite.conversion.sources.source import Reference
-from nq_tflite.conversion.walk import GraphWalk, real_values
+from nq_tflite.conversion.walk import GraphWalk
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.format.levels import signal_to_noise_db
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import Array
 from nq_tflite.graph.model import ModelT, TensorPlace
+from nq_tflite.graph.quantization import real_values
 from nq_tflite.graph.readers import slots_of
 from nq_tflite.graph.sites import Site
 

@@ -16,11 +16,17 @@ from nq_tflite.format.nesting import Nesting
 from nq_tflite.format.section_table import SectionTable
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.model import ModelT
+from nq_tflite.graph.packed_files import PackedFile, packed_bytes
 from nq_tflite.graph.widening import Widened
 
 
 def write_nested(
-    model: ModelT, plan: Plan, nesting: Nesting, path: str | os.PathLike[str], widened: Widened | None = None
+    model: ModelT,
+    plan: Plan,
+    nesting: Nesting,
+    path: str | os.PathLike[str],
+    widened: Widened | None = None,
+    files: Sequence[PackedFile] = (),
 ) -> int:
     """Writes a model with its weights as planned.
 
@@ -30,6 +36,7 @@ def write_nested(
         nesting: the levels of the whole file.
         path: the file to write; it appears whole or not at all.
         widened: the model's weights that the source has in another type; those that are not nested get it back.
+        files: to be packed behind the last section.
 
     Returns:
         Bytes written.
@@ -39,7 +46,9 @@ def write_nested(
     if widened is not None:
         widened.restore(model)
     _empty_unused_buffers(model)
-    return write_whole(path, _chunks(model, levels, buffers))
+    chunks = _chunks(model, levels, buffers)
+    end = chunks[-1][0] + len(chunks[-1][1])
+    return write_whole(path, [*chunks, (end, packed_bytes(files, end))])
 
 
 def _empty_unused_buffers(model: ModelT) -> None:

@@ -14,11 +14,14 @@ from nq_tflite.conversion.rounding import DEFAULT
 from nq_tflite.conversion.weight_plan import WeightPlan
 from nq_tflite.errors import FormatError
 from nq_tflite.format.nesting import Nesting
-from nq_tflite.graph.inspection import BitsAWeight, WeightRow, snr_db
+from nq_tflite.graph.inspection import BitsAWeight, WeightRow, snr_db, weights_table
 from nq_tflite.graph.readers import LOOKUP_NAMES
 from nq_tflite.graph.sites import Unnested
 from nq_tflite.records import from_dict
+from nq_tflite.units import decibels, html_view, megabytes, percent, precision_name
 
+#: Decibels of full-bit's outputs that a search may give up without a word.
+FULL_BIT_LOSS_DB = 3.0
 #: Less agreement than this is worth a warning.
 LEAST_AGREEMENT = 0.8
 
@@ -109,6 +112,23 @@ class Search:
     reason: str
     met: bool
 
+    def warnings(self) -> tuple[str, ...]:
+        """What was asked for and not found, and what few part-bits cost full-bit."""
+        full = self.candidates[self.chosen].full_snr_db
+        best = max(self.candidates, key=lambda each: each.full_snr_db)
+        lost = best.full_snr_db - full
+        return (
+            *(() if self.met else (self.reason,)),
+            *(
+                (
+                    f"full-bit pays for few part-bits: its outputs have {full:.1f} dB, with {best.nesting} "
+                    f"{best.full_snr_db:.1f} dB; min_bits (--min-bits) sets a floor",
+                )
+                if lost > FULL_BIT_LOSS_DB
+                else ()
+            ),
+        )
+
 
 @dataclass(frozen=True)
 class ConversionReport:
@@ -146,6 +166,39 @@ class ConversionReport:
         """What a nested weight takes."""
         return BitsAWeight.of(self.weights)
 
+    def lines(self) -> tuple[str, ...]:
+        """Its totals in words."""
+        levels = [sum(each) for each in zip(*(weight.level_bytes for weight in self.weights), strict=True)]
+        left = Counter(each.reason for each in self.unnested)
+        return (
+            f"{self.path}: {megabytes(self.file_bytes)} ({self.file_bytes} bytes)",
+            f"{self.num_weights} weights in {len(self.weights)} nested tensors ({megabytes(sum(levels))}, "
+            f"{self.nesting}, rounding: {self.rounding}); part-bit reads {megabytes(levels[0])} of them",
+            f"{self.bits_a_weight}",
+            f"{len(self.unnested)} tensors stay as they are ({sum(each.bytes for each in self.unnested)} bytes)",
+            *(f"  {count}: {reason}" for reason, count in left.most_common()),
+        )
+
+    def __str__(self) -> str:
+        return "\n".join((*self.lines(), *self._estimates(), *(f"note: {note}" for note in self.notes)))
+
+    def _repr_html_(self) -> str:
+        precisions = Nesting.parse(self.nesting).precisions
+        rows = sorted(self.weights, key=lambda row: row.snr_db[0])
+        return html_view(str(self).split("\n"), *weights_table(rows, precisions))
+
+    def _estimates(self) -> tuple[str, ...]:
+        """A line for each precision's estimated accuracy."""
+        estimate = self.estimate
+        if estimate is None:
+            return ()
+        agreements = estimate.agreement or [None] * len(estimate.precisions)
+        return tuple(
+            f"{precision_name(bits, estimate.precisions)}: agreement {percent(agreement)}, output SNR {decibels(snr)} "
+            f"dB, estimated on {estimate}"
+            for bits, agreement, snr in zip(estimate.precisions, agreements, estimate.snr_db, strict=True)
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """Everything, for machines."""
         return (
@@ -166,7 +219,17 @@ def conversion_report(
     """The report of a finished conversion."""
     rows = tuple(_planned_row(weight) for weight in plan.weights)
     notes = tuple(note for note in (*notes, _fallback_note(rows, rounding)) if note)
-    return ConversionReport(str(path), size, str(nesting), rounding, rows, plan.unnested, estimate, notes, search)
+    return ConversionReport(
+        path=str(path),
+        file_bytes=size,
+        nesting=str(nesting),
+        rounding=rounding,
+        weights=rows,
+        unnested=plan.unnested,
+        estimate=estimate,
+        notes=notes,
+        search=search,
+    )
 
 
 def _fallback_note(rows: Sequence[WeightRow], rounding: str) -> str | None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from nq_tflite.conversion.plan import make_plan
 from nq_tflite.conversion.report import Candidate, Estimate, Search
 from nq_tflite.conversion.rounding import METHODS, Method
-from nq_tflite.conversion.sensitivity import measure_sensitivities, spend_bits
+from nq_tflite.conversion.sensitivity import LEAST_BITS, measure_sensitivities, spend_bits
 from nq_tflite.conversion.sources.source import MOST_HELD_OUT, Samples, Source
 from nq_tflite.conversion.trial import Trial, try_nesting
 from nq_tflite.errors import NestingError, UnsupportedModelError
@@ -40,6 +40,7 @@ class Wish:
         min_agreement: part-bit agrees with the source on so many inputs, as a fraction of those that full-bit does:
             INT8 activations and hard inputs cost both. Without this the best that the budget allows is looked for.
         budget: part-bit bytes over full-bit bytes of the nested weights, at most.
+        min_bits: part-bits that no layer has fewer of.
 
     Raises:
         NestingError: out of range.
@@ -47,12 +48,16 @@ class Wish:
 
     min_agreement: float | None = None
     budget: float | None = None
+    min_bits: int = MIN_PART_BITS
 
     def __post_init__(self) -> None:
         if self.min_agreement is not None and not 0 < self.min_agreement <= 1:
             raise NestingError("min_agreement", expected="a fraction above 0, at most 1", got=repr(self.min_agreement))
         if self.budget is not None and not 0 < self.budget < 1:
             raise NestingError("budget", expected="a fraction between 0 and 1", got=repr(self.budget))
+        if self.min_bits not in range(MIN_PART_BITS, MAX_FULL_BITS):
+            expected = f"a number of bits from {MIN_PART_BITS} to {MAX_FULL_BITS - 1}"
+            raise NestingError("min_bits", expected=expected, got=repr(self.min_bits))
 
     def accepts(self, candidate: Candidate) -> bool:
         """Whether part-bit agrees enough."""
@@ -186,28 +191,31 @@ class _Searcher:
 
     def _affordable(self) -> list[int]:
         """Part-bits that the budget allows for all layers, ascending."""
-        budget = self._wish.budget
+        budget, least = self._wish.budget, self._wish.min_bits
         if budget is None:
-            return list(range(MIN_PART_BITS, MAX_FULL_BITS))
+            return list(range(least, MAX_FULL_BITS))
         most = min(int(budget * MAX_FULL_BITS), MAX_FULL_BITS - 1)
-        while most >= MIN_PART_BITS and not self._wish.affords(*self._bytes(Nesting((MAX_FULL_BITS, most)), {})):
+        while most >= least and not self._wish.affords(*self._bytes(Nesting((MAX_FULL_BITS, most)), {})):
             most -= 1
-        if most < MIN_PART_BITS:
-            part, full = self._bytes(Nesting((MAX_FULL_BITS, MIN_PART_BITS)), {})
-            raise NestingError("budget", expected=f"at least {part / full:.4f} for this model", got=f"{budget:g}")
-        return list(range(MIN_PART_BITS, most + 1))
+        if most < least:
+            part, full = self._bytes(Nesting((MAX_FULL_BITS, least)), {})
+            expected = f"at least {part / full:.4f} for {least} bits of this model"
+            raise NestingError("budget", expected=expected, got=f"{budget:g}")
+        return list(range(least, most + 1))
 
     def _mixed(self, budget: float) -> Trial | None:
         """As many bits as the budget allows, each layer with its own; None if it allows too few."""
         self._notify("measuring layers", 0, 0)
-        nominal = Nesting((MAX_FULL_BITS, min(max(round(budget * MAX_FULL_BITS), MIN_PART_BITS), MAX_FULL_BITS - 1)))
+        least = self._wish.min_bits
+        nominal = Nesting((MAX_FULL_BITS, min(max(round(budget * MAX_FULL_BITS), least), MAX_FULL_BITS - 1)))
         sensitivities = {
             place: replace(each, most_bits=min(each.most_bits, nominal.part_bits + _ABOVE))
             for place, each in measure_sensitivities(self._source, self._method).items()
+            if each.most_bits >= least  # with fewer bits than that it is left as it is
         }
         most_bytes = int(budget * MAX_FULL_BITS * sum(each.bit_bytes for each in sensitivities.values()))
         while sensitivities:
-            bits = spend_bits(sensitivities, most_bytes)
+            bits = spend_bits(sensitivities, most_bytes, max(LEAST_BITS, least))
             if bits is None:
                 return None
             own = {place: Nesting((MAX_FULL_BITS, each)) for place, each in bits.items()}

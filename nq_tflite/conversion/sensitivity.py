@@ -77,10 +77,13 @@ def measure_sensitivities(source: Source, method: Method) -> dict[TensorPlace, S
     return found
 
 
-def spend_bits(sensitivities: Mapping[TensorPlace, Sensitivity], most_bytes: int) -> dict[TensorPlace, int] | None:
+def spend_bits(
+    sensitivities: Mapping[TensorPlace, Sensitivity], most_bytes: int, least_bits: int = LEAST_BITS
+) -> dict[TensorPlace, int] | None:
     """Part-bits for each weight, so that all together take at most so many bytes and make the least noise.
 
-    From the most down, a bit is taken where it costs the least noise for its bytes. None where LEAST_BITS are too many.
+    From the most down, a bit is taken where it costs the least noise for its bytes. None where `least_bits` are
+    too many.
 
     >>> some, much = Sensitivity(0.001, 64), Sensitivity(0.016, 64)
     >>> spend_bits({(0, 1): some, (0, 2): much}, 10 * 64)
@@ -94,7 +97,7 @@ def spend_bits(sensitivities: Mapping[TensorPlace, Sensitivity], most_bytes: int
         return (each.noise_at(bits[place] - 1) - each.noise_at(bits[place])) / each.bit_bytes
 
     while excess > 0:
-        left = [place for place in bits if bits[place] > LEAST_BITS]
+        left = [place for place in bits if bits[place] > least_bits]
         if not left:
             return None
         cheapest = min(left, key=price)
@@ -113,7 +116,12 @@ class _Probe:
     def __init__(self, reference: Reference, samples: Samples) -> None:
         self._walk = start_walk(reference.model, samples)
         self._lockstep = Lockstep(
-            reference.model, reference, self._walk, [self._walk], samples.held_out, made_up=samples.noise
+            model=reference.model,
+            reference=reference,
+            original=self._walk,
+            levels=[self._walk],
+            held_out=samples.held_out,
+            made_up=samples.noise,
         )
         self._followed = min(_MOST_SAMPLES, len(samples.arrays) - samples.held_out)
         self._wanted: Array | None = None

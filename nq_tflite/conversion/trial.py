@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from threadpoolctl import threadpool_limits
@@ -26,12 +27,29 @@ from nq_tflite.progress import Progress
 MOST_LOSS_DB = 0.5
 #: With fewer samples none can be spared to measure that; where none is held out, every so many is for that once.
 _FEWEST, _EVERY = 8, 4
+_blas_lock = threading.Lock()
+_blas_users = 0
+_blas_limits: threadpool_limits | None = None
 
 
-def one_blas_thread() -> AbstractContextManager[object]:
-    """A context to round in: BLAS' sums, and so the codes that are chosen, depend on how many threads share them."""
-    limits: AbstractContextManager[object] = threadpool_limits(1, user_api="blas")
-    return limits
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """A context to round in: BLAS' sums, and so the codes that are chosen, depend on how many threads share them.
+
+    The limit holds for the process. Where threads convert at once, the first one sets it and the last one lifts it.
+    """
+    global _blas_users, _blas_limits
+    with _blas_lock:
+        if not _blas_users:
+            _blas_limits = threadpool_limits(1, user_api="blas")
+        _blas_users += 1
+    try:
+        yield
+    finally:
+        with _blas_lock:
+            _blas_users -= 1
+            if _blas_limits is not None and not _blas_users:
+                _blas_limits.restore_original_limits()
 
 
 @dataclass(frozen=True)
@@ -76,10 +94,12 @@ def try_nesting(
     notify("rounding", 0, 0)
     rounds = _Rounding(nesting, method, own or {}, notify)
     lockstep, plan = rounds.guarded(source) if method.needs_covariances else rounds.run(source)
-    if lockstep is None or source.samples is None:
-        return Trial(nesting, own or {}, plan, None, source.without)
-    notify("estimating", 0, 0)
-    return Trial(nesting, own or {}, plan, _estimate(lockstep, source.samples, nesting), lockstep.stopped)
+    estimate, stopped = None, source.without
+    if lockstep is not None and source.samples is not None:
+        notify("estimating", 0, 0)
+        estimate = _estimate(lockstep, source.samples, nesting)
+        stopped = lockstep.stopped
+    return Trial(nesting=nesting, own=own or {}, plan=plan, estimate=estimate, stopped=stopped)
 
 
 @dataclass(frozen=True)
@@ -156,10 +176,10 @@ def start_lockstep(source: Source, nesting: Nesting) -> Lockstep | None:
     if source.samples is None:
         return None
     return Lockstep(
-        source.model,
-        source.reference,
-        start_walk(source.reference.model, source.samples),
-        [start_walk(source.model, source.samples) for _ in nesting.precisions],
+        model=source.model,
+        reference=source.reference,
+        original=start_walk(source.reference.model, source.samples),
+        levels=[start_walk(source.model, source.samples) for _ in nesting.precisions],
         held_out=source.samples.held_out,
         made_up=source.samples.noise,
     )

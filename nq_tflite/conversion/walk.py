@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from nq_tflite.conversion.observer import Constant, Constants
 from nq_tflite.device.runtimes import Runtime
 from nq_tflite.errors import UnsupportedModelError
-from nq_tflite.format.affine import dequantize, quantize
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import Array, schema
 from nq_tflite.graph.model import InputSlot, ModelT, OperatorT, TensorT
-from nq_tflite.graph.quantization import scale_and_zero_point
+from nq_tflite.graph.quantization import real_values, scale_and_zero_point, stored_values
 
 #: Operators whose work depends on more than their inputs.
 _NOT_ALONE = {
@@ -254,28 +253,6 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-# ---- real and stored values ------------------------------------------------------------------------------------------
-
-
 def has_real_values(tensor: TensorT) -> bool:
     """Whether a tensor holds floats or quantized ones; the integers of classes and places are neither."""
     return tensor.type == schema.TensorType.FLOAT32 or scale_and_zero_point(tensor) is not None
-
-
-def real_values(tensor: TensorT, values: Array) -> NDArray[np.float32]:
-    """Real values of what a tensor holds, by its scale and zero point where it is quantized."""
-    parameters = scale_and_zero_point(tensor)
-    if values.dtype.kind == "f" or parameters is None:
-        return values.astype(np.float32, copy=False)
-    return dequantize(values, *parameters, np.float32)
-
-
-def stored_values(tensor: TensorT, values: Array) -> Array:
-    """Values as a tensor stores them: real ones quantized by its scale where it is quantized."""
-    if tensor.type == schema.TensorType.FLOAT32:
-        return values.astype(np.float32, copy=False)
-    dtype = {schema.TensorType.INT8: np.int8, schema.TensorType.UINT8: np.uint8}.get(tensor.type)
-    parameters = scale_and_zero_point(tensor)
-    if dtype is None or values.dtype.kind != "f" or parameters is None:
-        return values
-    return quantize(values, *parameters, dtype)

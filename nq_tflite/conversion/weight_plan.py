@@ -114,7 +114,14 @@ class WeightPlan:
         steps = [0.0] * len(bits) if biases is None else biases.steps.tolist()
         levels = tuple(map(LevelOptions, offsets or [0] * len(bits), bits, steps))
         channels, depth = self.codes.shape
-        return OptionBlock(self.layout, self.output_type, channels, depth, levels, has_bias=biases is not None)
+        return OptionBlock(
+            layout=self.layout,
+            output_type=self.output_type,
+            channels=channels,
+            depth=depth,
+            levels=levels,
+            has_bias=biases is not None,
+        )
 
     def _values(self, level: int) -> Array:
         """In the type and shape of the weight's tensor."""

@@ -114,7 +114,7 @@ def preallocate(descriptor: int, size: int) -> None:
     except OSError as error:
         if error.errno not in _NO_FALLOCATE:
             raise
-        os.ftruncate(descriptor, size)
+        os.ftruncate(descriptor, max(size, os.fstat(descriptor).st_size))
 
 
 def write_all(descriptor: int, data: memoryview, position: int) -> None:

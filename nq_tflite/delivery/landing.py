@@ -105,6 +105,13 @@ class Landing:
         """Bytes of the whole file, as far as they are known."""
         return self.length if self.table is None else end_of(self.table.sections[-1])
 
+    @property
+    def left_out_bytes(self) -> int:
+        """Bytes that the source is known to have behind the model, which do not come along."""
+        if self.length is None or self.table is None:
+            return 0
+        return self.length - end_of(self.table.sections[-1])
+
     # ---- beginning and going on --------------------------------------------------------------------------------------
 
     def restart(self, validator: str | None, length: int | None) -> None:
@@ -236,10 +243,10 @@ class Landing:
         size, first = end_of(table.sections[-1]), table.sections[0].offset
         if first < self.received:
             raise FormatError("section 0", expected=f"a start at byte {self.received} or behind", got=str(first))
-        if self.length is not None and self.length != size:
+        if self.length is not None and self.length < size:
             raise FormatError(
                 "model",
-                expected=f"{size} bytes, as its section table says",
+                expected=f"{size} bytes or more, as its section table says",
                 got=f"{self.length} at the source",
                 fix="The file there is damaged: put it there again.",
             )
@@ -322,9 +329,10 @@ class Landing:
         if not is_ours:
             raise DeliveryError(str(self.path), expected="the file that was arriving there", got="another one")
         if found != sha256:
-            raise FormatError(
-                f"sha256 of {self.path}", expected=str(sha256), got=str(found), fix="Check the digest and the source."
-            )
+            fix = "Check the digest and the source."
+            if self.left_out_bytes:
+                fix = f"It must be that of the first {self.received} bytes: those behind the model are left out."
+            raise FormatError(f"sha256 of {self.path}", expected=str(sha256), got=str(found), fix=fix)
 
     def _withdraw(self) -> None:
         if self._previous.exists():

@@ -36,10 +36,15 @@ class Parts:
 
     The base is the model file up to the end of level 0; an upgrade is the bytes of one further level. None of them is a
     model by itself: a runtime takes what `join` makes of the base.
+
+    Attributes:
+        base, upgrades: the artefacts.
+        left_out_bytes: of the file behind the model, which are in none of them: a zip with label files, for one.
     """
 
     base: Part
     upgrades: tuple[Part, ...]
+    left_out_bytes: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, for machines."""
@@ -76,7 +81,7 @@ def split(model: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Part
             need be.
 
     Returns:
-        The parts with their sha256.
+        The parts with their sha256. Bytes that follow the model in its file are left out and counted.
 
     Raises:
         FormatError: not a nested model, or not a whole one.
@@ -91,7 +96,7 @@ def split(model: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Part
         file = stack.enter_context(_reading(source))
         table, size = _table_of(file, source), os.fstat(file.fileno()).st_size
         last = end_of(table.sections[-1])
-        if size != last:
+        if size < last:
             raise FormatError(str(source), expected=f"{last} bytes", got=str(size), fix=_FETCH_AGAIN)
         for section in table.sections:
             _require_checksum(source, section, checksum(file.fileno(), section.offset, end_of(section)))
@@ -104,6 +109,7 @@ def split(model: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Part
         return Parts(
             _copy(file, 0, end_of(base), stem.with_name(f"{source.stem}.base"), base.bits),
             tuple(_copy(file, u.offset, u.size, stem.with_name(f"{source.stem}.to{u.bits}"), u.bits) for u in upgrades),
+            left_out_bytes=size - last,
         )
 
 

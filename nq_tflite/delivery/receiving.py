@@ -58,6 +58,7 @@ class Delivery:
         fetched_bytes: those that this call wrote; more than the rest of the file if some had to be fetched again.
         connections: how often the source was opened.
         seconds: the whole call.
+        left_out_bytes: those that follow the model at the source, as far as it tells its length: packed files, say.
     """
 
     path: str
@@ -67,6 +68,7 @@ class Delivery:
     fetched_bytes: int
     connections: int
     seconds: float
+    left_out_bytes: int = 0
 
     @property
     def part_seconds(self) -> float:
@@ -80,6 +82,8 @@ class Delivery:
 
 #: Called with a level that has arrived.
 OnLevel = Callable[[ArrivedLevel], None]
+#: Called with why a connection failed and the seconds until the next one.
+OnRetry = Callable[[str, float], None]
 #: Called with the bytes of the file that are there and all of them, None while that is not known.
 OnProgress = Callable[[int, int | None], None]
 
@@ -90,6 +94,7 @@ def receive(
     *,
     on_level: OnLevel | None = None,
     on_progress: OnProgress | None = None,
+    on_retry: OnRetry | None = None,
     sha256: str | None = None,
     base_sha256: str | None = None,
     headers: Mapping[str, str] | None = None,
@@ -119,8 +124,9 @@ def receive(
         path: the file to make. Its folder keeps a hidden folder beside it until all has arrived.
         on_level: called with each `ArrivedLevel`. Level 0 again means that another file now stands at `path`.
         on_progress: called with the bytes that are there and the bytes in all (None while not known).
-        sha256: of the whole file. If it stands at `path` already, nothing is fetched. Where it is wrong in the end, the
-            file that stood there before comes back.
+        on_retry: called before the pause after a connection that failed.
+        sha256: of the whole model, without what may follow it in its file. If it stands at `path` already, nothing is
+            fetched. Where it is wrong in the end, the file that stood there before comes back.
         base_sha256: of the file up to the end of level 0, as `nq.split` tells it: checked before the file appears.
             Without it only the connection vouches for the graph; the weights have checksums in the file.
         headers: to send to the URL's own host, such as an Authorization.
@@ -156,7 +162,7 @@ def receive(
         tell = _Reports(landing, on_level, on_progress, started)
         tell()
         if not landing.whole:
-            connections = _fetch(origin, landing, tell, retries, pause)
+            connections = _fetch(origin, landing, tell, on_retry, retries, pause)
         landing.finish(sha256)
         return Delivery(
             path=os.fspath(path),
@@ -166,6 +172,7 @@ def receive(
             fetched_bytes=landing.fetched,
             connections=connections,
             seconds=time.monotonic() - started,
+            left_out_bytes=landing.left_out_bytes,
         )
 
 
@@ -192,7 +199,14 @@ class _Reports:
             self._on_progress(landing.received, landing.total)
 
 
-def _fetch(origin: Origin, landing: Landing, tell: Callable[[], None], retries: int, pause: float) -> int:
+def _fetch(
+    origin: Origin,
+    landing: Landing,
+    tell: Callable[[], None],
+    on_retry: OnRetry | None,
+    retries: int,
+    pause: float,
+) -> int:
     """Opens the source until all is there; returns how often."""
     connections = failures = changes = 0
     while not landing.whole:
@@ -204,11 +218,14 @@ def _fetch(origin: Origin, landing: Landing, tell: Callable[[], None], retries: 
             if changes > retries:
                 raise
             landing.restart(None, None)
-        except InterruptionError:
+        except InterruptionError as error:
             failures = 1 if landing.fetched > fetched else failures + 1
             if origin.name is None or failures > retries:
                 raise
-            time.sleep(min(pause * 2 ** (failures - 1), MAX_PAUSE_SECONDS))
+            seconds = min(pause * 2 ** (failures - 1), MAX_PAUSE_SECONDS)
+            if on_retry is not None:
+                on_retry(" ".join(str(error).split()), seconds)
+            time.sleep(seconds)
     return connections
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from nq_tflite.records import from_dict
+from nq_tflite.units import html_view
 
 #: Where an operator runs, in the order of nq.h's nq_place.
 Place = Literal["fused", "unpacked", "runtime"]
@@ -88,6 +89,12 @@ class Delegation:
             *(f"unpacked for the runtime's kernels: {_count(number, 'weight')} ({why})" for why, number in unpacked),
             *(f"left with the runtime: {number} {name} ({why})" for (name, why), number in left),
         )
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+    def _repr_html_(self) -> str:
+        return html_view(self.lines())
 
     def _fused(self) -> str:
         partitions = _count(self.num_partitions, "partition")

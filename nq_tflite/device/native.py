@@ -40,6 +40,12 @@ class SwitchResult(ctypes.Structure):
     )
 
 
+class Kernel(ctypes.Structure):
+    """nq_kernel."""
+
+    _fields_ = (("kind", ctypes.c_char_p), ("isa", ctypes.c_char_p))
+
+
 class Operator(ctypes.Structure):
     """nq_operator."""
 
@@ -132,8 +138,8 @@ def _declare(library: ctypes.CDLL) -> None:
     i32, u64, strings = pointer(ctypes.c_int32), pointer(ctypes.c_uint64), pointer(ctypes.c_char_p)
     signatures: dict[str, tuple[object, list[object]]] = {
         "nq_version": (ctypes.c_char_p, []),
-        "nq_format_version": (ctypes.c_int32, []),
         "nq_isa": (ctypes.c_char_p, []),
+        "nq_kernels": (status, [pointer(pointer(Kernel)), i32]),
         "nq_last_error": (ctypes.c_char_p, []),
         "nq_accelerator_set_options": (status, [strings, strings, ctypes.c_size_t]),
         "nq_session_open": (session, []),
@@ -143,7 +149,6 @@ def _declare(library: ctypes.CDLL) -> None:
         "nq_session_get_level": (status, [session, i32]),
         "nq_session_set_level": (status, [session, ctypes.c_int32, ctypes.c_uint32, pointer(SwitchResult)]),
         "nq_session_memory": (status, [session, ctypes.c_int32, u64, u64, i32]),
-        "nq_session_num_weights": (status, [session, i32]),
         "nq_session_delegation": (status, [session, pointer(pointer(Operator)), i32, i32]),
         "nq_session_invocation_ended": (status, [session]),
     }
@@ -166,22 +171,17 @@ def last_error() -> str:
     return str(load_library().nq_last_error().decode(errors="replace"))
 
 
-def native_version() -> str:
-    """The native library's version."""
-    return str(load_library().nq_version().decode())
-
-
-def unpack_isa() -> str:
-    """The instruction set that the unpack kernels use.
+def kernels() -> dict[str, str]:
+    """The instruction set of each kind of kernel: matrix, depthwise, unpack, quantize, addition, elementwise,
+    checksum.
 
     Raises:
         NativeLibraryError: NQ_ISA in the environment names none that this CPU has.
     """
-    library = load_library()
-    isa = str(library.nq_isa().decode())
-    if not isa:
+    found, count = ctypes.POINTER(Kernel)(), ctypes.c_int32()
+    if load_library().nq_kernels(ctypes.byref(found), ctypes.byref(count)) != _OK:
         raise NativeLibraryError(last_error())
-    return isa
+    return {each.kind.decode(): each.isa.decode() for each in found[: count.value]}
 
 
 class Session:
@@ -237,12 +237,6 @@ class Session:
         pageable = ctypes.c_int32()
         self._call("nq_session_memory", level, None, None, ctypes.byref(pageable))
         return bool(pageable.value)
-
-    def num_weights(self) -> int:
-        """Number of nested weights."""
-        count = ctypes.c_int32()
-        self._call("nq_session_num_weights", ctypes.byref(count))
-        return count.value
 
     def delegation(self) -> Delegation:
         """How the model is divided between fused partitions and the runtime."""

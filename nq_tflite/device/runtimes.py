@@ -8,7 +8,7 @@ import importlib.util
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from nq_tflite.errors import MissingPackageError, did_you_mean
+from nq_tflite.errors import MissingPackageError, did_you_mean, how_to_install
 
 #: The runtimes, as pip knows them.
 RuntimeName = Literal["ai-edge-litert", "tflite-runtime", "tensorflow"]
@@ -29,6 +29,9 @@ class Runtime:
     version: str
     interpreter: Any
     load_delegate: Any
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
 
 
 def installed_runtimes() -> tuple[RuntimeName, ...]:
@@ -59,7 +62,7 @@ def load_runtime(name: RuntimeName | None = None) -> Runtime:
             "TFLite runtime",
             expected=chosen or f"one of {', '.join(RUNTIMES)}",
             got=f"{', '.join(installed) or 'none'} installed",
-            fix="Install one, for example: pip install 'nq-tflite[litert]'.",
+            fix=f"Install one, for example: {how_to_install('litert')}.",
         )
     module = importlib.import_module(_MODULES[chosen])
     if chosen == "tensorflow":

@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import warnings
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NoReturn
 
 from nq_tflite.device.delegation import Delegation
 from nq_tflite.device.native import Session
-from nq_tflite.errors import NqError
+from nq_tflite.errors import ClosedError, NotPicklableError, NqError
 from nq_tflite.format.nesting import Precision, check_precision, precision_to_level
+from nq_tflite.units import bytes_text, html_view, milliseconds
 
 #: Operators that run subgraphs, maybe many times.
 _CALLS = {"WHILE", "IF", "CALL", "CALL_ONCE", "STABLEHLO_WHILE", "STABLEHLO_CASE", "STABLEHLO_COMPOSITE"}
@@ -41,14 +44,65 @@ class Switch:
         """Bytes paged in or out."""
         return self.bytes_in + self.bytes_out
 
+    def __str__(self) -> str:
+        verb = "paged in" if self.bytes_in else "released" if self.bytes_out else "moved"
+        if self.deferred:
+            verb = "to be released when the running invocation ends"
+        moved = f"{bytes_text(self.bytes_moved)} {verb}"
+        return f"{self.from_bits} to {self.to_bits} bits: {moved}, {milliseconds(self.seconds)}"
 
-class SwitchingModel:
+    def _repr_html_(self) -> str:
+        return html_view([str(self)])
+
+
+#: What helps a model that was given by its path and is not mapped nevertheless.
+NO_MAPPING = "is /proc mounted? /proc/self/maps tells the library where the runtime has mapped the file"
+
+
+class Closed:
+    """In the place of what was closed."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise ClosedError(self._what, expected="an open model", got="one that was closed", fix="Load it again.")
+
+
+class SwitchingModel(ABC):
     """A loaded model with a session of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self._name = name
         self._session = Session()
         self._precisions: tuple[int, ...] = ()
-        weakref.finalize(self, self._session.close)
+        self._close_session = weakref.finalize(self, self._session.close)
+
+    @property
+    @abstractmethod
+    def runtime(self) -> str:
+        """Name and version of the stock runtime underneath."""
+
+    def __repr__(self) -> str:
+        kind = f"<nq.{type(self).__name__} {self._name}"
+        if not self._close_session.alive:
+            return f"{kind}: closed>"
+        levels = " of " + "|".join(map(str, self._precisions[::-1])) if self._precisions else ""
+        bits = f"{self.precision} bits" if self._precisions else "a stock model"
+        return f"{kind}: {bits}{levels}, {self.runtime}>"
+
+    def __reduce__(self) -> NoReturn:
+        """No other process can be sent a model that this one has mapped.
+
+        Raises:
+            NotPicklableError: always.
+        """
+        raise NotPicklableError(
+            f"pickling an nq.{type(self).__name__}",
+            expected="what another process can be sent",
+            got="a model that is loaded in this one",
+            fix="Send the model's path, and load it there.",
+        )
 
     def _loaded(self, precision: Precision, advice: str, stacklevel: int) -> None:
         """The runtime has the model: checks it, and warns with `advice` if it cannot page."""

@@ -94,7 +94,7 @@ class Arbiter:
         self._wanted_since[index] = None
 
     def _cap(self, model: ModelLevels, ceiling: int | None) -> Decision:
-        cap = Decision(len(model.precisions) - 1, "nothing speaks against it")
+        cap = Decision(len(model.precisions) - 1, "no rule limits it")
         if ceiling is not None and ceiling < cap.level:
             cap = Decision(ceiling, "the app's own cap")
         for rule in self.holding:

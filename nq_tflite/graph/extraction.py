@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 
-from nq_tflite.files import check_output
+from nq_tflite.files import check_output, write_whole
 from nq_tflite.format.nesting import Precision, precision_to_level
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.nested import read_nested
+from nq_tflite.graph.packed_files import packed_bytes, packed_files
 from nq_tflite.graph.remove_unpack import remove_unpack
 
 
@@ -15,9 +16,9 @@ def extract(source: str | os.PathLike[str] | bytes, path: str | os.PathLike[str]
     """Writes the model at one precision as an ordinary .tflite, without NQ operators.
 
     The weights are exactly those that the nested model uses at that precision, so a runtime's own kernels give the
-    same outputs. Names, signatures, metadata and the quantization of inputs and outputs are those of the model that was
-    nested; if its codes were kept (`convert` with `exact=True`), full-bit is that model again, but for tensors that
-    nothing read, an all-zero bias where a convolution had none, and the scale of all-zero channels.
+    same outputs. Names, signatures, metadata, packed files and the quantization of inputs and outputs are those of the
+    model that was nested; if its codes were kept (`convert` with `exact=True`), full-bit is that model again, but for
+    tensors that nothing read, an all-zero bias where a convolution had none, and the scale of all-zero channels.
 
     Args:
         source: a nested file or its bytes.
@@ -36,4 +37,5 @@ def extract(source: str | os.PathLike[str] | bytes, path: str | os.PathLike[str]
     nested = read_nested(source)
     level = precision_to_level(precision, nested.precisions)
     remove_unpack(nested.file.model, [*nested.weights, *nested.starts], level)
-    return fb.write_model(path, nested.file.model)
+    root = fb.pack_model(nested.file.model)
+    return write_whole(path, [(0, root), (len(root), packed_bytes(packed_files(source), len(root)))])

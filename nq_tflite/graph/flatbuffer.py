@@ -16,8 +16,8 @@ import flatbuffers
 import numpy as np
 from numpy.typing import NDArray
 
-from nq_tflite.errors import FormatError, MissingPackageError
-from nq_tflite.files import IDENTIFIER, check_model_bytes, unreadable, write_whole
+from nq_tflite.errors import FormatError, MissingPackageError, how_to_install
+from nq_tflite.files import IDENTIFIER, check_model_bytes, check_name, unreadable, write_whole
 from nq_tflite.graph.model import (
     BufferT,
     InputSlot,
@@ -55,7 +55,7 @@ def load_schema() -> ModuleType:
         "reading .tflite files",
         expected="ai-edge-litert or tensorflow",
         got="neither",
-        fix="Install one: pip install 'nq-tflite[litert]'.",
+        fix=f"Install one: {how_to_install('litert')}.",
     )
 
 
@@ -99,6 +99,8 @@ def read_model(source: str | os.PathLike[str] | bytes) -> ModelFile:
         FormatError: not a whole TFLite flatbuffer.
     """
     name = "model content" if isinstance(source, bytes) else os.fspath(source)
+    if not isinstance(source, bytes):
+        check_name(source, FormatError)
     try:
         data = source if isinstance(source, bytes) else Path(source).read_bytes()
     except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph.nested import NestedFile, NestedWeight, read_nested
 from nq_tflite.graph.refusals import unnested_weights
 from nq_tflite.graph.sites import Unnested
+from nq_tflite.units import decibels, html_view, layer_labels, megabytes, percent, shape_text
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,17 @@ class WeightRow:
         return int(np.prod(self.shape))
 
 
+def weights_table(rows: Sequence[WeightRow], precisions: Sequence[int]) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows of a table of weights, with the error of each of these precisions, part-bit first."""
+    columns = ["weight", "operator", "shape", "bits", "kB", *(f"dB at {bits} bits" for bits in precisions)]
+    labels = layer_labels([row.name for row in rows])
+    return columns, [
+        [label, row.operator, shape_text(row.shape), row.nesting, f"{sum(row.level_bytes) / 1e3:.1f}"]
+        + [decibels(snr) for snr in row.snr_db[: len(precisions)]]
+        for label, row in zip(labels, rows, strict=True)
+    ]
+
+
 @dataclass(frozen=True)
 class BitsAWeight:
     """Bits that a nested weight takes in the levels, on average.
@@ -65,7 +78,8 @@ class BitsAWeight:
         num_weights = sum(row.num_weights for row in rows)
         own = sum(int(row.nesting.split("|")[0]) * row.num_weights for row in rows) / num_weights
         biases = 8 * sum(sum(row.bias_bytes) for row in rows) / num_weights
-        return cls(own, 8 * sum(sum(row.level_bytes) for row in rows) / num_weights - own - biases, biases)
+        total = 8 * sum(sum(row.level_bytes) for row in rows) / num_weights
+        return cls(own, max(total - own - biases, 0.0), biases)
 
     @property
     def total(self) -> float:
@@ -140,6 +154,27 @@ class InspectReport:
     def switching(self) -> MovedBytes:
         """Bytes of a switch between part-bit and full-bit."""
         return MovedBytes(sum(self.section_bytes[1:]), sum(self.section_bytes) + self.section_bytes[0])
+
+    def lines(self) -> tuple[str, ...]:
+        """Its totals in words."""
+        moved, full, part = self.switching, self.precisions[-1], self.precisions[0]
+        sizes = zip(self.section_bytes, self.precisions, strict=True)
+        levels = [f"{megabytes(size)} for {bits} bits" for size, bits in sizes]
+        return (
+            f"{self.path}: {megabytes(self.file_bytes)} ({self.file_bytes} bytes)",
+            f"levels: {', then '.join(levels)}",
+            f"{self.num_weights} nested weights at {self.bits_a_weight} ({percent(self.overhead)} over)",
+            f"a switch between {part} and {full} bits moves {moved.residual_bytes} bytes: {percent(moved.ratio)} of "
+            f"two separate packed files ({moved.separate_bytes} bytes); NestQuant's formula, (l+1)/(n+h), predicts "
+            f"{percent(moved.paper_ratio(full, part))}",
+        )
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+    def _repr_html_(self) -> str:
+        rows = sorted(self.weights, key=lambda row: row.snr_db[0])
+        return html_view(self.lines(), *weights_table(rows, self.precisions[:-1]))
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, for machines."""

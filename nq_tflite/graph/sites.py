@@ -20,7 +20,11 @@ from nq_tflite.graph.readers import reader_of, slots_of
 
 #: Constants of operators without nesting that are no larger than this are not worth telling of.
 SMALL_BYTES = 1024
-_TOLD_OF = {schema.TensorType.FLOAT32, schema.TensorType.FLOAT16, schema.TensorType.INT8}
+_Type = schema.TensorType
+_NESTING_TYPES = {_Type.FLOAT32, _Type.INT8}
+_TOLD_OF = {*_NESTING_TYPES, _Type.FLOAT16, _Type.INT16, _Type.INT4}
+#: How the reason of weights in another type ends.
+OTHER_TYPE = "weights; float32 and INT8 nest"
 _INDEX_TYPES = {schema.TensorType.INT32, schema.TensorType.INT64}
 
 
@@ -69,7 +73,7 @@ def find_sites(
     for index, subgraph in fb.subgraphs(model):
         for tensor_index, uses in sorted(fb.readers(subgraph).items(), key=lambda item: item[1]):
             tensor = subgraph.tensors[tensor_index]
-            if not _has_data(model, tensor):
+            if not _num_bytes(model, tensor):
                 continue
             layouts = {
                 reader.layout
@@ -81,6 +85,8 @@ def find_sites(
             if not layouts:
                 if _is_large(model, tensor) and not _serves_a_weight(model, subgraph, uses):
                     why = "sparse" if tensor.sparsity is not None else "an operator without nesting"
+                    if tensor.type == _Type.INT4:
+                        why = f"INT4 {OTHER_TYPE}"
                     left.append(unnested(model, site, why, stored_bytes))
                 continue
             reason = _reason(model, subgraph, site, uses, len(layouts))
@@ -108,14 +114,14 @@ def refuse_nested(model: ModelT) -> None:
         )
 
 
-def _has_data(model: ModelT, tensor: TensorT) -> bool:
+def _num_bytes(model: ModelT, tensor: TensorT) -> int:
+    """Of a constant; 0 for any other tensor."""
     data = model.buffers[tensor.buffer].data
-    return data is not None and len(data) > 0
+    return 0 if data is None else len(data)
 
 
 def _is_large(model: ModelT, tensor: TensorT) -> bool:
-    data = model.buffers[tensor.buffer].data
-    return tensor.type in _TOLD_OF and data is not None and len(data) > SMALL_BYTES
+    return tensor.type in _TOLD_OF and _num_bytes(model, tensor) > SMALL_BYTES
 
 
 def _serves_a_weight(model: ModelT, subgraph: SubGraphT, uses: list[InputSlot]) -> bool:
@@ -135,8 +141,8 @@ def _reason(model: ModelT, subgraph: SubGraphT, site: Site, uses: list[InputSlot
     operators = [subgraph.operators[position] for position, _ in uses]
     if tensor.type == schema.TensorType.UINT8:
         return "uint8 weights of the legacy quantization"
-    if tensor.type not in (schema.TensorType.FLOAT32, schema.TensorType.INT8):
-        return f"{fb.type_name(tensor.type)} weights; float32 and INT8 nest"
+    if tensor.type not in _NESTING_TYPES:
+        return f"{fb.type_name(tensor.type)} {OTHER_TYPE}"
     if any(reader_of(model, operator) is None for operator in operators):
         return "also read by an operator without nesting"
     if (
@@ -207,8 +213,7 @@ def as_weight(matrix: NDArray[Any], layout: Layout, shape: tuple[int, ...]) -> N
 def unnested(model: ModelT, site: Site, reason: str, stored_bytes: Mapping[TensorPlace, int] | None = None) -> Unnested:
     """A weight that stays as it is; `stored_bytes` as in `find_sites`."""
     tensor = fb.tensor_at(model, site.place)
-    data = model.buffers[tensor.buffer].data
-    size = (stored_bytes or {}).get(site.place, 0 if data is None else len(data))
+    size = (stored_bytes or {}).get(site.place, _num_bytes(model, tensor))
     return Unnested(site.name, operator_name(model, site), fb.shape(tensor), size, reason)
 
 

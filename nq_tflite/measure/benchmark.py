@@ -17,7 +17,7 @@ from typing import Any
 
 from nq_tflite.device.delegation import Delegation
 from nq_tflite.device.interpreter import Interpreter
-from nq_tflite.device.native import unpack_isa
+from nq_tflite.device.native import kernels
 from nq_tflite.device.opening import open_model
 from nq_tflite.device.runtimes import RuntimeName, load_runtime
 from nq_tflite.files import check_model_file
@@ -27,11 +27,15 @@ from nq_tflite.measure.memory import (
     Footprint,
     measure_footprint,
 )
-from nq_tflite.progress import Progress, silent
+from nq_tflite.progress import ShowProgress, shown
 from nq_tflite.records import from_dict
 from nq_tflite.version import __version__
 
 NOTE = "Timings are of a machine that does other things too: trust the ratios, which are of paired runs, not the times."
+
+
+#: A ratio of latencies above this is worth a word; below, it may be noise.
+SLOWER = 1.1
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ class BenchmarkReport:
 
     Attributes:
         cpu, python, version: processor's name and count, Python's and nq_tflite's version.
-        isa: instruction set of nq_tflite's own kernels.
+        isa: instruction set of nq_tflite's own matrix kernels; kernels: of each kind.
         runs, warmup: invocations timed, and not timed before them, of each model and precision.
         baseline: path of the model that ratios are over: the first of `against`, or the model itself at full-bit.
         settings: latencies of each runtime and thread count.
@@ -87,6 +91,7 @@ class BenchmarkReport:
     python: str
     version: str
     isa: str
+    kernels: dict[str, str]
     runs: int
     warmup: int
     baseline: str
@@ -97,6 +102,14 @@ class BenchmarkReport:
     def as_dict(self) -> dict[str, Any]:
         """Everything, for machines."""
         return asdict(self)
+
+
+def slower_than_stock(stock: str, ratio: float) -> str:
+    """Advice on a model whose fastest precision takes `ratio` times as long as the stock model."""
+    return (
+        f"nested is slower than {stock} here, {ratio:.2f} times its latency: nest it for the memory and the switch, or "
+        "stay with the stock file; small models and CPUs without AVX2, AVX-512 or NEON gain no time"
+    )
 
 
 def benchmark(
@@ -111,7 +124,7 @@ def benchmark(
     switches: int = 100,
     reloads: int = 10,
     isa: str | None = None,
-    progress: Progress | None = None,
+    progress: ShowProgress = True,
 ) -> BenchmarkReport:
     """Measures a model beside others, each runtime in child processes of its own.
 
@@ -124,7 +137,7 @@ def benchmark(
         runs, warmup: invocations of each model and precision.
         switches, reloads: how often to switch and to reload.
         isa: instruction set that nq_tflite's own kernels use, such as "avx2"; the best of this CPU if not given.
-        progress: called as the work goes on.
+        progress: called as the work goes on; True for a bar in a terminal or notebook, None for silence.
 
     Raises:
         FormatError: a file that does not load.
@@ -140,29 +153,30 @@ def benchmark(
     paths = [os.fspath(path), *(os.fspath(other) for other in against)]
     for each in paths:
         check_model_file(each)
-    notify = progress or silent
-    isa_in_use = isa_in_child(isa)
+    kernels_in_use = kernels_in_child(isa)
     steps, done = len(runtimes) * (len(threads) + len(paths)), 0
     settings, footprints = [], []
-    for runtime in runtimes:
-        job = {"paths": paths, "precisions": list(precisions), "runtime": runtime, "runs": runs, "warmup": warmup}
-        for num_threads in threads:
-            notify(f"latency, {num_threads} thread{'s' * (num_threads > 1)}", done, steps)
-            answer = run_in_child(__name__, {"job": "latency", **job, "num_threads": num_threads}, isa)
-            settings.append(_setting(answer, num_threads, baseline=1 if against else 0))
-            done += 1
-        for each in paths:
-            notify(f"memory and switching of {Path(each).name}", done, steps)
-            nested = each in answer["nested"]
-            footprints.append(footprint_in_child(each, nested, runtime, threads[0], switches, reloads, isa))
-            done += 1
-    notify("done", steps, steps)
+    with shown(progress) as notify:
+        for runtime in runtimes:
+            job = {"paths": paths, "precisions": list(precisions), "runtime": runtime, "runs": runs, "warmup": warmup}
+            for num_threads in threads:
+                notify(f"latency, {num_threads} thread{'s' * (num_threads > 1)}", done, steps)
+                answer = run_in_child(__name__, {"job": "latency", **job, "num_threads": num_threads}, isa)
+                settings.append(_setting(answer, num_threads, baseline=1 if against else 0))
+                done += 1
+            for each in paths:
+                notify(f"memory and switching of {Path(each).name}", done, steps)
+                nested = each in answer["nested"]
+                footprints.append(footprint_in_child(each, nested, runtime, threads[0], switches, reloads, isa))
+                done += 1
+        notify("done", steps, steps)
     cpu, baseline = f"{cpu_name()} ({os.cpu_count()} CPUs)", paths[1 if against else 0]
     return BenchmarkReport(
         cpu,
         platform.python_version(),
         __version__,
-        isa_in_use,
+        kernels_in_use["matrix"],
+        kernels_in_use,
         runs,
         warmup,
         baseline,
@@ -198,14 +212,13 @@ def cpu_name() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def isa_in_child(isa: str | None = None) -> str:
-    """The instruction set of nq_tflite's own kernels if `isa` (None: the best) is asked for.
+def kernels_in_child(isa: str | None = None) -> dict[str, str]:
+    """The instruction set of each kind of nq_tflite's own kernels if `isa` (None: the best) is asked for.
 
     Raises:
         NativeLibraryError: this CPU or library has no such isa.
     """
-    best = str(run_in_child(__name__, {"job": "isa"}, isa)["isa"])
-    return isa or best
+    return run_in_child(__name__, {"job": "kernels"}, isa)
 
 
 def footprint_in_child(
@@ -258,8 +271,8 @@ def _setting(answer: Job, num_threads: int, baseline: int) -> Setting:
 # ---- child processes -------------------------------------------------------------------------------------------------
 
 
-def _isa_job(job: Job) -> Job:
-    return {"isa": unpack_isa()}
+def _kernels_job(job: Job) -> Job:
+    return dict(kernels())
 
 
 def _delegation_job(job: Job) -> Job:
@@ -285,7 +298,7 @@ def _latency_job(job: Job) -> Job:
     seconds = _interleaved(interpreters, job["runs"], job["warmup"])
     loaded = load_runtime(runtime)
     return {
-        "runtime": f"{loaded.name} {loaded.version}",
+        "runtime": str(loaded),
         "nested": [path for path in job["paths"] if levels[path]],
         "own": len(lanes) - len(job["paths"]) + 1,
         "series": [
@@ -317,4 +330,6 @@ def _interleaved(interpreters: Sequence[Any], runs: int, warmup: int) -> list[li
 
 
 if __name__ == "__main__":
-    answer_job({"isa": _isa_job, "latency": _latency_job, "footprint": _footprint_job, "delegation": _delegation_job})
+    answer_job(
+        {"kernels": _kernels_job, "latency": _latency_job, "footprint": _footprint_job, "delegation": _delegation_job}
+    )

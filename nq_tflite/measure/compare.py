@@ -22,14 +22,15 @@ from nq_tflite.conversion.walk import GraphWalk
 from nq_tflite.errors import NestingError, PhotosError, UnsupportedModelError
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.find_image_input import find_image_input
 from nq_tflite.graph.flatbuffer import schema
 from nq_tflite.graph.model import ModelT
 from nq_tflite.graph.sites import find_sites
 from nq_tflite.measure.contenders import CONTENDERS, Contender, ContenderName, Replacements, contenders, round_with
 from nq_tflite.measure.evaluate import Classifier, Score, score
 from nq_tflite.measure.photo_folder import PhotoFolder, read_photo_folder
-from nq_tflite.measure.preprocessing import PixelPreprocessing, PixelRange, pixel_preprocessing
-from nq_tflite.progress import Progress, silent
+from nq_tflite.measure.preprocessing import PixelPreprocessing, PixelRange, pixel_preprocessing, preprocessing_for
+from nq_tflite.progress import Progress, ShowProgress, shown
 
 Logits = NDArray[np.float64]
 
@@ -73,6 +74,7 @@ class MethodComparison:
         reference_top1: the float model's own; None without labels.
         stock: the full-int8 graph before nesting; None with float activations.
         rows: by nesting, in the order of the methods.
+        preprocessing: how photos became inputs.
     """
 
     source: str
@@ -82,6 +84,7 @@ class MethodComparison:
     reference_top1: float | None
     stock: Score | None
     rows: tuple[ComparedMethod, ...]
+    preprocessing: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, for machines."""
@@ -97,11 +100,11 @@ def compare(
     methods: Sequence[ContenderName] = (),
     calibration: str | os.PathLike[str] | None = None,
     activations: Activations = "float",
-    preprocess: PixelRange = "imagenet",
-    crop_fraction: float = 0.875,
+    preprocess: PixelRange | None = None,
+    crop_fraction: float | None = None,
     num_threads: int | None = None,
     k: int = 5,
-    progress: Progress | None = None,
+    progress: ShowProgress = True,
 ) -> MethodComparison:
     """Rounds a model by every method and runs photos through every level; no nested file is left behind.
 
@@ -112,10 +115,10 @@ def compare(
         methods: names of `contenders.CONTENDERS`; all of them if not given.
         calibration: folder of other photos, for the calibrated method and for the ranges of int8 activations.
         activations: "float", or "int8" (a Keras model and calibration photos).
-        preprocess, crop_fraction: as `preprocessing.pixel_preprocessing`.
+        preprocess, crop_fraction: as `evaluate.evaluate`.
         num_threads: of the runtime; all CPUs if not given.
         k: of top_k.
-        progress: called as the work goes on.
+        progress: called as the work goes on; True for a bar in a terminal or notebook, None for silence.
 
     Returns:
         Scores against the float model. Of all methods, those that want calibration photos are left out without any.
@@ -131,7 +134,7 @@ def compare(
     if not wanted:
         raise NestingError("nestings", expected="at least one", got="none")
     read_photo_folder(photos, labels)  # before any model is loaded
-    pixel_preprocessing(preprocess, 1, 1, crop_fraction=crop_fraction)
+    pixel_preprocessing(preprocess or "0..1", 1, 1, crop_fraction=crop_fraction)
     given = None if calibration is None else read_photo_folder(calibration)
     name = os.fspath(source) if isinstance(source, str | os.PathLike) else getattr(source, "name", "model")
     _check_calibration(given, activations, methods)
@@ -139,8 +142,7 @@ def compare(
         raise UnsupportedModelError(
             name, expected="a Keras model, for int8 activations", got="a .tflite", fix="Compare with float activations."
         )
-    notify = progress or silent
-    with one_blas_thread(), tempfile.TemporaryDirectory(prefix="nq-compare-") as scratch:
+    with shown(progress) as notify, one_blas_thread(), tempfile.TemporaryDirectory(prefix="nq-compare-") as scratch:
         free = load_source(source, None, look=True, notify=notify)
         _check_float(name, free.model)
         judge = _Judge(name, free.model, Path(scratch), num_threads or os.cpu_count() or 1, k, notify)
@@ -164,6 +166,7 @@ def compare(
                 for contender in chosen
                 if (start := calibrated if contender.calibrated else free) is not None
             ),
+            preprocessing=str(judge.pixels),
         )
 
 
@@ -192,7 +195,7 @@ def _calibrated(
     """The graph to round, and samples of the calibration photos."""
     if activations == "int8":
         return load_source(source, inputs, look=True, notify=notify)
-    return replace(free, samples=given_samples(free.model, sample_source(inputs)), without="")
+    return replace(free, samples=given_samples(free.model, sample_source(inputs)), without=None)
 
 
 def _inputs(folder: PhotoFolder, pixels: PixelPreprocessing) -> Iterator[NDArray[np.float32]]:
@@ -226,10 +229,11 @@ class _Judge:
         """Photos that are shown."""
         return len(self._folder.photos)
 
-    def show(self, folder: PhotoFolder, preprocess: PixelRange, crop_fraction: float) -> None:
+    def show(self, folder: PhotoFolder, preprocess: PixelRange | None, crop_fraction: float | None) -> None:
         """Takes photos, and the float model's word on them."""
         self._folder = folder
-        self.pixels = pixel_preprocessing(preprocess, *self._float.input_shape, crop_fraction)
+        image = self._float.image_with(find_image_input(self._model))
+        self.pixels = preprocessing_for(image, preprocess, crop_fraction)
         self._reference = self._of_file(self._float, "float model")
         self.reference_top1 = self._score(None, self._reference).top1
 

@@ -144,7 +144,7 @@ class _Nested(Rounded):
         self.seconds = time.perf_counter() - begin
         self.bits_a_weight = _bits_a_weight(self._plan)
         if method.needs_means:
-            self.note = source.without or (lockstep and lockstep.stopped) or None
+            self.note = source.without or (lockstep.stopped if lockstep else None)
 
     def replacements(self, level: int) -> Replacements:
         found: Replacements = {}

@@ -150,7 +150,7 @@ def _build(job: Job) -> Job:
     photos = calibration_photos(NUM_CALIBRATION_PHOTOS)
     samples = np.stack([MOBILENET_V2_PREPROCESSING.apply(photo) for photo in photos])
     return {
-        "nested": convert(model, folder / NESTED_FILE, NESTING, representative_data=samples).file_bytes,
+        "nested": convert(model, folder / NESTED_FILE, NESTING, representative_data=samples, progress=None).file_bytes,
         "float32": write_whole(folder / FLOAT_FILE, [(0, export(model, None))]),
         "int8": write_whole(folder / INT8_FILE, [(0, export(model, sample_source(samples)))]),
         "part_weights": inspect_file(folder / NESTED_FILE).section_bytes[0],
@@ -170,7 +170,8 @@ def _classify(job: Job) -> Job:
     float32 = Classifier(folder / FLOAT_FILE, None, runtime)
     nested = Classifier(folder / NESTED_FILE, None, runtime)
     photos = read_photo_folder(folder / PHOTOS_FOLDER).photos
-    pixels = pixel_preprocessing("mobilenet_v2", *nested.input_shape)
+    height, width, channels = nested.input_shape
+    pixels = pixel_preprocessing("mobilenet_v2", height, width, channels)
     inputs = [pixels.apply(photo.path) for photo in photos]
     passes = []
     for bits in (nested.levels[-1], nested.levels[0], nested.levels[-1]):

@@ -1,11 +1,12 @@
-"""How much of a model's accuracy each precision keeps, on a folder of photos."""
+"""How much of a model's accuracy each precision keeps, on a folder of photos or on samples of any kind."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,20 @@ from numpy.typing import NDArray
 
 from nq_tflite.device.interpreter import Interpreter
 from nq_tflite.device.runtimes import RuntimeName
-from nq_tflite.errors import UnsupportedModelError
+from nq_tflite.errors import PhotosError, UnsupportedModelError
 from nq_tflite.format.affine import dequantize, quantize
 from nq_tflite.format.levels import signal_to_noise_db
+from nq_tflite.graph.image_input import ImageInput
+from nq_tflite.measure.float_reference import float_reference
+from nq_tflite.measure.image_input import input_in_child
 from nq_tflite.measure.photo_folder import PhotoFolder, read_photo_folder
-from nq_tflite.measure.preprocessing import PixelPreprocessing, PixelRange, pixel_preprocessing
-from nq_tflite.progress import Progress, silent
+from nq_tflite.measure.preprocessing import PixelRange, SeenValues, preprocessing_for
+from nq_tflite.measure.sample_inputs import SampleInputs, read_samples
+from nq_tflite.progress import Progress, ShowProgress, shown
 
+#: What tells the right classes: the path of a csv (photos) or of a .npy file, or an array.
+Labels = str | os.PathLike[str] | NDArray[Any]
+_IMAGES = "one input [1, height, width, 3 or 1] and one output [1, classes]"
 FULL_BIT_REFERENCE = "the model's own full-bit output"
 
 
@@ -55,6 +63,9 @@ class Evaluation:
         runtime: name and version.
         k: of top_k.
         scores: full-bit first.
+        preprocessing: how photos became inputs.
+        doubt: why that may be the wrong preprocessing; "" if the photos fit the model, or nothing tells.
+        inputs: what they are: photos or samples.
     """
 
     path: str
@@ -64,6 +75,9 @@ class Evaluation:
     num_photos: int
     k: int
     scores: tuple[Score, ...]
+    preprocessing: str = ""
+    doubt: str = ""
+    inputs: str = "photos"
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, for machines."""
@@ -72,57 +86,130 @@ class Evaluation:
 
 def evaluate(
     path: str | os.PathLike[str],
-    photos: str | os.PathLike[str],
-    labels: str | os.PathLike[str] | None = None,
+    photos: str | os.PathLike[str] | None = None,
+    labels: Labels | None = None,
     *,
+    samples: NDArray[Any] | str | os.PathLike[str] | None = None,
     reference: str | os.PathLike[str] | None = None,
-    preprocess: PixelRange = "imagenet",
-    crop_fraction: float = 0.875,
+    preprocess: PixelRange | None = None,
+    crop_fraction: float | None = None,
     runtime: RuntimeName | None = None,
     num_threads: int | None = None,
     k: int = 5,
-    progress: Progress | None = None,
+    progress: ShowProgress = True,
 ) -> Evaluation:
-    """Runs photos through every precision of a model.
+    """Runs photos, or samples of any kind, through every precision of a model.
 
     Args:
-        path: a nested classifier (or a stock one) with one photo as input and one output of scores a class.
+        path: a nested classifier (or a stock one) with one input and one output of scores a class.
         photos, labels: as `photo_folder.read_photo_folder`.
-        reference: a model to agree with, usually the float one; the model's own full-bit output if not given.
-        preprocess, crop_fraction: as `preprocessing.pixel_preprocessing`; one of its names.
+        samples: in place of photos, inputs as the model takes them: an array [samples, ...] or a .npy file of one.
+            `labels` is then an array of class indices [samples] (or several a sample, [samples, n]) or a .npy file.
+        reference: a model to agree with, usually the float one: a .tflite, .keras or .h5 file or a SavedModel folder;
+            the model's own full-bit output if not given.
+        preprocess, crop_fraction: as `preprocessing.pixel_preprocessing`. The pixel range need not be given where the
+            model tells it: by the scale of an int8 input, or by a Rescaling layer.
         runtime, num_threads: as nq.Interpreter.
         k: how many best classes may hold the right one in top_k.
-        progress: called after each photo.
+        progress: called after each photo; True for a bar in a terminal or notebook, None for silence.
 
     Raises:
-        PhotosError: the folder, the labels or a photo cannot be used.
-        UnsupportedModelError: a model is no photo classifier, or the reference has other classes.
+        PhotosError: the folder, the labels or a photo cannot be used, or the pixel range is not known.
+        RepresentativeDataError: samples or their labels cannot be used.
+        UnsupportedModelError: a model is no classifier of such inputs, or the reference has other classes.
         FormatError, MissingPackageError, NativeLibraryError: as nq.Interpreter.
 
     Example:
         >>> evaluate("model.tflite", "photos", reference="float.tflite").scores[0].agreement  # doctest: +SKIP
         0.99
     """
-    if not Path(photos).is_dir():  # before any model is loaded
-        read_photo_folder(photos, labels)
-    models = _open_precisions(path, runtime, num_threads)
-    against = None if reference is None else Classifier(reference, None, runtime, num_threads)
-    _check_classes(models[0], against)
-    folder = read_photo_folder(photos, labels, models[0].num_classes)
-    runs = [*models, *([against] if against else [])]
-    pixels = [pixel_preprocessing(preprocess, *model.input_shape, crop_fraction) for model in runs]
-    logits = _collect(runs, pixels, folder, progress or silent)
-    accepted = [photo.accepted for photo in folder.photos] if folder.labelled else None
+    given = _given(photos, samples, labels)  # before any model is loaded
+    with shown(progress) as notify, TemporaryDirectory(prefix="nq-evaluate-") as scratch:
+        models = _open_precisions(path, runtime, num_threads)
+        other = None if reference is None else float_reference(reference, Path(scratch))
+        name = None if reference is None else os.fspath(reference)
+        against = None if other is None else Classifier(other, None, runtime, num_threads, name)
+        _check_classes(models[0], against)
+        runs = [*models, *([against] if against else [])]
+        inputs: _Photos | SampleInputs
+        if isinstance(given, SampleInputs):
+            given.check(models[0].path, models[0].input_shape, models[0].num_classes)
+            inputs = given
+        else:
+            told = input_in_child(path)
+            image, *_ = [model.image_with(told) for model in runs]
+            folder = read_photo_folder(given, _csv(labels), models[0].num_classes)
+            inputs = _Photos(folder, runs, image, preprocess, crop_fraction)
+        logits = _collect(runs, inputs, notify)
     target = logits[-1] if against else logits[0]
     return Evaluation(
         path=os.fspath(path),
         reference=FULL_BIT_REFERENCE if reference is None else os.fspath(reference),
-        reference_top1=_top_k(target, accepted, 1) if against else None,
+        reference_top1=_top_k(target, inputs.accepted, 1) if against else None,
         runtime=models[0].runtime,
-        num_photos=len(folder.photos),
+        num_photos=inputs.count,
         k=k,
-        scores=tuple(score(model.bits, each, target, accepted, k) for model, each in zip(models, logits, strict=False)),
+        scores=tuple(
+            score(model.bits, each, target, inputs.accepted, k) for model, each in zip(models, logits, strict=False)
+        ),
+        preprocessing=inputs.preprocessing,
+        doubt=inputs.doubt,
+        inputs=inputs.noun,
     )
+
+
+def _given(
+    photos: str | os.PathLike[str] | None, samples: NDArray[Any] | str | os.PathLike[str] | None, labels: Labels | None
+) -> Path | SampleInputs:
+    """A folder of photos, or samples that have been read."""
+    if photos is not None and samples is None:
+        if not Path(photos).is_dir():
+            read_photo_folder(photos, _csv(labels))
+        return Path(photos)
+    if samples is not None and photos is None:
+        return read_samples(samples, labels)
+    raise PhotosError("inputs", expected="photos or samples", got="neither" if photos is None else "both")
+
+
+def _csv(labels: Labels | None) -> str | os.PathLike[str] | None:
+    if labels is None or isinstance(labels, str | os.PathLike):
+        return labels
+    raise PhotosError("labels of photos", expected="the path of a csv", got=type(labels).__name__)
+
+
+class _Photos:
+    """A folder's photos as inputs of models."""
+
+    noun = "photos"
+
+    def __init__(
+        self,
+        folder: PhotoFolder,
+        models: Sequence[Classifier],
+        image: ImageInput,
+        preprocess: PixelRange | None,
+        crop_fraction: float | None,
+    ) -> None:
+        chosen = preprocessing_for(image, preprocess, crop_fraction)
+        self._folder, self._seen = folder, SeenValues(image.values)
+        self._pixels = [
+            replace(chosen, height=height, width=width, channels=channels)
+            for height, width, channels in (model.input_shape for model in models)
+        ]
+        self.count, self.preprocessing = len(folder.photos), str(chosen)
+        self.accepted = [photo.accepted for photo in folder.photos] if folder.labelled else None
+
+    def __iter__(self) -> Iterator[tuple[str, list[NDArray[Any]]]]:
+        """The name of each photo, and the input of every model. One at a time, so that any number fits."""
+        for photo in self._folder.photos:
+            ready = {each: each.apply(photo.path) for each in set(self._pixels)}
+            self._seen.add(ready[self._pixels[0]])
+            yield str(photo.path), [ready[each] for each in self._pixels]
+
+    @property
+    def doubt(self) -> str:
+        """Why the preprocessing may be the wrong one."""
+        return self._seen.doubt
 
 
 def score(
@@ -189,7 +276,7 @@ def from_output(values: NDArray[Any], details: dict[str, Any]) -> NDArray[np.flo
 
 
 class Classifier:
-    """A model from one photo to one score a class, at one precision.
+    """A model from one photo, or another input, to one score a class, at one precision.
 
     Args:
         path: a nested model, or a stock one with `bits` None.
@@ -200,11 +287,11 @@ class Classifier:
     Attributes:
         levels: the model's precisions, part-bit first; empty for a stock model.
         bits: the current one; None for a stock model.
-        input_shape: height, width, channels.
+        input_shape: without the batch: height, width, channels of a photo.
         num_classes: of the output.
 
     Raises:
-        UnsupportedModelError: not one RGB or grey input, or not one output [1, classes].
+        UnsupportedModelError: not one input, or not one output [1, classes].
     """
 
     def __init__(
@@ -224,23 +311,34 @@ class Classifier:
         self.bits = self._interpreter.precision if self.levels else None
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         shapes = [[int(side) for side in details["shape"]] for details in (*inputs, *outputs)]
-        shape = shapes[0]
-        if len(shapes) != 2 or len(inputs) != 1 or len(shape) != 4 or shape[0] != 1 or shape[3] not in (1, 3):
-            raise self._unsupported("one input [1, height, width, 3 or 1] and one output [1, classes]", shapes)
+        self._shapes = shapes
+        if len(shapes) != 2 or len(inputs) != 1 or shapes[0][:1] != [1]:
+            raise self._unsupported(_IMAGES, shapes)
         if int(np.prod(shapes[1])) != shapes[1][-1]:
             raise self._unsupported("an output [1, classes]", shapes[1])
         for details in (*inputs, *outputs):
             _check_type(self.path, details)
         self._input, self._output = inputs[0], outputs[0]
-        self.input_shape, self.num_classes = (shape[1], shape[2], shape[3]), shapes[1][-1]
+        self.input_shape, self.num_classes = tuple(shapes[0][1:]), shapes[1][-1]
 
     @property
     def runtime(self) -> str:
         """Name and version of the stock runtime underneath."""
         return self._interpreter.runtime
 
-    def logits(self, photo: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Scores of each class, [classes], of a preprocessed photo of the input's shape."""
+    def image_with(self, told: ImageInput | None) -> ImageInput:
+        """The input as it is here, with the values that the graph tells of it.
+
+        Raises:
+            UnsupportedModelError: it is no photo.
+        """
+        image = ImageInput.of_shape([1, *self.input_shape])
+        if image is None:
+            raise self._unsupported(_IMAGES, self._shapes)
+        return image if told is None else replace(image, values=told.values, told_by=told.told_by)
+
+    def logits(self, photo: NDArray[Any]) -> NDArray[np.float64]:
+        """Scores of each class, [classes], of a preprocessed photo, or a sample, of the input's shape."""
         self._interpreter.set_tensor(self._input["index"], to_input(photo[None], self._input))
         self._interpreter.invoke()
         return from_output(self._interpreter.get_tensor(self._output["index"]), self._output).reshape(-1)
@@ -280,28 +378,19 @@ def _check_classes(model: Classifier, reference: Classifier | None) -> None:
 
 
 def _collect(
-    models: Sequence[Classifier], pixels: Sequence[PixelPreprocessing], folder: PhotoFolder, progress: Progress
+    models: Sequence[Classifier], inputs: _Photos | SampleInputs, progress: Progress
 ) -> list[NDArray[np.float64]]:
-    """Outputs of each model: [photos, classes]. Photos are read one at a time, so that any number fits."""
+    """Outputs of each model: [inputs, classes]."""
     rows: list[list[NDArray[np.float64]]] = [[] for _ in models]
-    for done, logits in enumerate(_outputs(models, pixels, folder), start=1):
-        for each, values in zip(rows, logits, strict=True):
-            each.append(values)
-        progress("photos", done, len(folder.photos))
-    return [np.stack(each) for each in rows]
-
-
-def _outputs(
-    models: Sequence[Classifier], pixels: Sequence[PixelPreprocessing], folder: PhotoFolder
-) -> Iterator[list[NDArray[np.float64]]]:
-    for photo in folder.photos:
-        ready = {each: each.apply(photo.path) for each in set(pixels)}
-        outputs = [model.logits(ready[each]) for model, each in zip(models, pixels, strict=True)]
-        for model, values in zip(models, outputs, strict=True):
+    for done, (name, arrays) in enumerate(inputs, start=1):
+        # Samples are the same for all models; photos are as large as each model takes them.
+        for row, model, array in zip(rows, models, arrays * (len(models) // len(arrays)), strict=True):
+            values = model.logits(array)
             if not np.isfinite(values).all():
-                got = f"NaN or infinity for {photo.path}"
-                raise UnsupportedModelError(model.path, expected="finite outputs", got=got)
-        yield outputs
+                raise UnsupportedModelError(model.path, expected="finite outputs", got=f"NaN or infinity for {name}")
+            row.append(values)
+        progress(inputs.noun, done, inputs.count)
+    return [np.stack(each) for each in rows]
 
 
 def _top_k(logits: NDArray[Any], accepted: Sequence[frozenset[int]] | None, k: int) -> float | None:

@@ -12,15 +12,15 @@ from nq_tflite.conversion.advice import advice, file_advice, worst_weights
 from nq_tflite.conversion.report import ConversionReport, Estimate, read_conversion
 from nq_tflite.device.delegation import Delegation
 from nq_tflite.device.runtimes import RuntimeName, installed_runtimes
-from nq_tflite.errors import FormatError, NqError
+from nq_tflite.errors import FormatError, NqError, how_to_install
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph.inspection import InspectReport, find_weight, inspect_file
 from nq_tflite.graph.nested import NestedWeight, read_nested
-from nq_tflite.measure.benchmark import delegation_in_child
+from nq_tflite.measure.benchmark import SLOWER, delegation_in_child, slower_than_stock
 from nq_tflite.measure.child_process import Job, answer_job, run_in_child
 from nq_tflite.measure.evaluate import Evaluation, evaluate
 from nq_tflite.measure.timeline import Timeline, measure_timeline
-from nq_tflite.progress import Progress, silent
+from nq_tflite.progress import ShowProgress, shown
 from nq_tflite.records import from_dict
 
 
@@ -75,33 +75,41 @@ def find(
     conversion: ConversionReport | str | os.PathLike[str] | None = None,
     runtime: RuntimeName | None = None,
     num_threads: int = 1,
-    progress: Progress | None = None,
+    progress: ShowProgress = True,
     **preprocessing: Any,
 ) -> Findings:
     """Reads and measures; the arguments are those of `write_report`."""
-    notify, stages = progress or silent, 4
-    notify("reading the file", 0, stages)
-    file = inspect_file(path)
-    drawn = _choose(path, file, layers)
-    known = _conversion(conversion, file)
-    notify("what runs fused", 1, stages)
-    delegation, not_run = _delegation(path, runtime)
+    stages = 4
     timeline = stock = evaluation = None
-    if delegation is not None:
-        notify("latency and memory", 2, stages)
-        timeline = measure_timeline(path, runtime=runtime, num_threads=num_threads)
-        if against is not None:
-            stock = measure_timeline(against, runtime=runtime, num_threads=num_threads)
-    if photos is not None:
-        notify("photos", 3, stages)
-        evaluation = _evaluate(
-            path, photos, labels, reference=reference, runtime=runtime, num_threads=num_threads, **preprocessing
-        )
+    with shown(progress) as notify:
+        notify("reading the file", 0, stages)
+        file = inspect_file(path)
+        drawn = _choose(path, file, layers)
+        known = _conversion(conversion, file)
+        notify("what runs fused", 1, stages)
+        delegation, not_run = _delegation(path, runtime)
+        if delegation is not None:
+            notify("latency and memory", 2, stages)
+            timeline = measure_timeline(path, runtime=runtime, num_threads=num_threads)
+            if against is not None:
+                stock = measure_timeline(against, runtime=runtime, num_threads=num_threads)
+        if photos is not None:
+            notify("photos", 3, stages)
+            evaluation = _evaluate(
+                path, photos, labels, reference=reference, runtime=runtime, num_threads=num_threads, **preprocessing
+            )
     nesting, measured = Nesting(file.precisions[::-1]), None if evaluation is None else _as_estimate(evaluation)
     return Findings(
         file=file,
         drawn=drawn,
-        advice=file_advice(file.weights, nesting, measured) if known is None else advice(known, measured),
+        advice=(
+            *(
+                file_advice(file.weights, nesting, measured, command_line=True)
+                if known is None
+                else advice(known, measured, command_line=True)
+            ),
+            *_slower(timeline, stock),
+        ),
         delegation=delegation,
         timeline=timeline,
         not_run=not_run,
@@ -110,6 +118,15 @@ def find(
         against=stock,
         against_bytes=None if stock is None else Path(stock.path).stat().st_size,
     )
+
+
+def _slower(nested: Timeline | None, stock: Timeline | None) -> tuple[str, ...]:
+    """A model that no precision makes as fast as the stock one here should be nested for its memory alone."""
+    if nested is None or stock is None:
+        return ()
+    fastest = min(nested.median_latency(bits) for bits in nested.precisions)
+    ratio = fastest / stock.median_latency(None)
+    return (slower_than_stock(Path(stock.path).name, ratio),) if ratio > SLOWER else ()
 
 
 def _choose(path: str | os.PathLike[str], file: InspectReport, layers: Sequence[str]) -> tuple[NestedWeight, ...]:
@@ -121,7 +138,7 @@ def _choose(path: str | os.PathLike[str], file: InspectReport, layers: Sequence[
 def _delegation(path: str | os.PathLike[str], runtime: RuntimeName | None) -> tuple[Delegation | None, str | None]:
     """In a process of its own; a runtime that was asked for by name has to be there."""
     if runtime is None and not installed_runtimes():
-        return None, "no TFLite runtime is installed; pip install 'nq-tflite[litert]'"
+        return None, f"no TFLite runtime is installed: {how_to_install('litert')}"
     try:
         return delegation_in_child(path, runtime)[1], None
     except NqError as error:

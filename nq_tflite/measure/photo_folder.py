@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from nq_tflite.errors import PhotosError, reason_of
 
 LABELS_FILE = "labels.csv"
-FILE_COLUMN, CLASSES_COLUMN = "file", "imagenet_indices"
+FILE_COLUMN = "file"
+#: Names of the column with the class indices; a csv that has several is read by the first of these.
+CLASSES_COLUMNS = ("imagenet_indices", "label", "class")
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+_NO_IMAGE = f"no image file ({', '.join(sorted(PHOTO_SUFFIXES))})"
 
 
 @dataclass(frozen=True)
@@ -41,9 +45,9 @@ def read_photo_folder(
 
     Args:
         folder: the photos. Without labels, every image file right in it, by name.
-        labels: a csv with the columns `file` (relative to the csv's own folder) and `imagenet_indices` (class indices
-            separated by blanks: any of them counts as right). Its photos inside `folder` are used. None for the
-            folder's own labels.csv, if it has one.
+        labels: a csv with the columns `file` (relative to the csv's own folder) and `label` (or `class`, or
+            `imagenet_indices`: class indices separated by blanks, any of which counts as right). Its photos inside
+            `folder` are used. None for the folder's own labels.csv, if it has one.
         num_classes: of the model, where known: larger indices are then refused.
 
     Raises:
@@ -53,41 +57,59 @@ def read_photo_folder(
         >>> read_photo_folder("photos").labelled  # doctest: +SKIP
         True
     """
-    root = Path(folder)
-    if not root.is_dir():
-        raise PhotosError(f"photos {root}", expected="a folder", got="a file" if root.exists() else "nothing there")
+    root = _folder(folder)
     table = root / LABELS_FILE if labels is None else Path(labels)
     photos = _labelled(root, table, num_classes) if labels is not None or table.is_file() else _unlabelled(root)
     if not photos:
-        found = f"no image file ({', '.join(sorted(PHOTO_SUFFIXES))})"
-        raise PhotosError(
-            f"photos {root}",
-            expected="at least one photo",
-            got=found if labels is None and not table.is_file() else f"no row of {table} inside the folder",
-        )
+        got = _NO_IMAGE if labels is None and not table.is_file() else f"no row of {table} inside the folder"
+        raise PhotosError(f"photos {root}", expected="at least one photo", got=got)
     return PhotoFolder(photos)
 
 
+def photo_paths(folder: str | os.PathLike[str]) -> tuple[Path, ...]:
+    """A folder's image files by name, whatever their labels; those in folders of it where it has none itself.
+
+    Raises:
+        PhotosError: no such folder, or no photo in it.
+    """
+    root = _folder(folder)
+    found = _image_files(root.iterdir()) or _image_files(root.rglob("*"))
+    if not found:
+        raise PhotosError(f"photos {root}", expected="at least one photo", got=_NO_IMAGE)
+    return tuple(found)
+
+
+def _folder(folder: str | os.PathLike[str]) -> Path:
+    root = Path(folder)
+    if not root.is_dir():
+        raise PhotosError(f"photos {root}", expected="a folder", got="a file" if root.exists() else "nothing there")
+    return root
+
+
+def _image_files(paths: Iterable[Path]) -> list[Path]:
+    return sorted(path for path in paths if path.suffix.lower() in PHOTO_SUFFIXES and path.is_file())
+
+
 def _unlabelled(root: Path) -> tuple[Photo, ...]:
-    files = sorted(path for path in root.iterdir() if path.suffix.lower() in PHOTO_SUFFIXES and path.is_file())
-    return tuple(Photo(path, frozenset()) for path in files)
+    return tuple(Photo(path, frozenset()) for path in _image_files(root.iterdir()))
 
 
 def _labelled(root: Path, table: Path, num_classes: int | None) -> tuple[Photo, ...]:
     inside = root.resolve()
     photos = []
-    for line, row in _rows(table):
+    rows, classes = _rows(table)
+    for line, row in rows:
         path = table.parent / row[FILE_COLUMN].strip()
         if not path.resolve().is_relative_to(inside):
             continue
         if not row[FILE_COLUMN].strip() or not path.is_file():
             raise PhotosError(f"{table}, line {line}", expected="the path of a photo", got=f"no file {path}")
-        photos.append(Photo(path, _class_indices(row[CLASSES_COLUMN], f"{table}, line {line}", num_classes)))
+        photos.append(Photo(path, _class_indices(row[classes], f"{table}, line {line}", num_classes)))
     return tuple(photos)
 
 
-def _rows(table: Path) -> list[tuple[int, dict[str, str]]]:
-    """The csv's rows with their line numbers; every row has both columns."""
+def _rows(table: Path) -> tuple[list[tuple[int, dict[str, str]]], str]:
+    """The csv's rows with their line numbers, and the name of the column of classes; every row has both columns."""
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
@@ -95,13 +117,14 @@ def _rows(table: Path) -> list[tuple[int, dict[str, str]]]:
             rows = [(reader.line_num, {key: value or "" for key, value in row.items() if key}) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise PhotosError(f"labels {table}", expected="a readable csv file in UTF-8", got=reason_of(error)) from error
-    if not {FILE_COLUMN, CLASSES_COLUMN} <= set(columns):
+    classes = next((name for name in CLASSES_COLUMNS if name in columns), None)
+    if FILE_COLUMN not in columns or classes is None:
         raise PhotosError(
             f"labels {table}",
-            expected=f"the columns {FILE_COLUMN} and {CLASSES_COLUMN}",
+            expected=f"the columns {FILE_COLUMN} and label",
             got=", ".join(columns) or "an empty file",
         )
-    return rows
+    return rows, classes
 
 
 def _class_indices(text: str, where: str, num_classes: int | None) -> frozenset[int]:

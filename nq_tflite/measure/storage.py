@@ -29,7 +29,7 @@ from nq_tflite.graph.model import ModelT, TensorT
 from nq_tflite.graph.nested import NestedFile, NestedWeight, is_nested, read_nested
 from nq_tflite.graph.quantization import scales_of
 from nq_tflite.graph.remove_unpack import remove_unpack
-from nq_tflite.progress import Progress, silent
+from nq_tflite.progress import ShowProgress, shown
 
 NESTINGS = ("8|6", "8|5", "8|4")
 #: Corrects biases, as every rounding but nearest does, so that the levels have their usual deltas; needs no data.
@@ -100,7 +100,7 @@ def measure_storage(
     nestings: Sequence[str] = NESTINGS,
     *,
     rounding: Rounding = ROUNDING,
-    progress: Progress | None = None,
+    progress: ShowProgress = True,
 ) -> tuple[StorageRow, ...]:
     """Writes each model nested and as separate models, into a temporary folder, and reports the sizes.
 
@@ -108,7 +108,7 @@ def measure_storage(
         sources: full-int8 .tflite files, which are nested as `nestings` say, or nested ones, measured as they are.
         nestings: as nq.convert.
         rounding: as nq.convert.
-        progress: called before each file.
+        progress: called before each file; True for a bar in a terminal or notebook, None for silence.
 
     Returns:
         A row for each model and nesting.
@@ -121,15 +121,15 @@ def measure_storage(
         >>> [row.nested_bytes / row.packed_bytes for row in measure_storage(["int8.tflite"])]  # doctest: +SKIP
         [0.59, 0.64, 0.69]
     """
-    notify, rows = progress or silent, []
+    rows = []
     jobs = [(Path(source), each) for source in sources for each in _nestings_of(Path(source), nestings)]
-    with tempfile.TemporaryDirectory(prefix="nq-tflite-storage-") as folder:
+    with shown(progress) as notify, tempfile.TemporaryDirectory(prefix="nq-tflite-storage-") as folder:
         for done, (source, nesting) in enumerate(jobs):
             notify(f"{source.stem} {nesting or ''}", done, len(jobs))
             path = source
             if nesting is not None:
                 path = Path(folder) / source.name
-                convert(source, path, nesting, rounding=rounding)
+                convert(source, path, nesting, rounding=rounding, progress=None)
             rows.append(_measure(path, Path(folder), source))
     return tuple(rows)
 

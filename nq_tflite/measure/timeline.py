@@ -150,8 +150,7 @@ def _timeline_job(job: Job) -> Job:
             weights = interpreter.resident_bytes() if levels else None
             held = (resident_memory(path) - before).held
             moments.append(Moment(at - started, bits, latency, weights, held))
-    name = f"{loaded.name} {loaded.version}"
-    return asdict(Timeline(path, name, num_threads, tuple(moments), tuple(switches)))
+    return asdict(Timeline(path, str(loaded), num_threads, tuple(moments), tuple(switches)))
 
 
 def _itinerary(levels: Sequence[int], rounds: int) -> Iterator[int | None]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nq_tflite.errors import ModelSourceError, needing_extra, reason_of
 from nq_tflite.files import check_output, replacing
+from nq_tflite.units import layer_labels as layer_labels
+from nq_tflite.units import short_label as short_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,8 +25,6 @@ DASHES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "D", "^", "v", "P")
 #: Inches: of a figure on a page, and of one that stands beside another, or on a phone.
 WIDTH, NARROW = 7.2, 4.4
-#: What Keras and tensorflow's converter put behind a layer's name.
-_OPERATORS = ("convolution", "depthwise", "MatMul", "BiasAdd", "Conv2D")
 STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": QUIET,
@@ -115,29 +115,6 @@ def line_look(index: int) -> dict[str, Any]:
 def level_look(level: int, num_levels: int) -> dict[str, Any]:
     """Colour and dashes of a level, the same in every figure: full-bit is always the first of `COLOURS`."""
     return line_look(num_levels - 1 - level)
-
-
-def short_label(name: str, most: int = 34) -> str:
-    """A name in one line, cut from the left."""
-    shown = " ".join("".join(each if each.isprintable() else " " for each in name).split())
-    return shown if len(shown) <= most else "…" + shown[1 - most :]
-
-
-def layer_labels(names: Sequence[str], most: int = 34) -> list[str]:
-    """Short names of layers that stand side by side: without what they all begin with, the names fused into them, and
-    the operator at their end.
-
-    >>> layer_labels(["net_1/block_1/convolution;net_1/block_1/add", "net_1/head/MatMul"])
-    ['block_1', 'head']
-    """
-    paths = [name.split(";")[0].split("/") for name in names]
-    columns = list(zip(*(path[:-1] for path in paths), strict=False))
-    shared = next((at for at, each in enumerate(columns) if len(set(each)) > 1), len(columns) if len(paths) > 1 else 0)
-    short = [path[shared:-1] if path[-1] in _OPERATORS and path[shared:-1] else path[shared:] for path in paths]
-    labels = ["/".join(path) for path in short]
-    if len(set(labels)) < len(labels):
-        labels = ["/".join(path[shared:]) for path in paths]
-    return [short_label(each, most) for each in labels]
 
 
 def only_across(axes: Axes, axis: str) -> None:

@@ -146,7 +146,7 @@ def test_interrupt_exits_with_130(monkeypatch: pytest.MonkeyPatch, nested: Path)
 def test_missing_package_is_one_clear_error(package: str) -> None:
     code = f"import sys; sys.modules['{package}'] = None; from nq_tflite.__main__ import main; main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    check_error(done, package, "pip install 'nq-tflite[cli]'")
+    check_error(done, package, "pip install '.[cli]'")
 
 
 # ---- convert ---------------------------------------------------------------------------------------------------------
@@ -157,7 +157,7 @@ def test_convert_a_tflite_file(stock: Path, tmp_path: Path) -> None:
     result = invoke("convert", stock, output, "--nesting", "8|6|4", "--rounding", "nearest")
     assert result.exit_code == 0
     assert inspect_file(output).precisions == (4, 6, 8)
-    for text in ("8|6|4", "SNR 4 bits, dB", "weights in", str(output.stat().st_size)):
+    for text in ("8|6|4", "dB, 4 bits", "weights in", str(output.stat().st_size)):
         assert text in result.stdout
     assert "rounding" in result.stderr
 
@@ -169,15 +169,21 @@ def test_convert_shows_a_summary_the_worst_layers_and_what_to_try(stock: Path, t
     report = json.loads(data)
     worst = sorted(report["weights"], key=lambda row: row["snr_db"][0])
     assert len(worst) > 5
-    assert f"\nthe worst 5 of {len(worst)} nested weights (all: --layers)\n" in text
-    assert "\nnested weights, worst first\n" in every
-    assert text.count(" 8|4 ") == 5
-    assert every.count(" 8|4 ") == len(worst)
+    assert f"\nthe worst 5 of {len(worst)} nested weights (all: --layers), by SNR; all have bits 8|4\n" in text
+    assert "\nnested weights, worst first, by SNR; all have bits 8|4\n" in every
+    assert table_rows(text, "the worst 5 of") == 5
+    assert table_rows(every, "nested weights, worst first") == len(worst)
     assert text.startswith(f"{tmp_path / 'out.tflite'}: ")
     assert report["advice"]
     assert all(f"to try: {each}\n" in text and f"to try: {each}\n" in every for each in report["advice"])
-    assert f"\n{len(report['unnested'])} left as they are (" in text
+    assert f"\n{len(report['unnested'])} tensors stay as they are (" in text
     assert all(f": {each['reason']}\n" in text for each in report["unnested"])
+
+
+def table_rows(text: str, title: str) -> int:
+    """Of the table below that title."""
+    table = text.split(f"\n{title}")[1].split("└")[0]
+    return sum(line.startswith("│") for line in table.splitlines())
 
 
 @pytest.mark.parametrize("kind", ["npy", "npz", "photos"])
@@ -195,7 +201,7 @@ def test_convert_keras_with_representative_data(
         output,
         "--representative",
         source,
-        *(("--preprocess", "0..1", "--size", 16) if kind == "photos" else ()),
+        *(("--preprocess", "0..1") if kind == "photos" else ()),
         *types,
         "--json",
     )
@@ -208,6 +214,9 @@ def test_convert_keras_with_representative_data(
     assert report["rounding"] == "descent"
     assert len(report["estimate"]["agreement"]) == 2
     assert not report["estimate"]["held_out"]
+    if kind == "photos":
+        chosen = report["preprocessing"]
+        assert (chosen["name"], chosen["crop_fraction"], chosen["height"], chosen["doubt"]) == ("0..1", 1.0, 16, "")
 
 
 def test_convert_estimates_what_it_wrote(stock: Path, samples: np.ndarray, tmp_path: Path) -> None:
@@ -216,7 +225,7 @@ def test_convert_estimates_what_it_wrote(stock: Path, samples: np.ndarray, tmp_p
     assert result.exit_code == 0
     assert "\nestimated on 144 samples of the representative data, 29 that rounding has not seen\n" in result.stdout
     assert "8 bits (full)" in result.stdout
-    assert ", exact)" in result.stdout
+    assert ", rounding: exact)" in result.stdout
     assert result.stderr.split() == ["rounding", "estimating", "writing"]
     np.save(tmp_path / "samples.npy", samples)
     result = invoke("convert", stock, tmp_path / "out.tflite", "--representative", tmp_path / "samples.npy")
@@ -268,8 +277,9 @@ def test_convert_refuses(stock: Path, keras_file: Path, photos: Path, samples: n
         ("empty", "at least one photo"),
     ):
         check_error(invoke("convert", keras_file, output, "--representative", tmp_path / name), text)
-    check_error(invoke("convert", keras_file, output, "--representative", photos, "--size", 9), "error")
-    check_error(invoke("convert", stock, output, "--representative", photos), "--size gives photos another side")
+    with_photos = ("convert", keras_file, output, "--representative", photos)
+    check_error(invoke(*with_photos, "--preprocess", "0..1", "--size", 9), "the model's 16 x 16", "Leave --size out")
+    check_error(invoke(*with_photos), "the pixel range that the model was trained with", "keras_mobilenet_v2")
     assert not output.exists()
 
 
@@ -285,7 +295,7 @@ def test_inspect(nested: Path) -> None:
     for text in (
         str(report.switching.residual_bytes),
         f"{report.bits_a_weight.total:.3f} bits a weight: 8 of the nesting, ",
-        "the paper's (l+1)/(n+h) is 30.8 %",
+        "NestQuant's formula, (l+1)/(n+h), predicts 30.8 %",
         "FULLY_CONNECTED",
         "DEPTHWISE_CONV_2D",
     ):
@@ -308,7 +318,8 @@ def test_inspect_says_what_is_fused_and_why_the_rest_is_not(nested_dir: Path) ->
         assert f"\n{first}, with {data['delegation']['runtime']} on this machine\n" in text
         assert all(f"\n  {reason}\n" in text for reason in reasons)
         place = delegation.nested[0].place
-        assert text.count(f" {place} ") >= len(delegation.nested)
+        alike = {each.place for each in delegation.nested} == {place}
+        assert f"runs {place}, " in text if alike else text.count(f" {place} ") >= len(delegation.nested) - 1
         weight = json.loads(invoke("inspect", path, "--weight", delegation.nested[0].weight, "--json").stdout)
         assert (weight["place"], weight["reason"]) == (place, delegation.nested[0].reason)
 
@@ -365,9 +376,12 @@ def test_extract(nested: Path, tmp_path: Path, precision: str) -> None:
     output = tmp_path / "out.tflite"
     result = invoke("extract", nested, output, "--precision", precision, "--json")
     assert result.exit_code == 0
-    expected = {"path": str(output), "precision": precision, "file_bytes": output.stat().st_size}
+    bits = 8 if precision == "full" else 5
+    expected = {"path": str(output), "precision": precision, "bits": bits, "file_bytes": output.stat().st_size}
     assert json.loads(result.stdout) == expected
-    assert str(output.stat().st_size) in invoke("extract", nested, output, "--precision", precision).stdout
+    text = invoke("extract", nested, output, "--precision", precision).stdout
+    assert str(output.stat().st_size) in text
+    assert ("TFLite has no type of 5 bits" in text) is (bits == 5)
 
 
 def test_extract_refuses(nested: Path, stock: Path, tmp_path: Path) -> None:
@@ -388,7 +402,7 @@ def test_split_and_join(nested: Path, tmp_path: Path) -> None:
     assert parts["base"]["sha256"] in invoke("split", nested, tmp_path / "parts").stdout
     model = tmp_path / "model.tflite"
     result = invoke("join", base, model)
-    assert "runs at 5 bits; 8 bits want an upgrade" in result.stdout
+    assert "runs at 5 bits; for 8 bits, join an upgrade" in result.stdout
     joined = json.loads(invoke("join", model, upgrade, model, "--json").stdout)
     assert joined == {"path": str(model), "file_bytes": nested.stat().st_size, "bits": [5, 8], "missing": []}
     assert model.read_bytes() == nested.read_bytes()
@@ -486,8 +500,8 @@ def test_evaluate_compare_refuses(keras_file: Path, stock: Path, photos: Path, t
 def test_evaluate_refuses(nested: Path, photos: Path, tmp_path: Path) -> None:
     check_error(run("evaluate", nested, "--photos", tmp_path / "missing"), "photos", "nothing there")
     check_error(run("evaluate", tmp_path / "missing.tflite", "--photos", photos), "missing.tflite")
-    (photos / "labels.csv").write_text("file,label\n")
-    check_error(run("evaluate", nested, "--photos", photos, "--json"), "imagenet_indices")
+    (photos / "labels.csv").write_text("file,breed\n")
+    check_error(run("evaluate", nested, "--photos", photos, "--json"), "the columns file and label, got file, breed")
 
 
 def test_benchmark(nested: Path, stock: Path) -> None:

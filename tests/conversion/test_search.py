@@ -18,6 +18,7 @@ import nq_tflite as nq
 from nq_tflite.cli import nq_tflite
 from nq_tflite.conversion.lockstep import expected_agreement
 from nq_tflite.conversion.plan import make_plan
+from nq_tflite.conversion.report import Candidate, Estimate, Search
 from nq_tflite.conversion.rounding import METHODS
 from nq_tflite.conversion.sensitivity import LEAST_BITS, PROBE, Sensitivity, measure_sensitivities, spend_bits
 from nq_tflite.conversion.sources.source import load_source
@@ -179,6 +180,36 @@ def test_few_part_bits_are_warned_of(classifier: bytes, tmp_path: Path) -> None:
     for nesting, warned in (("8|4", False), ("8|3", True), ("8|6|2", True)):
         report = nq.convert(classifier, tmp_path / "nested.tflite", nesting, rounding="nearest")
         assert any("poor" in note for note in report.notes) is warned
+
+
+def test_no_layer_has_fewer_bits_than_the_floor(classifier: bytes, images: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "auto.tflite"
+    report = nq.convert(classifier, path, "auto", images, min_agreement=0.1, min_bits=5, rounding="nearest")
+    assert report.nesting == "8|5"
+    nq.convert(classifier, path, "auto", images, budget=0.7, min_bits=5, rounding="nearest")
+    assert min(weight.nesting.part_bits for weight in read_nested(path).weights) >= 5
+    with pytest.raises(NestingError, match=r"budget: expected at least 0\.\d+ for 6 bits"):
+        nq.convert(classifier, path, "auto", images, budget=0.5, min_bits=6)
+    with pytest.raises(NestingError, match="min_bits: expected a number of bits from 2 to 7, got 8"):
+        nq.convert(classifier, path, "auto", images, min_bits=8)
+
+
+def test_a_note_does_not_contradict_what_was_measured() -> None:
+    """Nor is it silent on what few part-bits cost full-bit."""
+    from nq_tflite.conversion.convert import _few_bits
+
+    kept = Estimate("photos", 30, True, (2, 8), (1.0, 1.0), (0.99, 0.99), (20.0, 40.0))
+    assert _few_bits(Nesting.parse("8|3"), None) is not None
+    for estimate, word in ((kept, "100.0 % of 30 inputs"), (replace(kept, agreement=(0.5, 1.0)), "poor"),
+                           (replace(kept, held_out=False), "poor")):  # fmt: skip
+        assert word in str(_few_bits(Nesting.parse("8|2"), estimate))
+    few, more = (Candidate(each, False, 1.0, 20.0, 1.0, snr, 10, 40) for each, snr in (("8|2", 24.0), ("8|5", 36.0)))
+    search = Search(0.95, None, "photos", 30, True, (few, more), 0, "why", True)
+    assert search.warnings() == (
+        "full-bit pays for few part-bits: its outputs have 24.0 dB, with 8|5 36.0 dB; min_bits (--min-bits) sets a "
+        "floor",
+    )
+    assert replace(search, chosen=1).warnings() == ()
 
 
 def test_the_command_prints_the_curve(classifier: bytes, images: np.ndarray, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from graphs import Graph
 
 from nq_tflite.conversion.observer import Constant
 from nq_tflite.conversion.trial import walking_runtime
-from nq_tflite.conversion.walk import GraphWalk, stored_values
+from nq_tflite.conversion.walk import GraphWalk
 from nq_tflite.device.runtimes import Runtime
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.graph import flatbuffer as fb
@@ -160,12 +160,3 @@ def test_integers_without_a_scale_are_no_outputs_to_compare(is_alone: bool, runt
             walk.outputs()
     else:
         np.testing.assert_array_equal(walk.outputs()[0], -sample)
-
-
-def test_samples_take_the_type_of_the_input() -> None:
-    tensor = schema.TensorT(type=schema.TensorType.INT8)
-    tensor.quantization = schema.QuantizationParametersT(scale=[0.5], zeroPoint=[-3])
-    np.testing.assert_array_equal(stored_values(tensor, np.float32([0.6, -1000, 1000])), np.int8([-2, -128, 127]))
-    np.testing.assert_array_equal(stored_values(tensor, np.int8([5])), np.int8([5]))
-    photo = np.uint8([0, 255])
-    assert stored_values(schema.TensorT(type=schema.TensorType.FLOAT32), photo).dtype == np.float32

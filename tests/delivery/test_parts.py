@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import os
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import jobs
 import numpy as np
 import pytest
 import switching_jobs
+from commands import invoke
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import nestings
@@ -194,12 +196,31 @@ def test_models_that_cannot_be_split(model: Path, int8_tflite: bytes, tmp_path: 
     nq.join(parts.base.path, [], tmp_path / "partial.tflite")
     content = model.read_bytes()
     (tmp_path / "short.tflite").write_bytes(content[:-1])
-    (tmp_path / "long.tflite").write_bytes(content + b"\0")
     (tmp_path / "stock.tflite").write_bytes(int8_tflite)
-    for name in ("partial", "short", "long", "stock", "missing"):
+    for name in ("partial", "short", "stock", "missing"):
         with pytest.raises(FormatError, match="expected"):
             nq.split(tmp_path / f"{name}.tflite", tmp_path / "parts")
     assert not (tmp_path / "parts").exists()
+
+
+def test_bytes_behind_the_model_are_left_out_and_counted(model: Path, tmp_path: Path) -> None:
+    """A zip of labels, as TFLite's metadata writer packs it: the parts are those of the model alone."""
+    labelled = tmp_path / "labelled" / model.name
+    labelled.parent.mkdir()
+    labelled.write_bytes(model.read_bytes())
+    with zipfile.ZipFile(labelled, "a") as archive:
+        archive.writestr("labels.txt", "cat\ndog\n")
+    plain, parts = nq.split(model, tmp_path / "plain"), nq.split(labelled, tmp_path / "parts")
+    assert parts.left_out_bytes == labelled.stat().st_size - model.stat().st_size > 0
+    assert plain.left_out_bytes == 0
+    assert [each.sha256 for each in parts.upgrades] == [each.sha256 for each in plain.upgrades]
+    nq.join(parts.base.path, [each.path for each in parts.upgrades], tmp_path / "joined.tflite")
+    assert (tmp_path / "joined.tflite").read_bytes() == model.read_bytes()
+    done = invoke("split", labelled, tmp_path / "parts")
+    assert f"left out: {parts.left_out_bytes} bytes behind the model" in " ".join(done.stdout.split())
+    before = labelled.read_bytes()
+    nq.join(labelled, [each.path for each in parts.upgrades], labelled)
+    assert labelled.read_bytes() == before
 
 
 def test_a_model_that_is_cut_while_it_is_split(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

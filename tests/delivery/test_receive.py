@@ -98,6 +98,19 @@ def test_a_model_arrives_level_by_level(
     check_nothing_is_left(path)
 
 
+def test_bytes_behind_the_model_are_left_out_and_counted(content: bytes, path: Path) -> None:
+    """Labels that a zip behind the model holds: the source is longer than the model, and is no damaged one."""
+    with serving(content + b"PK and labels") as server:
+        done = receive(server, path)
+        assert (done.left_out_bytes, done.file_bytes) == (13, len(content))
+        assert path.read_bytes() == content
+        done = receive(server, path, sha256=hashlib.sha256(content).hexdigest())
+        assert path.read_bytes() == content
+        with pytest.raises(FormatError, match=f"that of the first {len(content)} bytes: those behind the model"):
+            receive(server, path, sha256=hashlib.sha256(content + b"PK and labels").hexdigest())
+    assert path.read_bytes() == content
+
+
 def test_the_file_has_its_length_when_it_appears(
     server: ModelServer, path: Path, content: bytes, sections: tuple[Section, ...]
 ) -> None:
@@ -215,8 +228,11 @@ def test_a_connection_that_falls_silent(server: ModelServer, path: Path, content
 def test_no_server_at_all(path: Path) -> None:
     with serving(b"") as server:
         url = server.url
+    told: list[tuple[str, float]] = []
     with pytest.raises(DeliveryError, match="refused"):
-        nq.receive(url, path, retries=1, pause=0.001)
+        nq.receive(url, path, retries=3, pause=0.001, on_retry=lambda why, seconds: told.append((why, seconds)))
+    assert [seconds for _, seconds in told] == [0.001, 0.002, 0.004]
+    assert all("refused" in why for why, _ in told)
     assert not list(path.parent.iterdir())
 
 

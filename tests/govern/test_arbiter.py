@@ -69,7 +69,7 @@ def test_the_apps_own_ceiling() -> None:
     decisions = arbiter.decide(0, {}, [2, 1], [1])
     assert [(decision.level, decision.reason) for decision in decisions] == [
         (1, "the app's own cap"),
-        (1, "nothing speaks against it"),
+        (1, "no rule limits it"),
     ]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,6 @@ from nq_tflite.format.bitpack import Layout
 from nq_tflite.format.constants import OutputType
 from nq_tflite.format.option_block import LevelOptions, OptionBlock
 from nq_tflite.graph import flatbuffer as fb
-from nq_tflite.graph.inspection import inspect_file
 from nq_tflite.graph.nested import NestedWeight, read_nested
 
 FIXTURE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
@@ -161,17 +159,3 @@ def test_bias_corrections(output_type: OutputType) -> None:
     else:
         assert weight.bias(0).tolist() == [10.5, 0.75, -1.0]
         assert weight.bias(1).tolist() == [264.0, -1.0, -1.0]
-
-
-def test_inspect_adds_up(nested_dir: Path) -> None:
-    for path in nested_dir.iterdir():
-        report = inspect_file(path)
-        for level, size in enumerate(report.section_bytes):
-            assert size == sum(row.level_bytes[level] for row in report.weights)
-        bits = report.bits_a_weight
-        assert bits.total == pytest.approx(8 * sum(report.section_bytes) / report.num_weights)
-        assert bits.nesting == max(report.precisions)
-        assert 0 < bits.biases < 0.06 * (len(report.precisions) - 1)
-        assert bits.padding >= 0
-        assert all(row.snr_db[-1] == float("inf") for row in report.weights)
-        assert json.loads(json.dumps(report.as_dict()))["switch_bytes"] == sum(report.section_bytes[1:])

@@ -96,7 +96,7 @@ def test_the_command_line_chooses_too(names: list[str], chain: bytes, tmp_path: 
     shown = CliRunner().invoke(main, ["inspect", str(path), "--json"])
     assert {row["reason"] for row in json.loads(shown.stdout)["unnested"]} >= {"left out when the file was made"}
     table = CliRunner().invoke(main, ["inspect", str(path), "--layers"])
-    assert "left as they are" in table.stdout
+    assert "tensors that stay as they are" in table.stdout
 
 
 def test_constants_of_other_operators_are_told_of(tmp_path: Path) -> None:

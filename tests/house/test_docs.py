@@ -41,13 +41,14 @@ MARKED = {
     ("README.md", "sh minutes"): 1,
     ("custom_ops/android/README.md", "sh ndk"): 1,
     ("docs/accuracy.md", "sh minutes"): 1,
-    ("docs/benchmarks.md", "sh minutes"): 3,
+    ("docs/benchmarks.md", "sh minutes"): 4,
     ("docs/benchmarks.md", "sh root"): 1,
     ("docs/c_and_cpp.md", "sh native"): 1,
     ("docs/choosing_levels.md", "sh minutes"): 1,
     ("docs/delivery.md", "sh network"): 1,
     ("docs/fuzzing.md", "sh minutes"): 1,
     ("docs/governor.md", "sh board"): 1,
+    ("docs/photos.md", "sh minutes"): 1,
     ("docs/models.md", "python jax"): 1,
     ("docs/models.md", "python torch"): 1,
     ("docs/models.md", "sh minutes"): 1,
@@ -62,6 +63,7 @@ MARKED = {
 OTHER_LANGUAGES = {
     "cmake": "tests/device/test_embedding.py finds the package with the same lines",
     "groovy": "no Gradle here",
+    "text": "tests/measure/test_preprocessing.py reads such a csv",
     "java": "tests/house/test_android.py compiles and runs the library, and the example like it",
 }
 #: Pages that convert a model: a few seconds each.

@@ -70,7 +70,7 @@ def test_it_opens_with_what_the_reader_will_get(path: Path) -> None:
     opening = run_notebooks.read(path).cells[0]
     assert opening.cell_type == "markdown"
     assert re.match(r"# .+\n\nYou get ", opening.source)
-    assert "pip install 'nq-tflite[notebooks]'" in opening.source
+    assert "pip install '.[notebooks]'" in opening.source
 
 
 @each_notebook

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from pages import ROOT, blocks
+from pages import PAGES, ROOT, blocks
+from PIL import Image
+
+from nq_tflite.errors import how_to_install
 
 README, INDEX = ROOT / "README.md", ROOT / "docs" / "index.md"
 
@@ -29,6 +34,26 @@ def test_a_newcomer_ends_with_a_switched_model(
     assert re.search(
         r"^\(1, 1000\) 5\n[1-9]\d* bytes in \d+\.\d\d ms, [1-9]\d* resident$", capsys.readouterr().out, re.M
     )
+
+
+def test_the_shell_block_runs_as_printed(tmp_path: Path) -> None:
+    """In a folder with nothing but a model and photos; what it installs before has what the commands need."""
+    small_classifier(None, (32, 32, 3)).save(tmp_path / "model.keras")
+    (tmp_path / "photos").mkdir()
+    for index in range(4):
+        pixels = np.random.default_rng(index).integers(0, 256, (40, 36, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{index}.png")
+    [script] = [each.text for each in blocks(README) if each.language == "sh" and not each.mark]
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", "-euc", script],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "photos: -1..1, whole photos, 32 x 32 RGB" in done.stdout
+    assert "the photos give values" not in done.stderr
+    assert (tmp_path / "model.html").is_file()
+    assert "pip install '.[convert,report]'" in README.read_text()
 
 
 def small_classifier(weights: None, input_shape: tuple[int, ...]) -> Any:
@@ -88,3 +113,11 @@ def test_the_package_index_shows_no_link_that_leads_nowhere() -> None:
     assert not re.search(r"\]\((?!https?:)", done.stdout)
     assert "[FORMAT.md]" not in done.stdout
     assert "FORMAT.md" in done.stdout
+
+
+def test_nobody_is_sent_to_the_package_index() -> None:
+    """Which has no nq-tflite yet: every line that installs takes a clone or a wheel, and errors say both."""
+    texts = [*PAGES, *ROOT.glob("notebooks/*.ipynb"), *ROOT.glob("nq_tflite/**/*.py"), *ROOT.glob("models/**/*.py")]
+    assert [path.name for path in texts if re.search(r"pip install '?nq[-_]tflite\[", path.read_text())] == []
+    assert "'.[litert]' in a clone" in how_to_install("litert")
+    assert "'<wheel>.whl[litert]'" in how_to_install("litert")

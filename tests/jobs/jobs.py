@@ -6,8 +6,9 @@ Here: opening models, feeding them and collecting outputs. By subject: switching
 from __future__ import annotations
 
 import os
+import pickle
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -281,6 +282,31 @@ def every_public_call(runtime: str, path: Path, inputs: np.ndarray) -> dict[str,
         "levels": interpreter.levels,
         "runtime": interpreter.runtime,
     }
+
+
+def shown_and_closed(runtime: str, path: Path, stock: Path) -> dict[str, Any]:
+    """What an interpreter is called, what a switch says, and what is left after the end of a `with` block."""
+    seen: dict[str, Any] = {"stock": repr(nq.Interpreter(stock, runtime=runtime))}
+    with nq.Interpreter(path, runtime=runtime, precision="part") as interpreter:
+        interpreter.allocate_tensors()
+        seen["open"], seen["before"] = repr(interpreter), interpreter.resident_bytes()
+        seen["switch"], seen["delegation"] = str(interpreter.switch("full")), str(interpreter.delegation)
+        seen["pickled"] = _message(lambda: pickle.dumps(interpreter))
+    interpreter.close()
+    seen["closed"] = repr(interpreter)
+    seen["after"] = [
+        _message(call)
+        for call in (interpreter.invoke, interpreter.get_input_details, lambda: interpreter.switch("part"))
+    ]
+    return seen
+
+
+def _message(call: Callable[[], Any]) -> str:
+    try:
+        call()
+    except nq.NqError as error:
+        return str(error)
+    return "no error"
 
 
 def error_of(runtime: str, source: Path | bytes, **options: Any) -> tuple[str, str]:

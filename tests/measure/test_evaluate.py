@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nq_tflite.errors import PhotosError, UnsupportedModelError
+from nq_tflite.errors import PhotosError, RepresentativeDataError, UnsupportedModelError
 from nq_tflite.measure.evaluate import (
     FULL_BIT_REFERENCE,
     Evaluation,
@@ -72,6 +72,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model, folder / "integer.tflite", "8|5", samples, input_type="int8", output_type="uint8", rounding="nearest"
     )
     (folder / "float.tflite").write_bytes(export(model, None))
+    model.save(folder / "model.keras")
     (folder / "int8.tflite").write_bytes(export(model, sample_source(samples)))
     return folder
 
@@ -195,7 +196,7 @@ def test_labels_of_a_folder_above(tmp_path: Path) -> None:
     ("table", "message"),
     [
         ("", "got an empty file"),
-        ("file,label\n00.png,1\n", "expected the columns file and imagenet_indices, got file, label"),
+        ("file,breed\n00.png,1\n", "expected the columns file and label, got file, breed"),
         ("file,imagenet_indices\n", "expected at least one photo"),
         ("file,imagenet_indices\n../elsewhere.png,1\n", "expected at least one photo"),
         ("file,imagenet_indices\nmissing.png,1\n", r"labels.csv, line 2: expected the path of a photo"),
@@ -234,7 +235,83 @@ def test_bad_photos_and_preprocessing(tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"not a picture")
     with pytest.raises(PhotosError, match="a readable image"):
         pixel_preprocessing("0..1", 8, 8).apply(tmp_path / "broken.png")
-    with pytest.raises(PhotosError, match="one of imagenet"):
+    with pytest.raises(PhotosError, match=r"one of -1\.\.1, 0\.\.1"):
         pixel_preprocessing("caffe", 8, 8)
     with pytest.raises(PhotosError, match="crop fraction"):
         pixel_preprocessing("0..1", 8, 8, crop_fraction=0.0)
+
+
+# ---- samples in place of photos, and a Keras reference ---------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def sample_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """x.npy, what the models of `models` take of the photos, and y.npy, their classes."""
+    folder = tmp_path_factory.mktemp("samples")
+    np.save(folder / "x.npy", np.stack([block_image(k) for k in range(CLASSES)]).astype(np.float32) / 255)
+    np.save(folder / "y.npy", np.arange(CLASSES))
+    return folder
+
+
+@pytest.mark.parametrize("name", ["nested.tflite", "integer.tflite"])
+def test_samples_are_told_like_photos(worker: Callable[..., Any], models: Path, sample_files: Path, name: str) -> None:
+    given = {"samples": sample_files / "x.npy", "reference": models / "float.tflite"}
+    result = worker(run_samples, models / name, None, sample_files / "y.npy", **given)
+    assert (result.inputs, result.num_photos, result.reference_top1) == ("samples", CLASSES, 1.0)
+    assert [score.top1 for score in result.scores] == [1.0, 1.0]
+    several = np.stack([np.arange(CLASSES), np.zeros(CLASSES, np.int64)], axis=1)
+    several[3] = 9  # wrong, whatever else counts
+    result = worker(run_samples, models / name, None, several, samples=np.load(sample_files / "x.npy"))
+    assert result.scores[0].top1 == 15 / 16
+    assert result.reference == FULL_BIT_REFERENCE
+
+
+def run_samples(runtime: str, *arguments: Any, **options: Any) -> Evaluation:
+    """What `worker` runs in a process with one runtime."""
+    return evaluate(*arguments, runtime=runtime, num_threads=1, **options)
+
+
+def test_a_keras_model_is_a_reference(worker: Callable[..., Any], models: Path, sample_files: Path) -> None:
+    given = {"samples": sample_files / "x.npy", "reference": models / "model.keras"}
+    result = worker(run_samples, models / "nested.tflite", None, sample_files / "y.npy", **given)
+    assert result.reference == str(models / "model.keras")
+    assert (result.reference_top1, result.scores[0].agreement) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "labels", "text"),
+    [
+        (np.zeros((0, 4)), None, "finite numbers"),
+        (np.full((2, 4), np.nan), None, "finite numbers"),
+        (np.zeros((2, 4)), np.zeros(3, np.int64), r"\[2\] or \[2, n\], got int64 \[3\]"),
+        (np.zeros((2, 4)), np.zeros(2), "whole numbers from 0 on"),
+        (np.zeros((2, 4)), np.array([0, -1]), "whole numbers from 0 on"),
+        ("missing.npy", None, "expected a .npy file, got No such file"),
+    ],
+)
+def test_bad_samples(arrays: Any, labels: Any, text: str) -> None:
+    with pytest.raises(RepresentativeDataError, match=text):
+        evaluate("no.tflite", samples=arrays, labels=labels)
+
+
+def test_samples_that_do_not_fit_the_model(worker: Callable[..., Any], models: Path) -> None:
+    path = models / "nested.tflite"
+    kind, message = worker(error_of_samples, path, np.zeros((2, 4, 4, 3)), None)
+    assert (kind, "16, 16, 3" in message, "[2, 4, 4, 3]" in message) == ("RepresentativeDataError", True, True)
+    kind, message = worker(error_of_samples, path, np.zeros((1, SIDE, SIDE, 3)), np.array([99]))
+    assert (kind, "class indices below 16" in message) == ("RepresentativeDataError", True)
+
+
+def error_of_samples(runtime: str, path: Path, samples: Any, labels: Any) -> tuple[str, str]:
+    """The error of `worker`'s process."""
+    try:
+        evaluate(path, samples=samples, labels=labels, runtime=runtime)
+    except RepresentativeDataError as error:
+        return type(error).__name__, str(error)
+    return "", ""
+
+
+def test_photos_and_samples_are_one_or_the_other() -> None:
+    for options in ({}, {"photos": "a", "samples": "b"}):
+        with pytest.raises(PhotosError, match=r"photos or samples, got (neither|both)"):
+            evaluate("no.tflite", **options)

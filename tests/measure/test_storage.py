@@ -103,7 +103,7 @@ def test_the_command(stock: Path, nested_dir: Path) -> None:
     arguments = ["storage", str(stock), str(nested_dir / "int8_8_5.tflite"), "--nesting", "8|5"]
     result = CliRunner().invoke(nq_tflite, arguments)
     assert result.exit_code == 0, result.stderr
-    for text in ("all 2", "paper's arithmetic", "a switch moves", "8|5"):
+    for text in ("all 2", "NestQuant's formula", "a switch moves", "8|5"):
         assert text in result.stdout
     found = json.loads(CliRunner().invoke(nq_tflite, [*arguments, "--json"]).stdout)
     assert [row["nesting"] for row in found["models"]] == ["8|5", "8|5"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from nq_tflite.graph.nested import read_nested
 from nq_tflite.measure.benchmark import BenchmarkReport, Latency, Setting
 from nq_tflite.measure.compare import ComparedMethod, MethodComparison
 from nq_tflite.measure.evaluate import Evaluation, Score
+from nq_tflite.measure.findings import _slower
 from nq_tflite.measure.memory import Footprint, MedianReload, MemoryState, ResidentMemory
 from nq_tflite.measure.timeline import Moment, PrecisionChange, Timeline
 from nq_tflite.plot import (
@@ -68,6 +70,7 @@ BENCHMARK = BenchmarkReport(
     "3",
     "0",
     "avx2",
+    {"matrix": "avx2", "unpack": "avx2"},
     5,
     1,
     "stock_model_of_a_long_name_indeed.tflite",
@@ -246,3 +249,11 @@ def test_inspect_draws_no_weight_that_is_not_there(model: Path, tmp_path: Path) 
 def test_bad_figures_are_bad_usage(arguments: tuple[str, ...]) -> None:
     result = invoke(*arguments)
     assert (result.exit_code, result.stdout) == (2, "")
+
+
+def test_a_model_that_is_slower_than_stock_is_told_so() -> None:
+    """Where no precision is faster; the page's figure shows both lines."""
+    fast = replace(STOCK, path="s.tflite", moments=tuple(replace(each, latency=0.001) for each in STOCK.moments))
+    assert _slower(TIMELINE, STOCK) == _slower(TIMELINE, None) == _slower(None, fast) == ()
+    [found] = _slower(TIMELINE, fast)
+    assert "slower than s.tflite here, 2.00 times its latency" in found

@@ -7,20 +7,23 @@ namespace nq {
 namespace {
 
 // A panel of rows stays in the L2 cache beside a tile of weights, and is long enough that unpacking the tile costs
-// little.
+// little. `gemm_bench 12`, `48` and `192` show what panels of so many rows give.
 constexpr int64_t kPanelBytes = 256 * 1024;
 constexpr int64_t kMinPanelRows = 48, kMinPanelRowsInPlace = 192;
 constexpr int64_t kMaxPanelPointers = 8192;
 
-// Shorter pieces cost more in pointers than copying them does.
+// Shorter pieces cost more in pointers than copying them does: the 3x3 layers of the zoo's nets
+// (`python -m nq_tflite_models.benchmark`), of which the first have 3 channels.
 constexpr int32_t kMinPieceDepth = 16;
 
 // What unpacking a channel's weights and copying a row's activations cost, as multiplications: of how many rows with
-// that channel, and of how many channels with that row.
+// that channel, and of how many channels with that row: gemm_bench's GMAC/s over what `unpack_bench` gives a packed
+// order, and over its memcpy.
 constexpr int64_t kUnpackRows = 20, kCopyChannels = 8;
 
 // What a row costs beyond its multiplications, as those with so many channels: for each tile, the last of which may
 // have few blocks, and where threads share out channels, because most of a row comes from another processor's cache.
+// Tuned, as the next one, with `python -m nq_tflite_models.benchmark --threads 1,2`.
 constexpr int64_t kTileChannelsMore = 16, kFetchChannels = 16;
 
 // Threads share out pixels in units of a tile's rows, up to so many.

@@ -28,10 +28,6 @@ struct Geometry {
   int32_t pad_top = 0, pad_left = 0;
 
   int64_t pixels() const { return int64_t{batches} * out_h * out_w; }
-  // A pixel of the output is the same pixel of the input.
-  bool pointwise() const {
-    return window.kernel_h == 1 && window.kernel_w == 1 && window.stride_h == 1 && window.stride_w == 1;
-  }
 };
 
 inline int32_t window_span(int32_t kernel, int32_t dilation) { return (kernel - 1) * dilation + 1; }

@@ -10,7 +10,7 @@ namespace {
 // Whoever copies short pieces of a row may read as far behind its last code.
 constexpr uint64_t kSlack = 64;
 
-// Fewer floats take less time than waking a thread does.
+// Fewer floats take less time than waking a thread does: `pool_bench`.
 constexpr int64_t kMinFloatsToShare = 1 << 14;
 
 struct Rows {

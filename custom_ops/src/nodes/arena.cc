@@ -8,6 +8,7 @@ namespace {
 
 constexpr size_t kAlignment = 64;
 // Steps of a short life. Graphs have few longer ones, which are looked at every time.
+// `python -m nq_tflite_models.load_time` times it.
 constexpr int kShortLife = 64;
 
 bool alive_together(const Lifetime& a, const Lifetime& b) {

@@ -93,7 +93,7 @@ class Operator {
 // `count` touches about `cost` elements.
 template <typename Work>
 void share(ThreadPool* threads, int64_t count, int64_t cost, const Work& work) {
-  constexpr int64_t kWorthWaking = 4096;
+  constexpr int64_t kWorthWaking = 4096;  // less than one thread does while it wakes another: `pool_bench`
   if (threads->size() == 1 || count * cost < kWorthWaking) {
     work(Range{0, count});
     return;

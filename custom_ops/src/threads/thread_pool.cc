@@ -10,7 +10,8 @@ namespace {
 
 constexpr size_t kAlignment = 64;
 // Longer than the gap between two layers, or the part of one that a single thread does; much longer would take the
-// processor from whoever runs between two inferences.
+// processor from whoever runs between two inferences. `pool_bench` prints what it saves, a call that finds the threads
+// awake.
 constexpr std::chrono::microseconds kPatience{100};
 
 uint32_t generation_of(uint64_t state) { return static_cast<uint32_t>(state >> 32); }

@@ -38,7 +38,7 @@ def descent(task: RoundingTask, penalty: float = _PENALTY) -> Codes:
         return np.asarray(values, np.float64).reshape(groups, -1, values.shape[-1])
 
     nearest = grouped(task.nearest())
-    exact = grouped(task.target)
+    wanted = grouped(task.target)
     low = grouped(np.broadcast_to(task.lowest, task.target.shape))
     high = np.full(nearest.shape, float(task.highest))
     levels = []
@@ -48,7 +48,7 @@ def descent(task: RoundingTask, penalty: float = _PENALTY) -> Codes:
         lattice = Lattice(width, middle, np.floor(low / width), np.floor(high / width))
         target = grouped(quadratic.target(task.target))
         if level == 0:
-            cells = _coarsest(quadratic, target, lattice, nearest, exact + task.step / 2, penalty)
+            cells = _coarsest(quadratic, target, lattice, nearest, wanted + task.step / 2, penalty)
         else:
             cells = _descend(quadratic, target, lattice, gptq(quadratic, target, lattice))
         low, high = np.maximum(low, cells * width), np.minimum(high, cells * width + width - task.step)
@@ -58,10 +58,10 @@ def descent(task: RoundingTask, penalty: float = _PENALTY) -> Codes:
     return low.reshape(task.target.shape).astype(np.int8)
 
 
-def _coarsest(quadratic: Quadratic, target: Real, lattice: Lattice, nearest: Real, exact: Real, price: float) -> Real:
+def _coarsest(quadratic: Quadratic, target: Real, lattice: Lattice, nearest: Real, wanted: Real, price: float) -> Real:
     """Real near the plain code's: its own, or the other one of a border that is near."""
     home = np.floor(nearest / lattice.width)
-    place = np.clip(exact / lattice.width - home, 0, 1)
+    place = np.clip(wanted / lattice.width - home, 0, 1)
     other = np.where(place < 0.5, home - 1, home + 1)
     from_border = np.minimum(place, 1 - place)
     other = np.where((from_border <= BORDER) & (other >= lattice.low) & (other <= lattice.high), other, home)

@@ -19,6 +19,8 @@ _PRIOR = 0.1
 _BELIEF = 0.5
 #: Correlation of neighbouring taps, where the prior knows variances only.
 _TAP_CORRELATION = 0.6
+#: Entry of H from which on it is in a unit of its own, since descent computes in float32.
+_LARGEST = 1e18
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Quadratic:
     """H and what goes with it.
 
     Attributes:
-        hessian: [groups, depth, depth]: H with ridges.
+        hessian: [groups, depth, depth]: H with ridges, in any unit: the codes of the least error are the same.
         inverse: of it.
         shift: [groups, depth, depth], what turns w into t from the right.
     """
@@ -103,8 +105,13 @@ class CentredRows:
         return CentredRows(np.zeros_like(self.mean), self.rows + self.mean[:, None].astype(np.float32))
 
     def covariance(self, other: CentredRows) -> Real:
-        """[groups, depth, depth]"""
-        return np.asarray((self.rows.transpose(0, 2, 1) @ other.rows).astype(np.float64) / self.rows.shape[1])
+        """[groups, depth, depth]; in float64 where sums of float32 overflow, as those of values near 1e19 do."""
+        transposed = self.rows.transpose(0, 2, 1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            sums = (transposed @ other.rows).astype(np.float64)
+        if not np.isfinite(sums).all():
+            sums = transposed.astype(np.float64) @ other.rows.astype(np.float64)
+        return np.asarray(sums / self.rows.shape[1])
 
 
 #: Of each channel's outputs: the variance, and the square of the mean.
@@ -168,29 +175,36 @@ class Rehearsal:
 
 
 def input_statistics(
-    exact: CentredRows, rounded: CentredRows, prior: Prior | None, taps: int, *, covariances: bool = True
+    original: CentredRows, rounded: CentredRows, prior: Prior | None, taps: int, *, covariances: bool = True
 ) -> InputStatistics:
     """Statistics of rows of inputs.
 
     Args:
-        exact: of the float net.
+        original: of the float net.
         rounded: of the rounded net at the same places.
         prior: trusted as much as the samples in means, and for some of the variance.
         taps: spatial size of a kernel, for the prior of a depthwise layer.
         covariances: whether they are wanted beside the means.
     """
-    mean = exact.mean if prior is None else (exact.mean + prior.mean) / 2
-    quadratic = _quadratic(exact, rounded, prior, taps) if covariances else None
-    return InputStatistics(mean, _BELIEF * (rounded.mean - exact.mean), quadratic)
+    mean = original.mean if prior is None else (original.mean + prior.mean) / 2
+    quadratic = _quadratic(original, rounded, prior, taps) if covariances else None
+    return InputStatistics(mean, _BELIEF * (rounded.mean - original.mean), quadratic)
 
 
-def _quadratic(exact: CentredRows, rounded: CentredRows, prior: Prior | None, taps: int) -> Quadratic:
+def _quadratic(original: CentredRows, rounded: CentredRows, prior: Prior | None, taps: int) -> Quadratic:
     covariance = rounded.covariance(rounded)
-    ridges = _ridges(covariance, exact.mean, prior, taps)
+    ridges = _ridges(covariance, original.mean, prior, taps)
     hessian = covariance + ridges
     inverse = np.linalg.inv(hessian)
-    regression = (exact.covariance(rounded) + ridges) @ inverse
-    return Quadratic(hessian, inverse, _BELIEF * regression + (1 - _BELIEF) * np.eye(regression.shape[-1]))
+    regression = (original.covariance(rounded) + ridges) @ inverse
+    shift = _BELIEF * regression + (1 - _BELIEF) * np.eye(regression.shape[-1])
+    unit = _unit(float(np.abs(hessian).max()))
+    return Quadratic(hessian / unit, inverse * unit, shift)
+
+
+def _unit(largest: float) -> float:
+    """What to divide an error by that float32 could not hold: a power of two, and 1 for ordinary errors."""
+    return float(2.0 ** np.floor(np.log2(largest))) if largest > _LARGEST else 1.0
 
 
 def _ridges(covariance: Real, mean: Real, prior: Prior | None, taps: int) -> Real:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-import logging
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nq_tflite.conversion.sources.activation_ranges import METHODS, measure, outputs, set_ranges
-from nq_tflite.conversion.sources.calibration import Sample
+from nq_tflite.conversion.sources.calibration import ModelInput, Sample, fitted
 from nq_tflite.conversion.sources.export_options import ActivationRanges, IoType, check_options
 from nq_tflite.conversion.sources.keras_models import (
+    KerasLayer,
+    KerasModel,
+    KerasTensor,
     all_layers,
     flat,
     is_a,
@@ -27,20 +32,23 @@ from nq_tflite.conversion.sources.keras_models import (
     prepared,
     with_batch_of_one,
 )
+from nq_tflite.conversion.sources.keras_saved_model import write_saved_model
 from nq_tflite.conversion.sources.moments import FoldedNorm, Moments
-from nq_tflite.errors import MissingPackageError, RepresentativeDataError, UnsupportedModelError
+from nq_tflite.errors import MissingPackageError, RepresentativeDataError, UnsupportedModelError, how_to_install
 from nq_tflite.format.levels import signal_to_noise_db
 from nq_tflite.graph import flatbuffer as fb
 
 _KERAS_SUFFIXES = {".keras", ".h5", ".hdf5"}
+#: What a file's metadata say that it was converted from: ModelType of TFLite's conversion_metadata.fbs.
+_FROM_SAVED_MODEL, _FROM_KERAS = 1, 2
 #: What the converter says of a loop over a free batch, and of operations that TFLite lacks.
 _NEEDS_BATCH = "element_shape to be static"
-_NEEDS_SHAPES = "input shapes have not been set"
 _LACKING_FIX = (
     "Write them with others; if this is a SavedModel of a Keras model, convert the model itself, without what only "
     "training needs and in float32."
 )
 _LACKING = re.compile(r"'(tf\.\w+)' op is neither a custom op nor a flex op")
+_MLIR_ERROR = re.compile(r"<unknown>:0: error: (?:loc\(.*\): )?(.+)")
 #: Layers that a converter folds a batch norm into, and which of their weights takes it.
 _FOLDING = {"Conv1D": 0, "Conv2D": 0, "DepthwiseConv2D": 0, "SeparableConv2D": 1, "Dense": 0}
 
@@ -53,7 +61,7 @@ def is_keras_source(source: Any) -> bool:
     return any(base.__module__.split(".")[0] in ("keras", "tf_keras") for base in type(source).__mro__)
 
 
-def open_source(source: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:
+def open_source(source: Any, custom_objects: Mapping[str, Any] | None = None) -> KerasModel | Path:
     """A Keras model ready for `export` and `folded_norms`; the path of a SavedModel folder is returned as it is.
 
     Args:
@@ -68,7 +76,21 @@ def open_source(source: Any, custom_objects: Mapping[str, Any] | None = None) ->
     path = Path(source)
     if not path.exists():
         raise UnsupportedModelError(f"model {path}", expected="a file or SavedModel folder", got="nothing there")
-    return path if path.is_dir() else prepared(load_model(_tensorflow().keras, path, custom_objects))
+    if path.is_dir():
+        return _saved_model(path)
+    return prepared(load_model(_tensorflow().keras, path, custom_objects))
+
+
+def _saved_model(folder: Path) -> Path:
+    """The folder, before tensorflow takes ten seconds to say that it holds none."""
+    if not any((folder / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt")):
+        raise UnsupportedModelError(
+            f"model {folder}",
+            expected="a SavedModel folder, with saved_model.pb in it",
+            got="a folder without one",
+            fix="Photos to convert with go to --representative (representative_data in Python).",
+        )
+    return folder
 
 
 def export(
@@ -101,23 +123,24 @@ def export(
         return _float_model(tf, source)
     _refuse_loops(tf, source)
     samples = named_samples(source, samples)
-    converter = _converter(tf, source)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = samples
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.inference_input_type = tf.dtypes.as_dtype(input_type)
-    converter.inference_output_type = tf.dtypes.as_dtype(output_type)
+    with _converter(tf, source) as converter:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        samples = _fitted_samples(samples, _signature_inputs(tf, Path(converter.saved_model_dir)))
+        converter.representative_dataset = samples
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = tf.dtypes.as_dtype(input_type)
+        converter.inference_output_type = tf.dtypes.as_dtype(output_type)
+        converter._experimental_calibrate_only = activation_ranges != "minmax"
+        content = _convert(converter, with_samples=True)
     if activation_ranges == "minmax":
-        return _convert(converter, with_samples=True)
-    converter._experimental_calibrate_only = True
-    calibrated = _convert(converter, with_samples=True)
-    with _quiet():
-        return _quantized(tf, calibrated, samples, activation_ranges, (input_type, output_type))
+        return content
+    return _quantized(tf, content, samples, activation_ranges, (input_type, output_type))
 
 
-def _float_model(tf: Any, source: Any) -> bytes:
+def _float_model(tf: ModuleType, source: KerasModel | Path) -> bytes:
     try:
-        return _convert(_converter(tf, source), with_samples=False)
+        with _converter(tf, source) as converter:
+            return _convert(converter, with_samples=False)
     except UnsupportedModelError as error:
         if _NEEDS_BATCH not in str(error):
             raise
@@ -129,10 +152,11 @@ def _float_model(tf: Any, source: Any) -> bytes:
                 got="a free one",
                 fix="Give its input a batch of 1: keras.Input(batch_shape=(1, ...)).",
             ) from error
-        return _convert(_converter(tf, fixed), with_samples=False)
+        with _converter(tf, fixed) as converter:
+            return _convert(converter, with_samples=False)
 
 
-def _refuse_loops(tf: Any, source: Any) -> None:
+def _refuse_loops(tf: ModuleType, source: KerasModel | Path) -> None:
     """Calibrating a graph with loops kills the process, deep inside tensorflow."""
     if isinstance(source, Path):
         suspect = any(b"While" in path.read_bytes() for path in source.glob("saved_model.pb"))
@@ -151,7 +175,7 @@ def _refuse_loops(tf: Any, source: Any) -> None:
 
 
 def _quantized(
-    tf: Any,
+    tf: ModuleType,
     calibrated: bytes,
     samples: Callable[[], Iterator[Sample]],
     name: ActivationRanges,
@@ -185,7 +209,7 @@ def _quantized(
     return with_ranges(name, *io_types)
 
 
-def _interpreter(tf: Any, content: bytes, **options: Any) -> Any:
+def _interpreter(tf: ModuleType, content: bytes, **options: Any) -> Any:
     interpreter = tf.lite.Interpreter(model_content=content, num_threads=os.cpu_count(), **options)
     interpreter.allocate_tensors()
     return interpreter
@@ -222,9 +246,9 @@ def folded_norms(source: Any) -> list[FoldedNorm]:
     return norms
 
 
-def _submodel_calls(model: Any) -> dict[int, list[Any]]:
+def _submodel_calls(model: KerasModel) -> dict[int, list[KerasTensor]]:
     """For the input layer of each nested model (by id), the tensors that the model is called with."""
-    calls: dict[int, list[Any]] = {}
+    calls: dict[int, list[KerasTensor]] = {}
     for layer in all_layers(model):
         if not is_a(layer, "Functional", "Sequential"):
             continue
@@ -235,7 +259,7 @@ def _submodel_calls(model: Any) -> dict[int, list[Any]]:
     return calls
 
 
-def _producers(tensor: Any, calls: dict[int, list[Any]]) -> Iterator[Any]:
+def _producers(tensor: KerasTensor, calls: dict[int, list[KerasTensor]]) -> Iterator[KerasLayer]:
     """The layers that a symbolic tensor may come from, across the borders of nested models."""
     if not hasattr(tensor, "_keras_history"):
         return
@@ -249,7 +273,7 @@ def _producers(tensor: Any, calls: dict[int, list[Any]]) -> Iterator[Any]:
         yield layer
 
 
-def _folding_kernel(layer: Any) -> Any:
+def _folding_kernel(layer: KerasLayer) -> NDArray[np.float32] | None:
     """The weight [channels, depth] of a layer that a batch norm folds into, as TFLite orders it; None for others."""
     names = [base.__name__ for base in type(layer).__mro__ if base.__name__ in _FOLDING]
     if not names or getattr(layer.activation, "__name__", "linear") != "linear":
@@ -260,7 +284,7 @@ def _folding_kernel(layer: Any) -> Any:
     return np.ascontiguousarray(kernel.reshape(-1, channels).T)
 
 
-def _norm_parameters(norm: Any) -> tuple[Any, Any, Moments]:
+def _norm_parameters(norm: KerasLayer) -> tuple[NDArray[np.float32], NDArray[np.float64], Moments]:
     """Of a batch norm: its factors float32 [channels], its moving mean, and the moments of its output."""
     *scale_and_shift, mean, variance = (np.asarray(values, np.float64) for values in norm.get_weights())
     gamma = scale_and_shift.pop(0) if norm.scale else np.ones_like(mean)
@@ -269,54 +293,91 @@ def _norm_parameters(norm: Any) -> tuple[Any, Any, Moments]:
     return factors.astype(np.float32), mean, Moments(beta, np.square(factors) * variance)
 
 
-def _tensorflow() -> Any:
-    """Imports tensorflow, without what it says of the machine while it loads."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+def _tensorflow() -> ModuleType:
+    """Imports tensorflow.
+
+    Its converter warns of what users cannot change, such as its own use of a deprecated interpreter. Where warnings are
+    errors, that would end a conversion, so those of `tensorflow.lite` are ignored from here on, and no others.
+    """
     try:
-        with _quiet():
-            return importlib.import_module("tensorflow")
+        tf = importlib.import_module("tensorflow")
     except ModuleNotFoundError as error:
         raise MissingPackageError(
             "converting a Keras model",
             expected="tensorflow",
             got="no such package",
-            fix="Install it: pip install 'nq-tflite[convert]'; a .tflite source needs no tensorflow.",
+            fix=f"Install it: {how_to_install('convert')}; a .tflite source needs no tensorflow.",
         ) from error
+    warnings.filterwarnings("ignore", module=r"tensorflow\.lite\.")
+    return tf
 
 
-def _converter(tf: Any, source: Any) -> Any:
-    if not isinstance(source, Path):
-        return tf.lite.TFLiteConverter.from_keras_model(source)
+@contextmanager
+def _converter(tf: ModuleType, source: KerasModel | Path) -> Iterator[Any]:
+    """tensorflow's converter of a Keras model or SavedModel folder; it reads files that are gone afterwards."""
+    if isinstance(source, Path):
+        yield _saved_model_converter(tf, source, _FROM_SAVED_MODEL)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        write_saved_model(tf, source, folder)
+        yield _saved_model_converter(tf, Path(folder), _FROM_KERAS, ["serving_default"])
+
+
+def _saved_model_converter(tf: ModuleType, folder: Path, model_type: int, signatures: list[str] | None = None) -> Any:
     try:
-        return tf.lite.TFLiteConverter.from_saved_model(str(source))
+        converter = tf.lite.TFLiteConverter.from_saved_model(str(folder), signature_keys=signatures)
     except (OSError, ValueError, TypeError) as error:
         raise UnsupportedModelError(
-            f"model {source}", expected="a SavedModel that loads", got=str(error).splitlines()[0]
+            f"model {folder}", expected="a SavedModel that loads", got=str(error).splitlines()[0]
         ) from error
+    # tensorflow passes it on in a variable of the process, which another thread's converter may have overwritten.
+    converter._metadata.environment.modelType = model_type
+    return converter
+
+
+def _signature_inputs(tf: ModuleType, folder: Path) -> list[ModelInput]:
+    """What a SavedModel's serving signature takes, sorted by name; nothing if it has none."""
+    messages = importlib.import_module("tensorflow.core.protobuf.saved_model_pb2")
+    saved = messages.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+    signature = saved.meta_graphs[0].signature_def.get("serving_default")
+    found = []
+    for name, info in sorted(signature.inputs.items()) if signature is not None else []:
+        sizes = [None if each.size < 0 else each.size for each in info.tensor_shape.dim]
+        shape = None if info.tensor_shape.unknown_rank else tuple(sizes)
+        found.append(ModelInput(name, np.dtype(tf.dtypes.as_dtype(info.dtype).as_numpy_dtype), shape))
+    return found
+
+
+def _fitted_samples(
+    samples: Callable[[], Iterator[Sample]], inputs: Sequence[ModelInput]
+) -> Callable[[], Iterator[Sample]]:
+    """Samples that fit a signature; lists for several inputs have an order that only the converter knows."""
+
+    def checked() -> Iterator[Sample]:
+        for number, sample in enumerate(samples()):
+            if not inputs or (isinstance(sample, list) and len(sample) == len(inputs) > 1):
+                yield sample
+                continue
+            values = fitted(sample, inputs, number)
+            named = zip((each.name for each in inputs), values, strict=True)
+            yield dict(named) if isinstance(sample, dict) else values
+
+    return checked
 
 
 def _convert(converter: Any, *, with_samples: bool) -> bytes:
     try:
-        with _quiet():
-            return bytes(converter.convert())
+        return bytes(converter.convert())
     except RepresentativeDataError:
         raise
     except Exception as error:
-        if _NEEDS_SHAPES in str(error):
-            raise UnsupportedModelError(
-                "Keras model",
-                expected="a model that knows its input shapes",
-                got="one that does not say them",
-                fix="Call it once on an example, or wrap it: inputs = keras.Input(...); keras.Model(inputs, "
-                "model(inputs)).",
-            ) from error
-        lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        lines = _converter_lines(str(error)) or [type(error).__name__]
         if with_samples and isinstance(error, ValueError | RuntimeError | KeyError):
             raise RepresentativeDataError(
                 "calibration",
                 expected="samples that fit the model's inputs",
                 got=lines[0],
-                fix="Check their shapes; where there are several inputs, give dicts by input name.",
+                fix="Their shapes and types fit: check their values, and run the model on one.",
             ) from error
         lacking = sorted(set(_LACKING.findall(str(error))))
         raise UnsupportedModelError(
@@ -327,20 +388,7 @@ def _convert(converter: Any, *, with_samples: bool) -> bytes:
         ) from error
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps tensorflow's chatter off the terminal and the notebook: it prints from C++ and from Python, and logs."""
-    logger = logging.getLogger("tensorflow")  # its handler keeps the stream that it started with
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    with tempfile.TemporaryFile("w+") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
-        saved = [os.dup(1), os.dup(2)]
-        try:
-            os.dup2(log.fileno(), 1)
-            os.dup2(log.fileno(), 2)
-            yield
-        finally:
-            logger.setLevel(level)
-            for descriptor, copy in zip((1, 2), saved, strict=True):
-                os.dup2(copy, descriptor)
-                os.close(copy)
+def _converter_lines(message: str) -> list[str]:
+    """What the converter says, without the places in the graph that it puts before and behind its errors."""
+    errors = [found.group(1) for found in map(_MLIR_ERROR.match, message.splitlines()) if found]
+    return errors or [line for line in message.splitlines() if line.strip()]

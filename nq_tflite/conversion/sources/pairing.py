@@ -14,7 +14,7 @@ from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema
 from nq_tflite.graph.model import ModelT, OperatorT, SubGraphT, TensorPlace, TensorT
 from nq_tflite.graph.quantization import scales_of
-from nq_tflite.graph.readers import reader_of
+from nq_tflite.graph.readers import reader_of, slots_of
 from nq_tflite.graph.sites import as_matrix
 
 #: Float weights of one layer differ by what folding a batch norm rounds, relative to their channel's largest.
@@ -98,8 +98,8 @@ def real_constant(model: ModelT, tensor: TensorT) -> NDArray[np.float32] | None:
 
 def real_bias(model: ModelT, subgraph: SubGraphT, operator: OperatorT) -> NDArray[np.float32] | None:
     """A layer's constant bias, real values [channels]; None where it has none, or one that is computed."""
-    slots = fb.indices(operator.inputs)
-    return real_constant(model, subgraph.tensors[slots[2]]) if len(slots) > 2 and slots[2] >= 0 else None
+    index = slots_of(model, operator).bias_of(operator)
+    return None if index < 0 else real_constant(model, subgraph.tensors[index])
 
 
 def pair_weights(float_model: ModelT, int8_model: ModelT) -> dict[TensorPlace, TensorPlace]:

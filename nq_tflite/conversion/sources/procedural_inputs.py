@@ -13,17 +13,16 @@ from nq_tflite.conversion.sources.moments import FoldedNorm, Moments
 from nq_tflite.conversion.sources.pairing import LayerWeight, layer_weights, real_bias, real_constant
 from nq_tflite.conversion.sources.procedural import procedural_images
 from nq_tflite.errors import UnsupportedModelError
-from nq_tflite.format.affine import quantize
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema
 from nq_tflite.graph.model import ModelT, TensorT
-from nq_tflite.graph.quantization import scale_and_zero_point
+from nq_tflite.graph.quantization import covered_input, covered_values, stored_values
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
 _Builtin, _Type = schema.BuiltinOperator, schema.TensorType
-_QUANTIZED = {_Type.INT8: np.int8, _Type.UINT8: np.uint8}
+_ID_TYPES = {_Type.INT32, _Type.INT64}
 _MOST_CHANNELS, _SMALLEST_IMAGE = 4, 8
 _PATCHES = 8192
 _DEVIATIONS = 3.0  # of noise, from the middle of a quantization range to its ends
@@ -76,7 +75,7 @@ def procedural_inputs(model: ModelT, folded: Sequence[FoldedNorm], count: int, s
     for number, index in enumerate(fb.indices(subgraph.inputs)):
         tensor = subgraph.tensors[index]
         sizes = _sizes(tensor)
-        limits = _quantization_range(model, index)
+        limits = covered_input(model, index)
         if len(sizes) == 3 and sizes[2] <= _MOST_CHANNELS and min(sizes[:2]) >= _SMALLEST_IMAGE:
             images = procedural_images(count, *sizes, seed=seed + number)
             fitted = _fitted(model, index, images, folded)
@@ -93,7 +92,7 @@ def procedural_inputs(model: ModelT, folded: Sequence[FoldedNorm], count: int, s
             notes.append(f"{fb.text(tensor.name)}: normal noise, three deviations of it within [{low:.3g}, {high:.3g}]")
         if not is_known:
             guessed.append(fb.text(tensor.name))
-        arrays.append(_in_type_of(tensor, values))
+        arrays.append(stored_values(tensor, values))
     return ProceduralInputs(tuple(arrays), "; ".join(notes), noisy, tuple(guessed))
 
 
@@ -101,11 +100,11 @@ def _sizes(tensor: TensorT) -> tuple[int, ...]:
     """An input's shape without its batch."""
     name = f"input {fb.text(tensor.name)!r}"
     signature = fb.indices(tensor.shapeSignature) or fb.indices(tensor.shape)
-    if tensor.type != _Type.FLOAT32 and (tensor.type not in _QUANTIZED or scale_and_zero_point(tensor) is None):
+    if tensor.type != _Type.FLOAT32 and covered_values(tensor) is None:
         raise UnsupportedModelError(
             name,
             expected="real numbers, which can be made up",
-            got="integers without a scale (token ids?)",
+            got=f"{fb.type_name(tensor.type)}" + (" (token ids?)" if tensor.type in _ID_TYPES else " without a scale"),
             fix="Give representative data.",
         )
     if any(size < 1 for size in signature[1:]):
@@ -115,35 +114,11 @@ def _sizes(tensor: TensorT) -> tuple[int, ...]:
     return tuple(signature[1:])
 
 
-def _quantization_range(model: ModelT, index: int) -> tuple[float, float] | None:
-    """Least and largest real value of a quantized input, or of a float one that is quantized at once."""
-    subgraph = model.subgraphs[0]
-    candidates = [subgraph.tensors[index]]
-    for use in fb.readers(subgraph).get(index, []):
-        operator = subgraph.operators[use.position]
-        if fb.builtin_code(model, operator) == _Builtin.QUANTIZE:
-            candidates.append(subgraph.tensors[fb.indices(operator.outputs)[0]])
-    for tensor in candidates:
-        parameters = scale_and_zero_point(tensor)
-        if tensor.type in _QUANTIZED and parameters is not None:
-            scale, zero_point = parameters
-            limits = np.iinfo(_QUANTIZED[tensor.type])
-            return scale * (limits.min - zero_point), scale * (limits.max - zero_point)
-    return None
-
-
 def _over_range(channels: int, limits: tuple[float, float] | None) -> _Affine:
     low, high = limits or (-1.0, 1.0)
     source = "its quantization range" if limits else "an assumption: neither a batch norm nor a range says better"
     reason = f"over [{low:.3g}, {high:.3g}], {source}"
     return _Affine(np.full(channels, high - low), np.full(channels, low), reason)
-
-
-def _in_type_of(tensor: TensorT, values: Float32) -> NDArray[Any]:
-    parameters = scale_and_zero_point(tensor)
-    if tensor.type not in _QUANTIZED or parameters is None:
-        return values
-    return quantize(values, *parameters, _QUANTIZED[tensor.type])
 
 
 # ---- the range that the first convolution was trained on -----------------------------------------------------------

@@ -22,8 +22,7 @@ from nq_tflite.measure.benchmark import cpu_name
 from nq_tflite.measure.findings import Findings, find
 from nq_tflite.measure.preprocessing import PixelRange
 from nq_tflite.plot.page.drawings import draw
-from nq_tflite.plot.style import layer_labels
-from nq_tflite.progress import Progress
+from nq_tflite.progress import ShowProgress
 from nq_tflite.version import __version__
 
 #: Bars of layers that are this near to each other stay short.
@@ -37,14 +36,14 @@ def write_report(
     labels: str | os.PathLike[str] | None = None,
     *,
     reference: str | os.PathLike[str] | None = None,
-    preprocess: PixelRange = "imagenet",
-    crop_fraction: float = 0.875,
+    preprocess: PixelRange | None = None,
+    crop_fraction: float | None = None,
     against: str | os.PathLike[str] | None = None,
     conversion: ConversionReport | str | os.PathLike[str] | None = None,
     layers: Sequence[str] = (),
     runtime: RuntimeName | None = None,
     num_threads: int = 1,
-    progress: Progress | None = None,
+    progress: ShowProgress = True,
 ) -> Findings:
     """Writes one HTML page about a nested model: sizes, accuracy, latency and memory, each layer's error, what to try.
 
@@ -59,7 +58,7 @@ def write_report(
         conversion: what `nq.convert` returned for the file, or a file of what `nq-tflite convert --json` printed.
         layers: names of nested weights to draw, or parts that only their names have; the worst ones if not given.
         runtime, num_threads: as nq.Interpreter.
-        progress: called as the work goes on.
+        progress: called as the work goes on; True for a bar in a terminal or notebook, None for silence.
 
     Returns:
         What the page tells.
@@ -130,7 +129,7 @@ def _context(findings: Findings) -> dict[str, Any]:
         "nesting": "|".join(map(str, file.precisions[::-1])),
         "graph_bytes": file.file_bytes - sum(file.section_bytes),
         "levels": list(enumerate(file.precisions)),
-        "rows": list(zip(rows, layer_labels([row.name for row in rows], 80), strict=True)),
+        "rows": list(zip(rows, units.layer_labels([row.name for row in rows], 80), strict=True)),
         "lost": lambda decibels: max(0.0, best - decibels) / spread,
         "most_bytes": max(sum(row.level_bytes) for row in rows),
         "reference": None if evaluation is None else Path(evaluation.reference).name,

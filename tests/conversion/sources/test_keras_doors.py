@@ -144,6 +144,87 @@ def test_lists_of_samples_have_the_order_of_the_models_inputs(tmp_path: Path) ->
         nq.convert(model, tmp_path / "2.tflite", representative_data=[sample[::-1] for sample in lists])
 
 
+@pytest.mark.parametrize("names", [("zeta", "Alpha"), ("mid_2", "mid_10"), ("a", "b")])
+@pytest.mark.parametrize("prefix", ["", "input_"], ids=["names", "keys"])
+def test_models_called_with_a_dict(names: tuple[str, str], prefix: str, tmp_path: Path) -> None:
+    """Whatever the order of its keys, and also where the inputs have other names than those."""
+    import keras
+
+    inputs = {name: keras.Input((40,), name=f"{prefix}{name}") for name in names}
+    dense = [keras.layers.Dense(64, name=f"of_{name}")(each) for name, each in inputs.items()]
+    x = keras.layers.Dense(64)(keras.layers.Concatenate()(dense))
+    model = set_seeded_weights(keras.Model(inputs, x), 1)
+    rng = np.random.default_rng(2)
+    dicts = [{name: rng.normal(size=(1, 40)).astype(np.float32) for name in names} for _ in range(4)]
+    for data in (None, dicts):
+        report = nq.convert(model, tmp_path / "model.tflite", "8|4", data, include="*", rounding="nearest")
+        assert len(report.weights) == 3
+        signature = fb.read_model(tmp_path / "model.tflite").model.signatureDefs[0]
+        assert sorted(fb.text(each.name) for each in signature.inputs) == sorted(f"{prefix}{name}" for name in names)
+    lists = [list(sample.values()) for sample in dicts]
+    if names == ("a", "b"):  # the model's order and the sorted one
+        as_dicts = (tmp_path / "model.tflite").read_bytes()
+        nq.convert(model, tmp_path / "model.tflite", "8|4", lists, include="*", rounding="nearest")
+        assert (tmp_path / "model.tflite").read_bytes() == as_dicts
+    else:
+        with pytest.raises(RepresentativeDataError, match=r"expected dicts by input name .*, got lists"):
+            nq.convert(model, tmp_path / "model.tflite", representative_data=lists)
+
+
+def test_loops_of_models_called_with_a_dict_get_a_batch_of_one(tmp_path: Path) -> None:
+    import keras
+
+    inputs = {name: keras.Input((6, 40), name=name) for name in ("zeta", "Alpha")}
+    x = keras.layers.Concatenate()([keras.layers.LSTM(64)(each) for each in inputs.values()])
+    nq.convert(set_seeded_weights(keras.Model(inputs, x), 1), tmp_path / "model.tflite", rounding="nearest")
+    graph = fb.read_model(tmp_path / "model.tflite").model.subgraphs[0]
+    assert [fb.shape(graph.tensors[index]) for index in graph.inputs] == [(1, 6, 40)] * 2
+
+
+def test_subclassed_models_called_with_a_dict(tmp_path: Path) -> None:
+    import keras
+
+    class Both(keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dense = keras.layers.Dense(64)
+
+        def call(self, inputs: Any) -> Any:
+            return self.dense(inputs["zeta"]) - self.dense(inputs["Alpha"])
+
+    model = Both()
+    model({name: np.zeros((1, 40), np.float32) for name in ("zeta", "Alpha")})
+    nq.convert(model, tmp_path / "model.tflite", rounding="nearest", include="*")
+    signature = fb.read_model(tmp_path / "model.tflite").model.signatureDefs[0]
+    assert sorted(fb.text(each.name) for each in signature.inputs) == ["Alpha", "zeta"]
+
+
+def test_the_exports_own_reason_is_told(tmp_path: Path) -> None:
+    """Of Keras, and of code of the user's that cannot be traced."""
+    import keras
+
+    class Choosy(keras.Model):
+        def call(self, inputs: Any) -> Any:
+            if inputs.shape[0] is None:
+                raise ArithmeticError("no batch, no result")
+            return inputs
+
+    choosy = Choosy()
+    choosy(np.zeros((1, 8), np.float32))
+    image, row = keras.Input((None, None, 3)), keras.Input((8,))
+    free = keras.layers.UpSampling2D(2, interpolation="bilinear")(keras.layers.Conv2D(64, 3)(image))
+    for model, reason in (
+        (keras.Model(image, free), "UpSampling2D.*symbolic `tf.Tensor` as a Python `bool`"),
+        (keras.Model(row, keras.layers.Dense(64, name="größe")(row)), "'größe' is not a valid scope name"),
+        (choosy, "no batch, no result"),
+    ):
+        with pytest.raises(UnsupportedModelError, match=reason) as refused:
+            nq.convert(model, tmp_path / "model.tflite")
+        assert "NoneType" not in str(refused.value)
+        assert "\x1b" not in str(refused.value)
+        assert "\n" not in str(refused.value)
+
+
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float16", "bfloat16"])
 def test_half_precision_converts_as_float32(policy: str, tmp_path: Path) -> None:
     """The weights are the model's own, and the model is left as it is."""
@@ -196,7 +277,10 @@ def test_operations_that_tflite_lacks_are_named(tmp_path: Path) -> None:
 # ---- batches ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v2", "vit", "swin", "audio", "embedding", "segmenter"])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param("mobilenet_v2", marks=pytest.mark.slow), "vit", "swin", "audio", "embedding", "segmenter"],
+)
 @pytest.mark.parametrize("activations", ["float", "int8"])
 def test_free_batches(name: str, activations: str, made_once: Any, worker: Callable[..., Any]) -> None:
     """Converted with a free batch, then resized, run and switched: each input's outputs are those of a batch of one."""

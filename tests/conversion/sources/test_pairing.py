@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from graphs import Graph
 
-from nq_tflite.conversion.sources.pairing import layer_weights, pair_weights, real_constant
+from nq_tflite.conversion.sources.pairing import layer_weights, pair_weights, real_bias, real_constant
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema
 
@@ -40,6 +40,18 @@ def graph_of(weights: Sequence[np.ndarray], scales: Sequence[float] | None = Non
         options = schema.Conv2DOptionsT(padding=schema.Padding.VALID, strideW=1, strideH=1)
         x = graph.add("CONV_2D", tensors, shape, scale=None if scales is None else 0.1, options=options)
     return fb.read_model(graph.build([x])).model
+
+
+def test_a_bias_is_found_in_its_readers_own_slot() -> None:
+    graph, bias = Graph(), np.arange(4, dtype=np.float32)
+    x = graph.input((1, 2, 2, 4))
+    weight = np.zeros((4, 1, 1, 4), np.float32)
+    options = schema.TransposeConvOptionsT(padding=schema.Padding.VALID, strideW=1, strideH=1)
+    inputs = [graph.constant(np.array([1, 2, 2, 4], np.int32)), graph.constant(weight), x, graph.constant(bias)]
+    y = graph.add("TRANSPOSE_CONV", inputs, (1, 2, 2, 4), dtype=np.float32, version=3, options=options)
+    model = fb.read_model(graph.build([y])).model
+    subgraph = model.subgraphs[0]
+    np.testing.assert_array_equal(real_bias(model, subgraph, subgraph.operators[0]), bias)
 
 
 def rounded(weight: np.ndarray, scale: float) -> np.ndarray:

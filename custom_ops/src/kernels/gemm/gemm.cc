@@ -9,6 +9,7 @@
 namespace nq {
 namespace {
 
+// Tuned with `gemm_bench`: the first with its shapes of one row, the second with all others.
 constexpr uint32_t kRowSuperblocks = 8;    // unpacked at a time for a single row: 16 KB of a tile's codes stay in L1
 constexpr uint32_t kInterleavedBatch = 4;  // of one block, before the next one's codes between them
 constexpr int kMostRows = 32;              // of any kernel's tile

@@ -58,7 +58,7 @@ using UnpackingFn = void (*)(const GemmTile& tile, const PackedTile& packed, int
 struct GemmKernel {
   const char* isa = nullptr;
   bool (*supported)() = nullptr;  // by the CPU that runs this
-  int rows = 1;                   // of a tile; multiples of this run best
+  int rows = 1;                   // of a tile; multiples of this run best, as `gemm_bench ROWS` shows
   int32_t sum_offset = 0;         // what the kernel adds to each activation
 
   // The form of a row. Where `prepare` is null, a row is int8 as a tensor has it; otherwise prepare makes `count`
