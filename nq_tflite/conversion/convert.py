@@ -14,7 +14,7 @@ from nq_tflite.conversion.rounding import DEFAULT, EXACT, Rounding, rounding_met
 from nq_tflite.conversion.search import AUTO, MIN_AGREEMENT, Wish, search_nesting
 from nq_tflite.conversion.sources.calibration import RepresentativeData
 from nq_tflite.conversion.sources.export_options import ActivationRanges, ExportOptions, IoType
-from nq_tflite.conversion.sources.source import load_source
+from nq_tflite.conversion.sources.source import ENOUGH, Samples, load_source
 from nq_tflite.conversion.trial import one_blas_thread, try_nesting
 from nq_tflite.errors import NestingError
 from nq_tflite.files import check_output
@@ -112,7 +112,7 @@ def convert(
         notify("writing", 0, 0)
         size = write_nested(loaded.model, trial.plan, trial.nesting, path, loaded.widened, loaded.files)
     warnings = (_few_bits(trial.nesting, trial.estimate), *(() if search is None else search.warnings()))
-    notes = [note for note in (trial.stopped, *warnings) if note]
+    notes = [note for note in (trial.stopped, *warnings, _doubt(trial.estimate, loaded.samples)) if note]
     return conversion_report(Path(path), size, trial.nesting, method.name, trial.plan, trial.estimate, notes, search)
 
 
@@ -134,6 +134,23 @@ def _wanted(
             fix="Leave them out, or ask for the nesting 'auto'.",
         )
     return Nesting.parse(nesting)
+
+
+def _doubt(estimate: Estimate | None, samples: Samples | None) -> str | None:
+    """Why an estimate may be far from what a user will see."""
+    if estimate is None or samples is None:
+        return None
+    if samples.guessed:
+        return (
+            f"the estimate is of made-up inputs in a range that is a guess ({', '.join(samples.guessed)}): real ones "
+            "may be far from it; give representative data, or evaluate the file on some"
+        )
+    if not estimate.held_out:
+        return (
+            f"the estimate is of {estimate.num_inputs} samples that rounding has seen, and may be far too good: from "
+            f"{ENOUGH} samples on some are held out; or evaluate the file on others"
+        )
+    return None
 
 
 def _few_bits(nesting: Nesting, estimate: Estimate | None) -> str | None:

@@ -185,7 +185,8 @@ def _quieten(
 ) -> tuple[NDArray[np.float32], dict[TensorPlace, NDArray[np.int32]]]:
     """Gives all-zero channels so small a scale that the middle of their cell, which is not zero, does not count.
 
-    The bias of such a channel is worth scale * input scale a unit, so it grows as the scale shrinks, up to 2^30.
+    The bias of such a channel is worth scale * input scale a unit, so it grows as the scale shrinks, up to 2^30. Where
+    an operator computes it, it cannot, and the scales stay.
     """
     old_biases = {}
     for site in group:
@@ -193,9 +194,12 @@ def _quieten(
         for position in site.operators:
             operator = subgraph.operators[position]
             index = slots_of(model, operator).bias_of(operator)
-            values = fb.constant(model, subgraph.tensors[index]) if index >= 0 else None
-            if values is not None:
-                old_biases[TensorPlace(site.subgraph, index)] = values.astype(np.int64)
+            if index < 0:
+                continue
+            values = fb.constant(model, subgraph.tensors[index])
+            if values is None:
+                return scales, {}
+            old_biases[TensorPlace(site.subgraph, index)] = values.astype(np.int64)
     largest = np.max([np.abs(b) for b in old_biases.values()], axis=0) if old_biases else np.zeros(len(scales))
     shrink = np.where(silent, np.clip(largest, 1, 1 << 30) / float(1 << 30), 1.0)
     new_scales = (scales * shrink).astype(np.float32)

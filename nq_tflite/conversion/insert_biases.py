@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from nq_tflite.conversion.plan import WeightPlan
+from nq_tflite.conversion.weight_plan import WeightPlan
 from nq_tflite.format.biases import LevelBiases
 from nq_tflite.format.constants import MADE_BIAS, OutputType
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema
-from nq_tflite.graph.model import ModelT, OperatorT, TensorPlace
-from nq_tflite.graph.quantization import bias_quantization
+from nq_tflite.graph.model import ModelT, OperatorT
 from nq_tflite.graph.readers import slots_of
 from nq_tflite.graph.sites import Site
 
@@ -20,19 +19,19 @@ def insert_rescaled_biases(model: ModelT, site: Site, weight: WeightPlan) -> Non
     """Gives a bias that was rescaled with its weight a tensor of its own: another operator may read the old one."""
     for position in site.operators:
         operator = model.subgraphs[site.subgraph].operators[position]
-        values = weight.biases.get(TensorPlace(site.subgraph, slots_of(model, operator).bias_of(operator)))
+        values = weight.rescaled_bias(model, site, operator)
         if values is not None:
-            _replace_bias(model, site.subgraph, operator, values, weight.scales)
+            _replace_bias(model, site.subgraph, operator, values, weight)
 
 
 def _replace_bias(
-    model: ModelT, index: int, operator: OperatorT, values: NDArray[np.int32], scales: NDArray[np.float32]
+    model: ModelT, index: int, operator: OperatorT, values: NDArray[np.int32], weight: WeightPlan
 ) -> None:
     subgraph, reader = model.subgraphs[index], slots_of(model, operator)
     old, data = subgraph.tensors[reader.bias_of(operator)], subgraph.tensors[reader.data_of(operator)]
     buffer = fb.add_buffer(model, values)
     new = fb.add_tensor(subgraph, fb.text(old.name) + "/rescaled", [len(values)], old.type, buffer)
-    subgraph.tensors[new].quantization = bias_quantization(data, scales)
+    subgraph.tensors[new].quantization = weight.bias_quantization(data)
     operator.inputs = [new if slot == reader.bias else each for slot, each in enumerate(fb.indices(operator.inputs))]
 
 
@@ -53,9 +52,8 @@ def insert_level_bias(model: ModelT, site: Site, weight: WeightPlan, biases: Lev
     buffer = fb.add_buffer(model, biases.base)
     base = fb.add_tensor(subgraph, f"{site.name}/bias", [len(biases.base)], tensor_type, buffer)
     output = _computed_bias(model, site, weight, tensor_type, len(biases.base))
-    if not is_float:  # the reader asks for it; on the base it would cost 12 bytes a channel for nobody
-        data = subgraph.tensors[reader.data_of(operator)]
-        subgraph.tensors[output].quantization = bias_quantization(data, weight.scales)
+    # The reader asks for it; on the base it would cost 12 bytes a channel for nobody.
+    subgraph.tensors[output].quantization = weight.bias_quantization(subgraph.tensors[reader.data_of(operator)])
     operator.inputs = [*fb.indices(operator.inputs)[: reader.bias], output]
     return base, output
 

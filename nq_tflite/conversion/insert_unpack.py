@@ -10,7 +10,8 @@ from flatbuffers import flexbuffers
 
 from nq_tflite.conversion.insert_biases import insert_level_bias, insert_rescaled_biases
 from nq_tflite.conversion.packed_levels import PackedLevel
-from nq_tflite.conversion.plan import Plan, WeightPlan
+from nq_tflite.conversion.plan import Plan
+from nq_tflite.conversion.weight_plan import WeightPlan
 from nq_tflite.format.bitpack import CHANNEL_AXIS
 from nq_tflite.format.constants import CUSTOM_OP_NAME, CUSTOM_OP_VERSION, METADATA_NAME, OutputType
 from nq_tflite.format.option_block import OptionBlock
@@ -157,11 +158,9 @@ def _unpack(model: ModelT, site: Site, operands: _Operands) -> _Insertion:
 
 
 def _make_computed(subgraph: SubGraphT, site: Site, weight: WeightPlan) -> None:
-    """Takes a weight tensor's constant away, and gives an INT8 one the plan's scales."""
+    """Takes a weight tensor's constant away, and gives it the plan's scales."""
     tensor = subgraph.tensors[site.tensor]
-    tensor.buffer = 0
-    if weight.output_type is OutputType.INT8 and tensor.quantization is not None:
-        tensor.quantization.scale = weight.scales.tolist()
+    tensor.buffer, tensor.quantization = 0, weight.weight_quantization(tensor)
 
 
 def _operator(block: OptionBlock, opcode: int, inputs: list[int], outputs: list[int]) -> OperatorT:

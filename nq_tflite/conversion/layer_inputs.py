@@ -103,11 +103,12 @@ def layer_of(model: ModelT, position: int) -> Layer:
     return Layer(data[3] // weight[3], weight[1] * weight[2] * weight[3], window)
 
 
-def sample_rows(layer: Layer, inputs: Sequence[Rows], seed: int) -> Rows:
+def sample_rows(layer: Layer, inputs: Sequence[Rows], seed: int, most: int = MOST_ROWS) -> Rows:
     """Rows that the weight's channels are multiplied by, at places that depend on shapes and the seed alone.
 
     Args:
         inputs: real inputs of the layer, one array a sample.
+        most: rows, of a layer that is not depthwise.
 
     Returns:
         [groups, rows, depth]
@@ -115,11 +116,10 @@ def sample_rows(layer: Layer, inputs: Sequence[Rows], seed: int) -> Rows:
     random = np.random.default_rng(seed)
     if layer.window is None:
         flat = np.concatenate([values.reshape(-1, layer.depth) for values in inputs])
-        return np.asarray(flat[_choose(random, len(flat), MOST_ROWS)][None])
+        return np.asarray(flat[_choose(random, len(flat), most)][None])
     (out_h, out_w), _ = layer.window.places(*inputs[0].shape[1:3])
     a_map = inputs[0].shape[0] * out_h * out_w
-    most = MOST_DEPTHWISE_ROWS if layer.depthwise else MOST_ROWS
-    chosen = _choose(random, len(inputs) * a_map, most)
+    chosen = _choose(random, len(inputs) * a_map, min(most, MOST_DEPTHWISE_ROWS) if layer.depthwise else most)
     bounds = np.searchsorted(chosen, np.arange(len(inputs) + 1) * a_map)
     rows = [
         _windows(layer.window, values, chosen[begin:end] - number * a_map)

@@ -9,9 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nq_tflite.conversion.layer_inputs import Layer, layer_of, sample_rows
+from nq_tflite.conversion.layer_inputs import MOST_ROWS, Layer, layer_of, sample_rows
 from nq_tflite.conversion.observer import Constants
-from nq_tflite.conversion.rounding.statistics import CentredRows, InputStatistics, Prior, input_statistics
+from nq_tflite.conversion.rounding.statistics import (
+    CentredRows,
+    InputStatistics,
+    Prior,
+    Rehearsal,
+    Unseen,
+    input_statistics,
+)
 from nq_tflite.conversion.sources.moments import Moments
 from nq_tflite.conversion.sources.source import Reference
 from nq_tflite.conversion.walk import GraphWalk
@@ -19,13 +26,18 @@ from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.format.levels import signal_to_noise_db
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import Array
-from nq_tflite.graph.model import ModelT
+from nq_tflite.graph.model import ModelT, TensorPlace
 from nq_tflite.graph.quantization import real_values
 from nq_tflite.graph.readers import slots_of
 from nq_tflite.graph.sites import Site
 
 #: Rows of probabilities sum to 1, give or take INT8's rounding; less than half its step is 0 to it.
 _SUM_TOLERANCE, _LEAST_PROBABILITY = 0.05, 1 / 512
+
+#: Rows of inputs to judge codes by; every so many samples is kept back for them where none is held out.
+_MOST_UNSEEN_ROWS, _KEPT_BACK = 2048, 4
+#: Fewer rows tell no mean of a layer's inputs.
+_LEAST_ROWS = 8
 
 
 @dataclass(frozen=True)
@@ -43,6 +55,20 @@ class Outcome:
     snr_db: float
 
 
+@dataclass(frozen=True)
+class _Observed:
+    """The layer that was observed last.
+
+    Attributes:
+        original_positions: of the operators that read its weight in the float model.
+        seed: of the choice of its rows.
+    """
+
+    site: Site
+    original_positions: tuple[int, ...]
+    seed: int
+
+
 class Lockstep:
     """Gives rounding the statistics of each layer's inputs, and hears what became of the layer.
 
@@ -54,47 +80,76 @@ class Lockstep:
         original: a walk over `reference.model`.
         levels: for each level of the nesting a walk over `model`, part-bit first, on the same samples.
         held_out: so many of the last samples are left out of the statistics; outcomes are theirs alone.
+        made_up: whether the samples are noise.
 
     Attributes:
         stopped: why there are no statistics from some operator on; None as long as there are.
     """
 
     def __init__(
-        self, model: ModelT, reference: Reference, original: GraphWalk, levels: Sequence[GraphWalk], held_out: int = 0
+        self,
+        model: ModelT,
+        reference: Reference,
+        original: GraphWalk,
+        levels: Sequence[GraphWalk],
+        held_out: int = 0,
+        *,
+        made_up: bool = False,
     ) -> None:
         self._model, self._reference = model, reference
         self._original, self._levels = original, levels
         self._fitted = original.num_samples - held_out
         self._judged = self._fitted if held_out else 0
+        self._made_up = made_up
+        self._observed: _Observed | None = None
         self.stopped: str | None = None
 
     def observe(self, site: Site, *, covariances: bool) -> tuple[InputStatistics, ...]:
-        """As `Observer.observe`: of the float net's inputs, and of those of the level's net."""
+        """As `Observer.observe`: of the float net's inputs, and of those of the level's net.
+
+        A weight with several readers has those of all readers in the float net: most are not reached yet.
+        """
         place = self._reference.weights.get(site.place)
-        if self.stopped or place is None or site.subgraph != 0 or place[0] != 0 or len(site.operators) != 1:
+        is_shared = len(site.operators) > 1
+        if self.stopped or place is None or site.subgraph != 0 or place[0] != 0 or (is_shared and not covariances):
             return ()
-        [position] = site.operators
         try:
-            original_position = _only_reader(self._reference.model, place[1])
-            layer = layer_of(self._model, position)
-            seed = zlib.crc32(site.name.encode())
-            original = self._rows(self._reference.model, self._original, original_position, layer, seed)
-            rounded = [self._rows(self._model, walk, position, layer, seed) for walk in self._levels]
+            layer = self._layer(site, place)
+            original, rounded = self._rows(layer, range(self._fitted), MOST_ROWS)
             if any(each.rows.shape != original.rows.shape for each in rounded):
                 raise UnsupportedModelError(
                     f"inputs of {site.name!r}", expected=str(original.rows.shape), got="another shape"
                 )
         except UnsupportedModelError as error:
-            self.stopped = str(error)
+            if not is_shared:
+                self.stopped = str(error)
             return ()
-        prior = self._prior(original_position, layer)
-        return tuple(input_statistics(original, each, prior, layer.taps, covariances=covariances) for each in rounded)
+        if original.rows.shape[1] < _LEAST_ROWS:
+            return ()
+        self._observed = layer
+        return self._statistics(layer, original, rounded, covariances=covariances)
+
+    def rehearse(self, site: Site) -> Rehearsal | None:
+        """As `Observer.rehearse`: by the samples held out, or by every fourth where there are none."""
+        layer = self._observed
+        if layer is None or layer.site != site:
+            return None
+        if self._judged:
+            unseen = self._unseen(layer, range(self._fitted, self._original.num_samples))
+            return Rehearsal((), unseen, self._made_up)
+        kept_back = range(min(_KEPT_BACK, self._fitted) - 1, self._fitted, _KEPT_BACK)
+        seen = [number for number in range(self._fitted) if number not in kept_back]
+        if not seen:
+            return None
+        original, rounded = self._rows(layer, seen, MOST_ROWS)
+        statistics = self._statistics(layer, original, rounded, covariances=True)
+        return Rehearsal(statistics, self._unseen(layer, kept_back), self._made_up)
 
     def settle(self, site: Site, levels: Sequence[Constants]) -> None:
         """Gives every level's net what the weight and its bias became there."""
         if site.subgraph == 0:
-            for walk, (weight, bias) in zip(self._levels, levels, strict=True):
-                walk.replace_weight(site, weight, bias)
+            for walk, constants in zip(self._levels, levels, strict=True):
+                walk.replace(constants)
 
     def outcomes(self) -> tuple[Outcome, ...]:
         """Walks on to the end; none where that is not possible."""
@@ -109,15 +164,50 @@ class Lockstep:
             self.stopped = str(error)
             return ()
 
-    def _rows(self, model: ModelT, walk: GraphWalk, position: int, layer: Layer, seed: int) -> CentredRows:
-        subgraph = model.subgraphs[0]
-        tensor = _data_of(model, position)
-        values = [real_values(subgraph.tensors[tensor], each) for each in walk.values(tensor, position)[: self._fitted]]
-        return CentredRows.of(sample_rows(layer, values, seed))
+    def _layer(self, site: Site, place: TensorPlace) -> _Observed:
+        readers = tuple(position for position, _ in fb.readers(self._reference.model.subgraphs[0])[place.tensor])
+        if len(site.operators) == 1 != len(readers):
+            raise UnsupportedModelError("a weight of the float model", expected="one reader", got=str(len(readers)))
+        return _Observed(site, readers, zlib.crc32(site.name.encode()))
 
-    def _prior(self, position: int, layer: Layer) -> Prior | None:
-        moments = self._reference.moments.get(_data_of(self._reference.model, position))
-        return None if moments is None else _by_group(moments, layer)
+    def _rows(self, layer: _Observed, numbers: Sequence[int], most: int) -> tuple[CentredRows, tuple[CentredRows, ...]]:
+        """Of some samples in the float net, and at the same places in every level's."""
+        positions, model = layer.original_positions, self._reference.model
+        if len(positions) > 1:
+            ahead = self._original.fork(self._original.num_samples)
+            rows = [_sample(model, ahead, each, numbers, layer.seed, most // len(positions)) for each in positions]
+            original = CentredRows.of(np.concatenate(rows, axis=1))
+            return original, (original,) * len(self._levels)
+        original = CentredRows.of(_sample(model, self._original, positions[0], numbers, layer.seed, most))
+        [position] = layer.site.operators
+        rounded = (_sample(self._model, walk, position, numbers, layer.seed, most) for walk in self._levels)
+        return original, tuple(map(CentredRows.of, rounded))
+
+    def _unseen(self, layer: _Observed, numbers: Sequence[int]) -> tuple[Unseen, ...]:
+        original, rounded = self._rows(layer, numbers, _MOST_UNSEEN_ROWS)
+        return tuple(Unseen(original, each) for each in rounded)
+
+    def _statistics(
+        self, layer: _Observed, original: CentredRows, rounded: Sequence[CentredRows], *, covariances: bool
+    ) -> tuple[InputStatistics, ...]:
+        if len(layer.original_positions) > 1:
+            original = original.around_zero()
+            rounded = [original] * len(rounded)
+        shape = layer_of(self._reference.model, layer.original_positions[0])
+        moments = self._reference.moments.get(_data_of(self._reference.model, layer.original_positions[0]))
+        is_known = moments is not None and len(layer.original_positions) == 1
+        prior = _by_group(moments, shape) if moments is not None and is_known else None
+        return tuple(input_statistics(original, each, prior, shape.taps, covariances=covariances) for each in rounded)
+
+
+def _sample(
+    model: ModelT, walk: GraphWalk, position: int, numbers: Sequence[int], seed: int, most: int
+) -> NDArray[np.float32]:
+    """Rows of an operator's inputs, of some samples."""
+    tensor = _data_of(model, position)
+    values = walk.values(tensor, position)
+    real = [real_values(model.subgraphs[0].tensors[tensor], values[number]) for number in numbers]
+    return sample_rows(layer_of(model, position), real, seed, most)
 
 
 def _by_group(moments: Moments, layer: Layer) -> Prior | None:
@@ -139,13 +229,6 @@ def _data_of(model: ModelT, position: int) -> int:
     """Tensor that a layer of the main subgraph multiplies by its weight."""
     operator = model.subgraphs[0].operators[position]
     return slots_of(model, operator).data_of(operator)
-
-
-def _only_reader(model: ModelT, tensor: int) -> int:
-    readers = [position for position, _ in fb.readers(model.subgraphs[0])[tensor]]
-    if len(readers) != 1:
-        raise UnsupportedModelError("a weight of the float model", expected="one reader", got=str(len(readers)))
-    return readers[0]
 
 
 def _outcome(original: Array, rounded: Array, everything: Array) -> Outcome:

@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from nq_tflite.conversion.rounding.statistics import InputStatistics
+from nq_tflite.conversion.rounding.statistics import InputStatistics, Rehearsal
 from nq_tflite.graph.flatbuffer import Array
+from nq_tflite.graph.model import InputSlot, QuantizationT
 from nq_tflite.graph.sites import Site
 
-#: A weight in its tensor's own type and shape, and the bias that goes with it; None: the bias stays.
-Constants = tuple[Array, Array | None]
+
+@dataclass(frozen=True)
+class Constant:
+    """A constant tensor in place of another: its scales may be others too.
+
+    Attributes:
+        values: in the tensor's own type and shape: float32, int8 or int32.
+        quantization: of the tensor; None where its values are what they are.
+    """
+
+    values: Array
+    quantization: QuantizationT | None = None
+
+
+#: What operators of the main subgraph read in place of what their inputs hold.
+Constants = dict[InputSlot, Constant]
 
 
 class Observer(Protocol):
@@ -24,5 +40,8 @@ class Observer(Protocol):
             covariances: whether they are needed beside the means.
         """
 
+    def rehearse(self, site: Site) -> Rehearsal | None:
+        """What rounding may judge its codes by, after `observe`; None where inputs cannot be had or are too few."""
+
     def settle(self, site: Site, levels: Sequence[Constants]) -> None:
-        """Learns what the weight and its bias are at each level, part-bit first."""
+        """Learns what the site's operators read at each level, part-bit first: the weight, and a bias if it changed."""

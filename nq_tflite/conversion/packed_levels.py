@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nq_tflite.conversion.plan import Plan, WeightPlan
+from nq_tflite.conversion.plan import Plan
+from nq_tflite.conversion.weight_plan import WeightPlan
 from nq_tflite.format.bitpack import pack
 from nq_tflite.format.constants import SECTION_ALIGNMENT, align
 from nq_tflite.format.levels import split

@@ -6,100 +6,29 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nq_tflite.conversion.draft import Draft, draft_weight
-from nq_tflite.conversion.observer import Constants, Observer
+from nq_tflite.conversion.observer import Observer
 from nq_tflite.conversion.rounding import FALLBACK, METHODS, Method, RoundingTask
+from nq_tflite.conversion.rounding.caution import cautious
 from nq_tflite.conversion.rounding.statistics import InputStatistics
+from nq_tflite.conversion.weight_plan import WeightPlan
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.format.biases import LevelBiases, fit_biases
-from nq_tflite.format.bitpack import Layout
 from nq_tflite.format.constants import OutputType
 from nq_tflite.format.levels import Codes, value_at
 from nq_tflite.format.nesting import Nesting
-from nq_tflite.format.option_block import LevelOptions, OptionBlock
 from nq_tflite.graph.flatbuffer import Array
 from nq_tflite.graph.model import ModelT, TensorPlace
 from nq_tflite.graph.readers import READER_NAMES
 from nq_tflite.graph.refusals import TOO_SMALL
 from nq_tflite.graph.selection import Selection
-from nq_tflite.graph.sites import OTHER_TYPE, Site, Unnested, as_weight, find_sites, unnested
+from nq_tflite.graph.sites import OTHER_TYPE, Site, Unnested, find_sites, unnested
 from nq_tflite.graph.widening import Widened
 
 #: Weights of deeper filters are rounded without covariances, whose matrices would take minutes and gigabytes each.
 MOST_DEPTH = 5120
 _EXCLUDED = "excluded by name"
-
-
-@dataclass(frozen=True)
-class WeightPlan:
-    """A weight as it will stand in the nested file.
-
-    Attributes:
-        sites: where it is read; several share one set of level buffers.
-        operator, shape: name of the operator that reads it, and its shape.
-        rounding: name of the method that chose the codes.
-        codes: int8 [channels, depth], left-aligned.
-        scales: float32 [1] or [channels], real value of one code.
-        target: float64 [channels, depth], the source's weights in units of the scale.
-        biases: bias tensors that must change with the scales: {(subgraph, tensor): int32 [channels]}.
-        level_biases: a bias for every level, in place of its one reader's (and of `biases`), in units of the scales.
-    """
-
-    sites: tuple[Site, ...]
-    operator: str
-    shape: tuple[int, ...]
-    layout: Layout
-    output_type: OutputType
-    nesting: Nesting
-    rounding: str
-    codes: Codes
-    scales: NDArray[np.float32]
-    target: NDArray[np.float64]
-    biases: dict[TensorPlace, NDArray[np.int32]]
-    level_biases: LevelBiases | None = None
-
-    def __post_init__(self) -> None:
-        if self.level_biases is None:
-            return
-        readers = sum(len(site.operators) for site in self.sites)
-        if readers != 1:
-            raise ValueError(f"level biases of {self.name!r}: expected a weight with one reader, got {readers}")
-        shape = len(self.nesting.precisions), self.codes.shape[0]
-        if self.level_biases.deltas.shape != shape:
-            raise ValueError(f"level biases of {self.name!r}: expected {shape}, got {self.level_biases.deltas.shape}")
-        dtype = np.float32 if self.output_type is OutputType.FLOAT32 else np.int32
-        if self.level_biases.base.dtype != dtype:
-            raise ValueError(f"level biases of {self.name!r}: expected {dtype}, got {self.level_biases.base.dtype}")
-
-    @property
-    def name(self) -> str:
-        """The weight tensor's name."""
-        return self.sites[0].name
-
-    def constants(self, level: int) -> Constants:
-        """The weight with levels 0 to `level` in use, in its tensor's type and shape, and its corrected bias if any."""
-        values: Array = value_at(self.codes, self.nesting, level)
-        if self.output_type is OutputType.FLOAT32:
-            values = values * self.scales[:, None]
-        bias = None if self.level_biases is None else self.level_biases.at(level, self.scales)
-        return as_weight(values, self.layout, self.shape), bias
-
-    def option_block(self, offsets: Sequence[int] | None = None) -> OptionBlock:
-        """What the operator's options will say, with these offsets of its level buffers (all 0 while unknown)."""
-        bits, biases = self.nesting.level_bits, self.level_biases
-        steps = [0.0] * len(bits) if biases is None else biases.steps.tolist()
-        levels = tuple(map(LevelOptions, offsets or [0] * len(bits), bits, steps))
-        channels, depth = self.codes.shape
-        return OptionBlock(
-            layout=self.layout,
-            output_type=self.output_type,
-            channels=channels,
-            depth=depth,
-            levels=levels,
-            has_bias=biases is not None,
-        )
 
 
 @dataclass(frozen=True)
@@ -120,6 +49,7 @@ def make_plan(
     sources: Mapping[TensorPlace, Array] | None = None,
     selection: Selection | None = None,
     widened: Widened | None = None,
+    careful: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Plan:
     """Finds the weights of a TFLite model that can nest and rounds them; the model is left as it is.
@@ -134,6 +64,7 @@ def make_plan(
         sources: the float weights that INT8 ones were rounded from, where known; exact methods ignore them.
         selection: the user's word on single weights.
         widened: the model's float weights that the source has in another type.
+        careful: whether full-bit is measured beside plain rounding in every layer, as `rounding.caution` does.
         progress: called with (weights done, weights in all).
 
     Raises:
@@ -158,7 +89,7 @@ def make_plan(
         levels = (own or {}).get(group[0].place, nesting)
         draft = draft_of(group, levels)
         if isinstance(draft, Draft):
-            weights.append(_round(draft, levels, method, observer))
+            weights.append(_round(model, draft, levels, method, observer, careful=careful))
         else:
             left.append(unnested(model, group[0], draft, stored_bytes))
         if progress:
@@ -187,9 +118,17 @@ def _nothing_nests(left: Sequence[Unnested]) -> UnsupportedModelError:
     )
 
 
-def _round(draft: Draft, nesting: Nesting, method: Method, observer: Observer | None) -> WeightPlan:
+def _round(
+    model: ModelT, draft: Draft, nesting: Nesting, method: Method, observer: Observer | None, *, careful: bool
+) -> WeightPlan:
     method, statistics = _look(draft, method, observer)
-    codes = method.round(RoundingTask(draft.target, draft.taps, nesting, statistics))
+    corrected = bool(statistics) and draft.own_bias is not None
+    task = RoundingTask(draft.target, draft.taps, nesting, statistics, draft.scales, corrected)
+    if careful and not draft.looked_up:
+        rehearsal = None if observer is None or not statistics else observer.rehearse(draft.sites[0])
+        name, codes = cautious(task, method.name, method.round, rehearsal)
+    else:
+        name, codes = method.name, method.round(task)
     plan = WeightPlan(
         sites=draft.sites,
         operator=draft.operator,
@@ -197,7 +136,7 @@ def _round(draft: Draft, nesting: Nesting, method: Method, observer: Observer | 
         layout=draft.layout,
         output_type=draft.output_type,
         nesting=nesting,
-        rounding=method.name,
+        rounding=name,
         codes=codes,
         scales=draft.scales,
         target=draft.target,
@@ -205,9 +144,8 @@ def _round(draft: Draft, nesting: Nesting, method: Method, observer: Observer | 
         level_biases=_correct_biases(draft, codes, nesting, statistics, exact=method.exact),
     )
     if observer is not None:
-        levels = [plan.constants(level) for level in range(len(nesting.precisions))]
         for site in plan.sites:
-            observer.settle(site, levels)
+            observer.settle(site, [plan.constants(model, site, level) for level in range(len(nesting.precisions))])
     return plan
 
 

@@ -9,11 +9,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nq_tflite.conversion.plan import Plan, WeightPlan
-from nq_tflite.conversion.rounding import FALLBACK
+from nq_tflite.conversion.plan import Plan
+from nq_tflite.conversion.rounding import DEFAULT
+from nq_tflite.conversion.weight_plan import WeightPlan
 from nq_tflite.errors import FormatError
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph.inspection import BitsAWeight, WeightRow, snr_db, weights_table
+from nq_tflite.graph.readers import LOOKUP_NAMES
 from nq_tflite.graph.sites import Unnested
 from nq_tflite.records import from_dict
 from nq_tflite.units import decibels, html_view, megabytes, percent, precision_name
@@ -31,7 +33,8 @@ class Estimate:
     Attributes:
         inputs: what the outputs are of.
         num_inputs: how many.
-        held_out: whether rounding had not seen them; where it had, the estimate is too good.
+        held_out: whether rounding took no statistics of them, though layers may have chosen between codes by them;
+            where it did, the estimate is too good.
         precisions: part-bit first.
         agreement: for each precision the inputs whose greatest output is the source's, as a fraction; None where the
             output is no row of scores.
@@ -230,14 +233,16 @@ def conversion_report(
 
 
 def _fallback_note(rows: Sequence[WeightRow], rounding: str) -> str | None:
-    """Which method stood in for the one that was asked for, and how often; lookups are always rounded to nearest."""
-    count = sum(row.rounding == FALLBACK.name for row in rows)
-    if rounding == FALLBACK.name or not count:
+    """Which methods stood in for the one that was asked for, and how often; lookups are always rounded to nearest."""
+    others = Counter(row.rounding for row in rows if row.rounding != rounding and row.operator not in LOOKUP_NAMES)
+    if rounding != DEFAULT or not others:
         return None
+    names = " and ".join(f"{count} by {name}" for name, count in sorted(others.items(), reverse=True))
     return (
-        f"{count} of {len(rows)} weights rounded by {FALLBACK.name} in place of {rounding}, which needs samples of "
-        "their inputs: none at hand, too deep, shared, in another subgraph, or behind what does not run alone (--json: "
-        "`rounding`)"
+        f"{sum(others.values())} of {len(rows)} weights not rounded by {rounding}: {names} (--json: `rounding`). "
+        "Either there are no samples of their inputs (none at hand, too few, too deep, in another subgraph, or behind "
+        "what does not run alone), or full-bit was further from the source than plain rounding on inputs not seen "
+        "before"
     )
 
 

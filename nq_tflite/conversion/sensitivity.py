@@ -9,7 +9,7 @@ several weights is taken to add up, and to grow fourfold with each bit that is m
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from nq_tflite.conversion.lockstep import Lockstep
 from nq_tflite.conversion.observer import Constants
 from nq_tflite.conversion.plan import make_plan
 from nq_tflite.conversion.rounding import Method
-from nq_tflite.conversion.rounding.statistics import InputStatistics
+from nq_tflite.conversion.rounding.statistics import InputStatistics, Rehearsal
 from nq_tflite.conversion.sources.source import Reference, Samples, Source
 from nq_tflite.conversion.trial import start_walk
 from nq_tflite.errors import UnsupportedModelError
@@ -121,6 +121,7 @@ class _Probe:
             original=self._walk,
             levels=[self._walk],
             held_out=samples.held_out,
+            made_up=samples.noise,
         )
         self._followed = min(_MOST_SAMPLES, len(samples.arrays) - samples.held_out)
         self._wanted: Array | None = None
@@ -133,16 +134,23 @@ class _Probe:
             return ()
         return self._lockstep.observe(site, covariances=covariances) * len(PROBE.precisions)
 
+    def rehearse(self, site: Site) -> Rehearsal | None:
+        """Of the net before any rounding, too."""
+        found = self._lockstep.rehearse(site)
+        if found is None:
+            return None
+        count = len(PROBE.precisions)
+        return replace(found, statistics=found.statistics * count, unseen=found.unseen * count)
+
     def settle(self, site: Site, levels: Sequence[Constants]) -> None:
         """Measures what part-bit does to the outputs."""
         if self._is_stuck or self._lockstep.stopped or site.subgraph != 0 or len(site.operators) != 1:
             return
-        weight, bias = levels[0]
         try:
             if self._wanted is None:
                 self._wanted = np.concatenate(self._walk.fork(self._followed).outputs())
             walk = self._walk.fork(self._followed)
-            walk.replace_weight(site, weight, bias)
+            walk.replace(levels[0])
             error = np.concatenate(walk.outputs()) - self._wanted
         except (UnsupportedModelError, ValueError):
             self._is_stuck = True

@@ -6,21 +6,27 @@ import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from threadpoolctl import threadpool_limits
 
 from nq_tflite.conversion.lockstep import Lockstep
 from nq_tflite.conversion.plan import Plan, make_plan
 from nq_tflite.conversion.report import Estimate
-from nq_tflite.conversion.rounding import Method
+from nq_tflite.conversion.rounding import METHODS, Method
 from nq_tflite.conversion.sources.source import Samples, Source
 from nq_tflite.conversion.walk import GraphWalk
 from nq_tflite.device.runtimes import Runtime, installed_runtimes, load_runtime
 from nq_tflite.format.nesting import Nesting
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.flatbuffer import schema
 from nq_tflite.graph.model import ModelT, TensorPlace
 from nq_tflite.progress import Progress
 
+#: Full-bit's outputs may be so much further from the source's than plain rounding's: half of what a model may lose.
+MOST_LOSS_DB = 0.5
+#: With fewer samples none can be spared to measure that; where none is held out, every so many is for that once.
+_FEWEST, _EVERY = 8, 4
 _blas_lock = threading.Lock()
 _blas_users = 0
 _blas_limits: threadpool_limits | None = None
@@ -86,24 +92,83 @@ def try_nesting(
         notify: called with a stage's name, the steps done and the steps in all.
     """
     notify("rounding", 0, 0)
-    lockstep = start_lockstep(source, nesting)
-    plan = make_plan(
-        source.model,
-        nesting,
-        method,
-        lockstep,
-        own=own,
-        sources=None if lockstep is None else source.reference.sources(source.model),
-        selection=source.selection,
-        widened=source.widened,
-        progress=lambda done, total: notify("rounding", done, total),
-    )
+    rounds = _Rounding(nesting, method, own or {}, notify)
+    lockstep, plan = rounds.guarded(source) if method.needs_covariances else rounds.run(source)
     estimate, stopped = None, source.without
     if lockstep is not None and source.samples is not None:
         notify("estimating", 0, 0)
         estimate = _estimate(lockstep, source.samples, nesting)
         stopped = lockstep.stopped
     return Trial(nesting=nesting, own=own or {}, plan=plan, estimate=estimate, stopped=stopped)
+
+
+@dataclass(frozen=True)
+class _Rounding:
+    """How to round a source; attributes as arguments of `try_nesting`."""
+
+    nesting: Nesting
+    method: Method
+    own: Mapping[TensorPlace, Nesting]
+    notify: Progress
+
+    def run(self, source: Source, *, careful: bool = False) -> tuple[Lockstep | None, Plan]:
+        """The plan, and the walk that observed it."""
+        lockstep = start_lockstep(source, self.nesting)
+        plan = self._plan(source, self.method, lockstep, careful=careful)
+        return lockstep, plan
+
+    def guarded(self, source: Source) -> tuple[Lockstep | None, Plan]:
+        """The same with full-bit hardly further from the source than plain rounding, or layer by layer with care.
+
+        That is measured on samples held out. Noise would tell nothing, and an INT8 file is plain rounding itself.
+        """
+        samples = source.samples
+        if samples is None or samples.noise or len(samples.arrays) < _FEWEST or _is_rounded(source):
+            return self.run(source, careful=True)
+        tried = source
+        if not samples.held_out:
+            tried = replace(source, samples=samples.hold_out(range(_EVERY - 1, len(samples.arrays), _EVERY)))
+        lockstep, plan = self.run(tried)
+        if not self._holds(tried, lockstep):
+            return self.run(source, careful=True)
+        return (lockstep, plan) if tried is source else self.run(source)
+
+    def _plan(self, source: Source, method: Method, lockstep: Lockstep | None, *, careful: bool = False) -> Plan:
+        return make_plan(
+            source.model,
+            self.nesting,
+            method,
+            lockstep,
+            own=self.own,
+            sources=None if source.samples is None else source.reference.sources(source.model),
+            selection=source.selection,
+            widened=source.widened,
+            careful=careful,
+            progress=lambda done, total: self.notify("rounding", done, total),
+        )
+
+    def _holds(self, source: Source, lockstep: Lockstep | None) -> bool:
+        """Whether full-bit's outputs are near enough on the samples held out."""
+        outcomes = () if lockstep is None else lockstep.outcomes()
+        if not outcomes or source.samples is None:
+            return False
+        judged = replace(source.samples, arrays=source.samples.arrays[-source.samples.held_out :], held_out=0)
+        plain = start_walk(source.model, judged)
+        last = len(self.nesting.precisions) - 1
+        for weight in self._plan(source, METHODS["nearest"], None).weights:
+            for site in weight.sites:
+                if site.subgraph == 0:
+                    plain.replace(weight.constants(source.model, site, last))
+        original = start_walk(source.reference.model, judged)
+        [nearest] = Lockstep(source.model, source.reference, original, [plain]).outcomes()
+        return outcomes[-1].snr_db >= nearest.snr_db - MOST_LOSS_DB
+
+
+def _is_rounded(source: Source) -> bool:
+    """Whether some weights are codes already, and no float net is known that they were rounded from."""
+    tensors = (fb.tensor_at(source.model, place) for place in source.reference.weights)
+    is_int8 = any(tensor.type == schema.TensorType.INT8 for tensor in tensors)
+    return bool(source.widened.scales) or (is_int8 and source.reference.model is source.model)
 
 
 def start_lockstep(source: Source, nesting: Nesting) -> Lockstep | None:
@@ -116,6 +181,7 @@ def start_lockstep(source: Source, nesting: Nesting) -> Lockstep | None:
         original=start_walk(source.reference.model, source.samples),
         levels=[start_walk(source.model, source.samples) for _ in nesting.precisions],
         held_out=source.samples.held_out,
+        made_up=source.samples.noise,
     )
 
 

@@ -13,20 +13,25 @@ from copy import copy
 import numpy as np
 from numpy.typing import NDArray
 
+from nq_tflite.conversion.observer import Constant, Constants
 from nq_tflite.device.runtimes import Runtime
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import Array, schema
 from nq_tflite.graph.model import InputSlot, ModelT, OperatorT, TensorT
-from nq_tflite.graph.quantization import bias_quantization, real_values, scales_of, stored_values
-from nq_tflite.graph.readers import slots_of
-from nq_tflite.graph.sites import Site
+from nq_tflite.graph.quantization import real_values, scale_and_zero_point, stored_values
 
 #: Operators whose work depends on more than their inputs.
 _NOT_ALONE = {
     getattr(schema.BuiltinOperator, name)
     for name in ("CALL_ONCE", "IF", "WHILE", "VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "STABLEHLO_COMPOSITE")
     if hasattr(schema.BuiltinOperator, name)
+}
+#: TensorTypes of constants.
+_TYPES = {
+    np.dtype(np.float32): schema.TensorType.FLOAT32,
+    np.dtype(np.int8): schema.TensorType.INT8,
+    np.dtype(np.int32): schema.TensorType.INT32,
 }
 #: Operators that XNNPACK takes along with others but not alone.
 _BUILTIN_ALONE = {schema.BuiltinOperator.DENSIFY}
@@ -52,7 +57,7 @@ class GraphWalk:
         self._subgraph = model.subgraphs[0]
         self.num_samples = len(samples)
         self._next = 0
-        self._replaced: dict[InputSlot, Array] = {}
+        self._replaced: Constants = {}
         inputs = fb.indices(self._subgraph.inputs)
         self._values: dict[int, list[Array]] = {
             tensor: [stored_values(self._subgraph.tensors[tensor], sample[k]) for sample in samples]
@@ -73,11 +78,16 @@ class GraphWalk:
         return self._values[tensor]
 
     def outputs(self) -> list[Array]:
-        """The first output of the main subgraph for all samples, with their batches joined: [samples, ...]."""
-        output = fb.indices(self._subgraph.outputs)[0]
-        return [
-            real_values(self._subgraph.tensors[output], v) for v in self.values(output, len(self._subgraph.operators))
-        ]
+        """The first output of the main subgraph that has real values, for each sample: [batch, ...].
+
+        Raises:
+            UnsupportedModelError: there is none, or an operator on the way does not run alone.
+        """
+        tensors = self._subgraph.tensors
+        real = [index for index in fb.indices(self._subgraph.outputs) if has_real_values(tensors[index])]
+        if not real:
+            raise UnsupportedModelError("outputs", expected="one with real numbers", got="integers alone")
+        return [real_values(tensors[real[0]], each) for each in self.values(real[0], len(self._subgraph.operators))]
 
     def fork(self, num_samples: int) -> GraphWalk:
         """Another walk of the first samples, that stands where this one does and goes its own way from there."""
@@ -87,17 +97,9 @@ class GraphWalk:
         other.num_samples = min(num_samples, self.num_samples)
         return other
 
-    def replace(self, position: int, slot: int, values: Array) -> None:
-        """Gives an operator that has not run yet another constant input, or one in place of an absent bias."""
-        self._replaced[InputSlot(position, slot)] = values
-
-    def replace_weight(self, site: Site, weight: Array, bias: Array | None) -> None:
-        """Gives the operators that read a weight another one, and another bias unless that is None."""
-        for position in site.operators:
-            reader = slots_of(self._model, self._subgraph.operators[position])
-            self.replace(position, reader.weight, weight)
-            if bias is not None and reader.bias is not None:
-                self.replace(position, reader.bias, bias)
+    def replace(self, constants: Mapping[InputSlot, Constant]) -> None:
+        """Gives operators that have not run yet other constant inputs, or some in place of absent biases."""
+        self._replaced.update(constants)
 
     def _run(self, position: int) -> None:
         operator = self._subgraph.operators[position]
@@ -123,7 +125,7 @@ class _Alone:
         model: ModelT,
         position: int,
         computed: Collection[int],
-        replaced: Mapping[InputSlot, Array],
+        replaced: Mapping[InputSlot, Constant],
         runtime: Runtime,
         num_threads: int,
     ) -> None:
@@ -132,7 +134,7 @@ class _Alone:
         code = fb.builtin_code(model, operator)
         if code in _NOT_ALONE:
             raise _refused(self._name, "it calls subgraphs or keeps state")
-        given = {slot: values for (at, slot), values in replaced.items() if at == position}
+        given = {slot: constant for (at, slot), constant in replaced.items() if at == position}
         kept = [tensor for slot, tensor in enumerate(fb.indices(operator.inputs)) if slot not in given]
         self.inputs = [tensor for tensor in dict.fromkeys(kept) if tensor in computed]
         packed = _single_operator_model(model, operator, self.inputs, given)
@@ -175,7 +177,7 @@ def _without_xnnpack(runtime: Runtime) -> dict[str, object]:
 
 
 def _single_operator_model(
-    model: ModelT, operator: OperatorT, inputs: Sequence[int], replaced: Mapping[int, Array]
+    model: ModelT, operator: OperatorT, inputs: Sequence[int], replaced: Mapping[int, Constant]
 ) -> bytes:
     """The flatbuffer of a model that is one operator of the main subgraph.
 
@@ -186,13 +188,10 @@ def _single_operator_model(
     copies = _Copies(model)
     slots = fb.indices(operator.inputs)
     slots += [-1] * (max(replaced, default=-1) + 1 - len(slots))
-    read = []
-    for slot, index in enumerate(slots):
-        values = replaced.get(slot)
-        if index < 0 and values is not None:
-            read.append(copies.add_bias(operator, values))
-        else:
-            read.append(copies.add(index, values))
+    read = [
+        copies.add_constant(replaced[slot]) if slot in replaced else copies.add(index)
+        for slot, index in enumerate(slots)
+    ]
     outputs = [copies.add(index) for index in fb.indices(operator.outputs)]
     single = fb.new_operator(0, read, outputs)
     single.builtinOptionsType, single.builtinOptions = operator.builtinOptionsType, operator.builtinOptions
@@ -215,27 +214,24 @@ class _Copies:
         self.tensors: list[TensorT] = []
         self.buffers = [fb.new_buffer()]
 
-    def add(self, index: int, values: Array | None = None) -> int:
-        """A tensor's index in the other model, where it is new if `values` replace its constant."""
-        if values is None and index in self._known:
+    def add(self, index: int) -> int:
+        """A tensor's index in the other model."""
+        if index in self._known:
             return self._known[index]
         old = self._subgraph.tensors[index]
-        data = self._model.buffers[old.buffer].data if values is None else _as_bytes(values)
-        tensor = fb.new_tensor(old.name, old.shape, old.type, self._buffer(data))
+        tensor = fb.new_tensor(old.name, old.shape, old.type, self._buffer(self._model.buffers[old.buffer].data))
         tensor.quantization, tensor.hasRank = old.quantization, old.hasRank
         tensor.shapeSignature, tensor.sparsity = old.shapeSignature, old.sparsity
         self._known[index] = self._append(tensor)
         return self._known[index]
 
-    def add_bias(self, operator: OperatorT, values: Array) -> int:
-        """A bias for an operator that has none."""
-        is_float = values.dtype == np.float32
-        tensor_type = schema.TensorType.FLOAT32 if is_float else schema.TensorType.INT32
-        tensor = fb.new_tensor("bias", [len(values)], tensor_type, self._buffer(_as_bytes(values)))
-        if not is_float:
-            reader = slots_of(self._model, operator)
-            data, weight = (self._subgraph.tensors[of(operator)] for of in (reader.data_of, reader.weight_of))
-            tensor.quantization = bias_quantization(data, scales_of(weight))
+    def add_constant(self, constant: Constant) -> int:
+        """Index of a new tensor, which has nothing of the one in whose place it is read."""
+        values = constant.values
+        tensor_type = _TYPES[values.dtype]
+        data = np.frombuffer(values.tobytes(), np.uint8)
+        tensor = fb.new_tensor("constant", list(values.shape), tensor_type, self._buffer(data))
+        tensor.quantization = constant.quantization
         return self._append(tensor)
 
     def _append(self, tensor: TensorT) -> int:
@@ -249,13 +245,14 @@ class _Copies:
         return len(self.buffers) - 1
 
 
-def _as_bytes(values: Array) -> NDArray[np.uint8]:
-    return np.frombuffer(values.tobytes(), np.uint8)
-
-
 def _refused(name: str, why: str) -> UnsupportedModelError:
     return UnsupportedModelError(f"operator {name}", expected="one that runs by itself", got=why)
 
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def has_real_values(tensor: TensorT) -> bool:
+    """Whether a tensor holds floats or quantized ones; the integers of classes and places are neither."""
+    return tensor.type == schema.TensorType.FLOAT32 or scale_and_zero_point(tensor) is not None

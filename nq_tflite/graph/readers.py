@@ -52,6 +52,8 @@ READERS = {
 _NAMES = [fb.builtin_name(code) for code in READERS]
 #: Their names, for messages.
 READER_NAMES = f"{', '.join(_NAMES[:-1])} and {_NAMES[-1]}"
+#: Names of those that look up.
+LOOKUP_NAMES = frozenset(fb.builtin_name(code) for code, reader in READERS.items() if reader.looks_up)
 
 
 def reader_of(model: ModelT, operator: OperatorT) -> Reader | None:

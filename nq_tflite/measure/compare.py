@@ -282,8 +282,7 @@ class _Judge:
         inputs = _inputs(self._folder, self.pixels)
         while chunk := list(islice(inputs, _CHUNK)):
             walk = GraphWalk(self._model, [[each] for each in chunk], self._runtime, self._num_threads)
-            for (position, slot), values in replacements.items():
-                walk.replace(position, slot, values)
+            walk.replace(replacements)
             rows += [each.reshape(-1).astype(np.float64) for each in walk.outputs()]
             self._notify(stage, len(rows), self.num_photos)
         return self._finite(np.stack(rows), stage)

@@ -12,6 +12,7 @@ from typing import Literal
 
 from nq_tflite.conversion.draft import Draft, draft_weight
 from nq_tflite.conversion.nested_writer import write_nested
+from nq_tflite.conversion.observer import Constant, Constants
 from nq_tflite.conversion.plan import Plan, make_plan
 from nq_tflite.conversion.rounding import EXACT, METHODS, Method
 from nq_tflite.conversion.rounding.baselines import MINMAX, SQUANT_NESTING, Baseline
@@ -20,14 +21,13 @@ from nq_tflite.conversion.trial import start_lockstep
 from nq_tflite.errors import NestingError, UnsupportedModelError, did_you_mean
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph import flatbuffer as fb
-from nq_tflite.graph.flatbuffer import Array
 from nq_tflite.graph.model import InputSlot, ModelT
 from nq_tflite.graph.readers import Reader, slots_of
 from nq_tflite.graph.replace_weights import replace_weights
 from nq_tflite.graph.sites import Site, as_weight, find_sites
 
 #: Constants to give operators of the main subgraph, by (operator, input slot).
-Replacements = dict[InputSlot, Array]
+Replacements = Constants
 
 
 #: Names of `CONTENDERS`.
@@ -149,11 +149,9 @@ class _Nested(Rounded):
     def replacements(self, level: int) -> Replacements:
         found: Replacements = {}
         for plan in self._plan.weights:
-            weight, bias = plan.constants(level)
-            for position, reader in _readers(self._model, plan.sites):
-                found[InputSlot(position, reader.weight)] = weight
-                if bias is not None and reader.bias is not None:
-                    found[InputSlot(position, reader.bias)] = bias
+            for site in plan.sites:
+                if site.subgraph == 0:
+                    found |= plan.constants(self._model, site, level)
         return found
 
     def write(self, level: int, folder: Path) -> tuple[Path, int | None]:
@@ -178,7 +176,7 @@ class _Apart(Rounded):
 
     def replacements(self, level: int) -> Replacements:
         return {
-            InputSlot(position, reader.weight): as_weight(levels[level].values, draft.layout, draft.shape)
+            InputSlot(position, reader.weight): Constant(as_weight(levels[level].values, draft.layout, draft.shape))
             for draft, levels in self._weights
             for position, reader in _readers(self._model, draft.sites)
         }

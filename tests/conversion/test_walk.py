@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from graphs import Graph
 
+from nq_tflite.conversion.observer import Constant
 from nq_tflite.conversion.trial import walking_runtime
 from nq_tflite.conversion.walk import GraphWalk
 from nq_tflite.device.runtimes import Runtime
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema
+from nq_tflite.graph.model import InputSlot
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +89,7 @@ def test_replaced_weight_and_bias(there: bool, runtime: Runtime) -> None:
     sample = np.random.default_rng(4).normal(size=(1, 4, 4, 8)).astype(np.float32)
     walk = GraphWalk(fb.read_model(content).model, [[sample]], runtime)
     bias = np.linspace(-2, 2, 6, dtype=np.float32)
-    walk.replace(0, 1, (2 * weight).reshape(6, 1, 1, 8))
-    walk.replace(0, 2, bias)
+    walk.replace({InputSlot(0, 1): Constant((2 * weight).reshape(6, 1, 1, 8)), InputSlot(0, 2): Constant(bias)})
     np.testing.assert_allclose(walk.outputs()[0], 2 * sample @ weight.T + bias, rtol=1e-4, atol=1e-5)
 
 
@@ -96,7 +97,7 @@ def test_a_bias_that_an_int8_layer_does_not_have(runtime: Runtime) -> None:
     bias = np.array([9000, -4000, 0, 123, -1], np.int32)
     sample = np.random.default_rng(5).normal(0, 2, (3, 16)).astype(np.float32)
     walks = [GraphWalk(fb.read_model(dense(bias=each)).model, [[sample]], runtime) for each in (None, bias)]
-    walks[0].replace(0, 2, bias)
+    walks[0].replace({InputSlot(0, 2): Constant(bias)})
     np.testing.assert_array_equal(walks[0].outputs()[0], walks[1].outputs()[0])
 
 
@@ -144,12 +145,18 @@ def test_operators_that_do_not_run(size: int, runtime: Runtime) -> None:
         walk.outputs()
 
 
-def test_outputs_without_a_scale(runtime: Runtime) -> None:
-    """A class, say, is a number as it is."""
+@pytest.mark.parametrize("is_alone", [True, False])
+def test_integers_without_a_scale_are_no_outputs_to_compare(is_alone: bool, runtime: Runtime) -> None:
+    """Classes, say: the next output is taken, and there must be one."""
     graph = Graph()
     x = graph.input((1, 8))
-    axis = graph.constant(np.array(1, np.int32))
     options = schema.ArgMaxOptionsT(outputType=schema.TensorType.INT32)
-    y = graph.add("ARG_MAX", [x, axis], (1,), dtype=np.int32, options=options)
-    walk = GraphWalk(fb.read_model(graph.build([y])).model, [[np.eye(8, dtype=np.float32)[3:4]]], runtime)
-    np.testing.assert_array_equal(walk.outputs()[0], [3.0])
+    best = graph.add("ARG_MAX", [x, graph.constant(np.array(1, np.int32))], (1,), dtype=np.int32, options=options)
+    scores = graph.add("NEG", [x], (1, 8), dtype=np.float32, version=1)
+    content, sample = graph.build([best] if is_alone else [best, scores]), np.eye(8, dtype=np.float32)[3:4]
+    walk = GraphWalk(fb.read_model(content).model, [[sample]], runtime)
+    if is_alone:
+        with pytest.raises(UnsupportedModelError, match="expected one with real numbers"):
+            walk.outputs()
+    else:
+        np.testing.assert_array_equal(walk.outputs()[0], -sample)

@@ -25,8 +25,12 @@ BORDER = 0.25
 _PENALTY, _PENALTY_AT_BORDER = 1.0, 0.1
 
 
-def descent(task: RoundingTask) -> Codes:
-    """Chooses cells level by level, coarsest first, each by its own statistics, then the code inside the last cell."""
+def descent(task: RoundingTask, penalty: float = _PENALTY) -> Codes:
+    """Chooses cells level by level, coarsest first, each by its own statistics, then the code inside the last cell.
+
+    Args:
+        penalty: what leaving the nearest cell at the coarsest level costs.
+    """
     quadratics = [each.quadratic for each in task.statistics if each.quadratic is not None]
     groups = len(quadratics[0].hessian)
 
@@ -44,7 +48,7 @@ def descent(task: RoundingTask) -> Codes:
         lattice = Lattice(width, middle, np.floor(low / width), np.floor(high / width))
         target = grouped(quadratic.target(task.target))
         if level == 0:
-            cells = _coarsest(quadratic, target, lattice, nearest, wanted + task.step / 2)
+            cells = _coarsest(quadratic, target, lattice, nearest, wanted + task.step / 2, penalty)
         else:
             cells = _descend(quadratic, target, lattice, gptq(quadratic, target, lattice))
         low, high = np.maximum(low, cells * width), np.minimum(high, cells * width + width - task.step)
@@ -54,7 +58,7 @@ def descent(task: RoundingTask) -> Codes:
     return low.reshape(task.target.shape).astype(np.int8)
 
 
-def _coarsest(quadratic: Quadratic, target: Real, lattice: Lattice, nearest: Real, wanted: Real) -> Real:
+def _coarsest(quadratic: Quadratic, target: Real, lattice: Lattice, nearest: Real, wanted: Real, price: float) -> Real:
     """Real near the plain code's: its own, or the other one of a border that is near."""
     home = np.floor(nearest / lattice.width)
     place = np.clip(wanted / lattice.width - home, 0, 1)
@@ -64,7 +68,7 @@ def _coarsest(quadratic: Quadratic, target: Real, lattice: Lattice, nearest: Rea
     low, high = np.minimum(home, other), np.maximum(home, other)
     start = gptq(quadratic, target, Lattice(lattice.width, lattice.middle, low, high))
     mean_curvature = np.trace(quadratic.hessian, axis1=1, axis2=2)[:, None, None] / target.shape[2]
-    penalty = (_PENALTY_AT_BORDER + from_border) * _PENALTY * lattice.width**2 * mean_curvature
+    penalty = (_PENALTY_AT_BORDER + from_border) * price * lattice.width**2 * mean_curvature
 
     def choose(columns: slice, j: int, cells: Real, gradient: Real, curvature: Real) -> Real:
         at = columns.start + j

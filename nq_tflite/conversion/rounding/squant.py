@@ -24,8 +24,12 @@ from nq_tflite.format.levels import Codes, cell_middles
 BORDER = 0.25
 
 
-def squant(task: RoundingTask) -> Codes:
-    """Chooses cells level by level, coarsest first, then the nearest code inside the innermost cell."""
+def squant(task: RoundingTask, border: float = BORDER) -> Codes:
+    """Chooses cells level by level, coarsest first, then the nearest code inside the innermost cell.
+
+    Args:
+        border: how far from a border, in cells, a weight may leave its cell.
+    """
     nearest = task.nearest()
     lowest = np.broadcast_to(task.lowest, nearest.shape)
     highest = np.full(nearest.shape, task.highest, np.int16)
@@ -34,7 +38,7 @@ def squant(task: RoundingTask) -> Codes:
         cells = np.clip(nearest, lowest, highest) >> shift
         middles = cell_middles(nearest.shape[1], task.nesting, level).astype(np.float64)
         error = cells + (middles - task.target) / (1 << shift)
-        cells = cells + moves(error, cells > lowest >> shift, cells < highest >> shift, task.taps, BORDER)
+        cells = cells + moves(error, cells > lowest >> shift, cells < highest >> shift, task.taps, border)
         lowest = np.maximum(lowest, cells << shift)
         highest = np.minimum(highest, (cells << shift) + (1 << shift) - task.step)
     return np.clip(nearest, lowest, highest).astype(np.int8)

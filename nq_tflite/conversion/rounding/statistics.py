@@ -100,6 +100,10 @@ class CentredRows:
         rows -= mean[:, None].astype(np.float32)
         return cls(mean, rows)
 
+    def around_zero(self) -> CentredRows:
+        """The rows with their mean, which counts as they do where no bias takes its error away."""
+        return CentredRows(np.zeros_like(self.mean), self.rows + self.mean[:, None].astype(np.float32))
+
     def covariance(self, other: CentredRows) -> Real:
         """[groups, depth, depth]; in float64 where sums of float32 overflow, as those of values near 1e19 do."""
         transposed = self.rows.transpose(0, 2, 1)
@@ -108,6 +112,66 @@ class CentredRows:
         if not np.isfinite(sums).all():
             sums = transposed.astype(np.float64) @ other.rows.astype(np.float64)
         return np.asarray(sums / self.rows.shape[1])
+
+
+#: Of each channel's outputs: the variance, and the square of the mean.
+Moments = tuple[Real, Real]
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """Inputs of a layer at one level that served no statistics, to judge codes by.
+
+    Attributes:
+        exact: of the float net.
+        rounded: of the rounded net at the same places.
+    """
+
+    exact: CentredRows
+    rounded: CentredRows
+
+    @property
+    def power(self) -> Real:
+        """[groups], variances of the rounded net's inputs, summed."""
+        return np.asarray(np.square(self.rounded.rows, dtype=np.float64).sum(axis=2).mean(axis=1))
+
+    def own_error(self, error: Real) -> Moments:
+        """What errors of a weight do to the outputs.
+
+        Args:
+            error: [channels, depth]
+        """
+        return self._moments(error, np.zeros_like(error))
+
+    def total_error(self, values: Real, target: Real) -> Moments:
+        """The same of a weight's outputs beside the float net's: the error of the inputs is in it."""
+        return self._moments(values, target)
+
+    def _moments(self, values: Real, target: Real) -> Moments:
+        groups = len(self.rounded.rows)
+
+        def grouped(matrix: Real) -> Rows:
+            return np.asarray(matrix.reshape(groups, -1, matrix.shape[1]).transpose(0, 2, 1), np.float32)
+
+        ours, theirs = grouped(values), grouped(target)
+        outputs = self.rounded.rows @ ours - self.exact.rows @ theirs
+        means = np.einsum("gk,gkc->gc", self.rounded.mean, ours) - np.einsum("gk,gkc->gc", self.exact.mean, theirs)
+        return np.square(outputs, dtype=np.float64).mean(axis=1).ravel(), np.square(means).ravel()
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What rounding needs to find out how it does on inputs that it has not seen.
+
+    Attributes:
+        statistics: for each level those without the `unseen` inputs; empty where rounding's own leave them out.
+        unseen: for each level, part-bit first.
+        made_up: whether the inputs are noise, and tell little of those that the model is for.
+    """
+
+    statistics: tuple[InputStatistics, ...]
+    unseen: tuple[Unseen, ...]
+    made_up: bool = False
 
 
 def input_statistics(

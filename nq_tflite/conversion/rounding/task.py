@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +21,16 @@ class RoundingTask:
         taps: spatial size of a kernel; depth = taps * inputs, the tap varying slowest.
         nesting: the levels that the codes will be cut into.
         statistics: of the layer's inputs, for each level; empty where nothing is known of them.
+        scales: float32 [1] or [channels], real value of one code.
+        corrected: whether a bias for each level takes the mean error of the outputs away.
     """
 
     target: NDArray[np.float64]
     taps: int
     nesting: Nesting
     statistics: tuple[InputStatistics, ...] = ()
+    scales: NDArray[np.float32] = field(default_factory=lambda: np.ones(1, np.float32))
+    corrected: bool = False
 
     @property
     def step(self) -> int:

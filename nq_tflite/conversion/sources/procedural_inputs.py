@@ -35,10 +35,14 @@ class ProceduralInputs:
     Attributes:
         arrays: for each input of the main subgraph, in order: [count, ...] in the input's own type.
         description: what was assumed of each, for people to judge.
+        noise: whether some are noise.
+        guessed: names of those in a range that is a guess.
     """
 
     arrays: tuple[NDArray[Any], ...]
     description: str
+    noise: bool
+    guessed: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ def procedural_inputs(model: ModelT, folded: Sequence[FoldedNorm], count: int, s
     Raises:
         UnsupportedModelError: an input of integers (token ids, say), or of no fixed size.
     """
-    arrays, notes = [], []
+    arrays, notes, guessed, noisy = [], [], [], False
     subgraph = model.subgraphs[0]
     for number, index in enumerate(fb.indices(subgraph.inputs)):
         tensor = subgraph.tensors[index]
@@ -74,17 +78,22 @@ def procedural_inputs(model: ModelT, folded: Sequence[FoldedNorm], count: int, s
         limits = covered_input(model, index)
         if len(sizes) == 3 and sizes[2] <= _MOST_CHANNELS and min(sizes[:2]) >= _SMALLEST_IMAGE:
             images = procedural_images(count, *sizes, seed=seed + number)
-            affine = _fitted(model, index, images, folded) or _over_range(sizes[2], limits)
+            fitted = _fitted(model, index, images, folded)
+            affine = fitted or _over_range(sizes[2], limits)
+            is_known = fitted is not None or limits is not None
             values = np.asarray(images * affine.gain + affine.offset, np.float32)
             notes.append(f"{fb.text(tensor.name)}: procedural images {affine.reason}")
         else:
             rng = np.random.default_rng([seed, number])
             noise = rng.standard_normal((count, *sizes), np.float32)
             low, high = limits or (-_DEVIATIONS, _DEVIATIONS)
+            noisy, is_known = True, limits is not None
             values = np.float32((high + low) / 2) + np.float32((high - low) / (2 * _DEVIATIONS)) * noise
             notes.append(f"{fb.text(tensor.name)}: normal noise, three deviations of it within [{low:.3g}, {high:.3g}]")
+        if not is_known:
+            guessed.append(fb.text(tensor.name))
         arrays.append(stored_values(tensor, values))
-    return ProceduralInputs(tuple(arrays), "; ".join(notes))
+    return ProceduralInputs(tuple(arrays), "; ".join(notes), noisy, tuple(guessed))
 
 
 def _sizes(tensor: TensorT) -> tuple[int, ...]:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 #: Samples that statistics are taken of, and those that only the estimate of the result is taken of.
 MOST_SAMPLES, MOST_HELD_OUT = 128, 32
 #: One sample in so many is held out, where there are samples enough to spare some.
-_HELD_OUT_STEP, _ENOUGH = 5, 40
+_HELD_OUT_STEP, ENOUGH = 5, 40
 _PROCEDURAL, _PROCEDURAL_HELD_OUT = 96, 32
 #: Types of inputs whose values mean themselves; those of others may be quantized.
 _TYPES_OF_VALUES = {fb.schema.TensorType.FLOAT32: np.float32, fb.schema.TensorType.INT32: np.int32}
@@ -50,11 +50,15 @@ class Samples:
         arrays: for each sample an array for each input of the main subgraph.
         held_out: how many of them, the last ones, serve the estimate alone.
         description: what they are.
+        noise: whether some of them are noise.
+        guessed: names of inputs that were made up in a range that is a guess.
     """
 
     arrays: Sequence[Sequence[NDArray[Any]]]
     held_out: int
     description: str
+    noise: bool = False
+    guessed: tuple[str, ...] = ()
 
     def hold_out(self, numbers: range) -> Samples:
         """The same with the samples of these numbers last, for the estimate alone."""
@@ -206,7 +210,7 @@ def _made_samples(model: ModelT, folded: Sequence[FoldedNorm]) -> Samples:
     """
     made = procedural_inputs(model, folded, _PROCEDURAL + _PROCEDURAL_HELD_OUT)
     arrays = [[values[k : k + 1] for values in made.arrays] for k in range(len(made.arrays[0]))]
-    return Samples(arrays, _PROCEDURAL_HELD_OUT, made.description)
+    return Samples(arrays, _PROCEDURAL_HELD_OUT, made.description, made.noise, made.guessed)
 
 
 def _pairs(original: ModelT, model: ModelT) -> dict[TensorPlace, TensorPlace]:
@@ -227,7 +231,7 @@ def given_samples(model: ModelT, source: Callable[[], Iterator[Sample]]) -> Samp
         values = fitted(sample, inputs, number)
         arrays += [[value[k : k + 1] for value in values] for k in range(len(values[0]))]
     given = Samples(arrays[: MOST_SAMPLES + MOST_HELD_OUT], 0, f"{len(arrays)} samples of the representative data")
-    if len(arrays) < _ENOUGH:
+    if len(arrays) < ENOUGH:
         return Samples(arrays, 0, given.description)
     return given.hold_out(range(0, len(given.arrays), _HELD_OUT_STEP))
 
