@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import stat
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,8 +24,25 @@ _URL = re.compile(r"https?:/")
 _UPGRADE = re.compile(r"\.to[2-8]$")
 
 
+def check_name(path: str | os.PathLike[str], error_type: type[NqError]) -> None:
+    """Raises an error unless the system can be asked for a file of that name at all."""
+    try:
+        encoded = os.fsencode(path)
+    except UnicodeEncodeError:
+        encoding = sys.getfilesystemencoding()
+        wrong = f"a name that {encoding} can encode, as this system's file names are"
+    else:
+        if b"\0" not in encoded:
+            return
+        wrong = "a name without a zero byte"
+    raise error_type(
+        "path", expected=wrong, got=ascii(os.fspath(path)), fix="Choose another name, or set PYTHONUTF8=1."
+    )
+
+
 def check_model_file(path: str | os.PathLike[str]) -> None:
     """Raises FormatError unless the path is a readable file that starts as a TFLite flatbuffer does."""
+    check_name(path, FormatError)
     try:
         with Path(path).open("rb") as file:
             head, size = file.read(8), os.fstat(file.fileno()).st_size
@@ -76,6 +94,7 @@ def check_output(
         source: what it is made from; counts where it is the path of a file.
         error_type: of the error.
     """
+    check_name(path, error_type)
     target = Path(path)
     folder = target.parent
     if target.is_dir():

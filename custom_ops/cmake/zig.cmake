@@ -8,4 +8,5 @@ set(CMAKE_CXX_COMPILER "$ENV{NQ_ZIG_PYTHON}" -m ziglang c++ -target $ENV{NQ_ZIG_
 # libc++ comes along, with symbols that nobody needs.
 set(CMAKE_SHARED_LINKER_FLAGS_INIT -s)
 # It names CPUs where others name architectures, and fails on those.
+set(NQ_CRC32_OPTIONS -mcpu=generic+crc)
 set(NQ_NEONDOTPROD_OPTIONS -mcpu=generic+dotprod)

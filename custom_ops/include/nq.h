@@ -102,8 +102,8 @@ NQ_EXPORT int32_t nq_format_version(void);
 NQ_EXPORT const char* nq_isa(void);
 
 /* The kernel of every kind that a delegate created now would use: "matrix", "depthwise", "unpack", "quantize",
- * "addition", "elementwise"; later versions may have more. A name that NQ_ISA forces selects of each kind the best one
- * that needs no more than it. The array is valid until the calling thread's next call of this function. */
+ * "addition", "elementwise", "checksum"; later versions may have more. A name that NQ_ISA forces selects of each kind
+ * the best one that needs no more than it. The array is valid until the calling thread's next call of this function. */
 NQ_EXPORT nq_status nq_kernels(const nq_kernel** kernels, int32_t* count);
 
 /* 0 if memory is short. */

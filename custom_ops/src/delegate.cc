@@ -159,7 +159,8 @@ Status create_delegate(const char* const* keys, const char* const* values, size_
   environment.num_threads = options.num_threads;
   environment.arena = std::make_shared<Workspace>();
   if (!options.session) options.session = std::make_shared<Session>();
-  if (Status status = options.session->attach(options.precision); !status.ok()) return status;
+  if (Status status = options.session->attach(options.precision, *environment.kernels.checksum); !status.ok())
+    return status;
   environment.session = std::move(options.session);
   *delegate = created.release();
   return {};

@@ -70,7 +70,8 @@ nq_status nq_kernels(const nq_kernel** kernels, int32_t* count) {
     std::vector<nq_kernel>& last = last_kernels.get();
     last = {{"matrix", selected.gemm->isa},       {"depthwise", selected.depthwise->isa},
             {"unpack", selected.unpack->isa},     {"quantize", selected.quantize->isa},
-            {"addition", selected.addition->isa}, {"elementwise", selected.elementwise->isa}};
+            {"addition", selected.addition->isa}, {"elementwise", selected.elementwise->isa},
+            {"checksum", selected.checksum->isa}};
     *kernels = last.data();
     *count = static_cast<int32_t>(last.size());
     return Status();

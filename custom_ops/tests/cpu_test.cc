@@ -25,9 +25,12 @@ bool all_of(const std::string& flags, const std::vector<std::string>& names) {
 
 TEST(features_are_those_that_the_system_tells_of) {
   const std::string flags = flags_of_the_system();
+  CHECK_EQ(all_of(flags, {"pclmulqdq"}), nq::has_pclmulqdq());
   CHECK_EQ(all_of(flags, {"avx2"}), nq::has_avx2());
   CHECK_EQ(all_of(flags, {"avx2", "avx_vnni"}), nq::has_avxvnni());
   CHECK_EQ(all_of(flags, {"avx2", "avx512f", "avx512bw", "avx512vl", "avx512_vnni"}), nq::has_avx512vnni());
+  CHECK_EQ(all_of(flags, {"pclmulqdq", "avx2", "avx512f", "avx512bw", "avx512vl", "avx512_vnni", "vpclmulqdq"}),
+           nq::has_avx512vpclmulqdq());
 }
 #endif
 

@@ -294,7 +294,7 @@ TEST(the_kernel_of_each_kind) {
     }
     return kinds;
   };
-  CHECK_EQ(std::string("matrix depthwise unpack quantize addition elementwise "), kinds_of(""));
+  CHECK_EQ(std::string("matrix depthwise unpack quantize addition elementwise checksum "), kinds_of(""));
   CHECK_EQ(std::string(kernels[0].isa), nq_isa());
   setenv("NQ_ISA", "scalar", 1);
   CHECK_EQ(kinds_of(""), kinds_of("scalar"));

@@ -22,6 +22,7 @@ void for_each_kind(const Check& check) {
   check(Kind<nq::QuantizeKernel>());
   check(Kind<nq::AdditionKernel>());
   check(Kind<nq::ElementwiseKernel>());
+  check(Kind<nq::ChecksumKernel>());
 }
 
 TEST(every_kind_selects_the_fastest_or_the_named) {
@@ -60,13 +61,13 @@ TEST(every_name_selects_all_kinds) {
       Kernels kernels;
       CHECK_OK(nq::select_kernels(each->isa, &kernels));
       CHECK(kernels.gemm && kernels.depthwise && kernels.unpack);
-      CHECK(kernels.quantize && kernels.addition && kernels.elementwise);
+      CHECK(kernels.quantize && kernels.addition && kernels.elementwise && kernels.checksum);
     }
   });
   Kernels scalar;
   CHECK_OK(nq::select_kernels("scalar", &scalar));
   for (const char* isa : {scalar.gemm->isa, scalar.depthwise->isa, scalar.unpack->isa, scalar.quantize->isa,
-                          scalar.addition->isa, scalar.elementwise->isa}) {
+                          scalar.addition->isa, scalar.elementwise->isa, scalar.checksum->isa}) {
     CHECK_EQ(std::string("scalar"), isa);
   }
 #if defined(__SSE2__)

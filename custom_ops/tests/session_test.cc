@@ -9,6 +9,8 @@
 #include <thread>
 
 #include "check.h"
+#include "format/crc32.h"
+#include "kernels/cpu.h"
 #include "nested_file.h"
 #include "session/registry.h"
 
@@ -23,11 +25,12 @@ using nq_test::NestedFile;
 
 constexpr Precision kFull = {Precision::Kind::kFull, 0};
 constexpr Precision kPart = {Precision::Kind::kPart, 0};
+constexpr nq::ChecksumKernel kChecksum = {"scalar", nq::always, nq::crc32};
 
 // A session with a loaded model: its weights are the nodes of one graph, run in order.
 struct Model {
   explicit Model(const NestedFile& nested, const uint8_t* base, const Precision& start = kFull, int num_graphs = 1) {
-    CHECK_OK(session.attach(start));
+    CHECK_OK(session.attach(start, kChecksum));
     session.model_loaded();
     for (int graph = 0; graph < num_graphs; ++graph) {
       for (NestedWeight& weight : nested.weights_at(base)) {
@@ -410,7 +413,7 @@ TEST(bad_arguments) {
   CHECK_FAILS(NQ_INVALID_ARGUMENT, "level -1", file.model.session.set_level(-1, 0, &result));
   CHECK_FAILS(NQ_INVALID_ARGUMENT, "flags 0x2", file.model.session.set_level(0, 2, &result));
   CHECK_FAILS(NQ_INVALID_ARGUMENT, "level 7", file.model.session.memory(7, &memory));
-  CHECK_FAILS(NQ_INVALID_ARGUMENT, "another delegate", file.model.session.attach(kFull));
+  CHECK_FAILS(NQ_INVALID_ARGUMENT, "another delegate", file.model.session.attach(kFull, kChecksum));
 }
 
 TEST(without_nested_weights) {
@@ -419,7 +422,7 @@ TEST(without_nested_weights) {
   nq::SectionTable table;
   CHECK_FAILS(NQ_NOT_READY, "no nested model has been loaded", session.prepare());
   CHECK_FAILS(NQ_NOT_READY, "no nested model has been loaded", session.levels(&table));
-  CHECK_OK(session.attach(kFull));
+  CHECK_OK(session.attach(kFull, kChecksum));
   session.model_loaded();
   CHECK_OK(session.prepare());
   CHECK_OK(session.levels(&table));
@@ -561,7 +564,7 @@ TEST(the_last_word_on_a_graph_counts) {
   Session session;
   nq::Delegation told;
   CHECK_FAILS(NQ_NOT_READY, "no nested model", session.delegation(&told));
-  CHECK_OK(session.attach(kFull));
+  CHECK_OK(session.attach(kFull, kChecksum));
   session.model_loaded();
   const int graphs[2] = {};
   session.set_delegation(&graphs[1], {{{"ADD", "a", std::nullopt, NQ_FUSED, ""}}, 4});
@@ -573,7 +576,7 @@ TEST(the_last_word_on_a_graph_counts) {
   CHECK(told.operators[0].name == "MUL" && told.operators[1].reason == "why");
   session.detach();
   CHECK_FAILS(NQ_NOT_READY, "no nested model", session.delegation(&told));
-  CHECK_OK(session.attach(kFull));
+  CHECK_OK(session.attach(kFull, kChecksum));
   session.model_loaded();
   CHECK_OK(session.delegation(&told));
   CHECK(told.operators.empty());

@@ -26,7 +26,7 @@ from nq_tflite.units import kernels_text
 
 if TYPE_CHECKING:
     from nq_tflite.measure.benchmark import BenchmarkReport, Setting
-    from nq_tflite.measure.memory import Footprint
+    from nq_tflite.measure.memory import Footprint, MedianSwitch
 
 _EPILOG = """\b
 Examples:
@@ -183,23 +183,22 @@ def _print_switching(footprints: Sequence[Footprint]) -> None:
     for each in footprints:
         name, switch, reload = Path(each.path).name, each.switch, each.reload
         if switch is not None:
-            up, down = milliseconds(switch.upgrade_seconds), milliseconds(switch.downgrade_seconds)
-            up_ran = milliseconds(switch.upgrade_and_run_seconds)
-            down_ran = milliseconds(switch.downgrade_and_run_seconds)
-            rows.append(
-                [name, each.runtime, f"switch to full-bit ({switch.count})", up, up_ran, megabytes(switch.bytes_in)]
-            )
-            rows.append(
-                [
-                    name,
-                    each.runtime,
-                    f"switch to part-bit ({switch.count})",
-                    down,
-                    down_ran,
-                    megabytes(switch.bytes_out),
-                ]
-            )
+            rows += [[name, each.runtime, *cells] for cells in _switch_cells(switch)]
         load, ran = milliseconds(reload.load_seconds), milliseconds(reload.load_and_run_seconds)
         rows.append([name, each.runtime, f"reload ({reload.count})", load, ran, "-"])
     columns = ("model", "runtime", "change (times measured)", "median", "with the first run", "moved")
     print_layers("switching beside reloading", columns, rows, left=3)
+
+
+def _switch_cells(switch: MedianSwitch) -> list[list[str]]:
+    """What (how often), seconds of the call, seconds with the first run, bytes moved."""
+    first, up, down = switch.first_upgrade_seconds, switch.upgrade_seconds, switch.downgrade_seconds
+    kinds = (
+        ("first switch to full-bit", switch.first_count, first, switch.first_upgrade_and_run_seconds, switch.bytes_in),
+        ("switch to full-bit", switch.count, up, switch.upgrade_and_run_seconds, switch.bytes_in),
+        ("switch to part-bit", switch.count, down, switch.downgrade_and_run_seconds, switch.bytes_out),
+    )
+    return [
+        [f"{what} ({times})", milliseconds(call), milliseconds(ran), megabytes(moved)]
+        for what, times, call, ran, moved in kinds
+    ]

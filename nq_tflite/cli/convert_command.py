@@ -261,8 +261,8 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         got = "an archive of other things"
     except OSError as error:
         got = reason_of(error)
-    except (ValueError, EOFError, zipfile.BadZipFile):
-        got = "another kind of file"
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        got = "an array of Python objects, not of numbers" if "Object arrays" in str(error) else "another kind of file"
     expected = "a .npy or .npz file, or a folder of photos"
     raise RepresentativeDataError(f"representative data {path}", expected=expected, got=got)
 

@@ -24,7 +24,7 @@ from nq_tflite.graph.model import ModelT, TensorPlace
 from nq_tflite.graph.readers import READER_NAMES
 from nq_tflite.graph.refusals import TOO_SMALL
 from nq_tflite.graph.selection import Selection
-from nq_tflite.graph.sites import Site, Unnested, as_weight, find_sites, unnested
+from nq_tflite.graph.sites import OTHER_TYPE, Site, Unnested, as_weight, find_sites, unnested
 from nq_tflite.graph.widening import Widened
 
 #: Weights of deeper filters are rounded without covariances, whose matrices would take minutes and gigabytes each.
@@ -171,10 +171,11 @@ def make_plan(
 def _nothing_nests(left: Sequence[Unnested]) -> UnsupportedModelError:
     """Says why, and what helps against the reason that is easiest to overcome."""
     reasons = sorted({f"{each.operator}: {each.reason}" for each in left})
-    fix = "Convert the Keras model with representative_data instead."
+    too_small = any(each.reason.startswith(TOO_SMALL) for each in left)
+    fix = "Nest a float or full-int8 model: of a Keras model, its float original, with representative_data."
     if any(each.reason == _EXCLUDED for each in left):
         fix = "Exclude fewer."
-    elif any(each.reason.startswith(TOO_SMALL) for each in left):
+    elif too_small and not any(OTHER_TYPE in each.reason for each in left):
         fix = "Ship the model as it is: nesting saves nothing here; include='*' nests such weights all the same."
     elif not left:
         reasons, fix = [f"no {READER_NAMES} with a constant weight"], ""

@@ -13,7 +13,7 @@ from typing import Any
 
 from nq_tflite.device.native import last_error, library_path, set_accelerator_options
 from nq_tflite.device.runtimes import CompiledModels, load_compiled_models
-from nq_tflite.device.switching import SwitchingModel
+from nq_tflite.device.switching import NO_MAPPING, SwitchingModel
 from nq_tflite.errors import FormatError, NativeLibraryError, NqError
 from nq_tflite.files import check_model_bytes, check_model_file
 from nq_tflite.format.nesting import Precision
@@ -79,7 +79,8 @@ class CompiledModel(SwitchingModel):
             ) from error
         finally:
             set_accelerator_options({})
-        self._loaded(precision, "call from_file instead of from_buffer", stacklevel=3)
+        advice = "call from_file instead of from_buffer" if isinstance(source, bytes) else NO_MAPPING
+        self._loaded(precision, advice, stacklevel=3)
 
     @classmethod
     def from_file(

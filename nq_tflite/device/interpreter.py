@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import operator
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
+import numpy as np
+
 from nq_tflite.device.native import library_path
 from nq_tflite.device.runtimes import RuntimeName, load_runtime
-from nq_tflite.device.switching import Closed, SwitchingModel
-from nq_tflite.errors import FormatError, ModelSourceError, NqError
+from nq_tflite.device.switching import NO_MAPPING, Closed, SwitchingModel
+from nq_tflite.errors import FormatError, MissingPackageError, ModelSourceError, NqError
 from nq_tflite.files import check_model_bytes, check_model_file
 from nq_tflite.format.nesting import Precision
 
@@ -23,7 +27,7 @@ class Interpreter(SwitchingModel):
 
     Args:
         model_path: a .tflite file.
-        model_content: or its bytes.
+        model_content: or its bytes, in any object that holds some.
         precision: "full", "part" or a number of bits, to start with.
         runtime: "ai-edge-litert", "tflite-runtime" or "tensorflow"; the first one installed if not given.
         fuse: True computes convolutions and dense layers on the packed weights, with this library's own kernels; False
@@ -59,10 +63,11 @@ class Interpreter(SwitchingModel):
         **options: Any,
     ) -> None:
         self._runtime = load_runtime(runtime)
+        super().__init__("model content" if model_path is None else str(model_path))
+        model_content = _plain_bytes(model_content)
         _check_model(model_path, model_content)
-        _check_threads(num_threads)
+        num_threads = _plain_threads(num_threads)
         path = None if model_path is None else os.fspath(model_path)
-        super().__init__("model content" if path is None else path)
         delegate_options = self._delegate_options(precision, fuse)
         try:
             delegate = self._runtime.load_delegate(str(library_path()), delegate_options)
@@ -80,7 +85,15 @@ class Interpreter(SwitchingModel):
                 got=" ".join(str(error).split()),
                 fix="Check it with: nq-tflite inspect.",
             ) from error
-        self._loaded(precision, "pass model_path instead of model_content", stacklevel=2)
+        except SystemError as error:  # how an extension fails that was built for another NumPy
+            raise MissingPackageError(
+                f"loading a model with {self._runtime}",
+                expected="the NumPy that it was built for, below 2 for tflite-runtime",
+                got=f"NumPy {np.__version__}",
+                fix="Install another one, pip install 'numpy<2', or ai-edge-litert in its place.",
+            ) from error
+        advice = "pass model_path instead of model_content" if path is None else NO_MAPPING
+        self._loaded(precision, advice, stacklevel=2)
 
     @property
     def runtime(self) -> str:
@@ -170,15 +183,36 @@ def _check_model(path: object, content: object) -> None:
         )
     if isinstance(path, str | os.PathLike):
         check_model_file(path)
+        if any("\ud800" <= letter <= "\udfff" for letter in os.fspath(path)):  # how Python has bytes that are no UTF-8
+            got = ascii(os.fspath(path))
+            raise ModelSourceError("model_path", expected="a path in UTF-8, which the runtimes take", got=got)
     elif isinstance(content, bytes):
         check_model_bytes("model content", content[:8], len(content))
 
 
-def _check_threads(num_threads: object) -> None:
+def _plain_bytes(content: Any) -> bytes | None:
+    """Bytes of anything that holds some: a bytearray, memoryview or NumPy array too."""
+    if content is None or isinstance(content, bytes):
+        return content
+    try:
+        return memoryview(content).tobytes()
+    except TypeError as error:
+        got = f"a {type(content).__name__}"
+        fix = "Pass a path as model_path." if isinstance(content, str | os.PathLike) else ""
+        raise ModelSourceError("model_content", expected="a model's bytes", got=got, fix=fix) from error
+
+
+def _plain_threads(num_threads: Any) -> int | None:
+    """A whole number of any library as Python's."""
     if num_threads is None:
-        return
-    if not isinstance(num_threads, int) or isinstance(num_threads, bool) or num_threads < 1:
+        return None
+    number = 0
+    if not isinstance(num_threads, bool):
+        with contextlib.suppress(TypeError):
+            number = operator.index(num_threads)
+    if number < 1:
         raise NqError("num_threads", expected="a whole number above 0, or None", got=repr(num_threads))
+    return number
 
 
 class _Runner:

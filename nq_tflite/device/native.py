@@ -172,7 +172,8 @@ def last_error() -> str:
 
 
 def kernels() -> dict[str, str]:
-    """The instruction set of each kind of kernel: matrix, depthwise, unpack, quantize, addition, elementwise.
+    """The instruction set of each kind of kernel: matrix, depthwise, unpack, quantize, addition, elementwise,
+    checksum.
 
     Raises:
         NativeLibraryError: NQ_ISA in the environment names none that this CPU has.

@@ -55,6 +55,10 @@ class Switch:
         return html_view([str(self)])
 
 
+#: What helps a model that was given by its path and is not mapped nevertheless.
+NO_MAPPING = "is /proc mounted? /proc/self/maps tells the library where the runtime has mapped the file"
+
+
 class Closed:
     """In the place of what was closed."""
 

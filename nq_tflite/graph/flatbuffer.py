@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nq_tflite.errors import FormatError, MissingPackageError, how_to_install
-from nq_tflite.files import IDENTIFIER, check_model_bytes, unreadable, write_whole
+from nq_tflite.files import IDENTIFIER, check_model_bytes, check_name, unreadable, write_whole
 from nq_tflite.graph.model import (
     BufferT,
     InputSlot,
@@ -99,6 +99,8 @@ def read_model(source: str | os.PathLike[str] | bytes) -> ModelFile:
         FormatError: not a whole TFLite flatbuffer.
     """
     name = "model content" if isinstance(source, bytes) else os.fspath(source)
+    if not isinstance(source, bytes):
+        check_name(source, FormatError)
     try:
         data = source if isinstance(source, bytes) else Path(source).read_bytes()
     except OSError as error:

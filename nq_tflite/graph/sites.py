@@ -20,7 +20,11 @@ from nq_tflite.graph.readers import reader_of, slots_of
 
 #: Constants of operators without nesting that are no larger than this are not worth telling of.
 SMALL_BYTES = 1024
-_TOLD_OF = {schema.TensorType.FLOAT32, schema.TensorType.FLOAT16, schema.TensorType.INT8}
+_Type = schema.TensorType
+_NESTING_TYPES = {_Type.FLOAT32, _Type.INT8}
+_TOLD_OF = {*_NESTING_TYPES, _Type.FLOAT16, _Type.INT16, _Type.INT4}
+#: How the reason of weights in another type ends.
+OTHER_TYPE = "weights; float32 and INT8 nest"
 _INDEX_TYPES = {schema.TensorType.INT32, schema.TensorType.INT64}
 
 
@@ -81,6 +85,8 @@ def find_sites(
             if not layouts:
                 if _is_large(model, tensor) and not _serves_a_weight(model, subgraph, uses):
                     why = "sparse" if tensor.sparsity is not None else "an operator without nesting"
+                    if tensor.type == _Type.INT4:
+                        why = f"INT4 {OTHER_TYPE}"
                     left.append(unnested(model, site, why, stored_bytes))
                 continue
             reason = _reason(model, subgraph, site, uses, len(layouts))
@@ -135,8 +141,8 @@ def _reason(model: ModelT, subgraph: SubGraphT, site: Site, uses: list[InputSlot
     operators = [subgraph.operators[position] for position, _ in uses]
     if tensor.type == schema.TensorType.UINT8:
         return "uint8 weights of the legacy quantization"
-    if tensor.type not in (schema.TensorType.FLOAT32, schema.TensorType.INT8):
-        return f"{fb.type_name(tensor.type)} weights; float32 and INT8 nest"
+    if tensor.type not in _NESTING_TYPES:
+        return f"{fb.type_name(tensor.type)} {OTHER_TYPE}"
     if any(reader_of(model, operator) is None for operator in operators):
         return "also read by an operator without nesting"
     if (

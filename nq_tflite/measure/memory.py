@@ -15,6 +15,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,10 +67,12 @@ class MedianSwitch:
     """Switches between part-bit and full-bit: medians of many.
 
     Attributes:
-        count: switches timed in each direction.
+        count: switches timed in each direction; none is an interpreter's first upgrade.
         upgrade_seconds, downgrade_seconds: of the call alone.
         upgrade_and_run_seconds, downgrade_and_run_seconds: of the call and the first invocation after it.
         bytes_in, bytes_out: residual bytes that one upgrade pages in, one downgrade out.
+        first_count: interpreters loaded at part-bit whose first upgrade was timed, which also checks the residual.
+        first_upgrade_seconds, first_upgrade_and_run_seconds: as the others, of those.
     """
 
     count: int
@@ -79,6 +82,9 @@ class MedianSwitch:
     downgrade_and_run_seconds: float
     bytes_in: int
     bytes_out: int
+    first_count: int
+    first_upgrade_seconds: float
+    first_upgrade_and_run_seconds: float
 
 
 @dataclass(frozen=True)
@@ -187,7 +193,7 @@ def measure_footprint(
         nested: whether it is a nested one.
         runtime, num_threads: as nq.Interpreter.
         switches: how many times to switch to part-bit and back.
-        reloads: how many times to load it anew.
+        reloads: how many times to load it anew, a nested one at part-bit too, for its first upgrade.
 
     Raises:
         FormatError, MissingPackageError, NativeLibraryError: as nq.Interpreter.
@@ -209,10 +215,12 @@ def measure_footprint(
     _run_twice(interpreter)
     peak = _peak() - before.total if peaks else None
     states = tuple(_states(interpreter, model, before, ("full", "part", "full") if nested else (None,)))
-    switch = _time_switches(interpreter, switches) if nested else None
+    load = partial(open_model, model, nested, runtime, num_threads)
+    first = _time_first_upgrades(partial(load, "part"), reloads) if nested else None
+    switch = _time_switches(interpreter, switches, first) if first else None
     delegation = interpreter.delegation if nested else None
     del interpreter
-    reload = _time_reloads(lambda: open_model(model, nested, runtime, num_threads), reloads)
+    reload = _time_reloads(load, reloads)
     return Footprint(model, str(loaded), num_threads, states, switch, reload, peak, delegation)
 
 
@@ -261,8 +269,23 @@ def _settled(model: str) -> ResidentMemory:
     return resident_memory(model)
 
 
-def _time_switches(interpreter: Interpreter, count: int) -> MedianSwitch:
+def _time_first_upgrades(load: Callable[[], Interpreter], count: int) -> tuple[list[float], list[float]]:
+    """Seconds of the call alone, and with the invocation after it, of an interpreter each."""
+    calls, runs = [], []
+    for _ in range(count):
+        interpreter = load()
+        interpreter.invoke()
+        started = time.perf_counter()
+        interpreter.switch("full")
+        calls.append(time.perf_counter() - started)
+        interpreter.invoke()
+        runs.append(time.perf_counter() - started)
+    return calls, runs
+
+
+def _time_switches(interpreter: Interpreter, count: int, first: tuple[list[float], list[float]]) -> MedianSwitch:
     """Between part-bit and full-bit, with an invocation after each so that every switch moves pages in use."""
+    first_calls, first_runs = first
     calls: dict[str, list[float]] = {"part": [], "full": []}
     runs: dict[str, list[float]] = {"part": [], "full": []}
     bytes_in = bytes_out = 0
@@ -282,6 +305,9 @@ def _time_switches(interpreter: Interpreter, count: int) -> MedianSwitch:
         downgrade_and_run_seconds=statistics.median(runs["part"]),
         bytes_in=bytes_in,
         bytes_out=bytes_out,
+        first_count=len(first_calls),
+        first_upgrade_seconds=statistics.median(first_calls),
+        first_upgrade_and_run_seconds=statistics.median(first_runs),
     )
 
 

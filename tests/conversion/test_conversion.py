@@ -279,3 +279,12 @@ def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch, mixed_model
     monkeypatch.setattr(fb.importlib, "import_module", missing)
     with pytest.raises(MissingPackageError, match=r"\.\[litert\]"):
         fb.load_schema()
+
+
+@pytest.mark.parametrize(("name", "message"), [("a\ud800.tflite", "utf-8 can encode"), ("a\0.tflite", "a zero byte")])
+def test_names_that_no_file_can_have(name: str, message: str, int8_tflite: bytes, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=message):
+        nq.convert(int8_tflite, tmp_path / name)
+    with pytest.raises(FormatError, match=message):
+        nq.convert(tmp_path / name, tmp_path / "out.tflite")
+    assert not list(tmp_path.iterdir())

@@ -12,8 +12,8 @@ import pytest
 import switching_jobs
 
 import nq_tflite as nq
-from nq_tflite.device import native
-from nq_tflite.errors import MissingPackageError, NativeLibraryError
+from nq_tflite.device import interpreter, native
+from nq_tflite.errors import FormatError, MissingPackageError, ModelSourceError, NativeLibraryError, NqError
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph.nested import read_nested
 
@@ -241,3 +241,51 @@ def test_missing_or_foreign_native_library(
         nq.Interpreter("model.tflite")
     assert "einstall" in str(caught.value)
     native.load_library.cache_clear()
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview, lambda content: np.frombuffer(content, np.uint8)])
+def test_content_in_any_object_that_holds_bytes(kind: Any) -> None:
+    assert interpreter._plain_bytes(kind(b"TFL3")) == b"TFL3"
+
+
+@pytest.mark.parametrize(("content", "message"), [("model.tflite", "Pass a path as model_path"), (5, "got a int")])
+def test_content_that_is_none(content: Any, message: str) -> None:
+    with pytest.raises(ModelSourceError, match=message):
+        interpreter._plain_bytes(content)
+
+
+def test_numbers_of_threads() -> None:
+    assert [interpreter._plain_threads(each) for each in (None, 2, np.int64(3), np.uint8(4))] == [None, 2, 3, 4]
+    for wrong in (0, -1, True, 2.0, "2", np.float32(2)):
+        with pytest.raises(NqError, match="a whole number above 0, or None, got"):
+            interpreter._plain_threads(wrong)
+
+
+def test_an_extension_that_was_built_for_another_numpy(monkeypatch: pytest.MonkeyPatch, nested_dir: Path) -> None:
+    """tflite-runtime 2.14 beside NumPy 2 fails with a SystemError that names neither."""
+
+    class Broken:
+        def load_delegate(self, *arguments: Any) -> None:
+            return None
+
+        def interpreter(self, **options: Any) -> None:
+            raise SystemError("CreateWrapperFromFile returned a result with an exception set")
+
+    monkeypatch.setattr(interpreter, "load_runtime", lambda name: Broken())
+    with pytest.raises(MissingPackageError, match=r"below 2 for tflite-runtime, got NumPy .*numpy<2"):
+        nq.Interpreter(nested_dir / "int8_8_5.tflite")
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("a\0b.tflite", FormatError, "a name without a zero byte"),
+        ("a\ud800b.tflite", FormatError, "a name that utf-8 can encode"),
+        ("a\udcffb.tflite", ModelSourceError, "a path in UTF-8"),
+    ],
+)
+def test_names_that_no_runtime_takes(name: str, error: type[NqError], message: str, tmp_path: Path) -> None:
+    if error is ModelSourceError:
+        (tmp_path / name).write_bytes(b"\0\0\0\0TFL3" + bytes(16))
+    with pytest.raises(error, match=message):
+        nq.Interpreter(tmp_path / name)

@@ -113,6 +113,8 @@ def test_benchmark_beside_others(runtime: str, nested_dir: Path, int8_tflite: by
     assert other.switch is None
     assert own.switch is not None
     assert own.switch.bytes_in == own.switch.bytes_out == inspect_file(nested).section_bytes[1]
+    assert (own.switch.first_count, own.switch.count) == (1, 2)
+    assert 0 < own.switch.first_upgrade_seconds < own.switch.first_upgrade_and_run_seconds
     full, part, again = (state.weights for state in own.states)
     assert full == again
     assert full is not None
@@ -148,7 +150,7 @@ def test_the_kernel_of_each_kind_is_told(nested_dir: Path, monkeypatch: pytest.M
     """The one of "matrix" names the whole where one name is asked for: unpacking may be done by another one's."""
     monkeypatch.setenv("NQ_ISA", "scalar")
     assert kernels() == dict.fromkeys(
-        ("matrix", "depthwise", "unpack", "quantize", "addition", "elementwise"), "scalar"
+        ("matrix", "depthwise", "unpack", "quantize", "addition", "elementwise", "checksum"), "scalar"
     )
     base = "sse2" if platform.machine() == "x86_64" else "generic"
     report = benchmark(nested_dir / "int8_8_5.tflite", runs=1, warmup=0, switches=1, reloads=1, isa=base)

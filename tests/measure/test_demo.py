@@ -25,7 +25,7 @@ NESTED = Footprint(
     "some-runtime 1.0",
     1,
     (MemoryState(8, MEMORY, 3_000_000), MemoryState(5, MEMORY, 2_000_000), MemoryState(8, MEMORY, 3_000_000)),
-    MedianSwitch(100, 0.0002, 0.0001, 0.012, 0.011, 1_000_000, 1_000_000),
+    MedianSwitch(100, 0.0002, 0.0001, 0.012, 0.011, 1_000_000, 1_000_000, 10, 0.0006, 0.013),
     RELOAD,
 )
 STOCK = Footprint("int8.tflite", "some-runtime 1.0", 1, (MemoryState(None, MEMORY, None),), None, RELOAD)

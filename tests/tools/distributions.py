@@ -24,8 +24,12 @@ MAX_INSTALLED_BYTES = 5_000_000
 #: Of glibc, or the dynamic linker under the name of an architecture; libstdc++ too in a wheel built by GCC.
 SYSTEM_LIBRARIES = re.compile(r"lib(c|m|dl|pthread|gcc_s|stdc\+\+)\.so\.\d|ld-linux[\w-]*\.so\.\d")
 
-#: ISAs that a library has matrix kernels for: where a compiler refuses a flag, they are left out without a word.
-ISAS = {"x86_64": ("avx2", "avxvnni", "avx512vnni"), "aarch64": ("neon", "neondotprod"), "armv7l": ("neon",)}
+#: ISAs that a library has kernels for: where a compiler refuses a flag, they are left out without a word.
+ISAS = {
+    "x86_64": ("pclmulqdq", "avx2", "avxvnni", "avx512vnni", "avx512vpclmulqdq"),
+    "aarch64": ("neon", "crc32", "neondotprod"),
+    "armv7l": ("neon",),
+}
 
 #: Bytes of a page where they are largest: the Raspberry Pi 5's system has 16 KiB, other arm64 systems have 64.
 LARGEST_PAGE = {"x86_64": 4096, "aarch64": 65536, "armv7l": 4096}

@@ -41,11 +41,12 @@ uint32_t update_by_8(uint32_t crc, const uint8_t* bytes) {
 
 }  // namespace
 
-uint32_t crc32(const uint8_t* bytes, size_t size) {
-  uint32_t crc = 0xFFFFFFFFu;
-  for (; size >= kSlices; bytes += kSlices, size -= kSlices) crc = update_by_8(crc, bytes);
-  for (; size > 0; ++bytes, --size) crc = crc >> 8 ^ kTables[0][(crc ^ *bytes) & 0xFF];
-  return ~crc;
+uint32_t update_crc32(uint32_t state, const uint8_t* bytes, size_t size) {
+  for (; size >= kSlices; bytes += kSlices, size -= kSlices) state = update_by_8(state, bytes);
+  for (; size > 0; ++bytes, --size) state = state >> 8 ^ kTables[0][(state ^ *bytes) & 0xFF];
+  return state;
 }
+
+uint32_t crc32(const uint8_t* bytes, size_t size) { return ~update_crc32(0xFFFFFFFFu, bytes, size); }
 
 }  // namespace nq

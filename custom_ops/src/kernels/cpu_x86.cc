@@ -15,10 +15,10 @@ namespace {
 // XCR0: the registers that the operating system saves.
 constexpr uint64_t kYmm = 0x06, kZmm = 0xE6;
 // Leaf 1, ECX.
-constexpr unsigned kXgetbv = 1u << 27;
+constexpr unsigned kPclmulqdq = 1u << 1, kXgetbv = 1u << 27;
 // Leaf 7, EBX and ECX.
 constexpr unsigned kAvx2 = 1u << 5, kAvx512 = 1u << 16 | 1u << 30 | 1u << 31;  // F, BW, VL
-constexpr unsigned kVnni = 1u << 11;
+constexpr unsigned kVpclmulqdq = 1u << 10, kVnni = 1u << 11;
 // Leaf 7.1, EAX.
 constexpr unsigned kAvxVnni = 1u << 4;
 
@@ -28,6 +28,11 @@ bool os_saves(uint64_t registers) {
   unsigned low = 0, high = 0;
   __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));  // the intrinsic wants a flag
   return ((uint64_t{high} << 32 | low) & registers) == registers;
+}
+
+bool first_leaf_has(unsigned wanted_c) {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & wanted_c) == wanted_c;
 }
 
 bool cpu_has(unsigned wanted_b, unsigned wanted_c) {
@@ -43,6 +48,11 @@ bool second_leaf_has(unsigned wanted_a) {
 
 }  // namespace
 
+bool has_pclmulqdq() {
+  static const bool found = first_leaf_has(kPclmulqdq);
+  return found;
+}
+
 bool has_avx2() {
   static const bool found = os_saves(kYmm) && cpu_has(kAvx2, 0);
   return found;
@@ -55,6 +65,11 @@ bool has_avxvnni() {
 
 bool has_avx512vnni() {
   static const bool found = os_saves(kZmm) && cpu_has(kAvx2 | kAvx512, kVnni);
+  return found;
+}
+
+bool has_avx512vpclmulqdq() {
+  static const bool found = has_avx512vnni() && has_pclmulqdq() && cpu_has(0, kVpclmulqdq);
   return found;
 }
 

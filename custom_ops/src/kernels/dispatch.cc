@@ -21,7 +21,9 @@ namespace nq {
 #define NQ_QUANTIZE_KERNEL(kernel) extern const QuantizeKernel kernel;
 #define NQ_ADDITION_KERNEL(kernel) extern const AdditionKernel kernel;
 #define NQ_ELEMENTWISE_KERNEL(kernel) extern const ElementwiseKernel kernel;
+#define NQ_CHECKSUM_KERNEL(kernel) extern const ChecksumKernel kernel;
 #include "kernels/addition/addition_kernels.h"
+#include "kernels/checksum/checksum_kernels.h"
 #include "kernels/depthwise/depthwise_kernels.h"
 #include "kernels/elementwise/elementwise_kernels.h"
 #include "kernels/gemm/gemm_kernels.h"
@@ -31,11 +33,17 @@ namespace nq {
 #undef NQ_QUANTIZE_KERNEL
 #undef NQ_ADDITION_KERNEL
 #undef NQ_ELEMENTWISE_KERNEL
+#undef NQ_CHECKSUM_KERNEL
 
 bool always() { return true; }
 
 #if defined(__aarch64__)
 bool has_neon() { return true; }
+
+bool has_crc32() {
+  constexpr unsigned long kCrc32 = 1ul << 7;  // HWCAP_CRC32
+  return (getauxval(AT_HWCAP) & kCrc32) != 0;
+}
 
 bool has_neondotprod() {
   constexpr unsigned long kDotProducts = 1ul << 20;  // HWCAP_ASIMDDP, which headers older than Linux 4.15 lack
@@ -124,6 +132,15 @@ struct List<ElementwiseKernel> {
   };
 };
 
+template <>
+struct List<ChecksumKernel> {
+  static constexpr const ChecksumKernel* kernels[] = {
+#define NQ_CHECKSUM_KERNEL(kernel) &kernel,
+#include "kernels/checksum/checksum_kernels.h"
+#undef NQ_CHECKSUM_KERNEL
+  };
+};
+
 const Isa* find_isa(const char* name) {
   for (const Isa& isa : kIsas) {
     if (std::strcmp(isa.name, name) == 0) return &isa;
@@ -170,6 +187,7 @@ NQ_KIND(UnpackKernel)
 NQ_KIND(QuantizeKernel)
 NQ_KIND(AdditionKernel)
 NQ_KIND(ElementwiseKernel)
+NQ_KIND(ChecksumKernel)
 #undef NQ_KIND
 
 Status select_kernels(const char* isa, Kernels* kernels) {
@@ -180,7 +198,7 @@ Status select_kernels(const char* isa, Kernels* kernels) {
     return status;
   };
   return select_all(&kernels->gemm, &kernels->depthwise, &kernels->unpack, &kernels->quantize, &kernels->addition,
-                    &kernels->elementwise);
+                    &kernels->elementwise, &kernels->checksum);
 }
 
 Status select_kernels(Kernels* kernels) { return select_kernels(std::getenv("NQ_ISA"), kernels); }

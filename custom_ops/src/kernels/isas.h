@@ -11,17 +11,22 @@ NQ_ISA("sse2", always)
 NQ_ISA("generic", always)
 #endif
 #if defined(__x86_64__) || defined(__i386__)
+NQ_ISA("pclmulqdq", has_pclmulqdq)
 NQ_ISA("avx2", has_avx2)
 #if defined(NQ_AVXVNNI)
 NQ_ISA("avxvnni", has_avxvnni)
 #endif
 NQ_ISA("avx512vnni", has_avx512vnni)
+NQ_ISA("avx512vpclmulqdq", has_avx512vpclmulqdq)
 #endif
 #if defined(NQ_AMX)
 NQ_ISA("amx", has_amx)
 #endif
 #if defined(NQ_NEON)
 NQ_ISA("neon", has_neon)
+#endif
+#if defined(NQ_CRC32)
+NQ_ISA("crc32", has_crc32)
 #endif
 #if defined(NQ_NEONDOTPROD)
 NQ_ISA("neondotprod", has_neondotprod)

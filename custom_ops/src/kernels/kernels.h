@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/addition/addition.h"
+#include "kernels/checksum/checksum.h"
 #include "kernels/depthwise/depthwise.h"
 #include "kernels/elementwise/elementwise.h"
 #include "kernels/gemm/gemm.h"
@@ -17,6 +18,7 @@ struct Kernels {
   const QuantizeKernel* quantize = nullptr;
   const AdditionKernel* addition = nullptr;
   const ElementwiseKernel* elementwise = nullptr;
+  const ChecksumKernel* checksum = nullptr;
 };
 
 // As select_kernel, of every kind.

@@ -4,8 +4,6 @@
 #include <chrono>
 #include <optional>
 
-#include "format/crc32.h"
-
 namespace nq {
 namespace {
 
@@ -48,7 +46,7 @@ class NQ_SCOPED_LOCK Session::Control {
   std::optional<Lock> lock_;
 };
 
-Status Session::attach(const Precision& start) {
+Status Session::attach(const Precision& start, const ChecksumKernel& checksum) {
   const Control control(this);
   const Lock state(state_);
   if (attached_ || !shared_.members.empty()) {
@@ -56,6 +54,7 @@ Status Session::attach(const Precision& start) {
                  "the session already serves another delegate; open a session for each interpreter");
   }
   attached_ = true;
+  checksum_ = &checksum;
   shared_.start = start;
   shared_.level = -1;
   return {};
@@ -298,7 +297,7 @@ Status Session::look_at_file(const Placement& placement) {
 Status Session::verify(const Placement& placement, int level) {
   if (verified_[level]) return {};
   const Section& section = placement.table.sections[level];
-  const uint32_t found = crc32(placement.sections[level].data, static_cast<size_t>(section.size));
+  const uint32_t found = checksum_->crc32(placement.sections[level].data, static_cast<size_t>(section.size));
   if (found != section.crc32) {
     const char* advice = level <= under_control().held_level
                              ? "the file has changed under the interpreter: build a new one"

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/checksum/checksum.h"
 #include "session/delegation.h"
 #include "session/invocations.h"
 #include "session/nested_weight.h"
@@ -35,7 +36,7 @@ class Session {
   };
 
   // For the delegate. A session serves one delegate at a time.
-  Status attach(const Precision& start);
+  Status attach(const Precision& start, const ChecksumKernel& checksum);
   void detach();
   void model_loaded();
   // How one graph was divided; the last word on a graph counts.
@@ -103,6 +104,7 @@ class Session {
 
   Shared shared_ NQ_GUARDED_BY(control_) NQ_GUARDED_BY(state_);
 
+  const ChecksumKernel* checksum_ NQ_GUARDED_BY(control_) = nullptr;  // of the delegate
   std::array<bool, kMaxLevels> verified_ NQ_GUARDED_BY(control_) = {};
   FileMark mark_ NQ_GUARDED_BY(control_);             // of the file that they have been verified in
   bool drops_cache_ NQ_GUARDED_BY(control_) = false;  // a page-out is to drop the page cache too

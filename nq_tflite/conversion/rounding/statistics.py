@@ -19,6 +19,8 @@ _PRIOR = 0.1
 _BELIEF = 0.5
 #: Correlation of neighbouring taps, where the prior knows variances only.
 _TAP_CORRELATION = 0.6
+#: Entry of H from which on it is in a unit of its own, since descent computes in float32.
+_LARGEST = 1e18
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Quadratic:
     """H and what goes with it.
 
     Attributes:
-        hessian: [groups, depth, depth]: H with ridges.
+        hessian: [groups, depth, depth]: H with ridges, in any unit: the codes of the least error are the same.
         inverse: of it.
         shift: [groups, depth, depth], what turns w into t from the right.
     """
@@ -99,8 +101,13 @@ class CentredRows:
         return cls(mean, rows)
 
     def covariance(self, other: CentredRows) -> Real:
-        """[groups, depth, depth]"""
-        return np.asarray((self.rows.transpose(0, 2, 1) @ other.rows).astype(np.float64) / self.rows.shape[1])
+        """[groups, depth, depth]; in float64 where sums of float32 overflow, as those of values near 1e19 do."""
+        transposed = self.rows.transpose(0, 2, 1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            sums = (transposed @ other.rows).astype(np.float64)
+        if not np.isfinite(sums).all():
+            sums = transposed.astype(np.float64) @ other.rows.astype(np.float64)
+        return np.asarray(sums / self.rows.shape[1])
 
 
 def input_statistics(
@@ -126,7 +133,14 @@ def _quadratic(original: CentredRows, rounded: CentredRows, prior: Prior | None,
     hessian = covariance + ridges
     inverse = np.linalg.inv(hessian)
     regression = (original.covariance(rounded) + ridges) @ inverse
-    return Quadratic(hessian, inverse, _BELIEF * regression + (1 - _BELIEF) * np.eye(regression.shape[-1]))
+    shift = _BELIEF * regression + (1 - _BELIEF) * np.eye(regression.shape[-1])
+    unit = _unit(float(np.abs(hessian).max()))
+    return Quadratic(hessian / unit, inverse * unit, shift)
+
+
+def _unit(largest: float) -> float:
+    """What to divide an error by that float32 could not hold: a power of two, and 1 for ordinary errors."""
+    return float(2.0 ** np.floor(np.log2(largest))) if largest > _LARGEST else 1.0
 
 
 def _ridges(covariance: Real, mean: Real, prior: Prior | None, taps: int) -> Real:

@@ -7,7 +7,7 @@ import os
 import re
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nq_tflite.conversion.sources.activation_ranges import METHODS, measure, outputs, set_ranges
-from nq_tflite.conversion.sources.calibration import Sample
+from nq_tflite.conversion.sources.calibration import ModelInput, Sample, fitted
 from nq_tflite.conversion.sources.export_options import ActivationRanges, IoType, check_options
 from nq_tflite.conversion.sources.keras_models import (
     KerasLayer,
@@ -48,6 +48,7 @@ _LACKING_FIX = (
     "training needs and in float32."
 )
 _LACKING = re.compile(r"'(tf\.\w+)' op is neither a custom op nor a flex op")
+_MLIR_ERROR = re.compile(r"<unknown>:0: error: (?:loc\(.*\): )?(.+)")
 #: Layers that a converter folds a batch norm into, and which of their weights takes it.
 _FOLDING = {"Conv1D": 0, "Conv2D": 0, "DepthwiseConv2D": 0, "SeparableConv2D": 1, "Dense": 0}
 
@@ -124,6 +125,7 @@ def export(
     samples = named_samples(source, samples)
     with _converter(tf, source) as converter:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        samples = _fitted_samples(samples, _signature_inputs(tf, Path(converter.saved_model_dir)))
         converter.representative_dataset = samples
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = tf.dtypes.as_dtype(input_type)
@@ -333,19 +335,49 @@ def _saved_model_converter(tf: ModuleType, folder: Path, model_type: int, signat
     return converter
 
 
+def _signature_inputs(tf: ModuleType, folder: Path) -> list[ModelInput]:
+    """What a SavedModel's serving signature takes, sorted by name; nothing if it has none."""
+    messages = importlib.import_module("tensorflow.core.protobuf.saved_model_pb2")
+    saved = messages.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+    signature = saved.meta_graphs[0].signature_def.get("serving_default")
+    found = []
+    for name, info in sorted(signature.inputs.items()) if signature is not None else []:
+        sizes = [None if each.size < 0 else each.size for each in info.tensor_shape.dim]
+        shape = None if info.tensor_shape.unknown_rank else tuple(sizes)
+        found.append(ModelInput(name, np.dtype(tf.dtypes.as_dtype(info.dtype).as_numpy_dtype), shape))
+    return found
+
+
+def _fitted_samples(
+    samples: Callable[[], Iterator[Sample]], inputs: Sequence[ModelInput]
+) -> Callable[[], Iterator[Sample]]:
+    """Samples that fit a signature; lists for several inputs have an order that only the converter knows."""
+
+    def checked() -> Iterator[Sample]:
+        for number, sample in enumerate(samples()):
+            if not inputs or (isinstance(sample, list) and len(sample) == len(inputs) > 1):
+                yield sample
+                continue
+            values = fitted(sample, inputs, number)
+            named = zip((each.name for each in inputs), values, strict=True)
+            yield dict(named) if isinstance(sample, dict) else values
+
+    return checked
+
+
 def _convert(converter: Any, *, with_samples: bool) -> bytes:
     try:
         return bytes(converter.convert())
     except RepresentativeDataError:
         raise
     except Exception as error:
-        lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        lines = _converter_lines(str(error)) or [type(error).__name__]
         if with_samples and isinstance(error, ValueError | RuntimeError | KeyError):
             raise RepresentativeDataError(
                 "calibration",
                 expected="samples that fit the model's inputs",
                 got=lines[0],
-                fix="Check their shapes; where there are several inputs, give dicts by input name.",
+                fix="Their shapes and types fit: check their values, and run the model on one.",
             ) from error
         lacking = sorted(set(_LACKING.findall(str(error))))
         raise UnsupportedModelError(
@@ -354,3 +386,9 @@ def _convert(converter: Any, *, with_samples: bool) -> bytes:
             got=f"operations that TFLite does not have: {', '.join(lacking)}" if lacking else lines[0],
             fix=_LACKING_FIX if lacking else "",
         ) from error
+
+
+def _converter_lines(message: str) -> list[str]:
+    """What the converter says, without the places in the graph that it puts before and behind its errors."""
+    errors = [found.group(1) for found in map(_MLIR_ERROR.match, message.splitlines()) if found]
+    return errors or [line for line in message.splitlines() if line.strip()]

@@ -103,6 +103,14 @@ def prepared(model: KerasModel) -> KerasModel:
             got=f"a {type(model).__name__} that was never called",
             fix="Call it once on an example, model(example), or make keras.Input its first layer.",
         )
+    quantized = sorted({mode for layer in leaf_layers(model) if (mode := getattr(layer, "quantization_mode", None))})
+    if quantized:
+        raise UnsupportedModelError(
+            f"Keras model {model.name!r}",
+            expected="float weights",
+            got=f"layers after model.quantize({quantized[0]!r}), which TFLite cannot run",
+            fix="Convert the model as it was before: nq.convert quantizes it, to full-int8 with representative_data.",
+        )
     halves = sorted({layer.compute_dtype for layer in leaf_layers(model) if layer.compute_dtype in _HALVES})
     return _in_float32(model, halves[0]) if halves else model
 

@@ -22,6 +22,7 @@ Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
 _Builtin, _Type = schema.BuiltinOperator, schema.TensorType
+_ID_TYPES = {_Type.INT32, _Type.INT64}
 _MOST_CHANNELS, _SMALLEST_IMAGE = 4, 8
 _PATCHES = 8192
 _DEVIATIONS = 3.0  # of noise, from the middle of a quantization range to its ends
@@ -94,7 +95,7 @@ def _sizes(tensor: TensorT) -> tuple[int, ...]:
         raise UnsupportedModelError(
             name,
             expected="real numbers, which can be made up",
-            got="integers without a scale (token ids?)",
+            got=f"{fb.type_name(tensor.type)}" + (" (token ids?)" if tensor.type in _ID_TYPES else " without a scale"),
             fix="Give representative data.",
         )
     if any(size < 1 for size in signature[1:]):

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nq_tflite.conversion.sources.calibration import RepresentativeData, Sample, sample_source
+from nq_tflite.conversion.sources.calibration import ModelInput, RepresentativeData, Sample, fitted, sample_source
 from nq_tflite.conversion.sources.export_options import ExportOptions
 from nq_tflite.conversion.sources.keras_export import export, folded_norms, is_keras_source, open_source
 from nq_tflite.conversion.sources.keras_models import KerasModel, named_samples
 from nq_tflite.conversion.sources.moments import FoldedNorm, Moments, tensor_moments
 from nq_tflite.conversion.sources.pairing import layer_weights, pair_weights
 from nq_tflite.conversion.sources.procedural_inputs import procedural_inputs
-from nq_tflite.errors import RepresentativeDataError, UnsupportedModelError
+from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import Array
 from nq_tflite.graph.model import ModelT, TensorPlace, TensorT
@@ -38,6 +38,8 @@ MOST_SAMPLES, MOST_HELD_OUT = 128, 32
 #: One sample in so many is held out, where there are samples enough to spare some.
 _HELD_OUT_STEP, _ENOUGH = 5, 40
 _PROCEDURAL, _PROCEDURAL_HELD_OUT = 96, 32
+#: Types of inputs whose values mean themselves; those of others may be quantized.
+_TYPES_OF_VALUES = {fb.schema.TensorType.FLOAT32: np.float32, fb.schema.TensorType.INT32: np.int32}
 
 
 @dataclass(frozen=True)
@@ -219,21 +221,10 @@ def given_samples(model: ModelT, source: Callable[[], Iterator[Sample]]) -> Samp
     Raises:
         RepresentativeDataError: they do not fit the model's inputs.
     """
-    samples = list(islice(source(), MOST_SAMPLES + MOST_HELD_OUT))
-    subgraph = model.subgraphs[0]
-    inputs = fb.indices(subgraph.inputs)
-    names = _names(model)
+    inputs = _inputs(model)
     arrays = []
-    for number, sample in enumerate(samples):
-        values = [sample[name] for name in names if name in sample] if isinstance(sample, dict) else sample
-        if len(values) != len(inputs):
-            raise RepresentativeDataError(
-                f"sample {number} of the representative data",
-                expected=f"{len(inputs)} arrays, one for each of the inputs {', '.join(names)}",
-                got=f"those of {', '.join(sample) or 'none'}" if isinstance(sample, dict) else str(len(values)),
-            )
-        for index, value in zip(inputs, values, strict=True):
-            _check_shape(subgraph.tensors[index], value, number)
+    for number, sample in enumerate(islice(source(), MOST_SAMPLES + MOST_HELD_OUT)):
+        values = fitted(sample, inputs, number)
         arrays += [[value[k : k + 1] for value in values] for k in range(len(values[0]))]
     given = Samples(arrays[: MOST_SAMPLES + MOST_HELD_OUT], 0, f"{len(arrays)} samples of the representative data")
     if len(arrays) < _ENOUGH:
@@ -241,25 +232,17 @@ def given_samples(model: ModelT, source: Callable[[], Iterator[Sample]]) -> Samp
     return given.hold_out(range(0, len(given.arrays), _HELD_OUT_STEP))
 
 
-def _names(model: ModelT) -> list[str]:
-    """Names of the main subgraph's inputs, as a signature gives them if there is one."""
-    inputs = fb.indices(model.subgraphs[0].inputs)
-    by_tensor = {index: fb.text(model.subgraphs[0].tensors[index].name) for index in inputs}
+def _inputs(model: ModelT) -> list[ModelInput]:
+    """The main subgraph's inputs, with the names that a signature gives them if there is one."""
+    graph = model.subgraphs[0]
+    names = {index: fb.text(graph.tensors[index].name) for index in fb.indices(graph.inputs)}
     for signature in model.signatureDefs or []:
         if signature.subgraphIndex == 0:
-            by_tensor.update({entry.tensorIndex: fb.text(entry.name) for entry in signature.inputs or []})
-    return [by_tensor[index] for index in inputs]
+            names.update({entry.tensorIndex: fb.text(entry.name) for entry in signature.inputs or []})
+    return [_input(names[index], graph.tensors[index]) for index in fb.indices(graph.inputs)]
 
 
-def _check_shape(tensor: TensorT, value: NDArray[Any], number: int) -> None:
-    signature = fb.indices(tensor.shapeSignature) or fb.indices(tensor.shape)
-    fits = value.ndim == len(signature) and all(
-        want in (-1, have) for want, have in zip(signature[1:], value.shape[1:], strict=True)
-    )
-    if not fits:
-        raise RepresentativeDataError(
-            f"sample {number} of the representative data",
-            expected=f"[batch, {', '.join(map(str, signature[1:]))}] for input {fb.text(tensor.name)!r}",
-            got=str(list(np.shape(value))),
-            fix="Preprocess it as for inference.",
-        )
+def _input(name: str, tensor: TensorT) -> ModelInput:
+    dtype = _TYPES_OF_VALUES.get(tensor.type)
+    shape = fb.indices(tensor.shapeSignature) or fb.indices(tensor.shape)
+    return ModelInput(name, None if dtype is None else np.dtype(dtype), tuple(None if n < 0 else n for n in shape))

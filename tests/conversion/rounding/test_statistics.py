@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -98,3 +100,24 @@ def test_the_prior_makes_up_for_samples_that_vary_too_little() -> None:
     np.testing.assert_allclose(dense.hessian[0], 0.4 * np.eye(9), atol=1e-6)
     assert (depthwise.hessian[0] > 0.04).all()
     assert depthwise.hessian[0, 0, 1] > depthwise.hessian[0, 0, 8]
+
+
+def test_sums_beyond_float32() -> None:
+    """Inputs of 1e30 have the covariance of plain ones, times 1e60."""
+    plain = inputs(3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        small = CentredRows.of(plain.copy())
+        large = CentredRows.of(plain * np.float32(1e30))
+        found = large.covariance(large)
+    np.testing.assert_allclose(found / 1e60, small.covariance(small), rtol=1e-4, atol=1e-4)
+
+
+def test_huge_inputs_have_the_quadratic_of_plain_ones() -> None:
+    """In a unit of its own, so that float32 holds it; what turns w into t has no unit."""
+    plain, factor = inputs(3), np.float32(1e25)
+    small, large = statistics_of(plain, plain).quadratic, statistics_of(plain * factor, plain * factor).quadratic
+    assert np.isfinite(large.hessian.astype(np.float32)).all()
+    np.testing.assert_allclose(large.shift, small.shift, rtol=1e-3, atol=1e-3)
+    ratio = large.hessian.max() / small.hessian.max()
+    np.testing.assert_allclose(large.hessian / ratio, small.hessian, rtol=1e-3, atol=1e-3)
