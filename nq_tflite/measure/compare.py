@@ -146,6 +146,7 @@ def compare(
         free = load_source(source, None, look=True, notify=notify)
         _check_float(name, free.model)
         judge = _Judge(name, free.model, Path(scratch), num_threads or os.cpu_count() or 1, k, notify)
+        judge.check_photos()
         judge.show(read_photo_folder(photos, labels, judge.num_classes), preprocess, crop_fraction)
         calibrated, stock = None, None
         if given is not None:
@@ -228,6 +229,10 @@ class _Judge:
     def num_photos(self) -> int:
         """Photos that are shown."""
         return len(self._folder.photos)
+
+    def check_photos(self) -> None:
+        """Raises UnsupportedModelError unless the model takes photos."""
+        self._float.image_with(None)
 
     def show(self, folder: PhotoFolder, preprocess: PixelRange | None, crop_fraction: float | None) -> None:
         """Takes photos, and the float model's word on them."""
