@@ -52,8 +52,9 @@ def insert_level_bias(model: ModelT, site: Site, weight: WeightPlan, biases: Lev
     buffer = fb.add_buffer(model, biases.base)
     base = fb.add_tensor(subgraph, f"{site.name}/bias", [len(biases.base)], tensor_type, buffer)
     output = _computed_bias(model, site, weight, tensor_type, len(biases.base))
-    # The reader asks for it; on the base it would cost 12 bytes a channel for nobody.
-    subgraph.tensors[output].quantization = weight.bias_quantization(subgraph.tensors[reader.data_of(operator)])
+    if weight.output_type is OutputType.INT8:
+        # The reader asks for it; on the base it would cost 12 bytes a channel for nobody.
+        subgraph.tensors[output].quantization = weight.bias_quantization(subgraph.tensors[reader.data_of(operator)])
     operator.inputs = [*fb.indices(operator.inputs)[: reader.bias], output]
     return base, output
 

@@ -36,7 +36,7 @@ _SUM_TOLERANCE, _LEAST_PROBABILITY = 0.05, 1 / 512
 
 #: Rows of inputs to judge codes by; every so many samples is kept back for them where none is held out.
 _MOST_UNSEEN_ROWS, _KEPT_BACK = 2048, 4
-#: Fewer rows tell no mean of a layer's inputs.
+#: Fewer rows tell too little of a layer's inputs to round by.
 _LEAST_ROWS = 8
 
 
@@ -124,7 +124,7 @@ class Lockstep:
             if not is_shared:
                 self.stopped = str(error)
             return ()
-        if original.rows.shape[1] < _LEAST_ROWS:
+        if covariances and original.rows.shape[1] < _LEAST_ROWS:
             return ()
         self._observed = layer
         return self._statistics(layer, original, rounded, covariances=covariances)
