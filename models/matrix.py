@@ -145,7 +145,7 @@ def _print_reasons(cells: Sequence[Cell]) -> None:
         for (model, outcome, reason), found in grouped.items()
     ]
     if rows:
-        print_table("what does not pass, and why", ("model", "", "from", "under", "reason"), rows, left=5)
+        print_table("what does not pass, and why", ("model", "outcome", "from", "under", "reason"), rows, left=5)
 
 
 if __name__ == "__main__":

@@ -185,8 +185,9 @@ def test_command_prints_a_matrix_and_reasons(tmp_path: Path) -> None:
     done = run("--models", "lstm,audio", "--formats", "memory", "--runtimes", "ai-edge-litert", "--keep", tmp_path)
     assert done.returncode == 0, done.stderr
     assert "8 cells: 6 pass, 0 fails, 2 unsupported" in done.stdout
-    assert "ai-edge-litert full, ai-edge-litert part" in " ".join(done.stdout.split())
-    assert LOOPS in " ".join(done.stdout.replace("│", " ").split())
+    words = " ".join(done.stdout.replace("│", " ").split())
+    assert "ai-edge-litert full, ai-edge-litert part" in words
+    assert LOOPS in words
     assert (tmp_path / "audio_memory_int8.tflite").exists()
 
 

@@ -337,6 +337,7 @@ def test_an_activation_before_the_norm_keeps_it_out_of_the_weight() -> None:
 
 
 def test_models_without_layers_have_no_norms(tmp_path: Path) -> None:
+    (tmp_path / "saved_model.pb").touch()
     assert folded_norms(tmp_path) == []
 
 
