@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -33,6 +34,28 @@ def model() -> Any:
 @pytest.fixture(scope="module")
 def data(model: Any) -> np.ndarray:
     return np.random.default_rng(2).normal(size=(4, *model.input_shape[1:])).astype(np.float32)
+
+
+def test_a_conversion_says_nothing_in_tensorflows_log(model: Any, tmp_path: Path) -> None:
+    """In a notebook that log goes to stdout, with the name of a temporary folder."""
+    import tensorflow as tf
+
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    logger = tf.get_logger()
+    level, filters = logger.level, list(logger.filters)
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        nq.convert(model, tmp_path / "quiet.tflite", rounding="nearest")
+        assert lines == []
+        assert logger.filters == filters
+        tf.saved_model.save(tf.Module(), str(tmp_path / "loud"))
+        assert any("Assets written to" in line for line in lines)
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 def test_threads_convert_at_once(model: Any, data: np.ndarray, tmp_path: Path) -> None:

@@ -6,9 +6,12 @@ a list of inputs. Nothing here imports tensorflow or Keras: the caller brings th
 
 from __future__ import annotations
 
+import logging
 import re
 import textwrap
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -35,12 +38,29 @@ def write_saved_model(tf: ModuleType, model: KerasModel, folder: str) -> None:
         UnsupportedModelError: the export fails; the message has the model's own reason.
     """
     try:
-        if keras_of(model).__name__ == "tf_keras":
-            tf.saved_model.save(model, folder, options=tf.saved_model.SaveOptions(save_debug_info=True))
-        else:
-            _export(tf, model, folder)
+        with _without_progress_lines():
+            if keras_of(model).__name__ == "tf_keras":
+                tf.saved_model.save(model, folder, options=tf.saved_model.SaveOptions(save_debug_info=True))
+            else:
+                _export(tf, model, folder)
     except Exception as error:  # the model's own code runs here, and may raise anything
         raise _refusal(model, error) from error
+
+
+@contextmanager
+def _without_progress_lines() -> Iterator[None]:
+    """Drops what tensorflow's logger says below a warning in this thread: in a notebook it would go to stdout."""
+    thread = threading.get_ident()
+
+    def is_kept(record: logging.LogRecord) -> bool:
+        return record.thread != thread or record.levelno >= logging.WARNING
+
+    logger = logging.getLogger("tensorflow")
+    logger.addFilter(is_kept)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_kept)
 
 
 def _export(tf: ModuleType, model: KerasModel, folder: str) -> None:
