@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from distributions import ROOT, check_sdist, check_wheel
 
-pytestmark = pytest.mark.slow
+# One worker: two builds of one source tree at once disturb each other.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("distributions")]
 
 
 @pytest.fixture(scope="module")
