@@ -16,7 +16,10 @@ bool in_child(const Good& good) {
   const pid_t child = fork();
   if (child == 0) {
     alarm(kSeconds);
-    _exit(good() && failures() == before ? 0 : 1);
+    const char* verdict = good() && failures() == before ? "true" : "false";
+    // Another program ends the child: a leak check there would miss what the parent's threads hold.
+    execlp(verdict, verdict, nullptr);
+    _exit(2);
   }
   int status = -1;
   return child > 0 && waitpid(child, &status, 0) == child && status == 0;
