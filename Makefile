@@ -148,7 +148,7 @@ sanitize-python: $(VENV)/dev.stamp
 ## Runs the native tests under valgrind, whose CPU has AVX2 and no more, which cpu_test would hold against /proc/cpuinfo.
 ## It leaves alone the allocation functions of a test that lets them fail.
 valgrind: native
-	ls build/native/tests/*_test | grep -v /cpu_test | xargs -P 2 -n 1 valgrind --quiet --leak-check=full --error-exitcode=9 \
+	ls build/native/tests/*_test | grep -v /cpu_test | xargs -P 2 -n 1 valgrind --quiet --fair-sched=try --leak-check=full --error-exitcode=9 \
 	  --soname-synonyms=somalloc=nouserintercepts
 
 # Platform tag and zig's target; the glibc of 2014 is 2.17.
