@@ -1,6 +1,7 @@
 #include "session/registry.h"
 
 #include <unordered_map>
+#include <utility>
 
 #include "threads/locks.h"
 
@@ -41,6 +42,7 @@ void close_session(nq_session handle) {
 }
 
 Status find_session(nq_session handle, std::shared_ptr<Session>* session) {
+  std::shared_ptr<Session> replaced;  // its end, too, waits for the lock's
   Registry& all = registry();
   const Lock lock(all.mutex);
   const auto found = all.sessions.find(handle);
@@ -48,7 +50,7 @@ Status find_session(nq_session handle, std::shared_ptr<Session>* session) {
     return error(NQ_INVALID_ARGUMENT, "no session %llu; expected an open handle of nq_session_open",
                  static_cast<unsigned long long>(handle));
   }
-  *session = found->second;
+  replaced = std::exchange(*session, found->second);
   return {};
 }
 
