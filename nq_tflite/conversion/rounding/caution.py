@@ -46,7 +46,7 @@ def cautious(
     trial = task if rehearsal is None or not rehearsal.statistics else replace(task, statistics=rehearsal.statistics)
     tried = round_(trial)
     judge = _Judge(trial, rehearsal)
-    chosen = 0 if judge.accepts(tried) else judge.best(_ladder(trial, name, tried))
+    chosen = judge.first(_ladder(trial, name, tried))
     codes = tried if trial is task else round_(task)
     return next(islice(_ladder(task, name, codes), chosen, None))
 
@@ -72,16 +72,15 @@ class _Judge:
         self._made_up = not self._unseen or rehearsal is None or rehearsal.made_up
         self._weight = np.broadcast_to(np.square(task.scales.astype(np.float64)), len(task.target))
 
-    def accepts(self, codes: Codes) -> bool:
-        """Whether full-bit holds, and the levels before it are no worse than plain rounding's."""
-        return self._holds(codes) and (not self._unseen or self._coarse(codes) <= self._coarse(self._plain))
+    def first(self, ladder: Iterator[tuple[str, Codes]]) -> int:
+        """Number of the first rung where full-bit holds, and the levels before it are no worse than plain rounding's.
 
-    def best(self, ladder: Iterator[tuple[str, Codes]]) -> int:
-        """Number of the rung that serves the levels before full-bit best, of those where full-bit holds."""
-        holding = [(number, codes) for number, (_, codes) in enumerate(ladder) if self._holds(codes)]
-        if not self._unseen:
-            return holding[0][0]
-        return min(holding, key=lambda each: self._coarse(each[1]))[0]
+        Rungs cost time, and the first ones serve the levels before full-bit best. The last one is plain rounding.
+        """
+        return next(number for number, (_, codes) in enumerate(ladder) if self._accepts(codes))
+
+    def _accepts(self, codes: Codes) -> bool:
+        return self._holds(codes) and (not self._unseen or self._coarse(codes) <= self._coarse(self._plain))
 
     def _holds(self, codes: Codes) -> bool:
         """Whether full-bit is near enough to the source, by all that can be told of its inputs."""
