@@ -69,9 +69,9 @@ def conv(width: int = 64) -> keras.Model:
 NETS: dict[str, RoundingNet] = {
     "dense": RoundingNet(partial(dense, (64, 256, 256, 64)), 1),
     "siamese dense": RoundingNet(siamese_dense, 1),
-    "siamese conv": RoundingNet(siamese_conv, 1),
+    "siamese conv": RoundingNet(partial(siamese_conv, 16), 1),
     "time distributed": RoundingNet(time_distributed, 1),
-    "conv": RoundingNet(conv, 1),
+    "conv": RoundingNet(partial(conv, 32), 1),
     "depthwise conv": RoundingNet(partial(mixed_net, width=3), 1),
     "QAT conv": RoundingNet(fake_quant_conv, 1, fake_quant=True),
     "QAT dense": RoundingNet(fake_quant_dense, 1, fake_quant=True),

@@ -26,6 +26,8 @@ from nq_tflite.format.levels import Codes, value_at
 SLACK = 10**0.05 - 1
 #: What leaving the nearest cell costs in more cautious descents, in units of the ordinary one.
 _PENALTIES = (8.0, 64.0)
+#: Fewer rows of inputs than that tell an error's size by half a decibel or worse: the weights must tell it too.
+_ENOUGH_ROWS = 64
 #: Where a layer's inputs are not known: the square of their mean over their variance, which is a ReLU's of noise.
 _MEAN_OVER_VARIANCE = 0.47
 
@@ -70,6 +72,7 @@ class _Judge:
         self._task, self._plain = task, nearest(task)
         self._unseen: tuple[Unseen, ...] = () if rehearsal is None else rehearsal.unseen
         self._made_up = not self._unseen or rehearsal is None or rehearsal.made_up
+        self._is_sure = not self._made_up and self._unseen[-1].rounded.rows.shape[1] >= _ENOUGH_ROWS
         self._weight = np.broadcast_to(np.square(task.scales.astype(np.float64)), len(task.target))
 
     def first(self, ladder: Iterator[tuple[str, Codes]]) -> int:
@@ -84,7 +87,7 @@ class _Judge:
 
     def _holds(self, codes: Codes) -> bool:
         """Whether full-bit is near enough to the source, by all that can be told of its inputs."""
-        if self._made_up and not self._is_near(codes, _of_weights, np.full(1, float(self._task.target.shape[1]))):
+        if not self._is_sure and not self._is_near(codes, _of_weights, np.full(1, float(self._task.target.shape[1]))):
             return False
         if not self._unseen:
             return True
