@@ -23,6 +23,7 @@ from nq_tflite.conversion.rounding.task import RoundingTask
 from nq_tflite.format.levels import Codes, value_at
 
 #: By how much a layer may err more at full-bit than by plain rounding: half of the decibel that the model may lose.
+#: `python tests/tools/caution_table.py` shows what other limits lose and gain.
 SLACK = 10**0.05 - 1
 #: What leaving the nearest cell costs in more cautious descents, in units of the ordinary one.
 _PENALTIES = (8.0, 64.0)
