@@ -66,17 +66,22 @@ _WHY_WIDTH = 18
 
 _EPILOG = """\b
 Examples:
-  python -m nq_tflite_models.labelled photos.zip --model mobilenet_v2 --num-calibration 200
-  python -m nq_tflite_models.labelled cifar.zip --model cifar_resnet20 --weights resnet20.th \\
-    --calibration cifar.zip/calibration --nesting '8|4' --nesting '8|3'
-  python -m nq_tflite_models.labelled kws_inputs.zip --labels kws_labels.csv --model mlperf_kws \\
-    --weights kws_ref_model_float32.tflite --quantized-by kws_ref_model.tflite --json
+  python -m nq_tflite_models.labelled photos.zip --model mobilenet_v2 \\
+    --num-calibration 200
+  python -m nq_tflite_models.labelled cifar.zip --model cifar_resnet20 \\
+    --weights resnet20.th --calibration cifar.zip/calibration --nesting '8|3'
+  python -m nq_tflite_models.labelled kws_inputs.zip --labels kws_labels.csv \\
+    --model mlperf_kws --weights kws_ref_model_float32.tflite \\
+    --quantized-by kws_ref_model.tflite --json
 
 \b
-INPUTS is a folder, a zip file, or a folder in a zip file (images.zip/eval). Its labels.csv, or --labels, has the
-columns file and class (or label). Files are pictures; .bin, the bytes of int8 or float32 values; or .npy.
-Differences are paired: both ends of an interval of 95 % by a bootstrap of the inputs, * where McNemar's exact test
-gives p < 0.05.
+INPUTS is a folder, a zip file, or a folder in a zip file (images.zip/eval).
+Its labels.csv, or --labels, has the columns file and class (or label). Files
+are pictures; .bin, the bytes of int8 or float32 values; or .npy.
+
+\b
+Differences of top-1 are paired: an interval of 95 % by a bootstrap of the
+inputs, and * where McNemar's exact test gives p < 0.05.
 
 Exit codes: 0 success, 1 failure, 2 bad usage, 130 interrupted."""
 
@@ -259,11 +264,11 @@ def _bits(row: LabelledRow) -> str:
 
 
 def _difference(found: PairedDifference | None) -> str:
-    """-0.8 [-1.2, -0.4]*, in points."""
+    """-0.8 [-1.2,-0.4]*, in points."""
     if found is None:
         return ""
     value, low, high = (f"{100 * each:+.1f}" for each in (found.difference, found.low, found.high))
-    return f"{value} [{low}, {high}]{'*' if found.p_value < 0.05 else ''}"
+    return f"{value} [{low},{high}]{'*' if found.p_value < 0.05 else ''}"
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -224,7 +223,10 @@ class _Bench:
 
     def run_nested(self, contender: Contender, source: Source, nesting: Nesting) -> None:
         """Adds a row for each level, full-bit first."""
-        notify = partial(self._notify, f"{nesting}, {contender.name}: rounding")
+
+        def notify(*steps: Any) -> None:
+            self._notify(f"{nesting}, {contender.name}: rounding", *steps[-2:])
+
         rounded = round_with(contender, source, nesting, notify)
         row = LabelledRow(contender.name, nesting=str(nesting), seconds=rounded.seconds, note=rounded.note)
         with tempfile.TemporaryDirectory(dir=self._folder) as folder:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -261,3 +263,11 @@ def test_model_that_takes_no_pictures(folder: Path, tmp_path: Path) -> None:
     result = invoke(folder, "--model", tmp_path / "dense.keras", "--num-calibration", 8)
     assert result.exit_code == 1
     assert "expected a photo classifier" in result.stderr
+
+
+def test_help_needs_nothing_heavy() -> None:
+    code = "import sys; sys.modules.update(dict.fromkeys(('tensorflow', 'keras', 'scipy'))); "
+    code += "from nq_tflite_models.labelled import labelled; labelled(['--help'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "mlperf_kws" in done.stdout
