@@ -222,7 +222,7 @@ def _print(found: LabelledComparison, said: dict[str, Any], data: LabelledData) 
     )
     print_table(
         "files with int8 activations, beside the float model",
-        ("file", "bits", "top-1", "top-5", "agreement", "SNR, dB", "took"),
+        ("file", "bits", "top-1", "top-5", "agreement", "SNR dB", "took"),
         [_scores(row) for row in found.rows],
         left=2,
         spare=("took",),
@@ -241,7 +241,7 @@ def _print(found: LabelledComparison, said: dict[str, Any], data: LabelledData) 
 
 
 def _scores(row: LabelledRow) -> list[str]:
-    took = "" if row.seconds is None else f"{row.seconds:.1f} s"
+    took = "" if row.seconds is None else f"{row.seconds:.0f} s"
     if row.score is None:
         why = textwrap.fill(f"{row.method}: {row.note}", _WHY_WIDTH, break_on_hyphens=False)
         return [why, _bits(row), "-", "-", "-", "-", took]
