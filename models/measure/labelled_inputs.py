@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import zipfile
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -28,6 +29,10 @@ FEWEST_EVALUATED, FEWEST_CALIBRATION = 20, 8
 _MOST_DIGITS = 9
 #: Columns of a table without a header, as EEMBC's runner has it.
 _WITHOUT_HEADER = (FILE_COLUMN, "classes", "class")
+
+
+#: What damaged and encrypted archives make the standard library raise.
+_ARCHIVE_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 
 
 class Store:
@@ -64,7 +69,7 @@ class Store:
             if self._archive is not None:
                 return self._archive.read(self._inside + name)
             return (self.path / name).read_bytes()
-        except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        except (*_ARCHIVE_ERRORS, OSError) as error:
             raise PhotosError(f"{self.path / name}", expected="a readable file", got=reason_of(error)) from error
 
 
@@ -77,7 +82,10 @@ def _archive_of(path: Path) -> tuple[zipfile.ZipFile | None, str]:
         got = "nothing there" if found is None else f"a file that is neither, {found}"
         raise PhotosError(f"inputs {path}", expected="a folder or a zip file", got=got)
     inside = "" if found == path else f"{path.relative_to(found).as_posix()}/"
-    return zipfile.ZipFile(found), inside
+    try:
+        return zipfile.ZipFile(found), inside
+    except _ARCHIVE_ERRORS as error:
+        raise PhotosError(f"inputs {path}", expected="an intact zip file", got=reason_of(error)) from error
 
 
 @dataclass(frozen=True)

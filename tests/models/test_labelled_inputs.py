@@ -78,6 +78,16 @@ def test_inputs_that_are_not_there(folder: Path, tmp_path: Path) -> None:
         read_labelled(folder, tmp_path / "missing.csv")
 
 
+def test_damaged_zip_file(folder: Path) -> None:
+    path = zipped(folder)
+    content = bytearray(path.read_bytes())
+    start = content.index(b"\x89PNG")
+    content[start + 20 : start + 40] = bytes(20)
+    path.write_bytes(content)
+    with pytest.raises(PhotosError, match=r"00\.png: expected a readable file, got Bad CRC-32"):
+        drawn_calibration(read_labelled(path), 10, seed=0)
+
+
 def test_classes_that_the_model_lacks(folder: Path) -> None:
     table = read_labelled(folder)
     table.check_classes(NUM_CLASSES)

@@ -27,7 +27,7 @@ def write_pictures(folder: Path, count: int = NUM_PICTURES, seed: int = 1) -> Pa
 def zipped(folder: Path) -> Path:
     path = folder.with_suffix(".zip")
     with zipfile.ZipFile(path, "w") as archive:
-        archive.mkdir("pictures")
+        archive.writestr("pictures/", "")
         for file in sorted(folder.rglob("*")):
             if file.is_file():
                 archive.write(file, file.relative_to(folder))
