@@ -35,6 +35,8 @@ class Interpreter(SwitchingModel):
             the kernels use (AVX2, AVX-512 VNNI, NEON). Fused layers of a float model run at dynamic range, which is
             what LiteRT does by default too: every image (every row of a dense layer) is quantized to int8 at run time.
             With False they keep float arithmetic, exactly that of the extracted model.
+            None does not fuse with experimental_preserve_all_tensors, for what lies between fused operators is no
+            tensor of the runtime's; nor does ai-edge-litert or tensorflow then with True, and `delegation` says so.
         num_threads, experimental_delegates, options: handed to the runtime's own Interpreter, with any further keyword.
 
     `close` gives the model's memory back at once, and so does the end of a `with` block.
@@ -68,6 +70,8 @@ class Interpreter(SwitchingModel):
         _check_model(model_path, model_content)
         num_threads = _plain_threads(num_threads)
         path = None if model_path is None else os.fspath(model_path)
+        if fuse is None and options.get("experimental_preserve_all_tensors"):
+            fuse = False
         delegate_options = self._delegate_options(precision, fuse)
         try:
             delegate = self._runtime.load_delegate(str(library_path()), delegate_options)
