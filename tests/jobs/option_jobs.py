@@ -1,46 +1,90 @@
-"""Jobs that open a nested model with every option that a runtime's Interpreter has."""
+"""Jobs that open a model with every option that a runtime's Interpreter has."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jobs import builtin_kernels, feed, open_nested
+from jobs import at_each, builtin_kernels, feed, open_nested
 
-import nq_tflite as nq
 from nq_tflite.device.native import library_path
 from nq_tflite.device.runtimes import load_runtime
-from nq_tflite.graph.nested import read_nested
+
+PRECISIONS = ("full", "part")
 
 
-def option_sets(runtime: str) -> dict[str, dict[str, Any]]:
-    """By a name: each option by itself, and all switches at once; a new runtime's new switches come by themselves."""
+@dataclass(frozen=True)
+class Run:
+    """Outputs [precision, inputs, ...] through nq.Interpreter and through the stock one with the delegate."""
+
+    outputs: np.ndarray
+    stock_outputs: np.ndarray
+    num_fused: int
+    summary: str
+
+
+def outputs_by_options(runtime: str, path: Path, inputs: np.ndarray, *, fuse: bool) -> dict[str, Run]:
+    """By the options' name: none, each one by itself, and all switches at once."""
+    found = {}
+    for name, options in _option_sets(runtime).items():
+        interpreter = open_nested(runtime, path, fuse=fuse, **options)
+        interpreter.allocate_tensors()
+        outputs = [feed(interpreter, inputs) for _ in at_each(interpreter, PRECISIONS)]
+        stock = [feed(_stock(runtime, path, [(each, fuse)], **options), inputs) for each in PRECISIONS]
+        delegation = interpreter.delegation
+        found[name] = Run(np.array(outputs), np.array(stock), delegation.num_fused_weights, delegation.summary())
+    return found
+
+
+def outputs_of_two_delegates(runtime: str, path: Path, inputs: np.ndarray) -> list[np.ndarray]:
+    """Of the stock interpreter with the delegate at part-bit, with another at full-bit behind it, and before it."""
+    part, full = ("part", True), ("full", True)
+    return [feed(_stock(runtime, path, delegates), inputs) for delegates in ([part], [part, full], [full, part])]
+
+
+def named_tensors(
+    runtime: str, path: Path, inputs: np.ndarray, *, fuse: bool | None = None, nested: bool = True, stock: bool = False
+) -> dict[str, np.ndarray | None]:
+    """Every tensor with a name, by that name, when all are to be kept; None of those that cannot be read."""
+    options = {"experimental_preserve_all_tensors": True, **builtin_kernels(runtime)}
+    if not nested:
+        interpreter = load_runtime(runtime).interpreter(str(path), **options)
+    elif stock:
+        interpreter = _stock(runtime, path, [("full", bool(fuse))], **options)
+    else:
+        interpreter = open_nested(runtime, path, fuse=fuse, **options)
+    interpreter.allocate_tensors()
+    feed(interpreter, inputs)
+    found: dict[str, np.ndarray | None] = {}
+    for detail in interpreter.get_tensor_details():
+        if not detail["name"]:  # a temporary of one kernel
+            continue
+        try:
+            found[detail["name"]] = np.array(interpreter.get_tensor(detail["index"]))
+        except ValueError:
+            found[detail["name"]] = None
+    return found
+
+
+def _option_sets(runtime: str) -> dict[str, dict[str, Any]]:
+    """A new runtime's new switches come by themselves."""
     resolvers = type(builtin_kernels(runtime)["experimental_op_resolver_type"])
-    sets: dict[str, dict[str, Any]] = {"none": {}, "num_threads=3": {"num_threads": 3}}
+    sets: dict[str, dict[str, Any]] = {"none": {}, "num_threads=2": {"num_threads": 2}}
     sets |= {each.name: {"experimental_op_resolver_type": each} for each in resolvers}
     parameters = inspect.signature(load_runtime(runtime).interpreter).parameters.values()
     switches = {each.name: True for each in parameters if each.default is False}
-    sets |= {name: {name: True} for name in switches}
-    return sets | {"all switches": switches}
+    return sets | {name: {name: True} for name in switches} | {"all switches": switches}
 
 
-def outputs_by_options(
-    runtime: str, path: Path, inputs: np.ndarray, *, fuse: bool | None
-) -> dict[tuple[str, str], list[np.ndarray]]:
-    """By the options' name and the interpreter's: full-bit's and part-bit's outputs, in one interpreter or two."""
-    found = {}
-    for name, options in option_sets(runtime).items():
-        interpreter = open_nested(runtime, path, fuse=fuse, **options)
-        interpreter.allocate_tensors()
-        found[name, "nq"] = [feed(_at(interpreter, precision), inputs) for precision in ("full", "part")]
-        for order, delegates in _orders(runtime, fuse).items():
-            found[name, order] = []
-            for precision in ("full", "part"):
-                loaded = [load_runtime(runtime).load_delegate(str(library_path()), each(precision)) for each in delegates]
-                stock = load_runtime(runtime).interpreter(str(path), experimental_delegates=loaded, **options)
-                stock.allocate_tensors()
-                found[name, order].append(feed(stock, inputs))
-    return found
+def _stock(runtime: str, path: Path, delegates: list[tuple[str, bool]], **options: Any) -> Any:
+    """The stock interpreter, allocated, with delegates of these precisions, fused or not."""
+    loaded = [
+        load_runtime(runtime).load_delegate(str(library_path()), {"precision": precision, "fuse": str(int(fuse))})
+        for precision, fuse in delegates
+    ]
+    interpreter = load_runtime(runtime).interpreter(str(path), experimental_delegates=loaded, **options)
+    interpreter.allocate_tensors()
+    return interpreter
