@@ -48,10 +48,33 @@ def test_no_option_changes_the_outputs(worker: Any, models: Path, samples: np.nd
 
 def test_the_first_of_two_delegates_has_the_weights(worker: Any, models: Path, samples: np.ndarray) -> None:
     path = models / "int8.tflite"
-    part, before, behind = worker(option_jobs.outputs_of_two_delegates, path, samples[:1])
-    np.testing.assert_array_equal(before, part)
-    [full] = worker(option_jobs.outputs_by_options, path, samples[:1], fuse=True)["none"].outputs[:1]
-    np.testing.assert_array_equal(behind, full)
+    found = worker(option_jobs.outputs_of_delegates, path, samples[:1])
+    [full, part] = worker(option_jobs.outputs_by_options, path, samples[:1], fuse=True)["none"].outputs
+    np.testing.assert_array_equal(found["behind another"], full)
+    for name in ("alone", "before another", "with custom operators"):
+        np.testing.assert_array_equal(found[name], part, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("options", "messages"),
+    [
+        (
+            {"experimental_preserve_all_tensor": True},
+            ["got 'experimental_preserve_all_tensor'", "Did you mean 'experimental_preserve_all_tensors'?"],
+        ),
+        (
+            {"experimental_op_resolver_type": option_jobs.OpResolverType.AUTO},
+            ["interpreter.OpResolverType, as ", "got option_jobs.OpResolverType.AUTO", "Or name its runtime=."],
+        ),
+        ({"experimental_op_resolver_type": "AUTO"}, ["interpreter.OpResolverType, as ", "got 'AUTO'"]),
+    ],
+)
+def test_an_option_that_the_runtime_has_not(
+    worker: Any, models: Path, options: dict[str, Any], messages: list[str]
+) -> None:
+    told = worker(option_jobs.error_of, models / "int8.tflite", **options)
+    assert "expected" in told
+    assert [each for each in messages if each not in told] == []
 
 
 @pytest.mark.parametrize("through", ["nq.Interpreter", "the stock interpreter", "the stock interpreter, fused"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import enum
+import importlib
 import inspect
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 import numpy as np
 from jobs import at_each, builtin_kernels, feed, open_nested
 
+import nq_tflite as nq
 from nq_tflite.device.native import library_path
 from nq_tflite.device.runtimes import load_runtime
 
@@ -39,10 +42,19 @@ def outputs_by_options(runtime: str, path: Path, inputs: np.ndarray, *, fuse: bo
     return found
 
 
-def outputs_of_two_delegates(runtime: str, path: Path, inputs: np.ndarray) -> list[np.ndarray]:
-    """Of the stock interpreter with the delegate at part-bit, with another at full-bit behind it, and before it."""
+def outputs_of_delegates(runtime: str, path: Path, inputs: np.ndarray) -> dict[str, np.ndarray]:
+    """Of stock interpreters with the delegate at part-bit: alone, with one at full-bit, with custom operators."""
     part, full = ("part", True), ("full", True)
-    return [feed(_stock(runtime, path, delegates), inputs) for delegates in ([part], [part, full], [full, part])]
+    module = importlib.import_module(load_runtime(runtime).interpreter.__module__)
+    interpreters = {
+        "alone": _stock(runtime, path, [part]),
+        "before another": _stock(runtime, path, [part, full]),
+        "behind another": _stock(runtime, path, [full, part]),
+        "with custom operators": _stock(
+            runtime, path, [part], kind=module.InterpreterWithCustomOps, custom_op_registerers=[lambda _resolver: None]
+        ),
+    }
+    return {name: feed(interpreter, inputs) for name, interpreter in interpreters.items()}
 
 
 def named_tensors(
@@ -69,6 +81,21 @@ def named_tensors(
     return found
 
 
+class OpResolverType(enum.Enum):
+    """As another runtime would have it."""
+
+    AUTO = 0
+
+
+def error_of(runtime: str, path: Path, **options: Any) -> str:
+    """What an interpreter with these options says."""
+    try:
+        open_nested(runtime, path, **options)
+    except nq.NqError as error:
+        return str(error)
+    return "nothing"
+
+
 def _option_sets(runtime: str) -> dict[str, dict[str, Any]]:
     """A new runtime's new switches come by themselves."""
     resolvers = type(builtin_kernels(runtime)["experimental_op_resolver_type"])
@@ -79,12 +106,13 @@ def _option_sets(runtime: str) -> dict[str, dict[str, Any]]:
     return sets | {name: {name: True} for name in switches} | {"all switches": switches}
 
 
-def _stock(runtime: str, path: Path, delegates: list[tuple[str, bool]], **options: Any) -> Any:
-    """The stock interpreter, allocated, with delegates of these precisions, fused or not."""
+def _stock(runtime: str, path: Path, delegates: list[tuple[str, bool]], *, kind: Any = None, **options: Any) -> Any:
+    """The stock interpreter, or another kind, allocated, with delegates of these precisions, fused or not."""
     loaded = [
         load_runtime(runtime).load_delegate(str(library_path()), {"precision": precision, "fuse": str(int(fuse))})
         for precision, fuse in delegates
     ]
-    interpreter = load_runtime(runtime).interpreter(str(path), experimental_delegates=loaded, **options)
+    kind = kind or load_runtime(runtime).interpreter
+    interpreter = kind(model_path=str(path), experimental_delegates=loaded, **options)
     interpreter.allocate_tensors()
     return interpreter
