@@ -4,12 +4,11 @@
 #include <unordered_map>
 
 #include "nodes/graph.h"
-#include "operators/tensors.h"
 
 namespace nq {
 namespace {
 
-// TFLite's builtin operators whose output may have their input's memory.
+// TFLite's builtin operators whose output may have their input's memory, as of 2.21.
 constexpr int32_t kAdd = 0, kMul = 18, kReshape = 22, kSoftmax = 25, kSub = 41, kDiv = 42, kSqueeze = 43;
 constexpr int32_t kExpandDims = 70, kDynamicUpdateSlice = 151, kBitcast = 159;
 
@@ -40,8 +39,10 @@ class Planner {
   void follow(const GraphNode& entry) {
     const TfLiteNode& node = *entry.node;
     const int32_t code = entry.registration->builtin_code;
-    for (int k = 0; k < node.outputs->size; ++k)
-      renamed_[node.outputs->data[k]] = {node.outputs->data[k], false, nullptr};
+    for (int k = 0; k < node.outputs->size; ++k) {
+      const int tensor = node.outputs->data[k];
+      renamed_[tensor] = {tensor, false, nullptr};
+    }
     if (entry.registration->custom_name != nullptr || node.outputs->size == 0) return;
     const int output = node.outputs->data[0];
     if (renames(code) && node.inputs->size > 0) rename(node.inputs->data[0], output, entry.registration);
