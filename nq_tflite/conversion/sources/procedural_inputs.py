@@ -35,7 +35,7 @@ class ProceduralInputs:
     Attributes:
         arrays: for each input of the main subgraph, in order: [count, ...] in the input's own type.
         description: what was assumed of each, for people to judge.
-        noise: whether some are noise.
+        noise: whether some are noise, or of one channel, which may be no picture but a spectrogram.
         guessed: names of those in a range that is a guess.
     """
 
@@ -81,6 +81,7 @@ def procedural_inputs(model: ModelT, folded: Sequence[FoldedNorm], count: int, s
             fitted = _fitted(model, index, images, folded)
             affine = fitted or _over_range(sizes[2], limits)
             is_known = fitted is not None or limits is not None
+            noisy |= sizes[2] == 1
             values = np.asarray(images * affine.gain + affine.offset, np.float32)
             notes.append(f"{fb.text(tensor.name)}: procedural images {affine.reason}")
         else:
