@@ -25,6 +25,7 @@ from nq_tflite.errors import FormatError, MissingPackageError, OutputError, Sele
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.inspection import inspect_file
 from nq_tflite.measure.findings import find
+from nq_tflite.plot.page.drawings import _style
 
 #: Layers' names that end a text, an attribute, a comment or a formula and go on as something else.
 EVIL_NAMES = (
@@ -138,6 +139,39 @@ def test_names_are_text_and_nothing_else(evil: tuple[Path, ConversionReport], pa
     assert {attributes["title"] for attributes in elements.named("th") if "title" in attributes} >= set(EVIL_NAMES)
     assert "{{ 7 * 7 }}" in elements.text
     assert path.name in elements.text
+
+
+def test_drawings_take_type_colours_and_ids_from_the_page(page: Path) -> None:
+    """Whatever form this matplotlib writes them in."""
+    text = page.read_text()
+    drawings = re.findall("<svg.*?</svg>", text, re.DOTALL)
+    assert len(drawings) >= 3
+    for drawing in drawings:
+        elements = Elements(drawing).found
+        styles = [attributes["style"] or "" for _, attributes in elements if "style" in attributes]
+        assert "var(--ink)" in " ".join(styles)
+        assert not re.search("#[0-9a-f]{6}|font-family|font:", " ".join(styles))
+        assert all("font-size: " in (attributes["style"] or "") for tag, attributes in elements if tag == "text")
+        assert not any(tag in ("style", "metadata") or ":" in tag + "".join(names) for tag, names in elements)
+        assert set(elements[0][1]) == {"role", "aria-label", "viewbox"}
+        ids = {attributes["id"] for _, attributes in elements if "id" in attributes}
+        named = " ".join(value or "" for _, attributes in elements for value in attributes.values())
+        assert set(re.findall(r"(?:url\(|^|\s)#([^)\s]+)", named)) <= ids
+    ids = re.findall(r'\bid="([^"]*)"', text)
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize(
+    ("written", "taken"),
+    [
+        ("font: 9px 'DejaVu Sans', sans-serif; fill: #000000", "font-size: 9px; fill: var(--ink)"),
+        ("font: 700 9.5px Arial; text-anchor: start", "font-weight: 600; font-size: 9.5px; text-anchor: start"),
+        ("font-weight: 700; font-size: 9.5px; font-family: Arial", "font-weight: 600; font-size: 9.5px"),
+        ("fill: url(#h1); stroke: #0072B2", "fill: url(#sizes-h1); stroke: var(--colour-0)"),
+    ],
+)
+def test_a_style_of_any_matplotlib(written: str, taken: str) -> None:
+    assert _style(written, "sizes") == taken
 
 
 def test_nothing_is_fetched(page: Path) -> None:
