@@ -14,7 +14,7 @@ from PIL import Image
 from nq_tflite.conversion.sources.source_input import source_input
 from nq_tflite.errors import PhotosError, UnsupportedModelError
 from nq_tflite.graph.image_input import ImageInput
-from nq_tflite.measure.image_input import input_in_child
+from nq_tflite.measure.input_in_child import input_in_child
 from nq_tflite.measure.photo_folder import photo_paths, read_photo_folder
 from nq_tflite.measure.photo_samples import photo_samples
 from nq_tflite.measure.preprocessing import SeenValues, pixel_preprocessing, preprocessing_for

@@ -13,8 +13,7 @@ from nq_tflite.conversion.sources.keras_export import is_keras_source
 from nq_tflite.conversion.sources.keras_models import KerasLayer, KerasModel, all_layers, flat, is_a, model_inputs
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.graph import flatbuffer as fb
-from nq_tflite.graph.find_image_input import find_image_input
-from nq_tflite.graph.image_input import PIXEL_FACTORS, ImageInput
+from nq_tflite.graph.image_input import PIXEL_FACTORS, ImageInput, find_image_input
 
 #: Keras' signature of a model's ordinary call.
 _SERVING = "serving_default"
