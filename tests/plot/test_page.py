@@ -196,7 +196,7 @@ def test_the_conversions_own_word(evil: tuple[Path, ConversionReport], nested_di
     estimate = Estimate("photos", 30, True, (4, 6, 8), (0.5, 0.75, 1.0), (0.5, 0.75, 1.0), (3.0, 11.5, float("inf")))
     conversion = replace(conversion, estimate=estimate, notes=("a note",))
     first = nq.write_report(path, tmp_path / "a.html", conversion=conversion)
-    assert any(line.startswith("part-bit loses") for line in first.advice)
+    assert any(line.startswith("part-bit loses") and "nesting='8|6|5'" in line for line in first.advice)
     text = (tmp_path / "a.html").read_text()
     for expected in ("50.0 %", "75.0 %", "11.5", "exact", "a note", "photos, 30 that rounding has not seen"):
         assert expected in text
@@ -204,6 +204,8 @@ def test_the_conversions_own_word(evil: tuple[Path, ConversionReport], nested_di
     lines.write_text(json.dumps(conversion.as_dict()).replace("Infinity", "null"))
     second = find(path, conversion=lines)
     assert (second.advice, second.conversion) == (first.advice, first.conversion)
+    commands = find(path, conversion=lines, command_line=True).advice
+    assert any(line.startswith("part-bit loses") and "--nesting '8|6|5'" in line for line in commands)
     with pytest.raises(FormatError, match="that of another file"):
         find(nested_dir / "int8_8_6_4.tflite", conversion=lines)
     for broken in ("", "[]", "{}", json.dumps(conversion.as_dict() | {"weights": [1]})):
