@@ -67,7 +67,7 @@ OTHER_LANGUAGES = {
     "java": "tests/house/test_android.py compiles and runs the library, and the example like it",
 }
 #: Pages that convert a model: a few seconds each.
-SLOW = {f"docs/{name}.md" for name in ("accuracy", "choosing_levels", "index", "quickstart", "report")}
+SLOW = {f"docs/{name}.md" for name in ("accuracy", "choosing_levels", "index", "models", "quickstart", "report")}
 #: Sites that pages link to; nothing is fetched.
 SITES = {"arxiv.org", "keepachangelog.com", "llvm.org", "semver.org"}
 
