@@ -22,8 +22,8 @@ from nq_tflite.conversion.walk import GraphWalk
 from nq_tflite.errors import NestingError, PhotosError, UnsupportedModelError
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph import flatbuffer as fb
-from nq_tflite.graph.find_image_input import find_image_input
 from nq_tflite.graph.flatbuffer import schema
+from nq_tflite.graph.image_input import find_image_input
 from nq_tflite.graph.model import ModelT
 from nq_tflite.graph.sites import find_sites
 from nq_tflite.measure.contenders import CONTENDERS, Contender, ContenderName, Replacements, contenders, round_with
