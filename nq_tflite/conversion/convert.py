@@ -14,6 +14,7 @@ from nq_tflite.conversion.rounding import DEFAULT, EXACT, Rounding, rounding_met
 from nq_tflite.conversion.search import AUTO, MIN_AGREEMENT, Wish, search_nesting
 from nq_tflite.conversion.sources.calibration import RepresentativeData
 from nq_tflite.conversion.sources.export_options import ActivationRanges, ExportOptions, IoType
+from nq_tflite.conversion.sources.sample_store import SampleStore
 from nq_tflite.conversion.sources.source import ENOUGH, Samples, load_source
 from nq_tflite.conversion.trial import one_blas_thread, try_nesting
 from nq_tflite.errors import NestingError
@@ -100,9 +101,9 @@ def convert(
         "output_type": output_type,
         "activation_ranges": activation_ranges,
     }
-    with shown(progress) as notify, one_blas_thread():
+    with shown(progress) as notify, one_blas_thread(), SampleStore() as store:
         loaded = load_source(
-            source, representative_data, look=look, notify=notify, custom_objects=custom_objects, **options
+            source, representative_data, look=look, notify=notify, custom_objects=custom_objects, store=store, **options
         )
         loaded = replace(loaded, selection=Selection(_patterns(include), _patterns(exclude)))
         if isinstance(wanted, Wish):
