@@ -53,11 +53,12 @@ def one_by_one(samples: np.ndarray) -> Iterator[np.ndarray]:
     return (samples[number : number + 1] for number in range(len(samples)))
 
 
-def images_out() -> bytes:
-    """A float graph of two convolutions, whose output is an image."""
-    graph, size = Graph(), (1, 16, 16, 3)
-    x = graph.convolution(graph.input(size), (1, 16, 16, 32), 32, seed=1)
-    return graph.build([graph.convolution(x, (1, 16, 16, 64), 64, seed=2)])
+def images_out() -> tuple[bytes, np.ndarray]:
+    """An INT8 graph whose output is an image, and samples."""
+    graph, size = Graph(), (1, 6, 6, 64)
+    x = graph.convolution(graph.input(size, scale=0.05), size, 64, seed=1, scale=0.1, zero_point=0)
+    content = graph.build([graph.convolution(x, size, 64, seed=2, scale=0.1, zero_point=0)])
+    return content, np.random.default_rng(1).normal(size=(48, *size[1:])).astype(np.float32)
 
 
 CASES: dict[str, Callable[[Any, np.ndarray], tuple[Any, dict[str, Any]]]] = {
@@ -75,7 +76,7 @@ CASES: dict[str, Callable[[Any, np.ndarray], tuple[Any, dict[str, Any]]]] = {
         of("mixed_model"),
         {"representative_data": one_by_one(samples[:8]), "activation_ranges": "auto"},
     ),
-    "images out": lambda of, samples: (images_out(), {"representative_data": samples[:48]}),
+    "images out": lambda of, samples: (images_out()[0], {"representative_data": images_out()[1]}),
 }
 
 
@@ -139,7 +140,7 @@ def test_a_full_disk_is_named(
     model = request.getfixturevalue(source)
     with Path("/dev/full").open("r+b", buffering=0) as full:
         monkeypatch.setattr(sample_store, "_temporary_file", lambda: full)
-        with pytest.raises(OutputError, match=r"temporary file in .* No space left on device; .*TMPDIR"):
+        with pytest.raises(OutputError, match=r"temporary file in .* No space left on device.*TMPDIR"):
             nq.convert(model, tmp_path / "nested.tflite", representative_data=one_by_one(samples[:24]))
     assert not (tmp_path / "nested.tflite").exists()
 

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nq_tflite.errors import OutputError, reason_of
+from nq_tflite.units import bytes_text
 
 Array = NDArray[Any]
 
@@ -128,7 +129,7 @@ class SampleStore:
             while left:
                 left = left[self._file.write(left) :]
         except OSError as error:
-            raise _failed(f"room for {(start + values.nbytes) / 1e6:.0f} MB, and more later", error) from error
+            raise _failed(f"room for {bytes_text(start + values.nbytes)}, and more later", error) from error
         self.file_bytes += values.nbytes
 
     def _read(self, shape: tuple[int, ...], dtype: np.dtype[Any], start: int) -> Array:

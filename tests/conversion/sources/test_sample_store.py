@@ -114,7 +114,7 @@ def test_a_store_without_a_block_closes_with_its_last_array(folder: Path) -> Non
 
 
 def test_a_full_disk(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    message = rf"temporary file in {folder}: expected room for 1 MB.* No space left on device.*TMPDIR"
+    message = rf"temporary file in {folder}: expected room for 1.00 MB, .* No space left on device.*TMPDIR"
     with Path("/dev/full").open("r+b", buffering=0) as full, SampleStore(0) as store:
         monkeypatch.setattr(sample_store, "_temporary_file", lambda: full)
         with pytest.raises(OutputError, match=message):
