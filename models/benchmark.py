@@ -30,7 +30,7 @@ from nq_tflite.cli.console import (
 )
 from nq_tflite.cli.parameters import FOLDER, NESTING, OneOf, WholeNumber, runtime_option
 from nq_tflite.device.runtimes import RuntimeName
-from nq_tflite.units import kernels_text
+from nq_tflite.units import counted, kernels_text
 
 _EPILOG = """\b
 Examples:
@@ -108,7 +108,7 @@ def _print_comparison(comparison: Comparison) -> None:
     print_lines(
         f"Times are medians of {comparison.runs} interleaved runs; full-bit and part-bit are medians of the ratios to "
         "the stock file's time in the same round.",
-        f"{MEMORY_DEFINITION} {comparison.memory_threads} thread(s), one process a file.",
+        f"{MEMORY_DEFINITION} {counted(comparison.memory_threads, 'thread')}, one process a file.",
         f"The files are in {Path(comparison.models[0].files.stock).parent}.",
     )
 

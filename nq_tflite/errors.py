@@ -101,7 +101,7 @@ class ClosedError(NqError, RuntimeError):
 
 
 class NotPicklableError(NqError, TypeError):
-    """An object that another process cannot be sent: it holds a native library's model."""
+    """An object that can be neither copied nor sent to another process: it holds a native library's model."""
 
 
 class NativeLibraryError(NqError, OSError):

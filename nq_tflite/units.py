@@ -17,6 +17,15 @@ def short_name(name: str) -> str:
     return first if len(first) <= NAME_WIDTH else "…" + first[1 - NAME_WIDTH :]
 
 
+def counted(count: int, what: str) -> str:
+    """A number of things.
+
+    >>> counted(1, "thread"), counted(2, "thread")
+    ('1 thread', '2 threads')
+    """
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def shape_text(shape: Sequence[int]) -> str:
     """32x3x3x16."""
     return "x".join(map(str, shape))

@@ -219,7 +219,7 @@ std::string error_after(const std::vector<TestWeight>& weights, const Change& ch
 #define CHECK_ERROR(text, weights, ...)                                                        \
   do {                                                                                         \
     const std::string message = error_after(weights, [](LoadedModel* model) { __VA_ARGS__; }); \
-    if (!nq_test::contains(message, text)) nq_test::fail(__FILE__, __LINE__, message);         \
+    CHECK(nq_test::contains(message, text)) << message;                                        \
   } while (false)
 
 TEST(tensors_must_match_the_options) {

@@ -14,7 +14,6 @@
 #define _tile_dpbssd(sums, rows, codes) nq_test::multiply_int8_tiles(sums, rows, codes)
 #define gemm_amx gemm_emulated_amx
 #include "../src/kernels/gemm/gemm_amx.cc"
-#include "check.h"
 
 namespace nq_test {
 namespace {
@@ -26,7 +25,7 @@ void begin_after_others() {
 
 void end_for_others() {
   nq::gemm_emulated_amx.around.end();
-  CHECK(tiles_are_released());
+  check_tiles_are_released();
 }
 
 nq::GemmKernel emulated_amx() {

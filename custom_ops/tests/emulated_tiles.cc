@@ -65,7 +65,7 @@ void load_tile_configuration(const void* configuration) {
 
 void release_tiles() { state = {}; }
 
-bool tiles_are_released() { return state.shape.palette == 0; }
+void check_tiles_are_released() { CHECK(state.shape.palette == 0); }
 
 void load_tile(int tile, const void* from, size_t stride) {
   CHECK(state.configured(tile));

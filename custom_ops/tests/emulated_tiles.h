@@ -18,7 +18,7 @@ void multiply_int8_tiles(int sums, int rows, int codes);
 // Every call leaves the tiles configured and filled in another way, as other users of a thread might.
 void spoil_tiles();
 
-bool tiles_are_released();
+void check_tiles_are_released();
 
 // The AMX kernel on these tiles, which are spoilt before each of its tasks; none where the compiler knows no AMX.
 std::vector<const nq::GemmKernel*> emulated_kernels();

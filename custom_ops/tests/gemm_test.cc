@@ -349,7 +349,9 @@ void multiply_to_zero(const nq::GemmTile&, const nq::Requantization&, int8_t* ou
 
 TEST(agreement_with_the_scalar_kernel) {
   for (const GemmKernel* kernel : kernels_to_check()) {
-    if (kernel->activations.prepare == nullptr && kernel->sum_offset == 0) CHECK(nq::agrees_with_scalar(*kernel));
+    if (kernel->activations.prepare == nullptr && kernel->sum_offset == 0) {
+      CHECK(nq::agrees_with_scalar(*kernel));
+    }
   }
   GemmKernel wrong = *supported_kernels().front();
   CHECK(nq::agrees_with_scalar(wrong));

@@ -92,7 +92,9 @@ TEST(codes_are_near_and_zero_is_exact) {
     for (size_t i = 0; i < 129; ++i) {
       const double real = double{q.scale} * (codes[i] - q.zero_point);
       CHECK(std::abs(real - floats[i]) <= 1.0001 * q.scale);
-      if (floats[i] == 0) CHECK_EQ(q.zero_point, int{codes[i]});
+      if (floats[i] == 0) {
+        CHECK_EQ(q.zero_point, int{codes[i]});
+      }
     }
   }
 }

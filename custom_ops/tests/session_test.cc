@@ -496,7 +496,9 @@ TEST(switching_while_invoking) {
   for (int invocation = 0; invocation < 2000 || switches < 200; ++invocation) {
     const int level = model.session.begin(model.nodes[0]);
     for (size_t node = 0; node < 3; ++node) {
-      if (node > 0) CHECK_EQ(level, model.session.begin(model.nodes[node]));
+      if (node > 0) {
+        CHECK_EQ(level, model.session.begin(model.nodes[node]));
+      }
       for (int k = 0; k <= level; ++k) {
         const nq::ByteSpan bytes = model.nodes[node]->weight.levels[k];
         const size_t offset = static_cast<size_t>(bytes.data - file.mapped.data());

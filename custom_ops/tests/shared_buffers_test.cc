@@ -25,7 +25,9 @@ struct Graph {
   bool copies(int index) {
     CHECK(nq::keep_buffers_apart(runtime.context()));
     for (int i = 0; i <= last; ++i) {
-      if (i != index) CHECK(runtime.registration(i).inplace_operator != kTfLiteInplaceOpNone);
+      if (i != index) {
+        CHECK(runtime.registration(i).inplace_operator != kTfLiteInplaceOpNone);
+      }
     }
     return runtime.registration(index).inplace_operator == kTfLiteInplaceOpNone;
   }

@@ -17,8 +17,10 @@ bool must_fail() {
   return fails;
 }
 
+void* allocate_or_null(size_t size) { return must_fail() ? nullptr : std::malloc(size == 0 ? 1 : size); }
+
 void* allocate(size_t size) {
-  void* memory = must_fail() ? nullptr : std::malloc(size == 0 ? 1 : size);
+  void* memory = allocate_or_null(size);
   if (memory == nullptr) throw std::bad_alloc();
   return memory;
 }
@@ -47,6 +49,8 @@ Pause::~Pause() { paused = before_; }
 
 void* operator new(size_t size) { return allocate(size); }
 void* operator new[](size_t size) { return allocate(size); }
+void* operator new(size_t size, const std::nothrow_t&) noexcept { return allocate_or_null(size); }
+void* operator new[](size_t size, const std::nothrow_t&) noexcept { return allocate_or_null(size); }
 void operator delete(void* memory) noexcept { std::free(memory); }
 void operator delete[](void* memory) noexcept { std::free(memory); }
 void operator delete(void* memory, size_t) noexcept { std::free(memory); }

@@ -25,7 +25,9 @@ int survive(const Act& act) {
         break;
       }
       ++failures;
-      if (!succeeded) CHECK(*nq_last_error() != '\0');
+      if (!succeeded) {
+        CHECK(*nq_last_error() != '\0');
+      }
     }
   }
   return failures;
@@ -86,7 +88,9 @@ TEST(every_allocation_of_a_session_may_fail) {
       const bool switched = nq_session_set_level(session, wanted, 0, nullptr) == NQ_OK;
       CHECK_EQ(NQ_OK, nq_session_get_level(session, &level));
       CHECK_EQ(switched ? wanted : before, level);
-      if (switched) CHECK_EQ(NQ_OK, nq_session_set_level(session, before, 0, nullptr));
+      if (switched) {
+        CHECK_EQ(NQ_OK, nq_session_set_level(session, before, 0, nullptr));
+      }
       return switched;
     });
     CHECK_EQ(NQ_OK, nq_session_set_level(session, wanted, 0, nullptr));
@@ -114,7 +118,9 @@ TEST(every_allocation_of_a_claim_may_fail) {
     const bool prepared = applied && loaded.runtime.prepare() == kTfLiteOk;
     failed = nq_test::stop_failing() ? 1 : 0;
     CHECK(failed != 0 || prepared);
-    if (prepared) CHECK_EQ(kTfLiteOk, loaded.runtime.invoke());
+    if (prepared) {
+      CHECK_EQ(kTfLiteOk, loaded.runtime.invoke());
+    }
   }
   nq_session_close(session);
 }

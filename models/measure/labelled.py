@@ -21,7 +21,7 @@ from nq_tflite.conversion.trial import one_blas_thread
 from nq_tflite.errors import MissingPackageError, UnsupportedModelError
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph import flatbuffer as fb
-from nq_tflite.graph.find_image_input import find_image_input
+from nq_tflite.graph.image_input import find_image_input
 from nq_tflite.measure.benchmark import kernels_in_child
 from nq_tflite.measure.contenders import Contender, ContenderName, contenders, round_with
 from nq_tflite.measure.evaluate import Classifier, Score, score

@@ -22,7 +22,7 @@ from nq_tflite.cli.console import (
 )
 from nq_tflite.cli.parameters import FILE, PRECISION, OneOf, WholeNumber, plot_option
 from nq_tflite.device.runtimes import RUNTIMES, RuntimeName
-from nq_tflite.units import kernels_text
+from nq_tflite.units import counted, kernels_text
 
 if TYPE_CHECKING:
     from nq_tflite.measure.benchmark import BenchmarkReport, Setting
@@ -141,7 +141,7 @@ def _print_latencies(setting: Setting, report: BenchmarkReport) -> None:
         ]
         for each in setting.latencies
     ]
-    title = f"latency, {setting.runtime}, {setting.num_threads} thread(s), {report.runs} interleaved runs"
+    title = f"latency, {setting.runtime}, {counted(setting.num_threads, 'thread')}, {report.runs} interleaved runs"
     baseline = Path(report.baseline).name
     print_table(title, ("model", "precision", "median", f"ratio to {baseline}", "min - max"), rows, left=2)
 
@@ -173,7 +173,7 @@ def _print_memory(footprints: Sequence[Footprint], baseline: str) -> None:
         for index, state in enumerate(each.states)
     ]
     columns = ("model", "state", "anonymous", "model file", "sum", f"ratio to {Path(baseline).name}", "peak", "weights")
-    threads = f"{footprints[0].num_threads} thread(s)"
+    threads = counted(footprints[0].num_threads, "thread")
     title = f"resident memory that a model adds, {footprints[0].runtime}, {threads}, one process each"
     print_table(title, columns, rows, left=2)
 

@@ -16,12 +16,10 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 from rich.console import Console
 from rich.measure import Measurement
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as ProgressBar
 from rich.table import Table
 
 from nq_tflite.errors import NqError, how_to_install, reason_of
-from nq_tflite.progress import Progress
+from nq_tflite.progress import Progress, shown, stage_lines
 from nq_tflite.units import decibels as decibels
 from nq_tflite.units import kilobytes as kilobytes
 from nq_tflite.units import layer_labels as layer_labels
@@ -169,21 +167,8 @@ def progress_bar() -> Iterator[Progress]:
 
     Gives the callback that the library calls with a stage's name, the steps done and the steps in all.
     """
-    if not sys.stderr.isatty():
-        yield _stage_lines()
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[steps]}"), TimeElapsedColumn())
-    # A duplicate of stderr: what runs meanwhile may send that elsewhere.
-    with os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding="utf-8", errors="replace") as own:
-        console = Console(file=own, markup=False, highlight=False)
-        with ProgressBar(*columns, console=console, transient=True) as bars:
-            task = bars.add_task("starting", total=None, steps="")
-
-            def show(stage: str, done: int, total: int) -> None:
-                steps = f"{done}/{total}" if total else ""
-                bars.update(task, description=stage, completed=done, total=total or None, steps=steps)
-
-            yield show
+    with shown(True if sys.stderr.isatty() else stage_lines()) as show:
+        yield show
 
 
 @contextmanager
@@ -212,17 +197,6 @@ def without_native_chatter() -> Iterator[None]:
             os.dup2(own.fileno(), descriptor)
             own.close()
         sys.stdout, sys.stderr = streams
-
-
-def _stage_lines() -> Progress:
-    seen: list[str] = []
-
-    def show(stage: str, done: int, total: int) -> None:
-        if stage not in seen[-1:]:
-            seen.append(stage)
-            click.echo(stage, err=True)
-
-    return show
 
 
 def print_table(

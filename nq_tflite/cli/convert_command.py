@@ -233,10 +233,14 @@ def _photos(
 ) -> tuple[Any, PhotoSamples]:
     """The source, opened if it is a Keras model, and photos as it takes them."""
     from nq_tflite.conversion.sources.keras_export import is_keras_source, open_source
+    from nq_tflite.conversion.sources.source_input import may_tell_values
     from nq_tflite.measure.photo_folder import photo_paths
     from nq_tflite.measure.photo_samples import photo_samples
+    from nq_tflite.measure.preprocessing import untold_range
 
-    photo_paths(folder)  # before tensorflow is loaded
+    photo_paths(folder)  # before tensorflow is loaded, like what follows
+    if preprocess is None and is_keras_source(source) and not may_tell_values(source):
+        raise untold_range()
     progress("loading tensorflow" if is_keras_source(source) else "reading the model", 0, 0)
     opened = open_source(source) if is_keras_source(source) else str(source)
     return opened, photo_samples(opened, folder, preprocess, crop, size)

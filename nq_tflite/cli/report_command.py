@@ -103,6 +103,7 @@ def report(
             runtime=runtime,
             num_threads=threads,
             progress=progress,
+            command_line=True,
         )
     if plot is not None:
         from nq_tflite.plot import save_figure, timeline_figure

@@ -109,16 +109,18 @@ def simulate(
         settings = {"trace": trace.name, "policy": chosen.name, "accuracy": accuracy, "memory_bytes": memory_bytes}
         print_json(settings | {"outcomes": [each.as_dict() for each in outcomes]})
     else:
-        _print_outcomes(f"{trace.name}, policy {chosen.name}, {megabytes(memory_bytes)} of memory", outcomes)
+        title = f"{trace.name}, policy {chosen.name}, {megabytes(memory_bytes)} of memory"
+        _print_outcomes(title, outcomes, weighted=accuracy != (1, 1))
         print_lines(*([] if plot is None else [f"figure: {plot}"]))
 
 
-def _print_outcomes(title: str, outcomes: list[Outcome]) -> None:
+def _print_outcomes(title: str, outcomes: list[Outcome], *, weighted: bool) -> None:
+    """A row a strategy; `weighted` by what a result is worth, where that differs between precisions."""
     rows = [
         [
             each.name,
             percent(each.served),
-            percent(each.service),
+            *([percent(each.service)] if weighted else []),
             percent(each.full_time),
             megabytes(round(each.mean_bytes)),
             megabytes(each.peak_bytes),
@@ -131,7 +133,7 @@ def _print_outcomes(title: str, outcomes: list[Outcome]) -> None:
     columns = (
         "strategy",
         "served",
-        "x accuracy",
+        *(["served x accuracy"] if weighted else []),
         "at full-bit",
         "mean memory",
         "peak",

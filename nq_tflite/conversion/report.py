@@ -18,7 +18,7 @@ from nq_tflite.graph.inspection import BitsAWeight, WeightRow, snr_db, weights_t
 from nq_tflite.graph.readers import LOOKUP_NAMES
 from nq_tflite.graph.sites import Unnested
 from nq_tflite.records import from_dict
-from nq_tflite.units import decibels, html_view, megabytes, percent, precision_name
+from nq_tflite.units import counted, decibels, html_view, megabytes, percent, precision_name
 
 #: Decibels of full-bit's outputs that a search may give up without a word.
 FULL_BIT_LOSS_DB = 3.0
@@ -169,13 +169,13 @@ class ConversionReport:
     def lines(self) -> tuple[str, ...]:
         """Its totals in words."""
         levels = [sum(each) for each in zip(*(weight.level_bytes for weight in self.weights), strict=True)]
-        left = Counter(each.reason for each in self.unnested)
+        left, left_bytes = Counter(each.reason for each in self.unnested), sum(each.bytes for each in self.unnested)
         return (
             f"{self.path}: {megabytes(self.file_bytes)} ({self.file_bytes} bytes)",
-            f"{self.num_weights} weights in {len(self.weights)} nested tensors ({megabytes(sum(levels))}, "
+            f"{self.num_weights} weights in {counted(len(self.weights), 'nested tensor')} ({megabytes(sum(levels))}, "
             f"{self.nesting}, rounding: {self.rounding}); part-bit reads {megabytes(levels[0])} of them",
             f"{self.bits_a_weight}",
-            f"{len(self.unnested)} tensors stay as they are ({sum(each.bytes for each in self.unnested)} bytes)",
+            f"left as they are: {counted(len(self.unnested), 'tensor')} ({left_bytes} bytes)",
             *(f"  {count}: {reason}" for reason, count in left.most_common()),
         )
 

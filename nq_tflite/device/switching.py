@@ -104,6 +104,23 @@ class SwitchingModel(ABC):
             fix="Send the model's path, and load it there.",
         )
 
+    def __copy__(self) -> NoReturn:
+        """A copy would share the runtime's model, which ends with the first of the two.
+
+        Raises:
+            NotPicklableError: always.
+        """
+        raise NotPicklableError(
+            f"copying an nq.{type(self).__name__}",
+            expected="an object of Python's own",
+            got="a model that a runtime has loaded",
+            fix="Load the model once more from its path.",
+        )
+
+    def __deepcopy__(self, memo: object) -> NoReturn:
+        """As __copy__."""
+        self.__copy__()
+
     def _loaded(self, precision: Precision, advice: str, stacklevel: int) -> None:
         """The runtime has the model: checks it, and warns with `advice` if it cannot page."""
         self._session.prepare()

@@ -22,8 +22,8 @@ from nq_tflite.conversion.walk import GraphWalk
 from nq_tflite.errors import NestingError, PhotosError, UnsupportedModelError
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph import flatbuffer as fb
-from nq_tflite.graph.find_image_input import find_image_input
 from nq_tflite.graph.flatbuffer import schema
+from nq_tflite.graph.image_input import find_image_input
 from nq_tflite.graph.model import ModelT
 from nq_tflite.graph.sites import find_sites
 from nq_tflite.measure.contenders import CONTENDERS, Contender, ContenderName, Replacements, contenders, round_with
@@ -251,7 +251,7 @@ class _Judge:
     def judge(self, contender: Contender, source: Source, nesting: Nesting, activations: Activations) -> ComparedMethod:
         """Rounds a model and scores every level."""
         stage = f"{nesting}, {contender.name}"
-        rounded = round_with(contender, source, nesting, partial(self._notify, f"{stage}: rounding"))
+        rounded = round_with(contender, source, nesting, partial(self._rounding, stage))
         scores = []
         with tempfile.TemporaryDirectory(dir=self._scratch) as folder:
             for level, bits in reversed(list(enumerate(nesting.precisions))):
@@ -270,6 +270,9 @@ class _Judge:
             tuple(scores),
             rounded.note,
         )
+
+    def _rounding(self, contender: str, stage: str, done: int, total: int) -> None:
+        self._notify(f"{contender}: {stage}", done, total)
 
     def _open(self, path: Path, bits: int | None) -> Classifier:
         return Classifier(path, bits, self._runtime.name, self._num_threads, self._name)

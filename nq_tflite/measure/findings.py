@@ -76,6 +76,7 @@ def find(
     runtime: RuntimeName | None = None,
     num_threads: int = 1,
     progress: ShowProgress = True,
+    command_line: bool = False,
     **preprocessing: Any,
 ) -> Findings:
     """Reads and measures; the arguments are those of `write_report`."""
@@ -104,9 +105,9 @@ def find(
         drawn=drawn,
         advice=(
             *(
-                file_advice(file.weights, nesting, measured, command_line=True)
+                file_advice(file.weights, nesting, measured, command_line=command_line)
                 if known is None
-                else advice(known, measured, command_line=True)
+                else advice(known, measured, command_line=command_line)
             ),
             *_slower(timeline, stock),
         ),

@@ -193,15 +193,19 @@ def _told(image: ImageInput) -> PixelRange:
     Raises:
         PhotosError: near to none.
     """
-    got = "a model that does not tell it"
-    if image.values is not None:
-        low, high = image.values
-        got = f"a model that takes {low:.3g} to {high:.3g} by {image.told_by}"
-        distance = {name: max(abs(low - ends[0]), abs(high - ends[1])) for name, ends in _telling().items()}
-        nearest = min(distance, key=lambda name: distance[name])
-        if distance[nearest] <= _NEAR * (high - low):
-            return nearest
-    raise PhotosError(
+    if image.values is None:
+        raise untold_range()
+    low, high = image.values
+    distance = {name: max(abs(low - ends[0]), abs(high - ends[1])) for name, ends in _telling().items()}
+    nearest = min(distance, key=lambda name: distance[name])
+    if distance[nearest] > _NEAR * (high - low):
+        raise untold_range(f"a model that takes {low:.3g} to {high:.3g} by {image.told_by}")
+    return nearest
+
+
+def untold_range(got: str = "a model that does not tell it") -> PhotosError:
+    """The error of photos whose pixel range nobody has said."""
+    return PhotosError(
         "preprocessing",
         expected="the pixel range that the model was trained with",
         got=got,

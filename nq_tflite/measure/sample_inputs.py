@@ -27,7 +27,7 @@ class SampleInputs:
     arrays: NDArray[Any]
     labels: NDArray[np.integer[Any]] | None
     noun = "samples"
-    preprocessing = "samples as they are"
+    preprocessing = "as they are in the file"
     doubt = ""
 
     @property

@@ -109,6 +109,8 @@ def test_an_interpreter_says_what_it_is_and_closes(worker: Any, nested_dir: Path
     assert re.fullmatch(r"5 to 8 bits: [\d.]+ [kM]?B paged in, \d+\.\d\d ms", seen["switch"])
     assert "nested weights fused" in seen["delegation"]
     assert "Send the model's path" in seen["pickled"]
+    assert len(seen["copied"]) == 2
+    assert all(each.startswith("copying an nq.Interpreter") and "Load the model" in each for each in seen["copied"])
     assert all("got one that was closed. Load it again." in each for each in seen["after"])
 
 

@@ -129,6 +129,13 @@ def test_the_command(nested_dir: Path, tmp_path: Path) -> None:
     assert figure.read_text().startswith("<?xml")
 
 
+def test_the_commands_table_weighs_with_accuracy_where_it_is_given(nested_dir: Path) -> None:
+    model = nested_dir / "int8_8_5.tflite"
+    plain, weighed = invoke("simulate", model).stdout, invoke("simulate", model, "--accuracy", "0.9,1").stdout
+    assert "at full-bit" in plain
+    assert ("accuracy" in plain, "served x accuracy" in weighed) == (False, True)
+
+
 def test_mistakes_at_the_command(nested_dir: Path) -> None:
     model = nested_dir / "int8_8_5.tflite"
     assert invoke("simulate", model, "--accuracy", "1").exit_code == 2

@@ -46,10 +46,43 @@ def test_a_terminal_sees_a_bar_if_it_is_wanted(wanted: str, sees: bool) -> None:
     """Wherever stderr goes meanwhile; and the line is empty at the end."""
     text = in_a_terminal(sys.executable, "-c", WORK.replace("WANTED", wanted))
     assert ("rounding" in text) is sees
+    assert ("writing" in text) is sees
     if sees:
-        assert "#" * 20 + " 4/4" in text
-        assert "writing ..." in text
-        assert text.endswith(" \r")
+        assert text.startswith("\x1b[?25l")
+        assert "starting" in text[: text.index("rounding")]
+        assert "0/4" in text
+        assert text.endswith("\x1b[2K")  # the line is erased
+
+
+def test_without_rich_a_terminal_sees_the_stages() -> None:
+    code = """
+import sys
+sys.modules["rich"] = None
+from nq_tflite.progress import shown
+with shown(True) as notify:
+    notify("rounding", 0, 4)
+    notify("rounding", 4, 4)
+    notify("writing", 0, 0)
+"""
+    text = in_a_terminal(sys.executable, "-c", code)
+    assert text == "rounding\r\nwriting\r\n"
+
+
+def test_a_bar_leaves_the_streams_alone() -> None:
+    """Other threads print meanwhile."""
+    code = """
+import sys
+from nq_tflite.progress import shown
+streams = sys.stdout, sys.stderr
+with shown(True) as notify:
+    notify("rounding", 0, 4)
+    assert (sys.stdout, sys.stderr) == streams
+    print("own line", file=sys.stdout)
+"""
+    text = in_a_terminal(sys.executable, "-c", code)
+    assert "rounding" in text
+    assert "own line" in text
+    assert "Error" not in text
 
 
 def test_a_file_sees_none(capfd: pytest.CaptureFixture[str]) -> None:
@@ -76,7 +109,17 @@ def test_a_notebook_sees_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stderr", stream)
     with shown(True) as notify:
         notify("rounding", 1, 2)
-    assert "##########.......... 1/2" in stream.getvalue()
+        notify("rounding", 2, 2)
+        notify("writing", 0, 0)
+    *lines, last, _ = stream.getvalue().split("\r")
+    assert lines[0] == ""
+    shown_lines = [line.split() for line in lines[1:]]
+    assert [(line[0], line[-2]) for line in shown_lines[:2]] == [("rounding", "1/2"), ("rounding", "2/2")]
+    assert (shown_lines[2][0], shown_lines[2][-1]) == ("writing", "0:00:00")
+    assert len(shown_lines[0][1]) * 2 == len(shown_lines[1][1]) == 40
+    assert "\x1b" not in stream.getvalue()
+    assert {len(line) for line in lines[1:]} == {80}
+    assert last.strip() == ""
 
 
 def test_a_commands_own_lines_are_kept_and_native_ones_are_not() -> None:

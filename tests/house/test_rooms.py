@@ -33,7 +33,7 @@ OWNERS = {
     "matplotlib": {"plot"},
     "jinja2": {"plot.page"},
     "click": {"cli", "__main__"},
-    "rich": {"cli", "__main__"},
+    "rich": {"cli", "__main__", "progress"},
     "PIL": {"measure.preprocessing"},
     "psutil": {"govern"},
     "threadpoolctl": {"conversion.trial"},

@@ -5,6 +5,7 @@ Here: opening models, feeding them and collecting outputs. By subject: switching
 
 from __future__ import annotations
 
+import copy
 import os
 import pickle
 import warnings
@@ -292,6 +293,7 @@ def shown_and_closed(runtime: str, path: Path, stock: Path) -> dict[str, Any]:
         seen["open"], seen["before"] = repr(interpreter), interpreter.resident_bytes()
         seen["switch"], seen["delegation"] = str(interpreter.switch("full")), str(interpreter.delegation)
         seen["pickled"] = _message(lambda: pickle.dumps(interpreter))
+        seen["copied"] = [_message(lambda each=each: each(interpreter)) for each in (copy.copy, copy.deepcopy)]
     interpreter.close()
     seen["closed"] = repr(interpreter)
     seen["after"] = [

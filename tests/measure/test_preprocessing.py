@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import importlib
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from commands import check_error, invoke
 from PIL import Image
 
-from nq_tflite.conversion.sources.source_input import source_input
+from nq_tflite.conversion.sources.source_input import may_tell_values, source_input
 from nq_tflite.errors import PhotosError, UnsupportedModelError
 from nq_tflite.graph.image_input import ImageInput
-from nq_tflite.measure.image_input import input_in_child
+from nq_tflite.measure.input_in_child import input_in_child
 from nq_tflite.measure.photo_folder import photo_paths, read_photo_folder
 from nq_tflite.measure.photo_samples import photo_samples
 from nq_tflite.measure.preprocessing import SeenValues, pixel_preprocessing, preprocessing_for
@@ -138,6 +140,35 @@ def test_a_saved_model_and_a_float_graph_tell_theirs(tmp_path: Path) -> None:
     (tmp_path / "float.tflite").write_bytes(export(model, None))
     told = source_input(tmp_path / "float.tflite")
     assert (told.height, told.width, told.values) == (None, 12, (0.0, 255.0))
+
+
+@pytest.mark.parametrize(
+    ("layer", "told"),
+    [("Rescaling", True), ("Normalization", True), ("BatchNormalization", False), ("Conv2D", False)],
+)
+def test_a_keras_file_that_tells_no_values_is_known_by_its_layers(layer: str, told: bool, tmp_path: Path) -> None:
+    import keras
+
+    given = {"Rescaling": (0.5,), "Conv2D": (2, 3)}.get(layer, ())
+    path = tmp_path / "model.keras"
+    keras.Sequential([keras.Input((8, 8, 1)), getattr(keras.layers, layer)(*given)]).save(path)
+    assert may_tell_values(path) is told
+
+
+def test_an_untold_range_is_asked_for_before_tensorflow_loads(photos: Path, tmp_path: Path) -> None:
+    """These are no models: loading them would fail."""
+    file, folder = tmp_path / "model.keras", tmp_path / "saved"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("config.json", '{"class_name": "Conv2D"}')
+    folder.mkdir()
+    (folder / "saved_model.pb").write_bytes(b"none")
+    for source in (file, folder):
+        result = invoke("convert", source, tmp_path / "out.tflite", "--representative", photos)
+        check_error(result, "got a model that does not tell it. Say it with --preprocess")
+    result = invoke("convert", file, tmp_path / "out.tflite", "--representative", photos, "--preprocess", "0..255")
+    assert "--preprocess" not in result.stderr
+    for other in (tmp_path / "missing.keras", tmp_path):
+        assert may_tell_values(other)
 
 
 def test_photos_need_an_image_input() -> None:

@@ -25,6 +25,7 @@ from nq_tflite.errors import FormatError, MissingPackageError, OutputError, Sele
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.inspection import inspect_file
 from nq_tflite.measure.findings import find
+from nq_tflite.plot.page.drawings import _style
 
 #: Layers' names that end a text, an attribute, a comment or a formula and go on as something else.
 EVIL_NAMES = (
@@ -140,6 +141,39 @@ def test_names_are_text_and_nothing_else(evil: tuple[Path, ConversionReport], pa
     assert path.name in elements.text
 
 
+def test_drawings_take_type_colours_and_ids_from_the_page(page: Path) -> None:
+    """Whatever form this matplotlib writes them in."""
+    text = page.read_text()
+    drawings = re.findall("<svg.*?</svg>", text, re.DOTALL)
+    assert len(drawings) >= 3
+    for drawing in drawings:
+        elements = Elements(drawing).found
+        styles = [attributes["style"] or "" for _, attributes in elements if "style" in attributes]
+        assert "var(--ink)" in " ".join(styles)
+        assert not re.search("#[0-9a-f]{6}|font-family|font:", " ".join(styles))
+        assert all("font-size: " in (attributes["style"] or "") for tag, attributes in elements if tag == "text")
+        assert not any(tag in ("style", "metadata") or ":" in tag + "".join(names) for tag, names in elements)
+        assert set(elements[0][1]) == {"role", "aria-label", "viewbox"}
+        ids = {attributes["id"] for _, attributes in elements if "id" in attributes}
+        named = " ".join(value or "" for _, attributes in elements for value in attributes.values())
+        assert set(re.findall(r"(?:url\(|^|\s)#([^)\s]+)", named)) <= ids
+    ids = re.findall(r'\bid="([^"]*)"', text)
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize(
+    ("written", "taken"),
+    [
+        ("font: 9px 'DejaVu Sans', sans-serif; fill: #000000", "font-size: 9px; fill: var(--ink)"),
+        ("font: 700 9.5px Arial; text-anchor: start", "font-weight: 600; font-size: 9.5px; text-anchor: start"),
+        ("font-weight: 700; font-size: 9.5px; font-family: Arial", "font-weight: 600; font-size: 9.5px"),
+        ("fill: url(#h1); stroke: #0072B2", "fill: url(#sizes-h1); stroke: var(--colour-0)"),
+    ],
+)
+def test_a_style_of_any_matplotlib(written: str, taken: str) -> None:
+    assert _style(written, "sizes") == taken
+
+
 def test_nothing_is_fetched(page: Path) -> None:
     text = page.read_text()
     assert "http:" not in text
@@ -162,7 +196,7 @@ def test_the_conversions_own_word(evil: tuple[Path, ConversionReport], nested_di
     estimate = Estimate("photos", 30, True, (4, 6, 8), (0.5, 0.75, 1.0), (0.5, 0.75, 1.0), (3.0, 11.5, float("inf")))
     conversion = replace(conversion, estimate=estimate, notes=("a note",))
     first = nq.write_report(path, tmp_path / "a.html", conversion=conversion)
-    assert any(line.startswith("part-bit loses") for line in first.advice)
+    assert any(line.startswith("part-bit loses") and "nesting='8|6|5'" in line for line in first.advice)
     text = (tmp_path / "a.html").read_text()
     for expected in ("50.0 %", "75.0 %", "11.5", "exact", "a note", "photos, 30 that rounding has not seen"):
         assert expected in text
@@ -170,6 +204,8 @@ def test_the_conversions_own_word(evil: tuple[Path, ConversionReport], nested_di
     lines.write_text(json.dumps(conversion.as_dict()).replace("Infinity", "null"))
     second = find(path, conversion=lines)
     assert (second.advice, second.conversion) == (first.advice, first.conversion)
+    commands = find(path, conversion=lines, command_line=True).advice
+    assert any(line.startswith("part-bit loses") and "--nesting '8|6|5'" in line for line in commands)
     with pytest.raises(FormatError, match="that of another file"):
         find(nested_dir / "int8_8_6_4.tflite", conversion=lines)
     for broken in ("", "[]", "{}", json.dumps(conversion.as_dict() | {"weights": [1]})):

@@ -35,7 +35,7 @@ class ProceduralInputs:
     Attributes:
         samples: for each of them an array for each input of the main subgraph, in order: [1, ...] in its own type.
         description: what was assumed of each, for people to judge.
-        noise: whether some are noise.
+        noise: whether some are noise, or of one channel, which may be no picture but a spectrogram.
         guessed: names of those in a range that is a guess.
     """
 
@@ -86,6 +86,7 @@ def procedural_inputs(
             fitted = _fitted(model, index, KeptArrays(images), folded)
             affine = fitted or _over_range(sizes[2], limits)
             is_known = fitted is not None or limits is not None
+            noisy |= sizes[2] == 1
             columns.append([])
             while images:
                 values = images.pop(0).load()[None] * affine.gain + affine.offset

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import os
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,12 @@ from nq_tflite.conversion.sources.keras_export import is_keras_source
 from nq_tflite.conversion.sources.keras_models import KerasLayer, KerasModel, all_layers, flat, is_a, model_inputs
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.graph import flatbuffer as fb
-from nq_tflite.graph.find_image_input import find_image_input
-from nq_tflite.graph.image_input import PIXEL_FACTORS, ImageInput
+from nq_tflite.graph.image_input import PIXEL_FACTORS, ImageInput, find_image_input
 
 #: Keras' signature of a model's ordinary call.
 _SERVING = "serving_default"
+#: Layers that tell which values an input takes.
+_TELLING = ("Rescaling", "Normalization")
 #: A Normalization layer whose mean is above this was adapted to pixels of 0..255.
 _LEAST_PIXEL_MEAN = 2.0
 
@@ -49,6 +52,18 @@ def source_input(source: Any) -> ImageInput:
     return found
 
 
+def may_tell_values(path: Path) -> bool:
+    """Whether a saved Keras model may say which values its input takes; False is certain. Loads no tensorflow."""
+    if path.is_dir():
+        return not (path / "saved_model.pb").is_file()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            config = archive.read("config.json")
+    except (OSError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error):  # no .keras file: what loads it says so
+        return True
+    return any(f'"{name}"'.encode() in config for name in _TELLING)
+
+
 def _keras_input(model: KerasModel) -> ImageInput | None:
     inputs = flat(model_inputs(model))
     if len(inputs) == 1:
@@ -57,7 +72,7 @@ def _keras_input(model: KerasModel) -> ImageInput | None:
         built = getattr(model, "input_shape", None) if not inputs else None
         shape = list(built) if isinstance(built, tuple) else []
     for layer in all_layers(model):
-        if is_a(layer, "Rescaling", "Normalization"):
+        if is_a(layer, *_TELLING):
             values = _rescaled(layer) if is_a(layer, "Rescaling") else _normalized(layer)
             return ImageInput.of_shape(shape, values, f"the model's {type(layer).__name__} layer" if values else "")
         if not is_a(layer, "InputLayer", "Functional", "Sequential", "BaseImagePreprocessingLayer"):

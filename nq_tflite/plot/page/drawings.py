@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from xml.etree import ElementTree
 
 from nq_tflite.measure.findings import Findings
 from nq_tflite.plot import accuracy_figure, histogram_figure, sizes_figure, timeline_figure
@@ -21,8 +21,9 @@ _VARIABLES = {
     colour.lower(): f"var(--{name})"
     for colour, name in [(INK, "ink"), ("#000000", "ink"), (QUIET, "quiet"), (RULE, "rule"), (PAPER, "card")]
 } | {colour.lower(): f"var(--colour-{index})" for index, colour in enumerate(COLOURS)}
-_TAG = re.compile(r"<[^<>]*>")
-_COLOUR = re.compile("|".join(_VARIABLES), re.IGNORECASE)
+_REFERENCE = "url(#"
+#: The weight of every text that is not regular.
+_BOLD = "600"
 
 
 @dataclass(frozen=True)
@@ -59,30 +60,56 @@ def draw(findings: Findings) -> dict[str, Drawing]:
 
 
 def _svg(figure: Figure, name: str, title: str) -> str:
-    """Inline SVG: without a document's head, with ids of its own, and colours by name."""
+    """Inline SVG, without what only a document needs, with ids of its own, and the page's colours and type."""
     buffer = io.StringIO()
     with style():
         figure.savefig(
             buffer, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
         )
-    text = buffer.getvalue()
-    text = re.sub(
-        r"<!--.*?-->|<metadata>.*?</metadata>|<style .*?</style>", "", text[text.index("<svg") :], flags=re.DOTALL
-    )
-    text = _TAG.sub(lambda tag: _as_part(tag.group(), name), text)
-    return text.replace("<svg", f'<svg role="img" aria-label="{title}"', 1)
+    root = ElementTree.fromstring(buffer.getvalue())
+    for parent in list(root.iter()):
+        for child in [each for each in parent if _local(each.tag) in ("metadata", "style")]:
+            parent.remove(child)
+    for element in root.iter():
+        element.tag = _local(element.tag)
+        element.attrib = {_local(key): _value(_local(key), value, name) for key, value in element.attrib.items()}
+    root.attrib = {"role": "img", "aria-label": title, "viewBox": root.attrib["viewBox"]}
+    return ElementTree.tostring(root, encoding="unicode")
 
 
-def _as_part(tag: str, name: str) -> str:
-    """A tag with what only a document of its own needs taken away, and the page's ids, type and colours."""
-    tag = re.sub(r' xmlns(:\w+)?="[^"]*"', "", tag).replace("xlink:href", "href")
-    tag = re.sub(r'\b(id="|href="#|url\(#)', rf"\g<1>{name}-", tag)
-    tag = re.sub(r"font: (bold )?([\d.]+)px [^;\"]*", _font, tag)
-    if tag.startswith("<svg"):
-        tag = re.sub(r' (width|height|version)="[^"]*"', "", tag)
-    return _COLOUR.sub(lambda found: _VARIABLES[found.group().lower()], tag)
+def _local(name: str) -> str:
+    """A name without its XML namespace."""
+    return name.rpartition("}")[2]
 
 
-def _font(found: re.Match[str]) -> str:
-    weight = "; font-weight: 600" if found.group(1) else ""
-    return f"font-size: {found.group(2)}px{weight}"
+def _value(key: str, value: str, name: str) -> str:
+    """An attribute's value with the page's ids, colours and type."""
+    if key == "id":
+        return f"{name}-{value}"
+    if key == "href" and value.startswith("#"):
+        return f"#{name}-{value[1:]}"
+    return _style(value, name) if key == "style" else _presented(value, name)
+
+
+def _presented(value: str, name: str) -> str:
+    """A colour, a reference or any other value of a property."""
+    if value.startswith(_REFERENCE):
+        return f"{_REFERENCE}{name}-{value.removeprefix(_REFERENCE)}"
+    return _VARIABLES.get(value.lower(), value)
+
+
+def _style(text: str, name: str) -> str:
+    """A style's declarations, without the font's family."""
+    declared: dict[str, str] = {}
+    for each in filter(None, map(str.strip, text.split(";"))):
+        key, _, value = (part.strip() for part in each.partition(":"))
+        if key == "font":  # weight, size and family in one, as matplotlib before 3.11 writes them
+            words = value.split()
+            size = next(index for index, word in enumerate(words) if word.endswith("px"))
+            declared |= {"font-weight": _BOLD} if size > 0 else {}
+            declared["font-size"] = words[size]
+        elif key == "font-weight":
+            declared[key] = _BOLD
+        elif key != "font-family":
+            declared[key] = _presented(value, name)
+    return "; ".join(f"{key}: {value}" for key, value in declared.items())

@@ -44,6 +44,7 @@ def write_report(
     runtime: RuntimeName | None = None,
     num_threads: int = 1,
     progress: ShowProgress = True,
+    command_line: bool = False,
 ) -> Findings:
     """Writes one HTML page about a nested model: sizes, accuracy, latency and memory, each layer's error, what to try.
 
@@ -59,6 +60,7 @@ def write_report(
         layers: names of nested weights to draw, or parts that only their names have; the worst ones if not given.
         runtime, num_threads: as nq.Interpreter.
         progress: called as the work goes on; True for a bar in a terminal or notebook, None for silence.
+        command_line: whether the page's advice names options of `nq-tflite convert`, and not `nq.convert`'s.
 
     Returns:
         What the page tells.
@@ -88,6 +90,7 @@ def write_report(
         runtime=runtime,
         num_threads=num_threads,
         progress=progress,
+        command_line=command_line,
     )
     page = template.render(_context(findings))
     write_whole(output, [(0, page.encode())])

@@ -1,4 +1,4 @@
-"""What a .tflite file says of its image input, read in a process of its own.
+"""`graph.image_input` in a process of its own.
 
 What reads a flatbuffer may load another runtime than the one that measures, and two of them clash in one process.
 """
@@ -9,7 +9,7 @@ import os
 from dataclasses import asdict
 
 from nq_tflite.errors import MissingPackageError
-from nq_tflite.graph.image_input import ImageInput
+from nq_tflite.graph.image_input import ImageInput, find_image_input
 from nq_tflite.measure.child_process import Job, answer_job, run_in_child
 from nq_tflite.records import from_dict
 
@@ -29,7 +29,6 @@ def input_in_child(path: str | os.PathLike[str]) -> ImageInput | None:
 
 def _image(job: Job) -> Job:
     from nq_tflite.graph import flatbuffer as fb
-    from nq_tflite.graph.find_image_input import find_image_input
 
     found = find_image_input(fb.read_model(job["path"]).model)
     return {"image": None if found is None else asdict(found)}
