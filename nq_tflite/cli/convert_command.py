@@ -253,9 +253,9 @@ def _representative(path: Path) -> RepresentativeData:
 
 
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Arrays by input name; "" for the one of a .npy file."""
+    """Arrays by input name; "" for the one of a .npy file, which stays on the disk until its samples are looked at."""
     try:
-        loaded = np.load(path, allow_pickle=False)
+        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return {"": loaded}
         with loaded:
@@ -266,7 +266,7 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     except OSError as error:
         got = reason_of(error)
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        got = "an array of Python objects, not of numbers" if "Object arrays" in str(error) else "another kind of file"
+        got = "an array of Python objects, not of numbers" if "object" in str(error).lower() else "another kind of file"
     expected = "a .npy or .npz file, or a folder of photos"
     raise RepresentativeDataError(f"representative data {path}", expected=expected, got=got)
 

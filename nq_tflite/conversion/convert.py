@@ -14,6 +14,7 @@ from nq_tflite.conversion.rounding import DEFAULT, EXACT, Rounding, rounding_met
 from nq_tflite.conversion.search import AUTO, MIN_AGREEMENT, Wish, search_nesting
 from nq_tflite.conversion.sources.calibration import RepresentativeData
 from nq_tflite.conversion.sources.export_options import ActivationRanges, ExportOptions, IoType
+from nq_tflite.conversion.sources.sample_store import SampleStore
 from nq_tflite.conversion.sources.source import ENOUGH, Samples, load_source
 from nq_tflite.conversion.trial import one_blas_thread, try_nesting
 from nq_tflite.errors import NestingError
@@ -56,7 +57,8 @@ def convert(
         representative_data: typical inputs: an array [samples, ...], an iterable of samples, or tf.lite's function
             that returns one. A Keras source becomes a full-int8 graph with it, and keeps float32 activations without;
             a .tflite source stays what it is. Rounding looks at the first 128 samples. Without any it looks at
-            procedural images or noise in the range that the model's batch norms tell.
+            procedural images or noise in the range that the model's batch norms tell. An iterable or a function is
+            read as a stream; beyond 512 MB, samples and what the net makes of them are in a temporary file in TMPDIR.
         rounding: "descent" (weights chosen by the error of the layer's outputs), "squant" (adaptive rounding, NestQuant
             section 3.2) or "nearest".
         exact: keep an INT8 source's codes bit for bit, or those of rounding to nearest: full-bit is then the source,
@@ -85,7 +87,7 @@ def convert(
         What was nested, what was not and why, sizes and errors.
 
     Raises:
-        OutputError: the file cannot be written, or is the source.
+        OutputError: the file or the temporary file cannot be written, or the file is the source.
         NestingError, SelectionError, RepresentativeDataError, UnsupportedModelError, WeightsError, FormatError,
         MissingPackageError
 
@@ -101,9 +103,9 @@ def convert(
         "output_type": output_type,
         "activation_ranges": activation_ranges,
     }
-    with shown(progress) as notify, one_blas_thread():
+    with shown(progress) as notify, one_blas_thread(), SampleStore() as store:
         loaded = load_source(
-            source, representative_data, look=look, notify=notify, custom_objects=custom_objects, **options
+            source, representative_data, look=look, notify=notify, custom_objects=custom_objects, store=store, **options
         )
         loaded = replace(loaded, selection=Selection(_patterns(include), _patterns(exclude)))
         if isinstance(wanted, Wish):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,7 +108,7 @@ def sample_rows(layer: Layer, inputs: Sequence[Rows], seed: int, most: int = MOS
     """Rows that the weight's channels are multiplied by, at places that depend on shapes and the seed alone.
 
     Args:
-        inputs: real inputs of the layer, one array a sample.
+        inputs: real inputs of the layer, one array a sample; they may be loaded when they are asked for.
         most: rows, of a layer that is not depthwise.
 
     Returns:
@@ -115,18 +116,29 @@ def sample_rows(layer: Layer, inputs: Sequence[Rows], seed: int, most: int = MOS
     """
     random = np.random.default_rng(seed)
     if layer.window is None:
-        flat = np.concatenate([values.reshape(-1, layer.depth) for values in inputs])
-        return np.asarray(flat[_choose(random, len(flat), most)][None])
-    (out_h, out_w), _ = layer.window.places(*inputs[0].shape[1:3])
-    a_map = inputs[0].shape[0] * out_h * out_w
+        return _dense_rows(layer, inputs, random, most)
+    first = inputs[0].shape
+    (out_h, out_w), _ = layer.window.places(*first[1:3])
+    a_map = first[0] * out_h * out_w
     chosen = _choose(random, len(inputs) * a_map, min(most, MOST_DEPTHWISE_ROWS) if layer.depthwise else most)
     bounds = np.searchsorted(chosen, np.arange(len(inputs) + 1) * a_map)
     rows = [
-        _windows(layer.window, values, chosen[begin:end] - number * a_map)
-        for number, (values, begin, end) in enumerate(zip(inputs, bounds, bounds[1:], strict=False))
+        _windows(layer.window, inputs[number], chosen[begin:end] - number * a_map)
+        for number, (begin, end) in enumerate(pairwise(bounds))
         if end > begin
     ]
     return _by_group(np.concatenate(rows), layer.groups)
+
+
+def _dense_rows(layer: Layer, inputs: Sequence[Rows], random: np.random.Generator, most: int) -> Rows:
+    bounds = np.cumsum([0, *(values.size // layer.depth for values in inputs)])
+    chosen = _choose(random, int(bounds[-1]), most)
+    ends = np.searchsorted(chosen, bounds)
+    rows = [
+        values.reshape(-1, layer.depth)[chosen[begin:end] - start]
+        for values, start, (begin, end) in zip(inputs, bounds, pairwise(ends), strict=False)
+    ]
+    return np.asarray(np.concatenate(rows)[None])
 
 
 def _choose(random: np.random.Generator, count: int, most: int) -> NDArray[np.int64]:

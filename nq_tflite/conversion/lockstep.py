@@ -23,11 +23,10 @@ from nq_tflite.conversion.sources.moments import Moments
 from nq_tflite.conversion.sources.source import Reference
 from nq_tflite.conversion.walk import GraphWalk
 from nq_tflite.errors import UnsupportedModelError
-from nq_tflite.format.levels import signal_to_noise_db
+from nq_tflite.format.levels import SignalToNoise, signal_to_noise_db
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import Array
 from nq_tflite.graph.model import ModelT, TensorPlace
-from nq_tflite.graph.quantization import real_values
 from nq_tflite.graph.readers import slots_of
 from nq_tflite.graph.sites import Site
 
@@ -157,9 +156,9 @@ class Lockstep:
             return ()
         try:
             original = self._original.outputs()
-            levels = [np.concatenate(walk.outputs()[self._judged :]) for walk in self._levels]
-            judged, everything = np.concatenate(original[self._judged :]), np.concatenate(original)
-            return tuple(_outcome(judged, each, everything) for each in levels)
+            _check_alike(original)
+            levels = [walk.outputs()[self._judged :] for walk in self._levels]
+            return tuple(_outcome(original, each) for each in levels)
         except (UnsupportedModelError, ValueError) as error:
             self.stopped = str(error)
             return ()
@@ -204,10 +203,8 @@ def _sample(
     model: ModelT, walk: GraphWalk, position: int, numbers: Sequence[int], seed: int, most: int
 ) -> NDArray[np.float32]:
     """Rows of an operator's inputs, of some samples."""
-    tensor = _data_of(model, position)
-    values = walk.values(tensor, position)
-    real = [real_values(model.subgraphs[0].tensors[tensor], values[number]) for number in numbers]
-    return sample_rows(layer_of(model, position), real, seed, most)
+    inputs = walk.real_values(_data_of(model, position), position, numbers)
+    return sample_rows(layer_of(model, position), inputs, seed, most)
 
 
 def _by_group(moments: Moments, layer: Layer) -> Prior | None:
@@ -231,12 +228,28 @@ def _data_of(model: ModelT, position: int) -> int:
     return slots_of(model, operator).data_of(operator)
 
 
-def _outcome(original: Array, rounded: Array, everything: Array) -> Outcome:
+def _check_alike(outputs: Sequence[Array]) -> None:
+    shapes = {each.shape[1:] if each.ndim else None for each in outputs}
+    if len(shapes) > 1 or None in shapes:
+        raise ValueError("outputs of one shape were expected, with a batch in front")
+
+
+def _outcome(everything: Sequence[Array], judged: Sequence[Array]) -> Outcome:
+    """Of a level's outputs for the last samples, beside the float net's for all of them.
+
+    Rows of scores are in memory all at once; images are too large for that.
+    """
+    exact, first = everything[-len(judged) :], everything[0]
+    if first.ndim != 2 or first.shape[1] < 2:
+        _check_alike([first, *judged])
+        both = SignalToNoise()
+        for reference, values in zip(exact, judged, strict=True):
+            both.add(reference, values)
+        return Outcome(None, None, both.db)
+    original, rounded, scores = (np.concatenate(each) for each in (exact, judged, everything))
     snr_db = signal_to_noise_db(original, rounded)
-    if original.ndim != 2 or original.shape[1] < 2:
-        return Outcome(None, None, snr_db)
     agreement = float(np.mean(original.argmax(axis=1) == rounded.argmax(axis=1)))
-    logits = [_logits(each) for each in (everything, rounded, original)]
+    logits = [_logits(each) for each in (scores, rounded, original)]
     return Outcome(agreement, expected_agreement(logits[0], logits[1] - logits[2]), snr_db)
 
 

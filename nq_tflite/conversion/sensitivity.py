@@ -127,7 +127,7 @@ class _Probe:
             made_up=samples.noise,
         )
         self._followed = min(_MOST_SAMPLES, len(samples.arrays) - samples.held_out)
-        self._wanted: Array | None = None
+        self._wanted: Sequence[Array] | None = None
         self._is_stuck = False
         self.noise: dict[TensorPlace, float] = {}
 
@@ -151,12 +151,14 @@ class _Probe:
             return
         try:
             if self._wanted is None:
-                self._wanted = np.concatenate(self._walk.fork(self._followed).outputs())
+                self._wanted = self._walk.fork(self._followed).outputs()
             walk = self._walk.fork(self._followed)
             walk.replace(levels[0])
-            error = np.concatenate(walk.outputs()) - self._wanted
+            power = noise = 0.0
+            for wanted, got in zip(self._wanted, walk.outputs(), strict=True):
+                power += float(np.square(wanted, dtype=np.float64).sum())
+                noise += float(np.square(got - wanted, dtype=np.float64).sum())
         except (UnsupportedModelError, ValueError):
             self._is_stuck = True
             return
-        power = float(np.square(self._wanted, dtype=np.float64).sum())
-        self.noise[site.place] = float(np.square(error, dtype=np.float64).sum()) / max(power, 1e-300)
+        self.noise[site.place] = noise / max(power, 1e-300)

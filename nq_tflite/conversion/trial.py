@@ -233,7 +233,7 @@ def start_lockstep(source: Source, nesting: Nesting) -> Lockstep | None:
 
 def start_walk(model: ModelT, samples: Samples) -> GraphWalk:
     """A walk over a net on all samples, with all threads of this machine."""
-    return GraphWalk(model, samples.arrays, walking_runtime(), os.cpu_count() or 1)
+    return GraphWalk(model, samples.arrays, walking_runtime(), os.cpu_count() or 1, samples.store)
 
 
 def walking_runtime() -> Runtime:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import importlib
 from collections.abc import Collection, Mapping, Sequence
 from copy import copy
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nq_tflite.conversion.observer import Constant, Constants
+from nq_tflite.conversion.sources.sample_store import Kept, KeptArrays, SampleStore
 from nq_tflite.device.runtimes import Runtime
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.graph import flatbuffer as fb
@@ -45,28 +47,34 @@ class GraphWalk:
         samples: an array for each input of the main subgraph, for each sample.
         runtime: the stock runtime that computes.
         num_threads: of every operator.
+        store: what keeps the tensors' values; one of the walk's own if None.
 
     Attributes:
         num_samples: of `samples`.
     """
 
     def __init__(
-        self, model: ModelT, samples: Sequence[Sequence[Array]], runtime: Runtime, num_threads: int = 1
+        self,
+        model: ModelT,
+        samples: Sequence[Sequence[Array | Kept]],
+        runtime: Runtime,
+        num_threads: int = 1,
+        store: SampleStore | None = None,
     ) -> None:
         self._model, self._runtime, self._num_threads = model, runtime, num_threads
+        self._store = store or SampleStore()
         self._subgraph = model.subgraphs[0]
         self.num_samples = len(samples)
         self._next = 0
         self._replaced: Constants = {}
         inputs = fb.indices(self._subgraph.inputs)
-        self._values: dict[int, list[Array]] = {
-            tensor: [stored_values(self._subgraph.tensors[tensor], sample[k]) for sample in samples]
-            for k, tensor in enumerate(inputs)
+        self._values: dict[int, list[Kept]] = {
+            tensor: [self._stored(tensor, sample[k]) for sample in samples] for k, tensor in enumerate(inputs)
         }
         self._last_reader = {tensor: uses[-1][0] for tensor, uses in fb.readers(self._subgraph).items()}
         self._last_reader.update(dict.fromkeys(fb.indices(self._subgraph.outputs), len(self._subgraph.operators)))
 
-    def values(self, tensor: int, before: int) -> list[Array]:
+    def values(self, tensor: int, before: int) -> KeptArrays:
         """What a tensor holds for each sample when operator `before` is about to run; moves on to that operator.
 
         Raises:
@@ -75,9 +83,15 @@ class GraphWalk:
         for position in range(self._next, before):
             self._run(position)
         self._next = max(self._next, before)
-        return self._values[tensor]
+        return KeptArrays(self._values[tensor])
 
-    def outputs(self) -> list[Array]:
+    def real_values(self, tensor: int, before: int, numbers: Sequence[int]) -> KeptArrays:
+        """Real values of some samples, else as `values`."""
+        self.values(tensor, before)
+        kept = self._values[tensor]
+        return KeptArrays([kept[number] for number in numbers], partial(real_values, self._subgraph.tensors[tensor]))
+
+    def outputs(self) -> KeptArrays:
         """The first output of the main subgraph that has real values, for each sample: [batch, ...].
 
         Raises:
@@ -87,7 +101,7 @@ class GraphWalk:
         real = [index for index in fb.indices(self._subgraph.outputs) if has_real_values(tensors[index])]
         if not real:
             raise UnsupportedModelError("outputs", expected="one with real numbers", got="integers alone")
-        return [real_values(tensors[real[0]], each) for each in self.values(real[0], len(self._subgraph.operators))]
+        return self.real_values(real[0], len(self._subgraph.operators), range(self.num_samples))
 
     def fork(self, num_samples: int) -> GraphWalk:
         """Another walk of the first samples, that stands where this one does and goes its own way from there."""
@@ -97,6 +111,12 @@ class GraphWalk:
         other.num_samples = min(num_samples, self.num_samples)
         return other
 
+    def _stored(self, tensor: int, sample: Array | Kept) -> Kept:
+        """An input as the tensor stores it."""
+        given = sample.load() if isinstance(sample, Kept) else sample
+        values = stored_values(self._subgraph.tensors[tensor], given)
+        return self._store.keep(sample if values is given else values)
+
     def replace(self, constants: Mapping[InputSlot, Constant]) -> None:
         """Gives operators that have not run yet other constant inputs, or some in place of absent biases."""
         self._replaced.update(constants)
@@ -105,16 +125,24 @@ class GraphWalk:
         operator = self._subgraph.operators[position]
         computed = self._values.keys()
         alone = _Alone(self._model, position, computed, self._replaced, self._runtime, self._num_threads)
-        given = [[self._values[t][k] for t in alone.inputs] for k in range(self.num_samples)]
-        if all(value is first for each in given for value, first in zip(each, given[0], strict=True)):
-            results = [alone.run(given[0])] * len(given)  # of constants, as DENSIFY makes them: one for all
-        else:
-            results = [alone.run(each) for each in given]
-        for number, tensor in enumerate(fb.indices(operator.outputs)):
-            self._values[tensor] = [result[number] for result in results]
-        for tensor in {*fb.indices(operator.inputs), *fb.indices(operator.outputs)}:
-            if self._last_reader.get(tensor, -1) <= position:
+        # Each list ends with the first sample, so that a value that nobody reads any more goes before the next comes.
+        given = [self._values[tensor][::-1] for tensor in alone.inputs]
+        for tensor in fb.indices(operator.inputs):
+            if not self._is_read_after(position, tensor):
                 self._values.pop(tensor, None)
+        is_constant = all(value is values[0] for values in given for value in values)  # as DENSIFY makes them
+        outputs = fb.indices(operator.outputs)
+        results: dict[int, list[Kept]] = {each: [] for each in outputs if self._is_read_after(position, each)}
+        for _ in range(1 if is_constant else self.num_samples):
+            found = alone.run([values.pop().load() for values in given])
+            for tensor, values in zip(outputs, found, strict=True):
+                if tensor in results:
+                    results[tensor].append(self._store.keep(values))
+        for tensor, kept in results.items():
+            self._values[tensor] = kept * self.num_samples if is_constant else kept
+
+    def _is_read_after(self, position: int, tensor: int) -> bool:
+        return self._last_reader.get(tensor, -1) > position
 
 
 class _Alone:

@@ -89,8 +89,30 @@ def lowest_codes(depth: int, nesting: Nesting) -> NDArray[np.int16]:
     return lowest
 
 
+class SignalToNoise:
+    """Sums of squares over arrays that come one by one.
+
+    Attributes:
+        signal: of the references.
+        noise: of what the values differ from them by.
+    """
+
+    def __init__(self) -> None:
+        self.signal = self.noise = 0.0
+
+    def add(self, reference: NDArray[Any], values: NDArray[Any]) -> None:
+        """Counts more values."""
+        self.noise += float(np.square(reference.astype(np.float64) - values).sum())
+        self.signal += float(np.square(reference.astype(np.float64)).sum())
+
+    @property
+    def db(self) -> float:
+        """10 log10 of the signal over the noise; infinite where there is no noise."""
+        return float("inf") if self.noise == 0.0 else 10.0 * float(np.log10(max(self.signal, 1e-300) / self.noise))
+
+
 def signal_to_noise_db(reference: NDArray[Any], values: NDArray[Any]) -> float:
     """10 log10 of the reference's power over the error's, in dB; infinite where they are equal."""
-    noise = float(np.square(reference.astype(np.float64) - values).sum())
-    signal = float(np.square(reference.astype(np.float64)).sum())
-    return float("inf") if noise == 0.0 else 10.0 * float(np.log10(max(signal, 1e-300) / noise))
+    both = SignalToNoise()
+    both.add(reference, values)
+    return both.db

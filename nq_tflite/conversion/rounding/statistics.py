@@ -111,7 +111,8 @@ class CentredRows:
             sums = (transposed @ other.rows).astype(np.float64)
         if not np.isfinite(sums).all():
             sums = transposed.astype(np.float64) @ other.rows.astype(np.float64)
-        return np.asarray(sums / self.rows.shape[1])
+        sums /= self.rows.shape[1]
+        return np.asarray(sums)
 
 
 #: Of each channel's outputs: the variance, and the square of the mean.
@@ -192,14 +193,22 @@ def input_statistics(
 
 
 def _quadratic(original: CentredRows, rounded: CentredRows, prior: Prior | None, taps: int) -> Quadratic:
-    covariance = rounded.covariance(rounded)
-    ridges = _ridges(covariance, original.mean, prior, taps)
-    hessian = covariance + ridges
+    """The matrices of deep layers take some 100 MB each, so most are changed in place."""
+    hessian = rounded.covariance(rounded)
+    ridges = _ridges(hessian, original.mean, prior, taps)
+    hessian += ridges
     inverse = np.linalg.inv(hessian)
-    regression = (original.covariance(rounded) + ridges) @ inverse
-    shift = _BELIEF * regression + (1 - _BELIEF) * np.eye(regression.shape[-1])
-    unit = _unit(float(np.abs(hessian).max()))
-    return Quadratic(hessian / unit, inverse * unit, shift)
+    across = original.covariance(rounded)
+    across += ridges
+    del ridges
+    shift = across @ inverse
+    shift *= _BELIEF
+    diagonal = np.arange(shift.shape[-1])
+    shift[:, diagonal, diagonal] += 1 - _BELIEF
+    unit = _unit(max(float(hessian.max()), -float(hessian.min())))
+    hessian /= unit
+    inverse *= unit
+    return Quadratic(hessian, inverse, shift)
 
 
 def _unit(largest: float) -> float:

@@ -20,6 +20,7 @@ from nq_tflite.graph.flatbuffer import schema
 from nq_tflite.graph.model import ModelT, TensorT
 
 _BINS = 4096
+_AT_ONCE = 1 << 20  # values that are counted at a time, since NumPy makes several copies of them
 _LEFT_OUT = 1e-4  # of the values, at either end
 _SHRINKAGES = np.linspace(1.0, 0.3, 36)
 
@@ -39,8 +40,11 @@ class Histogram:
 
     def add(self, values: NDArray[np.float32]) -> None:
         """Counts more values."""
-        bins = ((values.ravel() - np.float32(self.low)) * np.float32(1 / self.width)).astype(np.int32)
-        self.counts[:] += np.bincount(np.clip(bins, 0, _BINS - 1), minlength=_BINS)
+        flat = values.ravel()
+        for start in range(0, len(flat), _AT_ONCE):
+            some = flat[start : start + _AT_ONCE]
+            bins = ((some - np.float32(self.low)) * np.float32(1 / self.width)).astype(np.int32)
+            self.counts[:] += np.bincount(np.clip(bins, 0, _BINS - 1), minlength=_BINS)
 
 
 #: From a histogram to the (least, largest) value to be represented; 0 is always between them.
@@ -113,14 +117,12 @@ def set_ranges(model: ModelT, histograms: Mapping[int, Histogram], method: Range
         model.subgraphs[0].tensors[index].quantization = fb.new_range(*method(histogram))
 
 
-def outputs(model: ModelT, interpreter: Any, samples: Iterable[Sample]) -> NDArray[np.float32]:
-    """A model's float outputs, all in one row, for every sample: [samples, values]."""
-    rows = []
-    for sample in samples:
-        _feed(model, interpreter, sample)
-        details = interpreter.get_output_details()
-        rows.append(np.concatenate([interpreter.get_tensor(each["index"]).ravel() for each in details]))
-    return np.asarray(rows, np.float32)
+def outputs(model: ModelT, interpreter: Any, sample: Sample) -> NDArray[np.float32]:
+    """A model's float outputs for one sample, all in one row: [values]."""
+    _feed(model, interpreter, sample)
+    details = interpreter.get_output_details()
+    rows = [interpreter.get_tensor(each["index"]).ravel() for each in details]
+    return np.asarray(np.concatenate(rows), np.float32)
 
 
 def _limits(tensor: TensorT) -> tuple[float, float] | None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, count
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nq_tflite.conversion.sources.sample_store import Kept, SampleStore
 from nq_tflite.errors import RepresentativeDataError, did_you_mean
 
 #: One sample: an array for each input in order, or by input name.
@@ -21,14 +22,15 @@ RepresentativeData = NDArray[Any] | Mapping[str, Any] | Iterable[Any] | Callable
 _FORMS = "an array [samples, ...], arrays by input name, or an iterable of samples"
 
 
-def sample_source(data: RepresentativeData) -> Callable[[], Iterator[Sample]]:
+def sample_source(data: RepresentativeData, store: SampleStore | None = None) -> Callable[[], Iterator[Sample]]:
     """A function that starts the samples over, as tf.lite's `representative_dataset` wants it.
 
     Args:
         data: an array [samples, ...] for a model with one input, of NumPy or of any library whose arrays NumPy takes
             (tensorflow, torch, pandas); a dict of such arrays by input name, as Keras' `fit` takes it; an iterable
             whose items are arrays with a leading batch dimension, lists of them (one for each input) or dicts by input
-            name; or a function that returns one.
+            name; or a function that returns one. An iterable is read once, as far as somebody asks for its samples.
+        store: what keeps the samples of an iterable; a new one if None.
 
     >>> [sample[0].shape for sample in sample_source(np.zeros((2, 8, 8, 3)))()]
     [(1, 8, 8, 3), (1, 8, 8, 3)]
@@ -54,8 +56,38 @@ def sample_source(data: RepresentativeData) -> Callable[[], Iterator[Sample]]:
         not isinstance(data, Iterable) and not hasattr(data, "__getitem__")
     ):
         raise _not_samples(_FORMS, f"a {type(data).__name__}", "Load it first: np.load(path), say.")
-    items = list(data)
-    return _checked(lambda: items)
+    if isinstance(data, list | tuple):
+        return _checked(lambda: data)
+    return _checked(_Once(data, store or SampleStore()).samples)
+
+
+class _Once:
+    """The samples of an iterable that may not give them a second time."""
+
+    def __init__(self, data: Iterable[Any], store: SampleStore) -> None:
+        self._items, self._store = iter(data), store
+        self._read: list[list[Kept] | dict[str, Kept]] = []
+
+    def samples(self) -> Iterator[Sample]:
+        """All of them, from the first one on."""
+        for number in count():
+            if number == len(self._read) and not self._read_one():
+                return
+            kept = self._read[number]
+            if isinstance(kept, dict):
+                yield {name: each.load() for name, each in kept.items()}
+            else:
+                yield [each.load() for each in kept]
+
+    def _read_one(self) -> bool:
+        for item in self._items:
+            sample, keep = _as_sample(item, len(self._read)), self._store.keep
+            if isinstance(sample, dict):
+                self._read.append({name: keep(each) for name, each in sample.items()})
+            else:
+                self._read.append([keep(each) for each in sample])
+            return True
+        return False
 
 
 def _whole_array(values: Any, what: str) -> NDArray[Any]:

@@ -34,8 +34,14 @@ from nq_tflite.conversion.sources.keras_models import (
 )
 from nq_tflite.conversion.sources.keras_saved_model import write_saved_model
 from nq_tflite.conversion.sources.moments import FoldedNorm, Moments
-from nq_tflite.errors import MissingPackageError, RepresentativeDataError, UnsupportedModelError, how_to_install
-from nq_tflite.format.levels import signal_to_noise_db
+from nq_tflite.errors import (
+    MissingPackageError,
+    OutputError,
+    RepresentativeDataError,
+    UnsupportedModelError,
+    how_to_install,
+)
+from nq_tflite.format.levels import SignalToNoise
 from nq_tflite.graph import flatbuffer as fb
 
 _KERAS_SUFFIXES = {".keras", ".h5", ".hdf5"}
@@ -199,13 +205,14 @@ def _quantized(
         return bytes(quantize(fb.pack_model(model), **{key: tf.dtypes.as_dtype(each) for key, each in types.items()}))
 
     if name == "auto":
-        wanted = outputs(source, reference, samples())
-        scores = {}
-        for each in METHODS:
-            content = with_ranges(each, "float32", "float32")
-            got = outputs(fb.read_model(content).model, _interpreter(tf, content), samples())
-            scores[each] = signal_to_noise_db(wanted, got)
-        name = max(scores, key=lambda each: scores[each])
+        contents = {each: with_ranges(each, "float32", "float32") for each in METHODS}
+        runs = {each: (fb.read_model(made).model, _interpreter(tf, made)) for each, made in contents.items()}
+        scores = {each: SignalToNoise() for each in METHODS}
+        for sample in samples():
+            wanted = outputs(source, reference, sample)
+            for each, run in runs.items():
+                scores[each].add(wanted, outputs(*run, sample))
+        name = max(scores, key=lambda each: scores[each].db)
     return with_ranges(name, *io_types)
 
 
@@ -368,7 +375,7 @@ def _fitted_samples(
 def _convert(converter: Any, *, with_samples: bool) -> bytes:
     try:
         return bytes(converter.convert())
-    except RepresentativeDataError:
+    except (RepresentativeDataError, OutputError):
         raise
     except Exception as error:
         lines = _converter_lines(str(error)) or [type(error).__name__]

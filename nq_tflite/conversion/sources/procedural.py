@@ -7,6 +7,9 @@ shading and a texture of *pink noise* (amplitude 1/f); some images are pink nois
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,16 +23,16 @@ CHANNEL_CORRELATION = 0.9
 _LEAVES = 96
 _LARGEST, _SMALLEST = 0.5, 0.025  # radii, in units of the image's longer side
 _NOISE_SHARE = 0.25
-_CHUNK = 16  # images at a time: bounds the memory of the noise's spectra
+_CHUNK = 16  # images at a time, of one generator of randomness
 
 
-def procedural_images(count: int, height: int, width: int, channels: int, seed: int = 0) -> Float32:
-    """Images that stand in for photos: float32 [count, height, width, channels] in [0, 1].
+def procedural_images(count: int, height: int, width: int, channels: int, seed: int = 0) -> Iterator[Float32]:
+    """Images that stand in for photos, one by one: float32 [height, width, channels] in [0, 1].
 
     The same arguments give the same images. About one in four is pink noise, the others are dead leaves.
 
-    >>> procedural_images(2, 32, 48, 3, seed=1).shape
-    (2, 32, 48, 3)
+    >>> [image.shape for image in procedural_images(2, 32, 48, 3, seed=1)]
+    [(32, 48, 3), (32, 48, 3)]
 
     Raises:
         RepresentativeDataError: a count or size that is not positive.
@@ -38,11 +41,11 @@ def procedural_images(count: int, height: int, width: int, channels: int, seed: 
         raise RepresentativeDataError(
             "procedural images", expected="positive sizes", got=f"{count} of {height} x {width} x {channels}"
         )
-    images: Float32 = np.empty((count, height, width, channels), np.float32)
-    for number, start in enumerate(range(0, count, _CHUNK)):
-        chunk = images[start : start + _CHUNK]
-        _paint(np.random.default_rng([seed, number]), chunk)
-    return images
+    starts = range(0, count, _CHUNK)
+    return chain.from_iterable(
+        _painted(np.random.default_rng([seed, number]), min(_CHUNK, count - start), (height, width, channels))
+        for number, start in enumerate(starts)
+    )
 
 
 def pink_noise(rng: np.random.Generator, shape: tuple[int, int, int, int], slopes: NDArray[np.float64]) -> Float32:
@@ -74,35 +77,33 @@ def _channel_mixing(channels: int) -> Float32:
     return np.asarray(np.sqrt(own) * np.eye(channels) + shared, np.float32)
 
 
-def _paint(rng: np.random.Generator, images: Float32) -> None:
-    """Fills images [count, height, width, channels] in place."""
-    count, _, _, channels = images.shape
-    noise = _noise_of_each(rng, images.shape)
+def _painted(rng: np.random.Generator, count: int, shape: tuple[int, int, int]) -> Iterator[Float32]:
+    """Images of that shape, one by one."""
+    channels = shape[2]
+    noise = _noise_of_each(rng, count, shape)
     palette = rng.standard_normal((count * _LEAVES, channels)) @ _channel_mixing(channels)
     slopes = rng.normal(0, 1.5, (count * _LEAVES, 2)) * rng.uniform(0, 1, (count * _LEAVES, 1)) ** 2
     roughness = 0.7 * rng.uniform(0, 1, count * _LEAVES) ** 2
     all_noise = rng.uniform(size=count) < _NOISE_SHARE
     focus = rng.uniform(0, 0.6, count)
     contrast, brightness = rng.uniform(0.12, 0.32, count), rng.normal(0.45, 0.1, count)
-    leaf = _leaf_map(rng, count, *images.shape[1:3]) + _LEAVES * np.arange(count, dtype=np.int32)[:, None, None]
-    for index, image in enumerate(images):
-        image[...] = noise[index]
+    for index, leaf in enumerate(_leaf_maps(rng, count, *shape[:2])):
+        image, own = noise[index].copy(), slice(_LEAVES * index, _LEAVES * (index + 1))
         if not all_noise[index]:
-            image *= _pick(roughness[:, None], leaf[index])
-            image += _pick(palette, leaf[index])
-            image += _shading(_pick(slopes, leaf[index]))
+            image *= _pick(roughness[own, None], leaf)
+            image += _pick(palette[own], leaf)
+            image += _shading(_pick(slopes[own], leaf))
         _soften(image, focus[index])
         image *= np.float32(contrast[index])
         image += np.float32(brightness[index])
-        np.clip(image, 0, 1, out=image)
+        yield np.clip(image, 0, 1, out=image)
 
 
-def _noise_of_each(rng: np.random.Generator, shape: tuple[int, ...]) -> Float32:
-    """Pink noise [count, height, width, channels]; spectra are dear, so four images share one, turned and mirrored."""
-    count, height, width, channels = shape
-    fields = pink_noise(rng, (-(-count // 4), height, width, channels), rng.uniform(0.7, 1.4, -(-count // 4)))
+def _noise_of_each(rng: np.random.Generator, count: int, shape: tuple[int, int, int]) -> list[Float32]:
+    """Pink noise of that shape for each image; spectra are dear, so four images share one, turned and mirrored."""
+    fields = pink_noise(rng, (-(-count // 4), *shape), rng.uniform(0.7, 1.4, -(-count // 4)))
     turned = [fields, fields[:, ::-1, :, ::-1], fields[:, :, ::-1], fields[:, ::-1, ::-1, ::-1]]
-    return np.concatenate(turned)[:count]
+    return [field for each in turned for field in each][:count]
 
 
 def _pick(table: NDArray[np.float64], leaf: NDArray[np.int32]) -> Float32:
@@ -116,16 +117,16 @@ def _shading(slope: Float32) -> Float32:
     return np.asarray(slope[..., :1] * rows[:, None, None] + slope[..., 1:] * columns[:, None])
 
 
-def _leaf_map(rng: np.random.Generator, count: int, height: int, width: int) -> NDArray[np.int32]:
-    """Which leaf is seen at each pixel: [count, height, width], 0 being the ground. Later leaves hide earlier ones."""
+def _leaf_maps(rng: np.random.Generator, count: int, height: int, width: int) -> Iterator[NDArray[np.int32]]:
+    """Which leaf is seen at each pixel of an image: [height, width], 0 being the ground. Later leaves hide others."""
     shape = (count, _LEAVES)
     radii = max(height, width) / rng.uniform(1 / _LARGEST, 1 / _SMALLEST, shape)  # density r^-2
     down, right = height * rng.uniform(0, 1, shape), width * rng.uniform(0, 1, shape)
     corners = rng.choice([0, 3, 4, 4, 5, 6], shape)
     turns, aspects = rng.uniform(0, 2 * np.pi, shape), rng.uniform(0.4, 1, shape)
     rows, columns = np.arange(height, dtype=np.float32), np.arange(width, dtype=np.float32)
-    leaf = np.zeros((count, height, width), np.int32)
     for image in range(count):
+        leaf = np.zeros((height, width), np.int32)
         for i in range(1, _LEAVES):
             radius, y, x = radii[image, i], down[image, i], right[image, i]
             at = (
@@ -133,8 +134,8 @@ def _leaf_map(rng: np.random.Generator, count: int, height: int, width: int) -> 
                 slice(max(0, int(x - radius)), int(x + radius) + 2),
             )
             shape_of = (radius, corners[image, i], turns[image, i], aspects[image, i])
-            leaf[image][at][_inside(rows[at[0], None] - y, columns[at[1]] - x, *shape_of)] = i
-    return leaf
+            leaf[at][_inside(rows[at[0], None] - y, columns[at[1]] - x, *shape_of)] = i
+        yield leaf
 
 
 def _inside(

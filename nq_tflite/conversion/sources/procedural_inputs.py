@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from nq_tflite.conversion.sources.moments import FoldedNorm, Moments
 from nq_tflite.conversion.sources.pairing import LayerWeight, layer_weights, real_bias, real_constant
 from nq_tflite.conversion.sources.procedural import procedural_images
+from nq_tflite.conversion.sources.sample_store import Kept, KeptArrays, SampleStore
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema
@@ -33,13 +33,13 @@ class ProceduralInputs:
     """Stand-ins for a model's inputs.
 
     Attributes:
-        arrays: for each input of the main subgraph, in order: [count, ...] in the input's own type.
+        samples: for each of them an array for each input of the main subgraph, in order: [1, ...] in its own type.
         description: what was assumed of each, for people to judge.
         noise: whether some are noise, or of one channel, which may be no picture but a spectrogram.
         guessed: names of those in a range that is a guess.
     """
 
-    arrays: tuple[NDArray[Any], ...]
+    samples: Sequence[Sequence[Kept]]
     description: str
     noise: bool
     guessed: tuple[str, ...]
@@ -54,7 +54,9 @@ class _Affine:
     reason: str
 
 
-def procedural_inputs(model: ModelT, folded: Sequence[FoldedNorm], count: int, seed: int = 0) -> ProceduralInputs:
+def procedural_inputs(
+    model: ModelT, folded: Sequence[FoldedNorm], count: int, seed: int = 0, store: SampleStore | None = None
+) -> ProceduralInputs:
     """Makes inputs for the main subgraph without any data; the same arguments give the same inputs.
 
     An input of images [batch, height, width, 1 to 4 channels] gets procedural images. They are brought into the range
@@ -66,35 +68,44 @@ def procedural_inputs(model: ModelT, folded: Sequence[FoldedNorm], count: int, s
         folded: the batch norms of the model that it was converted from, if known.
         count: how many inputs.
         seed: of everything random.
+        store: what keeps them; a new one if None.
 
     Raises:
         UnsupportedModelError: an input of integers (token ids, say), or of no fixed size.
     """
-    arrays, notes, guessed, noisy = [], [], [], False
+    store = store or SampleStore()
+    columns: list[list[Kept]] = []
+    notes, guessed, noisy = [], [], False
     subgraph = model.subgraphs[0]
     for number, index in enumerate(fb.indices(subgraph.inputs)):
         tensor = subgraph.tensors[index]
         sizes = _sizes(tensor)
         limits = covered_input(model, index)
         if len(sizes) == 3 and sizes[2] <= _MOST_CHANNELS and min(sizes[:2]) >= _SMALLEST_IMAGE:
-            images = procedural_images(count, *sizes, seed=seed + number)
-            fitted = _fitted(model, index, images, folded)
+            images = [store.keep(each) for each in procedural_images(count, *sizes, seed=seed + number)]
+            fitted = _fitted(model, index, KeptArrays(images), folded)
             affine = fitted or _over_range(sizes[2], limits)
             is_known = fitted is not None or limits is not None
             noisy |= sizes[2] == 1
-            values = np.asarray(images * affine.gain + affine.offset, np.float32)
+            columns.append([])
+            while images:
+                values = images.pop(0).load()[None] * affine.gain + affine.offset
+                columns[-1].append(store.keep(stored_values(tensor, np.asarray(values, np.float32))))
             notes.append(f"{fb.text(tensor.name)}: procedural images {affine.reason}")
         else:
             rng = np.random.default_rng([seed, number])
-            noise = rng.standard_normal((count, *sizes), np.float32)
             low, high = limits or (-_DEVIATIONS, _DEVIATIONS)
             noisy, is_known = True, limits is not None
-            values = np.float32((high + low) / 2) + np.float32((high - low) / (2 * _DEVIATIONS)) * noise
+            columns.append([])
+            for _ in range(count):
+                noise = rng.standard_normal((1, *sizes), np.float32)
+                values = np.float32((high + low) / 2) + np.float32((high - low) / (2 * _DEVIATIONS)) * noise
+                columns[-1].append(store.keep(stored_values(tensor, values)))
             notes.append(f"{fb.text(tensor.name)}: normal noise, three deviations of it within [{low:.3g}, {high:.3g}]")
         if not is_known:
             guessed.append(fb.text(tensor.name))
-        arrays.append(stored_values(tensor, values))
-    return ProceduralInputs(tuple(arrays), "; ".join(notes), noisy, tuple(guessed))
+    samples = [list(each) for each in zip(*columns, strict=True)]
+    return ProceduralInputs(samples, "; ".join(notes), noisy, tuple(guessed))
 
 
 def _sizes(tensor: TensorT) -> tuple[int, ...]:
@@ -125,13 +136,14 @@ def _over_range(channels: int, limits: tuple[float, float] | None) -> _Affine:
 # ---- the range that the first convolution was trained on -----------------------------------------------------------
 
 
-def _fitted(model: ModelT, index: int, images: Float32, folded: Sequence[FoldedNorm]) -> _Affine | None:
+def _fitted(model: ModelT, index: int, images: Sequence[Float32], folded: Sequence[FoldedNorm]) -> _Affine | None:
     """The range in which the first convolution's outputs have the moments of its batch norm, by least squares.
 
     Means of the outputs are linear in the means of the input's channels, which gives those; deviations are in
     proportion to the contrast, which gives that, one for all channels.
     """
-    gain, offset = np.ones(images.shape[-1]), np.zeros(images.shape[-1])
+    channels = images[0].shape[-1]
+    gain, offset = np.ones(channels), np.zeros(channels)
     first = _first_convolution(model, index, gain, offset)
     norms = [] if first is None else [n.moments for n in folded if first.is_of(n.kernel)]
     if first is None or not norms:
@@ -143,9 +155,19 @@ def _fitted(model: ModelT, index: int, images: Float32, folded: Sequence[FoldedN
     if means is None or contrast <= 0:
         return None
     # What the convolution should see is contrast * (gain * image) around `means`; undo the steps before it.
-    image_means = images.mean(axis=(0, 1, 2), dtype=np.float64)
-    wanted = (means - offset) / gain - contrast * image_means
+    wanted = (means - offset) / gain - contrast * _means(images)
     return _Affine(np.full(len(gain), contrast), wanted, "in the range that the first batch norm tells")
+
+
+def _means(images: Sequence[Float32]) -> Float64:
+    """[channels], summed pixel by pixel, as NumPy sums several channels of one array."""
+    sums: Float64 = np.zeros(images[0].shape[-1])
+    pixels = 0
+    for image in images:
+        rows = image.reshape(-1, len(sums)).astype(np.float64)
+        rows[0] += sums
+        sums, pixels = rows.sum(axis=0), pixels + len(rows)
+    return sums / pixels
 
 
 def _fit(model: ModelT, first: LayerWeight, norm: Moments, patches: Float64) -> tuple[Float64 | None, float]:
@@ -194,15 +216,19 @@ def _gather(code: int, constant: Float64, gain: Float64, offset: Float64) -> Non
     offset *= factor
 
 
-def _patches(model: ModelT, first: LayerWeight, images: Float32) -> Float64 | None:
+def _patches(model: ModelT, first: LayerWeight, images: Sequence[Float32]) -> Float64 | None:
     """What the convolution's kernel sees at random places within the images: [patches, depth]."""
     options = model.subgraphs[0].operators[first.operator].builtinOptions
     _, high, wide, channels = fb.shape(model.subgraphs[0].tensors[first.tensor])
-    count, height, width, own = images.shape
+    count, (height, width, own) = len(images), images[0].shape
     rows, columns = np.arange(high) * options.dilationHFactor, np.arange(wide) * options.dilationWFactor
     if own != channels or rows[-1] >= height or columns[-1] >= width:
         return None
     rng = np.random.default_rng(0)
     image, top, left = (rng.integers(0, n, _PATCHES) for n in (count, height - rows[-1], width - columns[-1]))
-    at = image[:, None, None], top[:, None, None] + rows[:, None], left[:, None, None] + columns
-    return np.asarray(images[at].reshape(_PATCHES, -1), np.float64)
+    at = top[:, None, None] + rows[:, None], left[:, None, None] + columns
+    patches = np.empty((_PATCHES, high, wide, channels), np.float32)
+    for number in range(count):
+        here = image == number
+        patches[here] = images[number][at[0][here], at[1][here]]
+    return np.asarray(patches.reshape(_PATCHES, -1), np.float64)

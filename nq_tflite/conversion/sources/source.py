@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nq_tflite.conversion.sources.calibration import ModelInput, RepresentativeData, Sample, fitted, sample_source
 from nq_tflite.conversion.sources.export_options import ExportOptions
@@ -20,6 +19,7 @@ from nq_tflite.conversion.sources.keras_models import KerasModel, named_samples
 from nq_tflite.conversion.sources.moments import FoldedNorm, Moments, tensor_moments
 from nq_tflite.conversion.sources.pairing import layer_weights, pair_weights
 from nq_tflite.conversion.sources.procedural_inputs import procedural_inputs
+from nq_tflite.conversion.sources.sample_store import Kept, SampleStore
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import Array
@@ -47,18 +47,20 @@ class Samples:
     """Inputs for the graph.
 
     Attributes:
-        arrays: for each sample an array for each input of the main subgraph.
+        arrays: for each sample an array for each input of the main subgraph, in `store`.
         held_out: how many of them, the last ones, serve the estimate alone.
         description: what they are.
         noise: whether some of them are noise.
         guessed: names of inputs that were made up in a range that is a guess.
+        store: what keeps the samples, and whatever the net makes of them.
     """
 
-    arrays: Sequence[Sequence[NDArray[Any]]]
+    arrays: Sequence[Sequence[Kept]]
     held_out: int
     description: str
     noise: bool = False
     guessed: tuple[str, ...] = ()
+    store: SampleStore = field(default_factory=SampleStore)
 
     def hold_out(self, numbers: range) -> Samples:
         """The same with the samples of these numbers last, for the estimate alone."""
@@ -122,6 +124,7 @@ def load_source(
     look: bool,
     notify: Progress,
     custom_objects: Mapping[str, Any] | None = None,
+    store: SampleStore | None = None,
     **options: Unpack[ExportOptions],
 ) -> Source:
     """Loads a model.
@@ -129,12 +132,14 @@ def load_source(
     Args:
         source, data, custom_objects: as `conversion.convert`.
         look: whether anybody will look at samples.
+        store: what keeps the samples; a new one if None.
         options: those of `keras_export.export`.
 
     Raises:
         UnsupportedModelError, RepresentativeDataError, FormatError, MissingPackageError
     """
-    samples = None if data is None else sample_source(data)
+    store = store or SampleStore()
+    samples = None if data is None else sample_source(data, store)
     files: Sequence[PackedFile] = ()
     if is_keras_source(source):
         notify("converting with tensorflow" if "tensorflow" in sys.modules else "loading tensorflow", 0, 0)
@@ -160,10 +165,10 @@ def load_source(
     if not look:
         return loaded
     if nets.samples is not None:
-        return replace(loaded, samples=given_samples(nets.model, nets.samples))
+        return replace(loaded, samples=given_samples(nets.model, nets.samples, store))
     notify("making inputs", 0, 0)
     try:
-        return replace(loaded, samples=_made_samples(nets.model, nets.folded))
+        return replace(loaded, samples=_made_samples(nets.model, nets.folded, store))
     except UnsupportedModelError as error:
         return replace(loaded, without=str(error))
 
@@ -202,15 +207,14 @@ def _from_file(source: str | os.PathLike[str] | bytes, samples: Callable[[], Ite
     return _Nets(model, model, samples, widened=widen(model))
 
 
-def _made_samples(model: ModelT, folded: Sequence[FoldedNorm]) -> Samples:
+def _made_samples(model: ModelT, folded: Sequence[FoldedNorm], store: SampleStore) -> Samples:
     """Procedural inputs.
 
     Raises:
         UnsupportedModelError: none can be made up for the model.
     """
-    made = procedural_inputs(model, folded, _PROCEDURAL + _PROCEDURAL_HELD_OUT)
-    arrays = [[values[k : k + 1] for values in made.arrays] for k in range(len(made.arrays[0]))]
-    return Samples(arrays, _PROCEDURAL_HELD_OUT, made.description, made.noise, made.guessed)
+    made = procedural_inputs(model, folded, _PROCEDURAL + _PROCEDURAL_HELD_OUT, store=store)
+    return Samples(made.samples, _PROCEDURAL_HELD_OUT, made.description, made.noise, made.guessed, store)
 
 
 def _pairs(original: ModelT, model: ModelT) -> dict[TensorPlace, TensorPlace]:
@@ -219,21 +223,22 @@ def _pairs(original: ModelT, model: ModelT) -> dict[TensorPlace, TensorPlace]:
     return pair_weights(original, model)
 
 
-def given_samples(model: ModelT, source: Callable[[], Iterator[Sample]]) -> Samples:
-    """The first of the user's samples, each input with a batch of 1.
+def given_samples(model: ModelT, source: Callable[[], Iterator[Sample]], store: SampleStore | None = None) -> Samples:
+    """The first of the user's samples, each input with a batch of 1; in a new store if None is given.
 
     Raises:
         RepresentativeDataError: they do not fit the model's inputs.
     """
-    inputs = _inputs(model)
-    arrays = []
-    for number, sample in enumerate(islice(source(), MOST_SAMPLES + MOST_HELD_OUT)):
+    store = store or SampleStore()
+    inputs, most, count = _inputs(model), MOST_SAMPLES + MOST_HELD_OUT, 0
+    arrays: list[list[Kept]] = []
+    for number, sample in enumerate(islice(source(), most)):
         values = fitted(sample, inputs, number)
-        arrays += [[value[k : k + 1] for value in values] for k in range(len(values[0]))]
-    given = Samples(arrays[: MOST_SAMPLES + MOST_HELD_OUT], 0, f"{len(arrays)} samples of the representative data")
-    if len(arrays) < ENOUGH:
-        return Samples(arrays, 0, given.description)
-    return given.hold_out(range(0, len(given.arrays), _HELD_OUT_STEP))
+        rows = range(min(len(values[0]), most - len(arrays)))
+        arrays += [[store.keep(value[k : k + 1]) for value in values] for k in rows]
+        count += len(values[0])
+    given = Samples(arrays, 0, f"{count} samples of the representative data", store=store)
+    return given if count < ENOUGH else given.hold_out(range(0, len(arrays), _HELD_OUT_STEP))
 
 
 def _inputs(model: ModelT) -> list[ModelInput]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from commands import invoke
 
 import nq_tflite as nq
 from nq_tflite.conversion.sources.calibration import ModelInput, fitted, sample_source
+from nq_tflite.conversion.sources.sample_store import SampleStore
 from nq_tflite.errors import RepresentativeDataError
 
 ROWS = np.random.default_rng(1).normal(size=(5, 8)).astype(np.float32)
@@ -140,3 +141,21 @@ def test_arrays_of_objects_are_named(tmp_path: Path) -> None:
         "convert", tmp_path / "model.tflite", tmp_path / "o.tflite", "--representative", tmp_path / "objects.npy"
     )
     assert "an array of Python objects, not of numbers" in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize("memory", [0, None])
+def test_an_iterator_is_read_once_and_gives_its_samples_again(memory: int | None) -> None:
+    read: list[int] = []
+
+    def items() -> Iterator[Any]:
+        for number in range(4):
+            read.append(number)
+            yield {"x": np.full((1, 2), number, np.float32)} if number % 2 else [np.full((1, 3), number, np.int32)]
+
+    start = sample_source(items(), SampleStore(memory))
+    assert read == [0]  # that there is one
+    first, second = start(), start()
+    numbers = [np.unique(list(each.values()) if isinstance(each, dict) else each) for each in (next(first), *second)]
+    assert [int(number) for [number] in numbers] == [0, 0, 1, 2, 3]
+    assert [type(each) for each in (*first, *start())] == [dict, list, dict, list, dict, list, dict]
+    assert read == [0, 1, 2, 3]

@@ -9,22 +9,27 @@ from nq_tflite.conversion.sources.procedural import CHANNEL_CORRELATION, pink_no
 from nq_tflite.errors import RepresentativeDataError
 
 
+def images_of(*shape: int, seed: int = 0) -> np.ndarray:
+    """[count, height, width, channels]"""
+    return np.stack([*procedural_images(*shape, seed=seed)])
+
+
 @pytest.mark.parametrize(
     "shape", [(2, 32, 48, 3), (17, 8, 8, 1), (3, 49, 10, 1), (1, 1, 1, 3), (2, 5, 1, 2), (1, 2, 3, 7)]
 )
 def test_shape_range_and_seed(shape: tuple[int, int, int, int]) -> None:
-    images = procedural_images(*shape, seed=1)
+    images = images_of(*shape, seed=1)
     assert images.shape == shape
     assert images.dtype == np.float32
     assert images.min() >= 0
     assert images.max() <= 1
-    np.testing.assert_array_equal(images, procedural_images(*shape, seed=1))
-    assert (images != procedural_images(*shape, seed=2)).any()
+    np.testing.assert_array_equal(images, images_of(*shape, seed=1))
+    assert (images != images_of(*shape, seed=2)).any()
 
 
 def test_statistics_are_those_of_photos() -> None:
     """Grey on average, contrast as ImageNet's (0.23), channels that go together, neighbours that look alike."""
-    images = procedural_images(32, 96, 96, 3)
+    images = images_of(32, 96, 96, 3)
     pixels = images.reshape(-1, 3)
     np.testing.assert_allclose(pixels.mean(0), 0.46, atol=0.06)
     np.testing.assert_allclose(pixels.std(0), 0.23, atol=0.04)

@@ -11,7 +11,7 @@ from graphs import Graph
 
 from nq_tflite.conversion.sources.keras_export import export, folded_norms
 from nq_tflite.conversion.sources.procedural import procedural_images
-from nq_tflite.conversion.sources.procedural_inputs import procedural_inputs
+from nq_tflite.conversion.sources.procedural_inputs import ProceduralInputs, procedural_inputs
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema
@@ -20,7 +20,12 @@ from nq_tflite.graph.flatbuffer import schema
 def photo_like(low: Sequence[float], high: Sequence[float]) -> np.ndarray:
     """Images of another seed than the tested ones, between those values in each channel."""
     lows, highs = np.asarray(low, np.float32), np.asarray(high, np.float32)
-    return lows + (highs - lows) * procedural_images(24, 40, 40, len(lows), seed=99)
+    return lows + (highs - lows) * np.stack([*procedural_images(24, 40, 40, len(lows), seed=99)])
+
+
+def columns(made: ProceduralInputs) -> list[np.ndarray]:
+    """All samples of each input: [count, ...]."""
+    return [np.concatenate([each.load() for each in column]) for column in zip(*made.samples, strict=True)]
 
 
 def settled(inputs: np.ndarray, first_layers: Sequence[Any] = ()) -> Any:
@@ -41,7 +46,7 @@ def test_the_first_batch_norm_tells_the_range(low: Sequence[float], high: Sequen
     seen = photo_like(low, high)
     model = settled(seen)
     made = procedural_inputs(fb.read_model(export(model, None)).model, folded_norms(model), 24, seed=1)
-    [images] = made.arrays
+    [images] = columns(made)
     assert "batch norm" in made.description
     assert images.shape == seen.shape
     assert images.dtype == np.float32
@@ -57,8 +62,9 @@ def test_rescaling_inside_the_model_is_undone() -> None:
     model = settled(seen, [keras.layers.Rescaling(1 / 127.5, -1), keras.layers.Normalization(mean=0.1, variance=0.04)])
     made = procedural_inputs(fb.read_model(export(model, None)).model, folded_norms(model), 24, seed=1)
     assert "batch norm" in made.description
-    np.testing.assert_allclose(made.arrays[0].mean((0, 1, 2)), seen.mean((0, 1, 2)), atol=12)
-    assert made.arrays[0].std() == pytest.approx(seen.std(), rel=0.25)
+    [images] = columns(made)
+    np.testing.assert_allclose(images.mean((0, 1, 2)), seen.mean((0, 1, 2)), atol=12)
+    assert images.std() == pytest.approx(seen.std(), rel=0.25)
 
 
 def image_graph(*, quantized: bool) -> Any:
@@ -70,7 +76,7 @@ def image_graph(*, quantized: bool) -> Any:
 
 def test_an_int8_input_fills_its_quantization_range() -> None:
     made = procedural_inputs(image_graph(quantized=True), [], 30, seed=2)
-    [images] = made.arrays
+    [images] = columns(made)
     assert images.dtype == np.int8
     assert images.shape == (30, 16, 12, 3)
     assert "[-2, 3.1], its quantization range" in made.description
@@ -83,9 +89,10 @@ def test_a_float_input_in_front_of_int8_fills_the_same_range() -> None:
     x = graph.input((1, 16, 12, 1))
     y = graph.add("QUANTIZE", [x], (1, 16, 12, 1), scale=0.02, zero_point=-28)
     made = procedural_inputs(fb.read_model(graph.build([y])).model, [], 30)
-    assert made.arrays[0].dtype == np.float32
-    assert made.arrays[0].min() == pytest.approx(-2, abs=0.1)
-    assert made.arrays[0].max() == pytest.approx(3.1, abs=0.1)
+    [images] = columns(made)
+    assert images.dtype == np.float32
+    assert images.min() == pytest.approx(-2, abs=0.1)
+    assert images.max() == pytest.approx(3.1, abs=0.1)
 
 
 @pytest.mark.parametrize(("channels", "doubtful"), [(1, True), (3, False)])
@@ -100,7 +107,7 @@ def test_one_channel_may_be_a_spectrogram(channels: int, doubtful: bool) -> None
 def test_without_anything_known_it_is_an_assumption() -> None:
     made = procedural_inputs(image_graph(quantized=False), [], 4)
     assert "[-1, 1], an assumption" in made.description
-    assert np.abs(made.arrays[0]).max() <= 1
+    assert np.abs(columns(made)).max() <= 1
 
 
 def test_other_inputs_are_noise() -> None:
@@ -109,13 +116,14 @@ def test_other_inputs_are_noise() -> None:
     graph.input((1, 30, 40), scale=0.1, zero_point=28)
     model = fb.read_model(graph.build([features])).model
     made = procedural_inputs(model, [], 20, seed=3)
-    assert [each.shape for each in made.arrays] == [(20, 500), (20, 30, 40)]
-    assert made.arrays[0].mean() == pytest.approx(0, abs=0.05)
-    assert made.arrays[0].std() == pytest.approx(1, abs=0.05)
-    assert made.arrays[1].dtype == np.int8
-    assert made.arrays[1].std() == pytest.approx(127.5 / 3, rel=0.05)
+    first, second = columns(made)
+    assert (first.shape, second.shape) == ((20, 500), (20, 30, 40))
+    assert first.mean() == pytest.approx(0, abs=0.05)
+    assert first.std() == pytest.approx(1, abs=0.05)
+    assert second.dtype == np.int8
+    assert second.std() == pytest.approx(127.5 / 3, rel=0.05)
     assert made.description.count("normal noise") == 2
-    for once, again in zip(made.arrays, procedural_inputs(model, [], 20, seed=3).arrays, strict=True):
+    for once, again in zip((first, second), columns(procedural_inputs(model, [], 20, seed=3)), strict=True):
         np.testing.assert_array_equal(once, again)
 
 

@@ -38,8 +38,9 @@ def test_samples_in_every_form(form: str, int8_tflite: bytes, samples: np.ndarra
     }[form]
     found = load(int8_tflite, data).samples
     assert found is not None
-    np.testing.assert_array_equal(np.concatenate([array for [array] in found.arrays]), samples[:4])
-    assert {array.shape[0] for [array] in found.arrays} == {1}
+    arrays = [array.load() for [array] in found.arrays]
+    np.testing.assert_array_equal(np.concatenate(arrays), samples[:4])
+    assert {len(array) for array in arrays} == {1}
     assert found.held_out == 0
 
 
@@ -72,13 +73,14 @@ def test_several_inputs(two_inputs: bytes) -> None:
     made = load(two_inputs).samples
     assert named is not None
     assert made is not None
-    order = [array.ndim for array in named.arrays[0]]
+    arrays = [array.load() for array in named.arrays[0]]
+    order = [array.ndim for array in arrays]
     assert sorted(order) == [2, 4]
-    assert [array.ndim for array in made.arrays[0]] == order
-    listed = load(two_inputs, [list(named.arrays[0])]).samples
+    assert [array.load().ndim for array in made.arrays[0]] == order
+    listed = load(two_inputs, [arrays]).samples
     assert listed is not None
-    for a, b in zip(named.arrays[0], listed.arrays[0], strict=True):
-        np.testing.assert_array_equal(a, b)
+    for a, b in zip(arrays, listed.arrays[0], strict=True):
+        np.testing.assert_array_equal(a, b.load())
 
 
 def test_made_up_samples_say_what_they_are(float_tflite: bytes) -> None:
