@@ -95,7 +95,7 @@ def _chosen(
     chains: Equalizable, samples: Samples, nesting: Nesting, method: Method, notify: Progress
 ) -> tuple[float, ...]:
     """The exponent of each chain with the most decibels at full-bit and the coarsest level, where neither loses."""
-    noises = {(number, exponent): np.zeros(2) for number in range(len(chains.chains)) for exponent in EXPONENTS}
+    noises = [{exponent: np.zeros(2) for exponent in EXPONENTS} for _ in chains.chains]
     readers = list(_readers(chains))
     walk = start_walk(chains.model, samples)
     for done, (position, number, tensor) in enumerate(readers):
@@ -111,10 +111,8 @@ def _chosen(
             weight = weight[:: -(-len(weight) // _MOST_CHANNELS)]
         for exponent in EXPONENTS:
             scaled = _Scaled(chains, chains.chains[number], exponent, tensor, layer)
-            noises[number, exponent] += scaled.noise(weight, rows, nesting, method)
-    return [
-        _best({exponent: noises[number, exponent] for exponent in EXPONENTS}) for number in range(len(chains.chains))
-    ]
+            noises[number][exponent] += scaled.noise(weight, rows, nesting, method)
+    return tuple(map(_best, noises))
 
 
 def _best(noises: Mapping[float, Real]) -> float:
