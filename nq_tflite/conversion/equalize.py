@@ -25,6 +25,7 @@ from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.format.levels import signal_to_noise_db, value_at
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.flatbuffer import Array
 from nq_tflite.graph.linear_chains import LAYERS, Chain
 from nq_tflite.graph.model import ModelT
 from nq_tflite.graph.readers import slots_of
@@ -37,7 +38,7 @@ Real = NDArray[np.float64]
 EXPONENTS = (0.0, 1 / 3, 1 / 2, 1.0)
 #: Neither full-bit nor the coarsest level may lose more.
 MOST_LOSS_DB = 0.1
-#: Samples that are walked; where none is held out, every so many is for that once.
+#: Samples that layers are rounded and judged by; where none is held out, every so many is for that once.
 _MOST_FITTED, _MOST_JUDGED, _EVERY = 32, 16, 4
 #: Rows of a layer's inputs, and output channels that stand for all. Deeper filters are rounded without covariances.
 _MOST_ROWS, _MOST_CHANNELS, _MOST_DEPTH = 4096, 64, 1024
@@ -58,33 +59,34 @@ def equalize(
     chains = source.equalizable
     if chains is None or source.samples is None:
         return source, None
-    nothing, samples = (0.0,) * len(chains.chains), _few(source.samples)
+    nothing = (0.0,) * len(chains.chains)
+    fitted, judged = _parted(source.samples)
+    few = [*fitted[:: -(-len(fitted) // _MOST_FITTED)], *judged[:_MOST_JUDGED]]
     try:
+        samples = replace(source.samples, arrays=few, held_out=min(len(judged), _MOST_JUDGED))
         exponents = _chosen(chains, samples, nesting, method, notify)
+        samples = replace(source.samples, arrays=judged, held_out=0)
         gain_db = _gain_db(source, exponents, samples) if any(exponents) else 0.0
     except UnsupportedModelError as error:
         return source.equalized(nothing, final=True), Equalization(nothing, 0.0, 0, str(error))
     if gain_db < -MOST_LOSS_DB:
         exponents, gain_db = nothing, 0.0
-    return source.equalized(exponents, final=True), Equalization(exponents, gain_db, samples.held_out)
+    return source.equalized(exponents, final=True), Equalization(exponents, gain_db, len(judged))
 
 
-def _few(samples: Samples) -> Samples:
-    """Some of the samples, of which some are held out."""
-    fitted = len(samples.arrays) - samples.held_out
-    if not samples.held_out and fitted >= _EVERY:
-        samples = samples.hold_out(range(_EVERY - 1, fitted, _EVERY))
-        fitted = len(samples.arrays) - samples.held_out
-    step = -(-fitted // _MOST_FITTED)
-    judged = samples.arrays[fitted:][:_MOST_JUDGED] or samples.arrays[:_MOST_JUDGED]
-    return replace(samples, arrays=[*samples.arrays[:fitted:step], *judged], held_out=len(judged))
+def _parted(samples: Samples) -> tuple[list[Sequence[Array]], list[Sequence[Array]]]:
+    """Samples to round by, and others; the same twice where there are too few to hold any out."""
+    if not samples.held_out and len(samples.arrays) >= _EVERY:
+        samples = samples.hold_out(range(_EVERY - 1, len(samples.arrays), _EVERY))
+    if not samples.held_out:
+        return list(samples.arrays), list(samples.arrays)
+    return list(samples.arrays[: -samples.held_out]), list(samples.arrays[-samples.held_out :])
 
 
 def _gain_db(source: Source, exponents: Sequence[float], samples: Samples) -> float:
-    """By how much the full-int8 net's outputs come nearer to the float net's on the samples held out."""
-    judged = replace(samples, arrays=samples.arrays[-samples.held_out :], held_out=0)
+    """By how much the full-int8 net's outputs come nearer to the float net's."""
     nets = (source.reference.model, source.model, source.equalized(exponents, final=False).model)
-    wanted, plain, equalized = (np.concatenate(start_walk(net, judged).outputs()) for net in nets)
+    wanted, plain, equalized = (np.concatenate(start_walk(net, samples).outputs()) for net in nets)
     return signal_to_noise_db(wanted, equalized) - signal_to_noise_db(wanted, plain)
 
 

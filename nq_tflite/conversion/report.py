@@ -151,9 +151,9 @@ class Equalization:
         chains = f"{len(self.exponents)} linear chain{'' if len(self.exponents) == 1 else 's'}"
         changed = sorted({f"{each:.2g}" for each in self.exponents if each})
         if self.stopped is not None:
-            return f"{chains} left as they are: {self.stopped}"
+            return f"{chains} not equalized: {self.stopped}"
         if not changed:
-            return f"{chains} left as they are: equalized, a precision would lose"
+            return f"{chains} not equalized: a precision would lose by it"
         return (
             f"{sum(map(bool, self.exponents))} of {chains} equalized, by exponents of {', '.join(changed)}: "
             f"{self.gain_db:+.1f} dB for the INT8 model's outputs, before nesting, on {self.num_inputs} samples"
