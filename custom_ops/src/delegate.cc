@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <new>
 #include <vector>
 
 #include "nodes/claims.h"
@@ -10,6 +9,7 @@
 #include "nodes/hidden_levels.h"
 #include "nodes/node_calls.h"
 #include "nodes/partition_node.h"
+#include "nodes/shared_buffers.h"
 #include "nodes/unpack_node.h"
 #include "session/precision.h"
 #include "session/registry.h"
@@ -101,11 +101,8 @@ Status parse_options(const char* const* keys, const char* const* values, size_t 
 
 TfLiteStatus claim(TfLiteContext* context, const std::vector<int>& indices, const TfLiteRegistration& registration,
                    TfLiteDelegate* delegate) {
-  TfLiteIntArray* nodes = new_int_array(static_cast<int>(indices.size()), indices.data());
-  if (nodes == nullptr) throw std::bad_alloc();
-  const TfLiteStatus status = context->ReplaceNodeSubsetsWithDelegateKernels(context, registration, nodes, delegate);
-  std::free(nodes);
-  return status;
+  const NodeIndices nodes = node_indices(indices);
+  return context->ReplaceNodeSubsetsWithDelegateKernels(context, registration, nodes.get(), delegate);
 }
 
 // The nodes that the runtime has made of the fused claim.
@@ -118,6 +115,15 @@ bool count_partitions(TfLiteContext* context, const TfLiteDelegate* delegate, in
   return true;
 }
 
+// What runs under this runtime with the options that its interpreter has.
+bool plan(TfLiteContext* context, const NqDelegate& nested, Claims* claims) {
+  const Kernels& kernels = nested.environment.kernels;
+  if (!plan_claims(context, kernels, nested.unfused, claims)) return false;
+  if (stay_together(context, *claims)) return true;
+  *claims = {};
+  return plan_claims(context, kernels, "an option of the runtime parts its operators", claims);
+}
+
 TfLiteStatus prepare(TfLiteContext* context, TfLiteDelegate* delegate) {
   try {
     const auto& nested = *static_cast<NqDelegate*>(delegate);
@@ -126,7 +132,7 @@ TfLiteStatus prepare(TfLiteContext* context, TfLiteDelegate* delegate) {
     if (const Status status = check_order(context); !status.ok()) return report(context, status);
     if (const Status status = show_hidden_levels(context); !status.ok()) return report(context, status);
     Claims claims;
-    if (!plan_claims(context, nested.environment.kernels, nested.unfused, &claims)) return kTfLiteError;
+    if (!plan(context, nested, &claims)) return kTfLiteError;
     for (const int node : claims.unpacked) {
       if (claim(context, {node}, unpack_node_registration(), delegate) != kTfLiteOk) return kTfLiteError;
     }
@@ -136,7 +142,7 @@ TfLiteStatus prepare(TfLiteContext* context, TfLiteDelegate* delegate) {
     Delegation delegation{std::move(claims.operators), 0};
     if (!count_partitions(context, delegate, &delegation.num_partitions)) return kTfLiteError;
     session.set_delegation(context, std::move(delegation));
-    return kTfLiteOk;
+    return keep_buffers_apart(context) ? kTfLiteOk : kTfLiteError;
   } catch (...) {
     return report(context, status_of_current_exception());
   }

@@ -28,6 +28,12 @@ using TfLiteQuantizationType = int;
 inline constexpr TfLiteQuantizationType kTfLiteAffineQuantization = 1;
 
 inline constexpr int32_t kTfLiteBuiltinDelegate = 51;
+
+// Bits of TfLiteRegistration::inplace_operator: the output may have the first input's memory, and has its values.
+inline constexpr uint64_t kTfLiteInplaceOpNone = 0;
+inline constexpr uint64_t kTfLiteInplaceOpDataUnmodified = 1;
+inline constexpr uint64_t kTfLiteInplaceOpInput0Shared = 4;
+
 inline constexpr int64_t kTfLiteDelegateFlagsAllowDynamicTensors = 1;
 
 #pragma GCC diagnostic push
@@ -109,6 +115,13 @@ struct TfLiteRegistration {
   uint64_t padding[8];
 };
 
+struct TfLiteDelegateParams {
+  TfLiteDelegate* delegate;
+  TfLiteIntArray* nodes_to_replace;
+  TfLiteIntArray* input_tensors;
+  TfLiteIntArray* output_tensors;
+};
+
 struct TfLiteContext {
   size_t tensors_size;
   TfLiteStatus (*GetExecutionPlan)(TfLiteContext* context, TfLiteIntArray** execution_plan);
@@ -123,13 +136,18 @@ struct TfLiteContext {
                                                         const TfLiteIntArray* nodes_to_replace,
                                                         TfLiteDelegate* delegate);
   int recommended_num_threads;
-};
-
-struct TfLiteDelegateParams {
-  TfLiteDelegate* delegate;
-  TfLiteIntArray* nodes_to_replace;
-  TfLiteIntArray* input_tensors;
-  TfLiteIntArray* output_tensors;
+  void* (*GetExternalContext)(TfLiteContext* context, int type);
+  void (*SetExternalContext)(TfLiteContext* context, int type, void* external);
+  bool allow_fp32_relax_to_fp16;
+  void* profiler;
+  void* (*AllocatePersistentBuffer)(TfLiteContext* context, size_t bytes);
+  TfLiteStatus (*AllocateBufferForEval)(TfLiteContext* context, size_t bytes, void** buffer);
+  TfLiteStatus (*RequestScratchBufferInArena)(TfLiteContext* context, size_t bytes, int* buffer_index);
+  void* (*GetScratchBuffer)(TfLiteContext* context, int buffer_index);
+  TfLiteStatus (*ResizeTensorExplicit)(TfLiteContext* context, TfLiteTensor* tensor, int dims, const int* shape);
+  // The partitions that ReplaceNodeSubsetsWithDelegateKernels would make; the context keeps them until the next call.
+  TfLiteStatus (*PreviewDelegatePartitioning)(TfLiteContext* context, const TfLiteIntArray* nodes_to_replace,
+                                              TfLiteDelegateParams** partitions, int* num_partitions);
 };
 
 struct TfLiteDelegate {
@@ -177,6 +195,8 @@ NQ_ASSERT_OFFSET(TfLiteRegistration, inplace_operator, 80);
 NQ_ASSERT_OFFSET(TfLiteContext, GetNodeAndRegistration, 56);
 NQ_ASSERT_OFFSET(TfLiteContext, ReplaceNodeSubsetsWithDelegateKernels, 64);
 NQ_ASSERT_OFFSET(TfLiteContext, recommended_num_threads, 72);
+NQ_ASSERT_OFFSET(TfLiteContext, AllocateBufferForEval, 120);
+NQ_ASSERT_OFFSET(TfLiteContext, PreviewDelegatePartitioning, 152);
 NQ_ASSERT_OFFSET(TfLiteDelegate, flags, 40);
 NQ_ASSERT_OFFSET(TfLiteDelegate, opaque_delegate_builder, 48);
 #undef NQ_ASSERT_OFFSET

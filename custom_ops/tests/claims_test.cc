@@ -289,6 +289,21 @@ TEST(a_supported_operator_with_no_fused_one_beside_it_stays) {
   CHECK_EQ(std::string("BUILTIN_9999"), claims.operators[1].name);
 }
 
+TEST(a_weight_and_its_reader_need_one_partition) {
+  Graph graph;
+  const int filter = graph.weight("filter");
+  graph.nested({filter});
+  graph.conv(graph.image, filter);
+  const nq::Claims fused = graph.plan(), unfused = graph.plan("fusing is off");
+  CHECK((fused.fused_weights == std::vector<std::pair<int, int>>{{0, 1}}));
+  CHECK(nq::stay_together(graph.runtime.context(), fused));
+  graph.runtime.part_nodes();
+  CHECK(!nq::stay_together(graph.runtime.context(), fused));
+  CHECK(nq::stay_together(graph.runtime.context(), unfused));
+  graph.runtime.hide_preview();
+  CHECK(nq::stay_together(graph.runtime.context(), fused));
+}
+
 // A chain whose only fused layer is its last one, so that what is fused grows from the end: a search of all nodes for
 // each node would not come to an end.
 TEST(a_large_graph_is_divided_in_one_pass) {

@@ -113,6 +113,34 @@ TEST(the_session_tells_what_runs_where) {
   CHECK_EQ(NQ_RUNTIME, operators[3].place);
 }
 
+TEST(what_the_runtime_parts_is_unpacked) {
+  for (const bool parted : {false, true}) {
+    const nq_session session = nq_session_open();
+    LoadedModel loaded({nq_test::example_weights()[0]});
+    const int image = loaded.runtime.add_output("image", kTfLiteInt8, {1, 4, 8, 9});
+    const int out = loaded.runtime.add_output("conv", kTfLiteInt8, {1, 4, 4, 20});
+    for (const int index : {image, out}) loaded.runtime.set_quantization(index, 0.5f, 0);
+    const int valid_padding_and_steps[] = {2, 1, 1, 0, 1, 1};
+    const int weight = loaded.weights[0];
+    loaded.runtime.add_builtin(3, {image, weight, weight + 2}, {out}, valid_padding_and_steps);
+    if (parted) loaded.runtime.part_nodes();
+    CHECK_EQ(kTfLiteOk, loaded.allocate({{"session", std::to_string(session)}, {"fuse", "1"}}));
+    const nq_operator* operators = nullptr;
+    int32_t count = 0, partitions = -1;
+    CHECK_EQ(NQ_OK, nq_session_delegation(session, &operators, &count, &partitions));
+    CHECK_EQ(1, count);
+    CHECK_EQ(parted ? 0 : 1, partitions);
+    CHECK_EQ(parted ? NQ_UNPACKED : NQ_FUSED, operators[0].place);
+    CHECK_EQ(parted, operators[0].reason != nullptr);
+    if (parted) {
+      CHECK_EQ(std::string("an option of the runtime parts its operators"), operators[0].reason);
+      CHECK_EQ(kTfLiteOk, loaded.runtime.invoke());
+      loaded.check_weights(2);
+    }
+    nq_session_close(session);
+  }
+}
+
 TEST(a_session_outlives_and_refuses) {
   const nq_session session = nq_session_open();
   const std::string handle = std::to_string(session);

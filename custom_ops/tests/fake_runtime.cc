@@ -10,6 +10,7 @@ FakeRuntime::FakeRuntime() {
   context_.GetExecutionPlan = get_plan;
   context_.GetNodeAndRegistration = get_node;
   context_.ReplaceNodeSubsetsWithDelegateKernels = replace;
+  context_.PreviewDelegatePartitioning = preview;
   context_.ResizeTensor = resize;
   context_.ReportError = report;
 }
@@ -17,11 +18,14 @@ FakeRuntime::FakeRuntime() {
 FakeRuntime::~FakeRuntime() {
   for (Node& claim : claims_) claim.registration.free(&context_, claim.node->user_data);
   for (TfLiteTensor& tensor : tensors_) std::free(tensor.dims);
-  for (Node& node : nodes_) {
-    std::free(node.node->inputs);
-    std::free(node.node->outputs);
+  for (auto* nodes : {&nodes_, &claims_}) {
+    for (Node& node : *nodes) {
+      std::free(node.node->inputs);
+      std::free(node.node->outputs);
+    }
   }
   for (void* array : arrays_) std::free(array);
+  for (const TfLiteDelegateParams& partition : previewed_) std::free(partition.nodes_to_replace);
   std::free(plan_);
 }
 
@@ -124,24 +128,58 @@ TfLiteStatus FakeRuntime::get_node(TfLiteContext* context, int index, TfLiteNode
   return kTfLiteOk;
 }
 
+std::vector<std::vector<int>> FakeRuntime::partitions_of(const TfLiteIntArray& nodes) const {
+  if (!parts_nodes_) return {{nodes.data, nodes.data + nodes.size}};
+  std::vector<std::vector<int>> partitions;
+  for (int i = 0; i < nodes.size; ++i) partitions.push_back({nodes.data[i]});
+  return partitions;
+}
+
+TfLiteStatus FakeRuntime::preview(TfLiteContext* context, const TfLiteIntArray* nodes,
+                                  TfLiteDelegateParams** partitions, int* num_partitions) {
+  FakeRuntime& runtime = self(context);
+  for (const TfLiteDelegateParams& partition : runtime.previewed_) std::free(partition.nodes_to_replace);
+  runtime.previewed_.clear();
+  for (const std::vector<int>& inside : runtime.partitions_of(*nodes)) {
+    TfLiteIntArray* indices = new_int_array(static_cast<int>(inside.size()), inside.data());
+    runtime.previewed_.push_back({nullptr, indices, nullptr, nullptr});
+  }
+  *partitions = runtime.previewed_.data();
+  *num_partitions = static_cast<int>(runtime.previewed_.size());
+  return kTfLiteOk;
+}
+
 TfLiteStatus FakeRuntime::replace(TfLiteContext* context, TfLiteRegistration registration, const TfLiteIntArray* nodes,
                                   TfLiteDelegate* delegate) {
   FakeRuntime& runtime = self(context);
-  TfLiteIntArray* claimed = new_int_array(nodes->size, nodes->data);
-  TfLiteDelegateParams params = {delegate, claimed, nullptr, nullptr};
+  for (const std::vector<int>& inside : runtime.partitions_of(*nodes)) runtime.claim(registration, inside, delegate);
+  return kTfLiteOk;
+}
+
+void FakeRuntime::claim(const TfLiteRegistration& registration, const std::vector<int>& nodes,
+                        TfLiteDelegate* delegate) {
+  std::vector<int> inputs, outputs;
+  for (const int index : nodes) {
+    const TfLiteNode& inside = node(index);
+    inputs.insert(inputs.end(), inside.inputs->data, inside.inputs->data + inside.inputs->size);
+    outputs.insert(outputs.end(), inside.outputs->data, inside.outputs->data + inside.outputs->size);
+  }
+  TfLiteIntArray* claimed = new_int_array(static_cast<int>(nodes.size()), nodes.data());
   Node claim = {std::make_unique<TfLiteNode>(), registration};
   *claim.node = {};
   claim.node->delegate = delegate;
-  claim.node->user_data = registration.init(context, reinterpret_cast<const char*>(&params), sizeof(params));
+  claim.node->inputs = new_int_array(static_cast<int>(inputs.size()), inputs.data());
+  claim.node->outputs = new_int_array(static_cast<int>(outputs.size()), outputs.data());
+  TfLiteDelegateParams params = {delegate, claimed, claim.node->inputs, claim.node->outputs};
+  claim.node->user_data = registration.init(&context_, reinterpret_cast<const char*>(&params), sizeof(params));
   std::free(claimed);
   // Claims move nodes in memory: whoever kept a pointer reads freed memory.
-  for (Node& node : runtime.nodes_) node.node = std::make_unique<TfLiteNode>(*node.node);
-  for (int i = 0; i < nodes->size; ++i) runtime.node(nodes->data[i]).delegate = delegate;
-  runtime.claimed_.insert(nodes->data, nodes->data + nodes->size);
-  std::free(runtime.plan_);
-  runtime.plan_ = nullptr;
-  runtime.claims_.push_back(std::move(claim));
-  return kTfLiteOk;
+  for (Node& node : nodes_) node.node = std::make_unique<TfLiteNode>(*node.node);
+  for (const int index : nodes) node(index).delegate = delegate;
+  claimed_.insert(nodes.begin(), nodes.end());
+  std::free(plan_);
+  plan_ = nullptr;
+  claims_.push_back(std::move(claim));
 }
 
 TfLiteStatus FakeRuntime::resize(TfLiteContext* context, TfLiteTensor* tensor, TfLiteIntArray* shape) {

@@ -31,11 +31,17 @@ class FakeRuntime {
   // The parameters are not copied.
   int add_builtin(int32_t code, const std::vector<int>& inputs, const std::vector<int>& outputs, const void* params);
 
+  // Every claimed node is to be a partition of its own, as under LiteRT when it keeps all tensors.
+  void part_nodes() { parts_nodes_ = true; }
+  // As of runtimes that have no preview of partitions.
+  void hide_preview() { context_.PreviewDelegatePartitioning = nullptr; }
+
   TfLiteStatus apply(TfLiteDelegate* delegate);
   TfLiteStatus prepare();
   TfLiteStatus invoke();
 
   TfLiteTensor& tensor(int index) { return tensors_[static_cast<size_t>(index)]; }
+  TfLiteRegistration& registration(int index) { return nodes_[static_cast<size_t>(index)].registration; }
   TfLiteNode& node(int index) { return *nodes_[static_cast<size_t>(index)].node; }
   TfLiteContext* context() { return &context_; }
   size_t num_claims() const { return claims_.size(); }
@@ -52,10 +58,14 @@ class FakeRuntime {
   static TfLiteStatus get_node(TfLiteContext* context, int index, TfLiteNode** node, TfLiteRegistration** registration);
   static TfLiteStatus replace(TfLiteContext* context, TfLiteRegistration registration, const TfLiteIntArray* nodes,
                               TfLiteDelegate* delegate);
+  static TfLiteStatus preview(TfLiteContext* context, const TfLiteIntArray* nodes, TfLiteDelegateParams** partitions,
+                              int* num_partitions);
   static TfLiteStatus resize(TfLiteContext* context, TfLiteTensor* tensor, TfLiteIntArray* shape);
   static void report(TfLiteContext* context, const char* format, ...);
 
   int add_tensor(TfLiteType type, const std::vector<int>& shape);
+  std::vector<std::vector<int>> partitions_of(const TfLiteIntArray& nodes) const;
+  void claim(const TfLiteRegistration& registration, const std::vector<int>& nodes, TfLiteDelegate* delegate);
 
   TfLiteContext context_ = {};
   std::vector<TfLiteTensor> tensors_;
@@ -67,6 +77,8 @@ class FakeRuntime {
   std::deque<Node> claims_;
   std::set<int> claimed_;  // nodes that a claim stands for
   TfLiteIntArray* plan_ = nullptr;
+  bool parts_nodes_ = false;
+  std::vector<TfLiteDelegateParams> previewed_;
   std::string errors_;
 };
 

@@ -214,9 +214,9 @@ def check_file(runtime: str, stem: Path, activations: str, precision: str, state
     """Runs a nested file beside the stock file of the same precision.
 
     Passes if unpacked weights under the runtime's builtin kernels give the stock file's outputs to the bit (floats:
-    100 dB); fused layers those of ai-edge-litert to the bit (full-int8, under it, where no weight is unpacked for its
-    builtin kernels) or nearly (18 dB, or 3 dB less than XNNPACK's
-    dynamic range has) the runtime's own or XNNPACK's; and a switch to the other precision and back
+    100 dB), and so do those of a runtime that reuses no tensor's memory; fused layers those of ai-edge-litert to the
+    bit (full-int8, under it, where no weight is unpacked for its builtin kernels) or nearly (18 dB, or 3 dB less than
+    XNNPACK's dynamic range has) the runtime's own or XNNPACK's; and a switch to the other precision and back
     changes nothing, or one before the first invocation where a model is `stateful`.
     """
     warnings.filterwarnings("ignore")
@@ -238,6 +238,11 @@ def check_file(runtime: str, stem: Path, activations: str, precision: str, state
     least = None if activations == "int8" else LEAST_UNPACKED_DB if builtin else LEAST_FUSED_DB
     if not _is_near(unpacked, wanted, least):
         return Result("fails", f"unpacked: {_apart(unpacked, wanted)} from the stock file under builtin kernels")
+    if builtin:  # which is what keeping all tensors takes
+        options: dict[str, Any] = {"experimental_preserve_all_tensors": True, **builtin}
+        kept = _outputs(nq.Interpreter(nested, precision=precision, runtime=runtime, **options), inputs)
+        if not _is_near(kept, unpacked, least):
+            return Result("fails", f"unpacked: {_apart(unpacked, kept)} from itself where all tensors are kept")
     interpreter = nq.Interpreter(nested, precision=precision, runtime=runtime)
     fused = _outputs(interpreter, inputs)
     places = {each.place for each in interpreter.delegation.nested}

@@ -47,6 +47,10 @@ ALLOWED_OPCODES = frozenset({
 })
 # fmt: on
 
+# What makes a tensor of a storage; the first one is PyTorch's before 0.4.
+_REBUILD = frozenset({"_rebuild_tensor", "_rebuild_tensor_v2"})
+# Where a checkpoint keeps the state dict, beside an epoch or an accuracy.
+_CHECKPOINT_KEY = "state_dict"
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
 MAX_DIMENSIONS = 8
@@ -91,7 +95,7 @@ class _TensorRef(NamedTuple):
 
 
 def read_state_dict(data: bytes | Path) -> dict[str, Array]:
-    """Reads all tensors of a .pth file that holds one state dict.
+    """Reads all tensors of a .pth file that holds one state dict, or a checkpoint: a dict with one as "state_dict".
 
     Args:
       data: the file's bytes, or the path to read them from.
@@ -127,7 +131,7 @@ class _StateDictUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
-        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+        if module == "torch._utils" and name in _REBUILD:
             return _RebuildTensor()
         if module == "torch" and name in STORAGE_DTYPES:
             return _StorageType(STORAGE_DTYPES[name])
@@ -152,7 +156,7 @@ def _is_count_tuple(value: object) -> bool:
 
 
 class _RebuildTensor(NamedTuple):
-    """Stands in for torch._utils._rebuild_tensor_v2; bounds are checked in `_materialize`."""
+    """Stands in for the functions of `_REBUILD`; bounds are checked in `_materialize`."""
 
     def __call__(self, storage: Any, offset: Any, shape: Any, strides: Any, *_gradient_and_hooks: Any) -> _TensorRef:
         well_typed = isinstance(storage, _StorageRef) and _is_count(offset)
@@ -185,11 +189,18 @@ def _check_opcodes(stream: io.BytesIO) -> None:
 def _tensors_of(loaded: Any) -> dict[str, _TensorRef]:
     if not isinstance(loaded, dict):
         _fail("a dict of tensors", type(loaded).__name__)
-    tensors = dict(OrderedDict.items(loaded) if isinstance(loaded, OrderedDict) else dict.items(loaded))
+    tensors = _items(loaded)
+    if isinstance(state := tensors.get(_CHECKPOINT_KEY), dict):
+        tensors = _items(state)
     for name, tensor in tensors.items():
         if not (isinstance(name, str) and isinstance(tensor, _TensorRef)):
             _fail("a tensor for each name", f"{type(tensor).__name__} for {_shown(name)}")
     return tensors
+
+
+def _items(loaded: dict[Any, Any]) -> dict[Any, Any]:
+    """A copy, whatever the pickle has made of the object's own attributes."""
+    return dict(OrderedDict.items(loaded) if isinstance(loaded, OrderedDict) else dict.items(loaded))
 
 
 def _refs_by_key(tensors: Mapping[str, _TensorRef]) -> dict[str, _StorageRef]:

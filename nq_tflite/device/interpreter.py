@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import enum
+import inspect
 import operator
 import os
 from collections.abc import Callable, Sequence
@@ -12,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from nq_tflite.device.native import library_path
-from nq_tflite.device.runtimes import RuntimeName, load_runtime
+from nq_tflite.device.runtimes import Runtime, RuntimeName, load_runtime
 from nq_tflite.device.switching import NO_MAPPING, Closed, SwitchingModel
-from nq_tflite.errors import FormatError, MissingPackageError, ModelSourceError, NqError
+from nq_tflite.errors import FormatError, MissingPackageError, ModelSourceError, NqError, did_you_mean
 from nq_tflite.files import check_model_bytes, check_model_file
 from nq_tflite.format.nesting import Precision
 
@@ -35,6 +37,8 @@ class Interpreter(SwitchingModel):
             the kernels use (AVX2, AVX-512 VNNI, NEON). Fused layers of a float model run at dynamic range, which is
             what LiteRT does by default too: every image (every row of a dense layer) is quantized to int8 at run time.
             With False they keep float arithmetic, exactly that of the extracted model.
+            None does not fuse with experimental_preserve_all_tensors, for what lies between fused operators is no
+            tensor of the runtime's; nor does ai-edge-litert or tensorflow then with True, and `delegation` says so.
         num_threads, experimental_delegates, options: handed to the runtime's own Interpreter, with any further keyword.
 
     `close` gives the model's memory back at once, and so does the end of a `with` block.
@@ -67,7 +71,10 @@ class Interpreter(SwitchingModel):
         model_content = _plain_bytes(model_content)
         _check_model(model_path, model_content)
         num_threads = _plain_threads(num_threads)
+        _check_options(self._runtime, options)
         path = None if model_path is None else os.fspath(model_path)
+        if fuse is None and options.get("experimental_preserve_all_tensors"):
+            fuse = False
         delegate_options = self._delegate_options(precision, fuse)
         try:
             delegate = self._runtime.load_delegate(str(library_path()), delegate_options)
@@ -213,6 +220,20 @@ def _plain_threads(num_threads: Any) -> int | None:
     if number < 1:
         raise NqError("num_threads", expected="a whole number above 0, or None", got=repr(num_threads))
     return number
+
+
+def _check_options(runtime: Runtime, options: dict[str, Any]) -> None:
+    """Each runtime has options, and a type of resolvers, of its own."""
+    known = inspect.signature(runtime.interpreter).parameters
+    for name, value in options.items():
+        if name not in known:
+            theirs = ", ".join(each for each in known if each.startswith("experimental_"))
+            fix = did_you_mean(name, known)
+            raise NqError("option", expected=f"one that {runtime} has ({theirs})", got=repr(name), fix=fix)
+        if name == "experimental_op_resolver_type" and not isinstance(value, type(known[name].default)):
+            kind = f"{runtime.interpreter.__module__}.{type(known[name].default).__name__}"
+            got = f"{type(value).__module__}.{value}" if isinstance(value, enum.Enum) else repr(value)
+            raise NqError(name, expected=f"a {kind}, as {runtime} has it", got=got, fix="Or name its runtime=.")
 
 
 class _Runner:

@@ -76,7 +76,7 @@ def test_report_tells_what_was_nested_and_why_not(nested_dir: Path, int8_tflite:
     json.dumps(report.as_dict(), default=str)
 
 
-@pytest.mark.parametrize("calibrated", [False, True])
+@pytest.mark.parametrize("calibrated", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_conversion_is_deterministic(
     calibrated: bool, nested_dir: Path, int8_tflite: bytes, samples: np.ndarray, tmp_path: Path
 ) -> None:
@@ -149,7 +149,9 @@ def test_representative_data_in_every_form(form: str, samples: np.ndarray, tmp_p
         "dicts": [{"image": samples[:1]}],
     }[form]
     model = mixed_net(seed=3, width=4)
-    report = nq.convert(model, tmp_path / "nested.tflite", "8|5", data, input_type="int8", output_type="int8")
+    rounding: Any = "descent" if form == "generator function" else "nearest"
+    types: Any = {"input_type": "int8", "output_type": "int8"}
+    report = nq.convert(model, tmp_path / "nested.tflite", "8|5", data, rounding=rounding, **types)
     assert report.weights[0].output_type == "int8"
     subgraph = fb.read_model(tmp_path / "nested.tflite").model.subgraphs[0]
     assert subgraph.tensors[subgraph.inputs[0]].type == schema.TensorType.INT8
@@ -244,7 +246,7 @@ def test_nested_files_are_not_nested_again(nested_dir: Path, tmp_path: Path) -> 
 
 def test_unwritable_places_and_old_files(int8_tflite: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(OutputError, match="writable folder"):
-        nq.convert(int8_tflite, tmp_path / "no" / "such" / "folder.tflite")
+        nq.convert(int8_tflite, tmp_path / "no" / "such" / "folder.tflite", rounding="nearest")
     (tmp_path / "out.tflite").write_bytes(b"what was there before")
 
     def full_disk(*_: object) -> None:
@@ -252,7 +254,7 @@ def test_unwritable_places_and_old_files(int8_tflite: bytes, tmp_path: Path, mon
 
     monkeypatch.setattr("os.fsync", full_disk)
     with pytest.raises(OSError, match="No space"):
-        nq.convert(int8_tflite, tmp_path / "out.tflite")
+        nq.convert(int8_tflite, tmp_path / "out.tflite", rounding="nearest")
     assert (tmp_path / "out.tflite").read_bytes() == b"what was there before"
     assert len(list(tmp_path.iterdir())) == 1
 

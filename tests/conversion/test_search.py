@@ -61,7 +61,7 @@ def part_fraction(path: Path) -> float:
 
 @pytest.mark.parametrize("budget", [0.26, 0.38, 0.42, 0.5, 0.55, 0.63, 0.7, 0.8, 0.99])
 def test_budgets_hold_in_the_file(budget: float, classifier: bytes, images: np.ndarray, tmp_path: Path) -> None:
-    report = nq.convert(classifier, tmp_path / "auto.tflite", "auto", images, budget=budget)
+    report = nq.convert(classifier, tmp_path / "auto.tflite", "auto", images, budget=budget, rounding="nearest")
     assert report.search is not None
     assert report.search.met
     chosen = report.search.candidates[report.search.chosen]
@@ -222,7 +222,7 @@ def test_the_command_prints_the_curve(classifier: bytes, images: np.ndarray, tmp
     assert result.exit_code == 0, result.stderr
     for text in ("search, on 10 inputs", "8|2", "chosen: 8|", "0.5 of full-bit's agreement and at most 0.56"):
         assert text in result.stdout
-    result = CliRunner().invoke(nq_tflite, [*command, *asked, "--json"])
+    result = CliRunner().invoke(nq_tflite, [*command, *asked, "--rounding", "nearest", "--json"])
     search = json.loads(result.stdout)["search"]
     assert search["met"] is True
     assert {"nesting", "agreement", "snr_db", "part_bytes"} <= set(search["candidates"][search["chosen"]])

@@ -94,7 +94,9 @@ def test_mistakes() -> None:
         simulate(strategy, trace_of(warmth=[1, 2]), COLD, (1.0,))
 
 
-@pytest.mark.parametrize("name", TRACES)
+@pytest.mark.parametrize(
+    "name", ["battery-day", *(pytest.param(name, marks=pytest.mark.slow) for name in TRACES if name != "battery-day")]
+)
 def test_figures(name: str, tmp_path: Path) -> None:
     trace = read_trace(name)
     costs = replace(NESTED, held_bytes=(50_000, 80_000))

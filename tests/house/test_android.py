@@ -22,6 +22,8 @@ HOST_MODEL = ("android/host_model.cc", "fake_runtime.cc", "nested_file.cc", "nai
 LIBRARY_SOURCES = ("format/option_block.cc", "status.cc")
 CXX = (*os.environ.get("CXX", "c++").split(), "-std=c++17", "-Wall", "-Wextra", "-Werror", "-O1", "-fPIC", "-shared")
 
+pytestmark = pytest.mark.xdist_group("android")  # what is compiled is compiled once
+
 
 def run(*command: object) -> str:
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # cmake and ninja

@@ -31,6 +31,7 @@ def locking_files() -> list[Path]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", locking_files(), ids=lambda path: path.stem)
 def test_files_keep_the_lock_rules(source: Path, tmp_path: Path) -> None:
     assert compile_file(source, tmp_path) == ""

@@ -36,6 +36,7 @@ def test_a_newcomer_ends_with_a_switched_model(
     )
 
 
+@pytest.mark.slow
 def test_the_shell_block_runs_as_printed(tmp_path: Path) -> None:
     """In a folder with nothing but a model and photos; what it installs before has what the commands need."""
     small_classifier(None, (32, 32, 3)).save(tmp_path / "model.keras")

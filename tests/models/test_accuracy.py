@@ -50,6 +50,7 @@ def test_own_photos(small_models: None, folder: Path) -> None:
     assert "mobilenet_v2: obtaining weights" in result.stderr
 
 
+@pytest.mark.slow
 def test_as_json(small_models: None, folder: Path) -> None:
     options: tuple[Any, ...] = ("--nesting", "8|4", "--method", "minmax", "--method", "nearest", "--json")
     result = invoke("--photos", folder, "--calibration", folder, *options)

@@ -6,7 +6,6 @@ import hashlib
 import io
 import os
 import pickle
-import struct
 import subprocess
 import sys
 import zipfile
@@ -16,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from nq_tflite_models import photos
 from nq_tflite_models.classes import imagenet_classes
@@ -24,101 +22,20 @@ from nq_tflite_models.weights import archives
 from nq_tflite_models.weights.archives import PackageArchive
 from nq_tflite_models.weights.state_dict import read_state_dict
 from PIL import Image
+from state_dicts import (
+    SYSTEM,
+    Built,
+    Call,
+    Global,
+    Storage,
+    legacy_file,
+    old_tensor,
+    tensor,
+    zip_file,
+)
 
 from nq_tflite.errors import ModelSourceError, NqError, PhotosError
 from nq_tflite.measure.preprocessing import PixelPreprocessing
-
-Array = npt.NDArray[Any]
-
-MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
-SYSTEM = {"protocol_version": PROTOCOL, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
-STORAGE_NAMES = {"float32": "FloatStorage", "int64": "LongStorage", "uint8": "ByteStorage", "float16": "HalfStorage"}
-
-
-class Global:
-    """Pickles as a bare reference to <module>.<name>, whether or not that exists here."""
-
-    def __init__(self, module: str, name: str) -> None:
-        self.module, self.name = module, name
-
-
-class Call:
-    """Pickles as a call of a global with arguments."""
-
-    def __init__(self, function: Global, *arguments: object) -> None:
-        self.function, self.arguments = function, arguments
-
-
-class Storage:
-    """Pickles as a persistent id, as torch.save does it."""
-
-    def __init__(self, key: str, array: Array, *, numel: int | None = None) -> None:
-        self.key, self.array = key, array
-        self.numel = array.size if numel is None else numel
-
-
-class Built:
-    """Pickles as an object followed by BUILD with a state."""
-
-    def __init__(self, target: object, state: object) -> None:
-        self.target, self.state = target, state
-
-
-def dumps(value: object, *, legacy: bool = False) -> bytes:
-    """A protocol-2 pickle, opcode by opcode, so that hostile ones can be written too."""
-    return b"\x80\x02" + _encode(value, legacy) + b"."
-
-
-def _encode(value: object, legacy: bool) -> bytes:
-    def encode_all(values: Any) -> bytes:
-        return b"".join(_encode(item, legacy) for item in values)
-
-    match value:
-        case Global():
-            return b"c" + value.module.encode() + b"\n" + value.name.encode() + b"\n"
-        case Call():
-            return _encode(value.function, legacy) + _encode(value.arguments, legacy) + b"R"
-        case Built():
-            return _encode(value.target, legacy) + _encode(value.state, legacy) + b"b"
-        case Storage():
-            kind = Global("torch", STORAGE_NAMES[str(value.array.dtype)])
-            pid = ("storage", kind, value.key, "cpu", value.numel, *((None,) if legacy else ()))
-            return _encode(pid, legacy) + b"Q"
-        case OrderedDict():
-            made = _encode(Call(Global("collections", "OrderedDict")), legacy)
-            return made + b"(" + encode_all(part for item in value.items() for part in item) + b"u"
-        case dict():
-            return b"}(" + encode_all(part for item in value.items() for part in item) + b"u"
-        case tuple():
-            return b"(" + encode_all(value) + b"t"
-        case list():
-            return b"](" + encode_all(value) + b"e"
-        case _:
-            return pickle.dumps(value, 2)[2:-1]
-
-
-def tensor(storage: Storage, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0) -> Call:
-    function = Global("torch._utils", "_rebuild_tensor_v2")
-    return Call(function, storage, offset, shape, strides, False, Call(Global("collections", "OrderedDict")))
-
-
-def legacy_file(state: object, storages: list[Storage], *, system: object = SYSTEM) -> bytes:
-    head = [dumps(MAGIC), dumps(PROTOCOL), dumps(system), dumps(state, legacy=True)]
-    keys = dumps([storage.key for storage in storages])
-    blobs = [struct.pack("<q", storage.array.size) + storage.array.tobytes() for storage in storages]
-    return b"".join([*head, keys, *blobs])
-
-
-def zip_file(state: object, storages: list[Storage], *, compression: int = zipfile.ZIP_STORED) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", compression) as archive:
-        archive.writestr("archive/data.pkl", dumps(state))
-        archive.writestr("archive/byteorder", b"little")
-        for storage in storages:
-            archive.writestr(f"archive/data/{storage.key}", storage.array.tobytes())
-        archive.writestr("archive/version", b"3\n")
-    return buffer.getvalue()
-
 
 FILES: list[Any] = [pytest.param(legacy_file, id="legacy"), pytest.param(zip_file, id="zip")]
 FileWriter = Callable[..., bytes]
@@ -211,6 +128,17 @@ class TestReadStateDict:
     def test_values_other_than_tensors_are_refused(self, write: FileWriter) -> None:
         with pytest.raises(ModelSourceError, match="expected a tensor for each name, got int for 'epoch'"):
             read_state_dict(write({"epoch": 3}, []))
+
+    def test_a_checkpoint_gives_its_state_dict(self, write: FileWriter) -> None:
+        weights = weights_storage()
+        state = OrderedDict([("w", old_tensor(weights, (4, 6)))])
+        read = read_state_dict(write({"state_dict": state, "epoch": 3, "best": 0.5}, [weights]))
+        assert list(read) == ["w"]
+        np.testing.assert_array_equal(read["w"], weights.array.reshape(4, 6), strict=True)
+
+    def test_a_checkpoint_does_not_hide_what_is_refused(self, write: FileWriter) -> None:
+        with pytest.raises(ModelSourceError, match=r"expected only tensors, got a reference to os\.system"):
+            read_state_dict(write({"state_dict": {}, "epoch": Call(Global("os", "system"), "true")}, []))
 
     def test_every_truncation_is_an_error_of_ours(self, write: FileWriter) -> None:
         weights = weights_storage()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from jobs import run_nested, run_stock
 from nq_tflite_models.measure.comparison import MEMORY_DEFINITION, compare_models, model_files
-from nq_tflite_models.nets.zoo import MODELS, build_model
+from nq_tflite_models.nets.zoo import MODELS, WITH_WEIGHTS, build_model
 
 from nq_tflite.device.runtimes import installed_runtimes
 from nq_tflite.errors import FormatError, ModelSourceError, NativeLibraryError, NestingError, UnsupportedModelError
@@ -140,7 +140,9 @@ def test_seeded_inputs() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in MODELS if not name.startswith("ds_cnn")])
+@pytest.mark.parametrize(
+    "name", [name for name in MODELS if not name.startswith("ds_cnn") and name not in WITH_WEIGHTS]
+)
 def test_every_model_of_the_zoo(name: str) -> None:
     model = check_seeds(lambda seed: build_model(name, seed))
     assert (model.input_shape, model.output_shape) == ((None, 224, 224, 3), (None, 1000))

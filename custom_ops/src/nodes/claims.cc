@@ -18,7 +18,8 @@ namespace {
 struct Decisions {
   std::vector<GraphNode> graph;
   NodesByTensor readers, writers;
-  std::vector<bool> fused;           // of each node
+  std::vector<bool> fused;  // of each node
+  std::vector<std::pair<int, int>> fused_weights;
   std::vector<std::string> reasons;  // of each node: why it is not fused
 };
 
@@ -61,6 +62,7 @@ void fuse_weights(const TfLiteContext& context, Decisions* decisions) {
     const std::vector<size_t> readers = first_readers(*decisions, *graph[i].node);
     if (!can_fuse(context, *graph[i].node, readers, graph, &decisions->reasons[i])) continue;
     decisions->fused[i] = decisions->fused[readers[0]] = true;
+    decisions->fused_weights.emplace_back(graph[i].index, graph[readers[0]].index);
   }
 }
 
@@ -160,7 +162,25 @@ bool plan_claims(TfLiteContext* context, const Kernels& kernels, const char* unf
     }
   }
   claims->operators = places(*context, decisions);
+  claims->fused_weights = std::move(decisions.fused_weights);
   return true;
+}
+
+bool stay_together(TfLiteContext* context, const Claims& claims) {
+  if (claims.fused.empty() || context->PreviewDelegatePartitioning == nullptr) return true;
+  const NodeIndices nodes = node_indices(claims.fused);
+  TfLiteDelegateParams* partitions = nullptr;
+  int num_partitions = 0;
+  if (context->PreviewDelegatePartitioning(context, nodes.get(), &partitions, &num_partitions) != kTfLiteOk)
+    return true;
+  std::unordered_map<int, int> partition_of;
+  for (int i = 0; i < num_partitions; ++i) {
+    const TfLiteIntArray& inside = *partitions[i].nodes_to_replace;
+    for (int k = 0; k < inside.size; ++k) partition_of[inside.data[k]] = i;
+  }
+  return std::all_of(claims.fused_weights.begin(), claims.fused_weights.end(), [&](const std::pair<int, int>& weight) {
+    return partition_of[weight.first] == partition_of[weight.second];
+  });
 }
 
 }  // namespace nq

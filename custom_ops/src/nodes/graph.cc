@@ -1,6 +1,7 @@
 #include "nodes/graph.h"
 
 #include <cstring>
+#include <new>
 #include <unordered_set>
 
 #include "format/option_block.h"
@@ -48,6 +49,12 @@ bool read_nodes(TfLiteContext* context, const TfLiteIntArray& indices, std::vect
 bool read_graph(TfLiteContext* context, std::vector<GraphNode>* nodes) {
   TfLiteIntArray* plan = nullptr;
   return context->GetExecutionPlan(context, &plan) == kTfLiteOk && read_nodes(context, *plan, nodes);
+}
+
+NodeIndices node_indices(const std::vector<int>& nodes) {
+  NodeIndices indices(new_int_array(static_cast<int>(nodes.size()), nodes.data()), std::free);
+  if (indices == nullptr) throw std::bad_alloc();
+  return indices;
 }
 
 Status check_order(TfLiteContext* context) {

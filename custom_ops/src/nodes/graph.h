@@ -1,6 +1,7 @@
 // The runtime's graph as the delegate reads it: its nodes, and which of them read and write a tensor.
 #pragma once
 
+#include <memory>
 #include <unordered_map>
 #include <vector>
 
@@ -25,6 +26,10 @@ bool read_nodes(TfLiteContext* context, const TfLiteIntArray& indices, std::vect
 
 // The nodes that the runtime will run, in that order; false if it does not give them.
 bool read_graph(TfLiteContext* context, std::vector<GraphNode>* nodes);
+
+// Nodes as the runtime takes them.
+using NodeIndices = std::unique_ptr<TfLiteIntArray, decltype(&std::free)>;
+NodeIndices node_indices(const std::vector<int>& nodes);
 
 // Whether every operator reads only what those before it compute, and writes what no other does and no file holds.
 // Runtimes rely on it and do not check it: TFLite writes outside its memory when a delegate claims a part of a cycle.

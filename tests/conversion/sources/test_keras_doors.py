@@ -225,7 +225,14 @@ def test_the_exports_own_reason_is_told(tmp_path: Path) -> None:
         assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float16", "bfloat16"])
+@pytest.mark.parametrize(
+    "policy",
+    [
+        "mixed_float16",
+        "bfloat16",
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ("mixed_bfloat16", "float16")),
+    ],
+)
 def test_half_precision_converts_as_float32(policy: str, tmp_path: Path) -> None:
     """The weights are the model's own, and the model is left as it is."""
     model, plain = of_policy(policy), of_policy("float32")
@@ -279,7 +286,12 @@ def test_operations_that_tflite_lacks_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param("mobilenet_v2", marks=pytest.mark.slow), "vit", "swin", "audio", "embedding", "segmenter"],
+    [
+        "vit",
+        "audio",
+        "embedding",
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ("mobilenet_v2", "swin", "segmenter")),
+    ],
 )
 @pytest.mark.parametrize("activations", ["float", "int8"])
 def test_free_batches(name: str, activations: str, made_once: Any, worker: Callable[..., Any]) -> None:
