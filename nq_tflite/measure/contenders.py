@@ -5,19 +5,19 @@ from __future__ import annotations
 import copy
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from nq_tflite.conversion.draft import Draft, draft_weight
 from nq_tflite.conversion.nested_writer import write_nested
 from nq_tflite.conversion.observer import Constant, Constants
-from nq_tflite.conversion.plan import Plan, make_plan
+from nq_tflite.conversion.plan import Plan
 from nq_tflite.conversion.rounding import EXACT, METHODS, Method
 from nq_tflite.conversion.rounding.baselines import MINMAX, SQUANT_NESTING, Baseline
 from nq_tflite.conversion.sources.source import Source
-from nq_tflite.conversion.trial import start_lockstep
+from nq_tflite.conversion.trial import round_source
 from nq_tflite.errors import NestingError, UnsupportedModelError, did_you_mean
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph import flatbuffer as fb
@@ -25,6 +25,7 @@ from nq_tflite.graph.model import InputSlot, ModelT
 from nq_tflite.graph.readers import Reader, slots_of
 from nq_tflite.graph.replace_weights import replace_weights
 from nq_tflite.graph.sites import Site, as_weight, find_sites
+from nq_tflite.progress import Progress, silent
 
 #: Constants to give operators of the main subgraph, by (operator, input slot).
 Replacements = Constants
@@ -104,47 +105,35 @@ class Rounded(ABC):
         """A full-int8 graph as a file that has the level, and the precision to ask it for; None: it has no other."""
 
 
-def round_with(
-    contender: Contender, source: Source, nesting: Nesting, progress: Callable[[int, int], None] | None = None
-) -> Rounded:
-    """Rounds all weights of a model that can nest.
+def round_with(contender: Contender, source: Source, nesting: Nesting, notify: Progress = silent) -> Rounded:
+    """Rounds all weights of a model that can nest, ours as `convert` does.
 
     Args:
         contender: how.
         source: the model, with the samples that the method may look at.
         nesting: levels for every weight.
-        progress: called with (weights done, weights in all).
+        notify: called with a stage's name, the steps done and the steps in all.
 
     Raises:
         UnsupportedModelError, WeightsError: as plan.make_plan.
     """
     if isinstance(contender.method, Baseline):
         return _Apart(contender.method, source, nesting)
-    return _Nested(contender.method, source, nesting, progress)
+    return _Nested(contender.method, source, nesting, notify)
 
 
 class _Nested(Rounded):
     """Levels of one nested file."""
 
-    def __init__(
-        self, method: Method, source: Source, nesting: Nesting, progress: Callable[[int, int], None] | None
-    ) -> None:
+    def __init__(self, method: Method, source: Source, nesting: Nesting, notify: Progress) -> None:
         begin = time.perf_counter()
-        lockstep = start_lockstep(source, nesting) if method.needs_means else None
+        seen = source if method.needs_means else replace(source, samples=None, without=None)
         self._model, self._nesting, self._widened = source.model, nesting, source.widened
-        self._plan = make_plan(
-            source.model,
-            nesting,
-            method,
-            lockstep,
-            sources=None if lockstep is None else source.reference.sources(source.model),
-            widened=source.widened,
-            progress=progress,
-        )
+        rounded = round_source(seen, nesting, method, notify=notify)
+        self._plan = rounded.plan
         self.seconds = time.perf_counter() - begin
         self.bits_a_weight = _bits_a_weight(self._plan)
-        if method.needs_means:
-            self.note = source.without or (lockstep.stopped if lockstep else None)
+        self.note = seen.without or (rounded.lockstep.stopped if rounded.lockstep else None)
 
     def replacements(self, level: int) -> Replacements:
         found: Replacements = {}

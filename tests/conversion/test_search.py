@@ -22,7 +22,7 @@ from nq_tflite.conversion.report import Candidate, Estimate, Search
 from nq_tflite.conversion.rounding import METHODS
 from nq_tflite.conversion.sensitivity import LEAST_BITS, PROBE, Sensitivity, measure_sensitivities, spend_bits
 from nq_tflite.conversion.sources.source import load_source
-from nq_tflite.conversion.trial import walking_runtime
+from nq_tflite.conversion.trial import Road, walking_runtime
 from nq_tflite.conversion.walk import GraphWalk
 from nq_tflite.errors import NestingError, UnsupportedModelError
 from nq_tflite.format.levels import value_at
@@ -160,7 +160,7 @@ def test_layers_are_measured_one_at_a_time(classifier: bytes, images: np.ndarray
     """The noise of each weight is that of a model in which nothing else is rounded."""
     source = load_source(classifier, images, look=True, notify=silent)
     before = fb.pack_model(source.model)
-    found = measure_sensitivities(source, METHODS["nearest"])
+    found = measure_sensitivities(source, Road(METHODS["nearest"]))
     assert fb.pack_model(source.model) == before
     assert source.samples is not None
     samples = source.samples.arrays[:24]

@@ -10,17 +10,22 @@ import pytest
 from PIL import Image
 
 from nq_tflite.conversion.convert import convert
-from nq_tflite.conversion.trial import walking_runtime
+from nq_tflite.conversion.plan import Plan, make_plan
+from nq_tflite.conversion.rounding import METHODS
+from nq_tflite.conversion.sources.source import Source, load_source
+from nq_tflite.conversion.trial import start_lockstep, try_nesting, walking_runtime
 from nq_tflite.conversion.walk import GraphWalk
 from nq_tflite.errors import NestingError, PhotosError, UnsupportedModelError
+from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.replace_weights import replace_weights
 from nq_tflite.graph.sites import as_matrix, find_sites
 from nq_tflite.measure.compare import MethodComparison, compare
-from nq_tflite.measure.contenders import CONTENDERS
+from nq_tflite.measure.contenders import CONTENDERS, round_with
 from nq_tflite.measure.evaluate import Evaluation, evaluate
 from nq_tflite.measure.photo_folder import read_photo_folder
 from nq_tflite.measure.preprocessing import pixel_preprocessing
+from nq_tflite.progress import silent
 
 #: The comparisons that its fixtures make are made in one of pytest's workers.
 pytestmark = pytest.mark.xdist_group("compare")
@@ -235,3 +240,25 @@ def test_a_net_without_finite_outputs(mixed_model: Any, photos: Path) -> None:
     model = keras.Model(inputs, keras.layers.Rescaling(1e30)(scores))
     with pytest.raises(UnsupportedModelError, match="NaN or infinity"):
         compare(model, photos, methods=["minmax"], **PIXELS)
+
+
+def test_ours_go_the_road_of_a_conversion(float_tflite: bytes, tmp_path: Path) -> None:
+    """Where the guard fails, the cautious codes are compared, and not those that no file would have."""
+    samples = np.random.default_rng(3).normal(0, 1, (4, 16, 16, 3)).astype(np.float32)  # too few to do without caution
+    source = load_source(float_tflite, samples, look=True, notify=silent)
+    nesting = Nesting.parse("8|4")
+    careful, bold = (try_nesting(source, nesting, METHODS["descent"], notify=silent).plan, _unguarded(source, nesting))
+    shown = round_with(CONTENDERS["descent-calibrated"], source, nesting)
+    kept = [shown.replacements(level) for level in range(2)]
+    differs = False
+    for plan, other in zip(careful.weights, bold.weights, strict=True):
+        for site in plan.sites:
+            for level in range(2):
+                for slot, constant in plan.constants(source.model, site, level).items():
+                    np.testing.assert_array_equal(kept[level][slot].values, constant.values)
+                differs |= bool((plan.codes != other.codes).any())
+    assert differs
+
+
+def _unguarded(source: Source, nesting: Nesting) -> Plan:
+    return make_plan(source.model, nesting, METHODS["descent"], start_lockstep(source, nesting))

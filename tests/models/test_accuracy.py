@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,9 +80,45 @@ def test_real_model_on_the_photos_of_packages() -> None:
     assert ours > published + 3
 
 
+@pytest.fixture
+def small_nets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dense net in place of those that are shown, another in place of those to tune on."""
+    from nq_tflite_models.nets import for_rounding
+
+    for known, name, seed in (("NETS", "shown", 1), ("TUNING_NETS", "other", 2)):
+        net = for_rounding.RoundingNet(partial(for_rounding.dense, (48, 64, 32)), seed)
+        monkeypatch.setattr(for_rounding, known, {name: net})
+
+
+def test_full_bit_beside_plain_rounding(small_nets: None) -> None:
+    """Every kind of source, with and without data; a Keras model without data is the float file."""
+    result = invoke("--nets", "all", "--samples", "0,12", "--json")
+    assert result.exit_code == 0, result.stderr
+    rows = json.loads(result.stdout)["rows"]
+    kinds = ["keras", *(kind for kind in ("float file", "INT8 file", "dynamic-range file") for _ in range(2))]
+    assert [row["source"] for row in rows] == kinds
+    assert [row["samples"] for row in rows] == [12, 0, 12, 0, 12, 0, 12]
+    assert {row["net"] for row in rows} == {"shown"}
+    for row in rows:
+        assert row["loss"] == pytest.approx(row["nearest"][0] - row["default"][0])
+        assert 10 < row["stock"] < 50  # INT8 that a dozen samples calibrated clips others
+        assert row["loss"] < 1
+        assert row["nearest"][0] > row["nearest"][1]
+
+
+def test_nets_to_tune_on(small_nets: None) -> None:
+    result = invoke("--nets", "tuning", "--samples", "0", "--nesting", "8|4")
+    assert result.exit_code == 0, result.stderr
+    assert "other" in result.stdout
+    assert "8|4" in result.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
+        (("--nets", "alexnet"), 2, "'alexnet'"),
+        (("--nets", "all", "--samples", "many"), 2, "whole numbers with commas"),
+        (("--nets", "all", "--method", "nearest"), 2, "no --photos and no --method"),
         (("--models", "alexnet"), 2, "'alexnet'"),
         (("--labels", "labels.csv"), 2, "need --photos"),
         (("--calibration", "others"), 2, "need --photos"),

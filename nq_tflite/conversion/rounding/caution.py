@@ -23,9 +23,12 @@ from nq_tflite.conversion.rounding.task import RoundingTask
 from nq_tflite.format.levels import Codes, value_at
 
 #: By how much a layer may err more at full-bit than by plain rounding: half of the decibel that the model may lose.
+#: `python tests/tools/caution_table.py` shows what other limits lose and gain.
 SLACK = 10**0.05 - 1
 #: What leaving the nearest cell costs in more cautious descents, in units of the ordinary one.
 _PENALTIES = (8.0, 64.0)
+#: Fewer rows of inputs than that tell an error's size by half a decibel or worse: the weights must tell it too.
+_ENOUGH_ROWS = 64
 #: Where a layer's inputs are not known: the square of their mean over their variance, which is a ReLU's of noise.
 _MEAN_OVER_VARIANCE = 0.47
 
@@ -46,7 +49,7 @@ def cautious(
     trial = task if rehearsal is None or not rehearsal.statistics else replace(task, statistics=rehearsal.statistics)
     tried = round_(trial)
     judge = _Judge(trial, rehearsal)
-    chosen = 0 if judge.accepts(tried) else judge.best(_ladder(trial, name, tried))
+    chosen = judge.first(_ladder(trial, name, tried))
     codes = tried if trial is task else round_(task)
     return next(islice(_ladder(task, name, codes), chosen, None))
 
@@ -70,22 +73,22 @@ class _Judge:
         self._task, self._plain = task, nearest(task)
         self._unseen: tuple[Unseen, ...] = () if rehearsal is None else rehearsal.unseen
         self._made_up = not self._unseen or rehearsal is None or rehearsal.made_up
+        self._is_sure = not self._made_up and self._unseen[-1].rounded.rows.shape[1] >= _ENOUGH_ROWS
         self._weight = np.broadcast_to(np.square(task.scales.astype(np.float64)), len(task.target))
 
-    def accepts(self, codes: Codes) -> bool:
-        """Whether full-bit holds, and the levels before it are no worse than plain rounding's."""
-        return self._holds(codes) and (not self._unseen or self._coarse(codes) <= self._coarse(self._plain))
+    def first(self, ladder: Iterator[tuple[str, Codes]]) -> int:
+        """Number of the first rung where full-bit holds, and the levels before it are no worse than plain rounding's.
 
-    def best(self, ladder: Iterator[tuple[str, Codes]]) -> int:
-        """Number of the rung that serves the levels before full-bit best, of those where full-bit holds."""
-        holding = [(number, codes) for number, (_, codes) in enumerate(ladder) if self._holds(codes)]
-        if not self._unseen:
-            return holding[0][0]
-        return min(holding, key=lambda each: self._coarse(each[1]))[0]
+        Rungs cost time, and the first ones serve the levels before full-bit best. The last one is plain rounding.
+        """
+        return next(number for number, (_, codes) in enumerate(ladder) if self._accepts(codes))
+
+    def _accepts(self, codes: Codes) -> bool:
+        return self._holds(codes) and (not self._unseen or self._coarse(codes) <= self._coarse(self._plain))
 
     def _holds(self, codes: Codes) -> bool:
         """Whether full-bit is near enough to the source, by all that can be told of its inputs."""
-        if self._made_up and not self._is_near(codes, _of_weights, np.full(1, float(self._task.target.shape[1]))):
+        if not self._is_sure and not self._is_near(codes, _of_weights, np.full(1, float(self._task.target.shape[1]))):
             return False
         if not self._unseen:
             return True

@@ -91,6 +91,19 @@ def test_without_real_inputs_the_weights_tell(made_up: bool | None) -> None:
     assert np.square(codes - task.target).sum() <= 10**0.05 * np.square(nearest(task) - task.target).sum()
 
 
+@pytest.mark.parametrize(("count", "kept"), [(4, False), (400, True)])
+def test_few_rows_do_not_speak_for_codes_that_err_more(count: int, kept: bool) -> None:
+    """Codes that err where no input is: many inputs would have shown it, a handful leaves it open."""
+    inputs = Inputs(9, correlated=False)
+    task, rows = inputs.task(400), inputs.rows(count)
+    rows.rows[:, :, 8:], rows.mean[:, 8:] = 0, 0
+    cells = nearest(task) // 8 * 8
+    noise = inputs.rng.integers(-1, 2, task.target.shape) * (np.arange(DEPTH) >= 8)
+    noisy = np.clip(nearest(task) + noise, cells, cells + 7).astype(np.int8)
+    _, codes = cautious(task, "noisy", lambda _: noisy, Rehearsal((), (Unseen(rows, rows),) * 2))
+    assert bool((codes == noisy).all()) is kept
+
+
 def test_means_count_where_no_bias_takes_them_away() -> None:
     """A layer with several readers: codes whose errors have one sign are refused, which a bias would have made good."""
     inputs = Inputs(5, correlated=False, mean=1.0)

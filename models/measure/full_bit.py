@@ -1,0 +1,152 @@
+"""Full-bit beside plain rounding and stock INT8: how near each comes to the float net on inputs that none has seen."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import keras
+import numpy as np
+import numpy.typing as npt
+from nq_tflite_models.measure.dynamic_range import write_dynamic_range
+from nq_tflite_models.nets.fake_quant import full_int8
+from nq_tflite_models.nets.for_rounding import RoundingNet
+from nq_tflite_models.nets.seeded import model_inputs
+
+import nq_tflite as nq
+from nq_tflite.conversion.rounding import DEFAULT
+from nq_tflite.conversion.sources.keras_export import export
+from nq_tflite.conversion.trial import walking_runtime
+from nq_tflite.format.levels import signal_to_noise_db
+
+Inputs = dict[str, npt.NDArray[Any]]
+#: What is converted; of "keras", with data, the float net is known where full-int8 comes of it.
+SourceKind = Literal["keras", "float file", "INT8 file", "dynamic-range file"]
+#: Of those that a net is judged by, of those that a stock INT8 file is calibrated with.
+NUM_JUDGED, NUM_CALIBRATION = 64, 64
+_JUDGED_SEED, _DATA_SEED, _CALIBRATION_SEED = 1001, 1002, 1003
+
+
+@dataclass(frozen=True)
+class FullBitRow:
+    """What a source keeps, in dB against the float net: signal over error of the outputs.
+
+    Attributes:
+        net: its name.
+        source: what was converted.
+        nesting: such as "8|5".
+        samples: of representative data that the conversion had; 0: none.
+        stock: of the stock file of the same weights: full-int8, or at dynamic range.
+        nearest, default: (full-bit, part-bit) by `rounding="nearest"` and by the default.
+    """
+
+    net: str
+    source: SourceKind
+    nesting: str
+    samples: int
+    stock: float
+    nearest: tuple[float, float]
+    default: tuple[float, float]
+
+    @property
+    def loss(self) -> float:
+        """By how many dB the default's full-bit is below plain rounding's."""
+        return self.nearest[0] - self.default[0]
+
+
+def measure_full_bit(
+    name: str, net: RoundingNet, samples: Sequence[int], kinds: Sequence[SourceKind] = (), nesting: str = "8|5"
+) -> Iterator[FullBitRow]:
+    """Converts a net from every kind of source, with and without data.
+
+    Args:
+        name, net: what to convert.
+        samples: numbers of samples of representative data; 0 for none.
+        kinds: of sources; all that the net has if not given.
+        nesting: levels.
+
+    Example:
+        list(measure_full_bit("conv", NETS["conv"], [0, 48]))
+    """
+    keras.utils.clear_session()
+    model = net.build()
+    judge = Judge(model)
+    with tempfile.TemporaryDirectory(prefix="nq-full-bit-") as folder:
+        for kind in kinds or kinds_of(net):
+            for count in samples:
+                data = data_of(model, count)
+                if kind == "keras" and data is None:
+                    continue  # of a Keras model without data comes what comes of the float file
+                source, stock = make_source(kind, model, net, Path(folder), data)
+                found = {}
+                for rounding in ("nearest", DEFAULT):
+                    nested = Path(folder, "nested.tflite")
+                    nq.convert(source, nested, nesting, data, rounding=rounding, progress=None)
+                    found[rounding] = tuple(judge.snr_db(extracted(nested, each)) for each in ("full", "part"))
+                yield FullBitRow(name, kind, nesting, count, judge.snr_db(stock), found["nearest"], found[DEFAULT])
+
+
+def named_inputs(model: keras.Model, count: int, seed: int) -> Inputs:
+    """Inputs that a net of `for_rounding` may see, by their names: [count, ...]."""
+    return {each.name: values for each, values in zip(model.inputs, model_inputs(model, count, seed), strict=True)}
+
+
+def data_of(model: keras.Model, count: int) -> list[Inputs] | None:
+    """So many samples of representative data; None for none."""
+    return rows_of(named_inputs(model, count, _DATA_SEED)) if count else None
+
+
+def kinds_of(net: RoundingNet) -> tuple[SourceKind, ...]:
+    return ("INT8 file",) if net.fake_quant else get_args(SourceKind)
+
+
+def make_source(
+    kind: SourceKind, model: keras.Model, net: RoundingNet, folder: Path, data: list[Inputs] | None
+) -> tuple[Any, Path]:
+    """What to convert, and the stock file to show beside it."""
+    stock, dynamic = folder / "int8.tflite", folder / "dynamic.tflite"
+    if kind in ("float file", "dynamic-range file"):
+        float_file = folder / "float.tflite"
+        if not float_file.exists():
+            float_file.write_bytes(export(model, None))
+            nq.convert(float_file, folder / "plain.tflite", "8|4", rounding="nearest", include="*", progress=None)
+            write_dynamic_range(folder / "plain.tflite", dynamic, "full")
+        return (float_file if kind == "float file" else dynamic), dynamic
+    if kind == "keras" and data is not None:
+        stock = folder / "calibrated.tflite"
+        stock.write_bytes(export(model, lambda: iter(data)))
+        return model, stock
+    if not stock.exists():
+        calibration = rows_of(named_inputs(model, NUM_CALIBRATION, _CALIBRATION_SEED))
+        stock.write_bytes(full_int8(model) if net.fake_quant else export(model, lambda: iter(calibration)))
+    return stock, stock
+
+
+def rows_of(inputs: Inputs) -> list[Inputs]:
+    """One sample each, [1, ...], as representative data."""
+    count = len(next(iter(inputs.values())))
+    return [{name: values[k : k + 1] for name, values in inputs.items()} for k in range(count)]
+
+
+def extracted(nested: Path, precision: str) -> Path:
+    target = nested.with_name(f"{precision}.tflite")
+    nq.extract(nested, target, precision)
+    return target
+
+
+class Judge:
+    """The float net's word on inputs that no rounding has seen."""
+
+    def __init__(self, model: keras.Model) -> None:
+        self._inputs = named_inputs(model, NUM_JUDGED, _JUDGED_SEED)
+        arrays = list(self._inputs.values())
+        self._wanted = np.asarray(model(arrays if len(arrays) > 1 else arrays[0], training=False))
+
+    def snr_db(self, path: Path) -> float:
+        """Of a stock file's outputs beside the float net's."""
+        run = walking_runtime().interpreter(model_path=str(path)).get_signature_runner()
+        found = [next(iter(run(**row).values())) for row in rows_of(self._inputs)]
+        return signal_to_noise_db(self._wanted, np.concatenate(found).reshape(self._wanted.shape))
