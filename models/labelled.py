@@ -122,6 +122,12 @@ Exit codes: 0 success, 1 failure, 2 bad usage, 130 interrupted."""
     type=METHOD,
     help="Method to compare; all of them if not given. May be repeated.",
 )
+@click.option(
+    "--equalize/--no-equalize",
+    default=True,
+    show_default=True,
+    help="Equalize linear chains for the calibrated methods, as convert does.",
+)
 @preprocess_option
 @crop_option
 @click.option("--quantized-by", type=FILE, help="INT8 .tflite file that takes the int8 inputs as they are.")
@@ -137,6 +143,7 @@ def labelled(
     seed: int,
     nestings: tuple[str, ...],
     methods: tuple[Any, ...],
+    equalize: bool,
     preprocess: PixelRange | None,
     crop: float | None,
     quantized_by: Path | None,
@@ -168,7 +175,14 @@ def labelled(
         notify(f"building {name}", 0, 0)
         net = _build(name, weights)
         found = compare_labelled(
-            net, name, data, nestings=nestings, methods=methods, num_threads=threads, notify=notify
+            net,
+            name,
+            data,
+            nestings=nestings,
+            methods=methods,
+            equalize=equalize,
+            num_threads=threads,
+            notify=notify,
         )
     said = {"inputs": str(inputs), "calibration": str(calibration or inputs), "seed": seed}
     if as_json:

@@ -14,6 +14,8 @@ from nq_tflite_models.measure.litert_quantizer import INSTALL, quantized_by_lite
 from nq_tflite_models.measure.paired import PairedDifference, paired_difference
 from numpy.typing import NDArray
 
+from nq_tflite.conversion.equalize import equalize as equalize_chains
+from nq_tflite.conversion.rounding import Method
 from nq_tflite.conversion.sources.calibration import sample_source
 from nq_tflite.conversion.sources.keras_export import export
 from nq_tflite.conversion.sources.source import Source, load_source
@@ -111,6 +113,7 @@ def compare_labelled(
     *,
     nestings: Sequence[str],
     methods: Sequence[ContenderName] = (),
+    equalize: bool = True,
     num_threads: int = 1,
     notify: Progress,
 ) -> LabelledComparison:
@@ -121,6 +124,7 @@ def compare_labelled(
         name: as tables show it.
         nestings: one or more.
         methods: names of `contenders.CONTENDERS`; all of them if not given.
+        equalize: whether the calibrated methods start with linear chains equalized, as `nq.convert` does.
         num_threads: of the runtime.
         notify: called with a stage's name, the steps done and the steps in all.
 
@@ -135,11 +139,14 @@ def compare_labelled(
         bench.run(LabelledRow(STOCK, bits=8), bench.stock_file(net))
         for bits in _LITERT_BITS:
             bench.run_litert(bits)
-        calibrated = load_source(net, bench.calibration, look=True, notify=notify)
+        calibrated = load_source(net, bench.calibration, look=True, notify=notify, equalize=equalize)
         free = replace(calibrated, samples=free.samples, without=free.without)
         for nesting in wanted:
             for contender in chosen:
-                bench.run_nested(contender, calibrated if contender.calibrated else free, nesting)
+                start = free
+                if contender.calibrated and isinstance(contender.method, Method):
+                    start, _ = equalize_chains(calibrated, nesting, contender.method, notify=notify)
+                bench.run_nested(contender, start, nesting)
         return LabelledComparison(
             model=name,
             num_evaluated=len(data.evaluated.files),

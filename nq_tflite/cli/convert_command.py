@@ -122,6 +122,12 @@ A .npy file holds samples [samples, ...]; a .npz file holds one such array for e
     help="How an INT8 graph's activations are covered; auto tries the others.",
 )
 @click.option(
+    "--equalize/--no-equalize",
+    default=True,
+    show_default=True,
+    help="Scale channels that may be scaled, so that they fill their INT8 ranges, where that does not lose.",
+)
+@click.option(
     "--include", multiple=True, metavar="PATTERN", help="Weights to nest, gain or not, by name. May be repeated."
 )
 @click.option(
@@ -150,6 +156,7 @@ def convert(
     input_type: IoType,
     output_type: IoType,
     activation_ranges: ActivationRanges,
+    equalize: bool,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
     layers: bool,
@@ -184,6 +191,7 @@ def convert(
             input_type=input_type,
             output_type=output_type,
             activation_ranges=activation_ranges,
+            equalize=equalize,
             min_agreement=min_agreement,
             budget=budget,
             min_bits=min_bits,

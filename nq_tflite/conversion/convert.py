@@ -8,10 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from nq_tflite.conversion.equalize import equalize as equalize_chains
 from nq_tflite.conversion.nested_writer import write_nested
 from nq_tflite.conversion.report import ConversionReport, Estimate, conversion_report
 from nq_tflite.conversion.rounding import DEFAULT, EXACT, Rounding, rounding_method
 from nq_tflite.conversion.search import AUTO, MIN_AGREEMENT, Wish, search_nesting
+from nq_tflite.conversion.sensitivity import PROBE
 from nq_tflite.conversion.sources.calibration import RepresentativeData
 from nq_tflite.conversion.sources.export_options import ActivationRanges, ExportOptions, IoType
 from nq_tflite.conversion.sources.sample_store import SampleStore
@@ -38,6 +40,7 @@ def convert(
     input_type: IoType = "float32",
     output_type: IoType = "float32",
     activation_ranges: ActivationRanges = "minmax",
+    equalize: bool = True,
     min_agreement: float | None = None,
     budget: float | None = None,
     min_bits: int | None = None,
@@ -68,6 +71,10 @@ def convert(
         activation_ranges: of a full-int8 graph's activations, from the representative data: "minmax", all values seen;
             "percentile", all but a ten-thousandth at each end; "mse", the least squared error; or "auto", the one of
             these whose outputs are nearest to the float model's, which takes some seconds more.
+        equalize: whether the channels of a Keras model's linear chains (tensors with no nonlinearity between the layers
+            around them) are scaled, so that they fill the INT8 ranges of their tensors. The float model computes the
+            same. It is done where it does not lose on samples held out, and the report's `equalization` says how far.
+            A .tflite source and `rounding="nearest"` are left as they are.
         min_agreement: of "auto": part-bit's greatest output shall be the source's on so many inputs, as a fraction of
             those where full-bit's is. 0.95 if neither this nor `budget` is given. It is measured on a quarter of the
             representative data, which rounding does not see meanwhile, or on procedural inputs. Where no nesting has
@@ -105,8 +112,17 @@ def convert(
     }
     with shown(progress) as notify, one_blas_thread(), SampleStore() as store:
         loaded = load_source(
-            source, representative_data, look=look, notify=notify, custom_objects=custom_objects, store=store, **options
+            source,
+            representative_data,
+            look=look,
+            notify=notify,
+            custom_objects=custom_objects,
+            equalize=equalize,
+            store=store,
+            **options,
         )
+        judged_by = PROBE if isinstance(wanted, Wish) else wanted
+        loaded, equalization = equalize_chains(loaded, judged_by, method, notify=notify)
         loaded = replace(loaded, selection=Selection(_patterns(include), _patterns(exclude)))
         if isinstance(wanted, Wish):
             trial, search = search_nesting(loaded, method, wanted, notify=notify)
@@ -118,7 +134,15 @@ def convert(
     kept = _KEPT if trial.road.method is not method else None
     notes = [note for note in (trial.stopped, *warnings, kept, _doubt(trial.estimate, loaded.samples)) if note]
     return conversion_report(
-        Path(path), size, trial.nesting, trial.road.method.name, trial.plan, trial.estimate, notes, search
+        path=Path(path),
+        size=size,
+        nesting=trial.nesting,
+        rounding=trial.road.method.name,
+        plan=trial.plan,
+        estimate=trial.estimate,
+        notes=notes,
+        search=search,
+        equalization=equalization,
     )
 
 

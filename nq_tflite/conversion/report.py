@@ -131,6 +131,36 @@ class Search:
 
 
 @dataclass(frozen=True)
+class Equalization:
+    """What became of a model's linear chains.
+
+    Attributes:
+        exponents: how far the channels of each chain were made alike, in the order of the graph: 1 is wholly, 0 leaves
+            the chain as it is.
+        gain_db: what the outputs of the full-int8 model gained by it, before nesting.
+        num_inputs: how many inputs, which the choice of codes does not see, that was measured on.
+        stopped: why nothing could be measured, and the chains stay as they are; None if it could.
+    """
+
+    exponents: tuple[float, ...]
+    gain_db: float
+    num_inputs: int
+    stopped: str | None = None
+
+    def __str__(self) -> str:
+        chains = f"{len(self.exponents)} linear chain{'' if len(self.exponents) == 1 else 's'}"
+        changed = sorted({f"{each:.2g}" for each in self.exponents if each})
+        if self.stopped is not None:
+            return f"{chains} not equalized: {self.stopped}"
+        if not changed:
+            return f"{chains} not equalized: a precision would lose by it"
+        return (
+            f"{sum(map(bool, self.exponents))} of {chains} equalized, by exponents of {', '.join(changed)}: "
+            f"{self.gain_db:+.1f} dB for the INT8 model's outputs, before nesting, on {self.num_inputs} samples"
+        )
+
+
+@dataclass(frozen=True)
 class ConversionReport:
     """What `convert` did: the nested weights with their error against the source, and the others with the reason.
 
@@ -138,6 +168,7 @@ class ConversionReport:
         estimate: of the accuracy; None where no inputs could be had or run.
         notes: what could not be done, and why.
         search: how the nesting was chosen; None where it was given.
+        equalization: what became of linear chains; None where there are none, or nobody looked for them.
     """
 
     path: str
@@ -149,6 +180,7 @@ class ConversionReport:
     estimate: Estimate | None = None
     notes: tuple[str, ...] = ()
     search: Search | None = None
+    equalization: Equalization | None = None
 
     @property
     def doubtful(self) -> bool:
@@ -177,6 +209,7 @@ class ConversionReport:
             f"{self.bits_a_weight}",
             f"left as they are: {counted(len(self.unnested), 'tensor')} ({left_bytes} bytes)",
             *(f"  {count}: {reason}" for reason, count in left.most_common()),
+            *(() if self.equalization is None else (str(self.equalization),)),
         )
 
     def __str__(self) -> str:
@@ -215,6 +248,7 @@ def conversion_report(
     estimate: Estimate | None = None,
     notes: Sequence[str] = (),
     search: Search | None = None,
+    equalization: Equalization | None = None,
 ) -> ConversionReport:
     """The report of a finished conversion."""
     rows = tuple(_planned_row(weight) for weight in plan.weights)
@@ -229,6 +263,7 @@ def conversion_report(
         estimate=estimate,
         notes=notes,
         search=search,
+        equalization=equalization,
     )
 
 

@@ -105,7 +105,7 @@ def measure(model: ModelT, interpreter: Any, samples: Iterable[Sample]) -> dict[
         if index not in ends and limits is not None and limits[0] < limits[1]:
             histograms[index] = Histogram(*limits, np.zeros(_BINS, np.int64))
     for sample in samples:
-        _feed(model, interpreter, sample)
+        feed(model, interpreter, sample)
         for index, histogram in histograms.items():
             histogram.add(interpreter.get_tensor(index))
     return histograms
@@ -119,7 +119,7 @@ def set_ranges(model: ModelT, histograms: Mapping[int, Histogram], method: Range
 
 def outputs(model: ModelT, interpreter: Any, sample: Sample) -> NDArray[np.float32]:
     """A model's float outputs for one sample, all in one row: [values]."""
-    _feed(model, interpreter, sample)
+    feed(model, interpreter, sample)
     details = interpreter.get_output_details()
     rows = [interpreter.get_tensor(each["index"]).ravel() for each in details]
     return np.asarray(np.concatenate(rows), np.float32)
@@ -134,7 +134,7 @@ def _limits(tensor: TensorT) -> tuple[float, float] | None:
     return min(0.0, float(quantization.min[0])), max(0.0, float(quantization.max[0]))
 
 
-def _feed(model: ModelT, interpreter: Any, sample: Sample) -> None:
+def feed(model: ModelT, interpreter: Any, sample: Sample) -> None:
     """Runs one sample that calibration took: arrays in the order of the inputs, or by the signature's names."""
     slots = fb.indices(model.subgraphs[0].inputs)
     if isinstance(sample, dict):

@@ -9,31 +9,27 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nq_tflite.conversion.sources.activation_ranges import METHODS, measure, outputs, set_ranges
 from nq_tflite.conversion.sources.calibration import ModelInput, Sample, fitted
 from nq_tflite.conversion.sources.export_options import ActivationRanges, IoType, check_options
 from nq_tflite.conversion.sources.keras_models import (
-    KerasLayer,
     KerasModel,
-    KerasTensor,
-    all_layers,
-    flat,
-    is_a,
     load_model,
     may_loop,
     named_samples,
     prepared,
     with_batch_of_one,
 )
+from nq_tflite.conversion.sources.keras_norms import folded_norms_of
 from nq_tflite.conversion.sources.keras_saved_model import write_saved_model
-from nq_tflite.conversion.sources.moments import FoldedNorm, Moments
+from nq_tflite.conversion.sources.moments import FoldedNorm
 from nq_tflite.errors import (
     MissingPackageError,
     OutputError,
@@ -55,8 +51,6 @@ _LACKING_FIX = (
 )
 _LACKING = re.compile(r"'(tf\.\w+)' op is neither a custom op nor a flex op")
 _MLIR_ERROR = re.compile(r"<unknown>:0: error: (?:loc\(.*\): )?(.+)")
-#: Layers that a converter folds a batch norm into, and which of their weights takes it.
-_FOLDING = {"Conv1D": 0, "Conv2D": 0, "DepthwiseConv2D": 0, "SeparableConv2D": 1, "Dense": 0}
 
 
 def is_keras_source(source: Any) -> bool:
@@ -127,6 +121,44 @@ def export(
     tf, source = _tensorflow(), open_source(source)
     if samples is None:
         return _float_model(tf, source)
+    if activation_ranges == "minmax":
+        return _with_samples(tf, source, samples, (input_type, output_type))[0]
+    return quantize(calibrate(source, samples), input_type, output_type, activation_ranges)
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A float model whose activations have the ranges that they had on samples.
+
+    Attributes:
+        content: the .tflite.
+        samples: those, as the model's inputs take them.
+    """
+
+    content: bytes
+    samples: Callable[[], Iterator[Sample]]
+
+    def interpreter(self, content: bytes | None = None) -> Any:
+        """tensorflow's own, of this model or of one with the same inputs."""
+        return _interpreter(_tensorflow(), content or self.content)
+
+
+def calibrate(source: Any, samples: Callable[[], Iterator[Sample]]) -> Calibrated:
+    """What tensorflow's quantizer would quantize: a full-int8 model before it becomes one.
+
+    Args:
+        source, samples: as `export`, whose errors it raises.
+    """
+    return Calibrated(*_with_samples(_tensorflow(), open_source(source), samples, None))
+
+
+def _with_samples(
+    tf: ModuleType,
+    source: KerasModel | Path,
+    samples: Callable[[], Iterator[Sample]],
+    io_types: tuple[IoType, IoType] | None,
+) -> tuple[bytes, Callable[[], Iterator[Sample]]]:
+    """A full-int8 model with inputs and outputs of these types, or without any the calibrated one; and the samples."""
     _refuse_loops(tf, source)
     samples = named_samples(source, samples)
     with _converter(tf, source) as converter:
@@ -134,13 +166,11 @@ def export(
         samples = _fitted_samples(samples, _signature_inputs(tf, Path(converter.saved_model_dir)))
         converter.representative_dataset = samples
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        input_type, output_type = io_types or ("float32", "float32")
         converter.inference_input_type = tf.dtypes.as_dtype(input_type)
         converter.inference_output_type = tf.dtypes.as_dtype(output_type)
-        converter._experimental_calibrate_only = activation_ranges != "minmax"
-        content = _convert(converter, with_samples=True)
-    if activation_ranges == "minmax":
-        return content
-    return _quantized(tf, content, samples, activation_ranges, (input_type, output_type))
+        converter._experimental_calibrate_only = io_types is None
+        return _convert(converter, with_samples=True), samples
 
 
 def _float_model(tf: ModuleType, source: KerasModel | Path) -> bytes:
@@ -180,40 +210,51 @@ def _refuse_loops(tf: ModuleType, source: KerasModel | Path) -> None:
         )
 
 
-def _quantized(
-    tf: ModuleType,
-    calibrated: bytes,
-    samples: Callable[[], Iterator[Sample]],
-    name: ActivationRanges,
-    io_types: tuple[IoType, IoType],
+def quantize(
+    calibrated: Calibrated,
+    input_type: IoType = "float32",
+    output_type: IoType = "float32",
+    activation_ranges: ActivationRanges = "minmax",
 ) -> bytes:
-    """A calibrated float model in int8, with other activation ranges than calibration's own.
+    """A calibrated float model in int8.
 
     tensorflow's quantizer runs by itself on the calibrated model, as `TFLiteConverter` would run it.
+
+    Args:
+        calibrated: its weights and ranges may have changed since.
+        input_type, output_type, activation_ranges: as `export`.
     """
-    quantize = importlib.import_module("tensorflow.lite.python.convert").mlir_quantize
+    tf = _tensorflow()
+    if activation_ranges == "minmax":
+        return _quantized(tf, calibrated.content, input_type, output_type)
     resolver = tf.lite.experimental.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     every_tensor = {"experimental_op_resolver_type": resolver, "experimental_preserve_all_tensors": True}
-    reference = _interpreter(tf, calibrated, **every_tensor)
-    source = fb.read_model(calibrated).model
-    histograms = measure(source, reference, samples())
+    reference = _interpreter(tf, calibrated.content, **every_tensor)
+    source = fb.read_model(calibrated.content).model
+    histograms = measure(source, reference, calibrated.samples())
 
-    def with_ranges(method: ActivationRanges, input_type: str, output_type: str) -> bytes:
-        model = fb.read_model(calibrated).model
+    def with_ranges(method: ActivationRanges, input_type: IoType, output_type: IoType) -> bytes:
+        model = fb.read_model(calibrated.content).model
         set_ranges(model, histograms, METHODS[method])
-        types = {"input_data_type": input_type, "output_data_type": output_type}
-        return bytes(quantize(fb.pack_model(model), **{key: tf.dtypes.as_dtype(each) for key, each in types.items()}))
+        return _quantized(tf, fb.pack_model(model), input_type, output_type)
 
+    name: ActivationRanges = activation_ranges
     if name == "auto":
         contents = {each: with_ranges(each, "float32", "float32") for each in METHODS}
         runs = {each: (fb.read_model(made).model, _interpreter(tf, made)) for each, made in contents.items()}
         scores = {each: SignalToNoise() for each in METHODS}
-        for sample in samples():
+        for sample in calibrated.samples():
             wanted = outputs(source, reference, sample)
             for each, run in runs.items():
                 scores[each].add(wanted, outputs(*run, sample))
         name = max(scores, key=lambda each: scores[each].db)
-    return with_ranges(name, *io_types)
+    return with_ranges(name, input_type, output_type)
+
+
+def _quantized(tf: ModuleType, calibrated: bytes, input_type: IoType, output_type: IoType) -> bytes:
+    quantizer = importlib.import_module("tensorflow.lite.python.convert").mlir_quantize
+    types = {"input_data_type": input_type, "output_data_type": output_type}
+    return bytes(quantizer(calibrated, **{key: tf.dtypes.as_dtype(each) for key, each in types.items()}))
 
 
 def _interpreter(tf: ModuleType, content: bytes, **options: Any) -> Any:
@@ -236,68 +277,7 @@ def folded_norms(source: Any) -> list[FoldedNorm]:
         MissingPackageError, UnsupportedModelError: as `export`.
     """
     source = open_source(source)
-    if isinstance(source, Path):
-        return []
-    norms = []
-    calls = _submodel_calls(source)
-    for norm in all_layers(source):
-        if not is_a(norm, "BatchNormalization") or not norm.built:
-            continue
-        factors, moving_mean, moments = _norm_parameters(norm)
-        norms.append(FoldedNorm(factors[:, None], Moments(moving_mean * factors, moments.variance)))
-        for tensor in (each for node in norm._inbound_nodes for each in flat(node.input_tensors)):
-            for layer in _producers(tensor, calls):
-                kernel = _folding_kernel(layer)
-                if kernel is not None and len(kernel) == len(factors):
-                    norms.append(FoldedNorm(kernel * factors[:, None], moments))
-    return norms
-
-
-def _submodel_calls(model: KerasModel) -> dict[int, list[KerasTensor]]:
-    """For the input layer of each nested model (by id), the tensors that the model is called with."""
-    calls: dict[int, list[KerasTensor]] = {}
-    for layer in all_layers(model):
-        if not is_a(layer, "Functional", "Sequential"):
-            continue
-        entrances = [tensor._keras_history[0] for tensor in flat(layer.inputs)]
-        for node in layer._inbound_nodes:
-            for entrance, tensor in zip(entrances, flat(node.input_tensors), strict=False):
-                calls.setdefault(id(entrance), []).append(tensor)
-    return calls
-
-
-def _producers(tensor: KerasTensor, calls: dict[int, list[KerasTensor]]) -> Iterator[KerasLayer]:
-    """The layers that a symbolic tensor may come from, across the borders of nested models."""
-    if not hasattr(tensor, "_keras_history"):
-        return
-    layer, _, index = tensor._keras_history
-    if is_a(layer, "Functional", "Sequential"):
-        yield from _producers(flat(layer.outputs)[index], calls)
-    elif id(layer) in calls:
-        for outer in calls[id(layer)]:
-            yield from _producers(outer, calls)
-    else:
-        yield layer
-
-
-def _folding_kernel(layer: KerasLayer) -> NDArray[np.float32] | None:
-    """The weight [channels, depth] of a layer that a batch norm folds into, as TFLite orders it; None for others."""
-    names = [base.__name__ for base in type(layer).__mro__ if base.__name__ in _FOLDING]
-    if not names or getattr(layer.activation, "__name__", "linear") != "linear":
-        return None
-    kernel = np.asarray(layer.get_weights()[_FOLDING[names[0]]], np.float32)
-    # A depthwise kernel is [height, width, inputs, multiplier]; all others end in their outputs.
-    channels = kernel.shape[-1] * (kernel.shape[-2] if names[0] == "DepthwiseConv2D" else 1)
-    return np.ascontiguousarray(kernel.reshape(-1, channels).T)
-
-
-def _norm_parameters(norm: KerasLayer) -> tuple[NDArray[np.float32], NDArray[np.float64], Moments]:
-    """Of a batch norm: its factors float32 [channels], its moving mean, and the moments of its output."""
-    *scale_and_shift, mean, variance = (np.asarray(values, np.float64) for values in norm.get_weights())
-    gamma = scale_and_shift.pop(0) if norm.scale else np.ones_like(mean)
-    beta = scale_and_shift.pop(0) if norm.center else np.zeros_like(mean)
-    factors = gamma / np.sqrt(variance + norm.epsilon)
-    return factors.astype(np.float32), mean, Moments(beta, np.square(factors) * variance)
+    return [] if isinstance(source, Path) else folded_norms_of(source)
 
 
 def _tensorflow() -> ModuleType:

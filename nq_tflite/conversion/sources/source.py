@@ -13,8 +13,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nq_tflite.conversion.sources.calibration import ModelInput, RepresentativeData, Sample, fitted, sample_source
+from nq_tflite.conversion.sources.equalization import Equalizable, measure_channels
 from nq_tflite.conversion.sources.export_options import ExportOptions
-from nq_tflite.conversion.sources.keras_export import export, folded_norms, is_keras_source, open_source
+from nq_tflite.conversion.sources.keras_export import (
+    Calibrated,
+    calibrate,
+    export,
+    folded_norms,
+    is_keras_source,
+    open_source,
+    quantize,
+)
 from nq_tflite.conversion.sources.keras_models import KerasModel, named_samples
 from nq_tflite.conversion.sources.moments import FoldedNorm, Moments, tensor_moments
 from nq_tflite.conversion.sources.pairing import layer_weights, pair_weights
@@ -23,6 +32,7 @@ from nq_tflite.conversion.sources.sample_store import Kept, SampleStore
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import Array
+from nq_tflite.graph.linear_chains import find_chains
 from nq_tflite.graph.model import ModelT, TensorPlace, TensorT
 from nq_tflite.graph.packed_files import PackedFile, packed_files
 from nq_tflite.graph.selection import Selection
@@ -106,6 +116,7 @@ class Source:
         selection: the user's word on single weights.
         widened: the model's weights that the file has in another type.
         files: those that the file has packed behind the model.
+        equalizable: the linear chains of a calibrated model; None where there are none, or nobody asked for them.
     """
 
     model: ModelT
@@ -115,6 +126,20 @@ class Source:
     selection: Selection = field(default_factory=Selection)
     widened: Widened = field(default_factory=Widened)
     files: Sequence[PackedFile] = ()
+    equalizable: Equalizable | None = None
+
+    def equalized(self, exponents: Sequence[float], *, final: bool) -> Source:
+        """The same with the channels of its linear chains scaled.
+
+        Args:
+            exponents: for each chain, as `sources.equalization` has it.
+            final: whether activations get the ranges that the user asked for, or those that calibration saw.
+        """
+        if self.equalizable is None:
+            return self
+        original, moments = self.equalizable.equalized(exponents)
+        model = fb.read_model(self.equalizable.quantize(fb.pack_model(original), final)).model
+        return replace(self, model=model, reference=Reference(original, pair_weights(original, model), moments))
 
 
 def load_source(
@@ -125,6 +150,7 @@ def load_source(
     notify: Progress,
     custom_objects: Mapping[str, Any] | None = None,
     store: SampleStore | None = None,
+    equalize: bool = False,
     **options: Unpack[ExportOptions],
 ) -> Source:
     """Loads a model.
@@ -133,6 +159,8 @@ def load_source(
         source, data, custom_objects: as `conversion.convert`.
         look: whether anybody will look at samples.
         store: what keeps the samples; a new one if None.
+        equalize: whether to look for linear chains in a model that is to become full-int8. Where there are some,
+            `Source.equalized` gives the model to nest.
         options: those of `keras_export.export`.
 
     Raises:
@@ -145,7 +173,7 @@ def load_source(
         notify("converting with tensorflow" if "tensorflow" in sys.modules else "loading tensorflow", 0, 0)
         opened = open_source(source, custom_objects)
         notify("converting with tensorflow", 0, 0)
-        nets = _from_keras(opened, samples, look=look, **options)
+        nets = _from_keras(opened, samples, look=look, equalize=equalize, **options)
     elif isinstance(source, str | os.PathLike | bytes):
         nets, files = _from_file(source, samples), packed_files(source)
     else:
@@ -161,6 +189,7 @@ def load_source(
         None,
         widened=nets.widened,
         files=files,
+        equalizable=None if nets.chains is None else nets.chains(moments),
     )
     if not look:
         return loaded
@@ -182,6 +211,7 @@ class _Nets:
     samples: Callable[[], Iterator[Sample]] | None
     folded: Sequence[FoldedNorm] = ()
     widened: Widened = field(default_factory=Widened)
+    chains: Callable[[Mapping[int, Moments]], Equalizable] | None = None
 
 
 def _from_keras(
@@ -189,15 +219,42 @@ def _from_keras(
     samples: Callable[[], Iterator[Sample]] | None,
     *,
     look: bool,
+    equalize: bool,
     **options: Unpack[ExportOptions],
 ) -> _Nets:
     """Of an opened Keras model or SavedModel: full-int8 with samples, float without."""
     named = None if samples is None else named_samples(source, samples)
-    model = fb.read_model(export(source, named, **options)).model
-    if not look:
-        return _Nets(model, model, named)
-    original = model if named is None else fb.read_model(export(source, None)).model
-    return _Nets(model, original, named, folded_norms(source))
+    if not look or named is None:
+        model = fb.read_model(export(source, named, **options)).model
+        return _Nets(model, model, named, folded_norms(source) if look else ())
+    original, folded = fb.read_model(export(source, None)).model, folded_norms(source)
+    if equalize and find_chains(original):
+        return _with_chains(calibrate(source, named), named, folded, **options)
+    return _Nets(fb.read_model(export(source, named, **options)).model, original, named, folded)
+
+
+def _with_chains(
+    calibrated: Calibrated,
+    samples: Callable[[], Iterator[Sample]],
+    folded: Sequence[FoldedNorm],
+    **options: Unpack[ExportOptions],
+) -> _Nets:
+    """Of a model with linear chains: full-int8, as calibration leaves it, and what it takes to equalize them."""
+
+    def quantized(content: bytes, final: bool) -> bytes:
+        return quantize(replace(calibrated, content=content), **(options if final else {}))
+
+    original = fb.read_model(calibrated.content).model
+    chains = find_chains(original)
+    ranges = measure_channels(original, chains, calibrated.interpreter, calibrated.samples())
+    model = fb.read_model(quantized(calibrated.content, False)).model
+    return _Nets(
+        model,
+        original,
+        samples,
+        folded,
+        chains=lambda moments: Equalizable(original, chains, ranges, moments, quantized),
+    )
 
 
 def _from_file(source: str | os.PathLike[str] | bytes, samples: Callable[[], Iterator[Sample]] | None) -> _Nets:
