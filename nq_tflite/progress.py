@@ -79,7 +79,10 @@ def _notebook_bar(file: TextIO) -> Iterator[Progress]:
     """One line that is written over and over: a notebook's stream has no cursor, and widgets may be missing."""
     from rich.console import Console
 
-    plain = Console(file=io.StringIO(), width=_NOTEBOOK_WIDTH, no_color=True, markup=False, highlight=False)
+    # Else rich sees the kernel and displays by itself.
+    plain = Console(
+        file=io.StringIO(), width=_NOTEBOOK_WIDTH, force_jupyter=False, no_color=True, markup=False, highlight=False
+    )
     bars, update = _bars(plain)
     last = ("", 0.0)
 

@@ -122,6 +122,19 @@ def test_a_notebook_sees_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     assert last.strip() == ""
 
 
+def test_a_kernel_gets_a_stream_and_nothing_else() -> None:
+    """rich would display by itself where it sees a kernel."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    code = "from nq_tflite.progress import shown\nwith shown(True) as notify:\n    notify('rounding', 1, 2)"
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
+    outputs = notebook.cells[0].outputs
+    assert {(each.output_type, each.get("name")) for each in outputs} == {("stream", "stderr")}
+    assert "rounding" in "".join(each.text for each in outputs)
+
+
 def test_a_commands_own_lines_are_kept_and_native_ones_are_not() -> None:
     code = """
 import os, sys
