@@ -52,7 +52,7 @@ docs: $(VENV)/dev.stamp
 figures: $(VENV)/dev.stamp
 	$(BIN)/python docs/figures/draw.py
 
-## Runs the notebooks and keeps what they show: two to four minutes. NOTEBOOKS="1 4" runs these alone.
+## Runs the notebooks and keeps what they show: about six minutes. NOTEBOOKS="1 4" runs these alone.
 notebooks: $(VENV)/dev.stamp
 	$(BIN)/python tests/tools/run_notebooks.py $(NOTEBOOKS)
 

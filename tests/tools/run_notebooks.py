@@ -18,8 +18,8 @@ from nbclient import NotebookClient
 from PIL import Image
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
-#: Seconds for one cell; a notebook takes less than two minutes on two idle cores.
-TIMEOUT = 400
+#: Seconds for one cell; the longest, which compares rounding methods, takes five minutes beside another test.
+TIMEOUT = 900
 #: A drawing has fewer colours than this, those of its antialiased edges included; a row of photos has many more.
 _DRAWING_COLOURS = 30_000
 
