@@ -217,6 +217,7 @@ def test_a_layer_that_gives_nothing_chooses_nothing() -> None:
     assert module._best({exponent: np.zeros(2) for exponent in EXPONENTS}) == 0.0
 
 
+@pytest.mark.slow
 def test_the_command_has_the_option(model: Any, tmp_path: Path) -> None:
     model.save(tmp_path / "model.keras")
     np.save(tmp_path / "samples.npy", images(12))

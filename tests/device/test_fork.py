@@ -30,8 +30,15 @@ sys.exit(os.waitpid(child, 0)[1] != 0)
 """
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("name", ["int8_8_5", "float_8_5"])
+@pytest.mark.parametrize(
+    ("name", "threads"),
+    [
+        ("int8_8_5", 1),
+        ("int8_8_5", 2),
+        ("float_8_5", 1),
+        pytest.param("float_8_5", 2, marks=pytest.mark.slow),  # children of tensorflow's own interpreter wait for ever
+    ],
+)
 def test_a_child_uses_its_parents_interpreter(
     name: str, threads: int, worker: Any, nested_dir: Path, samples: np.ndarray, tmp_path: Path
 ) -> None:

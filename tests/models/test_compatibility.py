@@ -33,8 +33,8 @@ REAL_SIZES = ("ResNet50", "DenseNet121", "InceptionV3", "NASNetMobile", "MobileN
 
 
 #: The largest of the small ones: eight seconds and more of a CPU each.
-LARGE = {"nasnet", "resnet_v2", "efficientnet", "vgg", "inception_resnet", "resnet"}
-LARGE |= {"inception", "densenet", "xception", "efficientnet_v2", "mobilenet_v2", "mobilenet_v3", "convnext", "swin"}
+LARGE = {"nasnet", "resnet_v2", "efficientnet", "vgg", "inception_resnet", "resnet", "mobilenet", "convnext"}
+LARGE |= {"inception", "densenet", "xception", "efficientnet_v2", "mobilenet_v2", "mobilenet_v3", "swin"}
 #: By the default rounding, whose matrices are as large as filters are deep.
 LARGE_TO_ROUND = LARGE | {"segmenter", "swin", "vit"}
 
