@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from nq_tflite_models.measure.options import models_option, names_in
+from nq_tflite_models.measure.options import methods_option, models_option, names_in, nestings_option
 
 from nq_tflite.cli.comparison_table import print_comparison
 from nq_tflite.cli.console import (
@@ -22,7 +22,7 @@ from nq_tflite.cli.console import (
     print_table,
     progress_bar,
 )
-from nq_tflite.cli.parameters import FOLDER, METHOD, NESTING, OneOf, labels_option
+from nq_tflite.cli.parameters import FOLDER, OneOf, labels_option
 from nq_tflite.errors import needing_extra
 
 if TYPE_CHECKING:
@@ -63,21 +63,8 @@ def _counts(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple
 @labels_option
 @click.option("--calibration", type=FOLDER, help="Folder of other photos, for what is calibrated.")
 @models_option(MODELS)
-@click.option(
-    "--nesting",
-    "nestings",
-    multiple=True,
-    type=NESTING,
-    show_default="8|6, 8|5, 8|4; with --nets 8|5",
-    help="Bit-widths to compare. May be repeated.",
-)
-@click.option(
-    "--method",
-    "methods",
-    multiple=True,
-    type=METHOD,
-    help="Method to compare; all of them if not given. May be repeated.",
-)
+@nestings_option(show_default="8|6, 8|5, 8|4; with --nets 8|5")
+@methods_option
 @click.option(
     "--activations",
     type=OneOf(("float", "int8")),

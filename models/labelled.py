@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
+from nq_tflite_models.measure.options import methods_option, nestings_option
 
 from nq_tflite.cli.console import (
     NqCommand,
@@ -22,8 +23,6 @@ from nq_tflite.cli.console import (
 )
 from nq_tflite.cli.parameters import (
     FILE,
-    METHOD,
-    NESTING,
     PathTo,
     WholeNumber,
     crop_option,
@@ -106,22 +105,8 @@ Exit codes: 0 success, 1 failure, 2 bad usage, 130 interrupted."""
     help="Inputs to calibrate with, at most; without --calibration that many of INPUTS, which are not evaluated then.",
 )
 @click.option("--seed", type=WholeNumber(least=0), default=0, show_default=True, help="Of the draw of those inputs.")
-@click.option(
-    "--nesting",
-    "nestings",
-    multiple=True,
-    type=NESTING,
-    default=("8|4",),
-    show_default=True,
-    help="Bit-widths to compare. May be repeated.",
-)
-@click.option(
-    "--method",
-    "methods",
-    multiple=True,
-    type=METHOD,
-    help="Method to compare; all of them if not given. May be repeated.",
-)
+@nestings_option(default=("8|4",), show_default=True)
+@methods_option
 @click.option(
     "--equalize/--no-equalize",
     default=True,

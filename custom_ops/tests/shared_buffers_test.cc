@@ -1,6 +1,8 @@
 // Which RESHAPE must copy, on graphs that no runtime has to run.
 #include "nodes/shared_buffers.h"
 
+#include <utility>
+
 #include "check.h"
 #include "fake_runtime.h"
 
@@ -19,6 +21,12 @@ struct Graph {
     const bool renames = code == kReshape || code == kSqueeze || code == kExpandDims;
     runtime.registration(last).inplace_operator = renames ? kRenames : kTfLiteInplaceOpInput0Shared;
     return output;
+  }
+
+  // A RESHAPE of a RESHAPE; gives the outputs of both.
+  std::pair<int, int> rename_twice() {
+    const int first = add(kReshape, {add(kTanh, {image})});
+    return {first, add(kReshape, {first})};
   }
 
   // Whether node `index`, a RESHAPE or the like, is made to copy; no other node is.
@@ -53,8 +61,7 @@ TEST(a_sum_that_is_read_after_its_renamed_form_is_overwritten) {
 
 TEST(of_two_reshapes_the_second_copies) {
   Graph graph;
-  const int first = graph.add(kReshape, {graph.add(kTanh, {graph.image})});
-  const int second = graph.add(kReshape, {first});
+  const auto [first, second] = graph.rename_twice();
   const int reshape = graph.last;
   graph.add(kMul, {second});
   graph.add(kTanh, {first});
@@ -76,24 +83,21 @@ TEST(what_the_planner_sees_is_left_alone) {
   }));
   // Nobody overwrites it.
   CHECK(!copies([](Graph* graph) {
-    const int first = graph->add(kReshape, {graph->add(kTanh, {graph->image})}),
-              renamed = graph->add(kReshape, {first});
+    const auto [first, renamed] = graph->rename_twice();
     const int reshape = graph->last;
     graph->add(kAdd, {first, graph->add(kTanh, {renamed})});
     return reshape;
   }));
   // Nobody reads what it renames.
   CHECK(!copies([](Graph* graph) {
-    const int first = graph->add(kReshape, {graph->add(kTanh, {graph->image})}),
-              renamed = graph->add(kReshape, {first});
+    const auto [first, renamed] = graph->rename_twice();
     const int reshape = graph->last;
     graph->add(kMul, {renamed});
     return reshape;
   }));
   // Two read its output.
   CHECK(!copies([](Graph* graph) {
-    const int first = graph->add(kReshape, {graph->add(kTanh, {graph->image})}),
-              renamed = graph->add(kReshape, {first});
+    const auto [first, renamed] = graph->rename_twice();
     const int reshape = graph->last;
     graph->add(kMul, {renamed, renamed});
     graph->add(kTanh, {first});
@@ -110,8 +114,7 @@ TEST(what_the_planner_sees_is_left_alone) {
 
 TEST(without_the_planners_flag_nothing_is_written) {
   Graph graph;
-  const int first = graph.add(kReshape, {graph.add(kTanh, {graph.image})});
-  const int second = graph.add(kReshape, {first});
+  const auto [first, second] = graph.rename_twice();
   const int reshape = graph.last;
   graph.add(kMul, {second});
   graph.add(kTanh, {first});

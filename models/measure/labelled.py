@@ -14,8 +14,6 @@ from nq_tflite_models.measure.litert_quantizer import INSTALL, quantized_by_lite
 from nq_tflite_models.measure.paired import PairedDifference, paired_difference
 from numpy.typing import NDArray
 
-from nq_tflite.conversion.equalize import equalize as equalize_chains
-from nq_tflite.conversion.rounding import Method
 from nq_tflite.conversion.sources.calibration import sample_source
 from nq_tflite.conversion.sources.keras_export import export
 from nq_tflite.conversion.sources.source import Source, load_source
@@ -143,10 +141,7 @@ def compare_labelled(
         free = replace(calibrated, samples=free.samples, without=free.without)
         for nesting in wanted:
             for contender in chosen:
-                start = free
-                if contender.calibrated and isinstance(contender.method, Method):
-                    start, _ = equalize_chains(calibrated, nesting, contender.method, notify=notify)
-                bench.run_nested(contender, start, nesting)
+                bench.run_nested(contender, calibrated if contender.calibrated else free, nesting)
         return LabelledComparison(
             model=name,
             num_evaluated=len(data.evaluated.files),
@@ -231,8 +226,8 @@ class _Bench:
     def run_nested(self, contender: Contender, source: Source, nesting: Nesting) -> None:
         """Adds a row for each level, full-bit first."""
 
-        def notify(*steps: Any) -> None:
-            self._notify(f"{nesting}, {contender.name}: rounding", *steps[-2:])
+        def notify(stage: str, done: int, total: int) -> None:
+            self._notify(f"{nesting}, {contender.name}: {stage}", done, total)
 
         rounded = round_with(contender, source, nesting, notify)
         row = LabelledRow(contender.name, nesting=str(nesting), seconds=rounded.seconds, note=rounded.note)

@@ -7,6 +7,22 @@ from typing import Any
 
 import click
 
+from nq_tflite.cli.parameters import METHOD, NESTING
+
+methods_option = click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    type=METHOD,
+    help="Method to compare; all of them if not given. May be repeated.",
+)
+
+
+def nestings_option(**default: Any) -> Callable[[Any], Any]:
+    """`--nesting`, any number of them; with click's options of its default."""
+    help_ = "Bit-widths to compare. May be repeated."
+    return click.option("--nesting", "nestings", multiple=True, type=NESTING, help=help_, **default)
+
 
 def names_in(value: str, known: Collection[str]) -> tuple[str, ...]:
     """The names in a list with commas, in its order.

@@ -14,8 +14,6 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from nq_tflite.conversion.equalize import equalize
-from nq_tflite.conversion.rounding import Method
 from nq_tflite.conversion.sources.calibration import sample_source
 from nq_tflite.conversion.sources.keras_export import is_keras_source
 from nq_tflite.conversion.sources.source import Source, given_samples, load_source
@@ -167,7 +165,7 @@ def compare(
                 judge.judge(contender, start, nesting, activations)
                 for nesting in wanted
                 for contender in chosen
-                if (start := _start(contender, calibrated, free, nesting, notify)) is not None
+                if (start := calibrated if contender.calibrated else free) is not None
             ),
             preprocessing=str(judge.pixels),
         )
@@ -199,17 +197,6 @@ def _calibrated(
     if activations == "int8":
         return load_source(source, inputs, look=True, notify=notify, equalize=True)
     return replace(free, samples=given_samples(free.model, sample_source(inputs)), without=None)
-
-
-def _start(
-    contender: Contender, calibrated: Source | None, free: Source, nesting: Nesting, notify: Progress
-) -> Source | None:
-    """What a contender rounds, chains equalized as `convert` does; None for calibrated ones without photos."""
-    if not contender.calibrated:
-        return free
-    if calibrated is None or not isinstance(contender.method, Method):
-        return calibrated
-    return equalize(calibrated, nesting, contender.method, notify=notify)[0]
 
 
 def _inputs(folder: PhotoFolder, pixels: PixelPreprocessing) -> Iterator[NDArray[np.float32]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from nq_tflite.conversion.draft import Draft, draft_weight
+from nq_tflite.conversion.equalize import equalize
 from nq_tflite.conversion.nested_writer import write_nested
 from nq_tflite.conversion.observer import Constant, Constants
 from nq_tflite.conversion.plan import Plan
@@ -110,7 +111,7 @@ def round_with(contender: Contender, source: Source, nesting: Nesting, notify: P
 
     Args:
         contender: how.
-        source: the model, with the samples that the method may look at.
+        source: the model, with the samples that the method may look at; what is calibrated equalizes its chains.
         nesting: levels for every weight.
         notify: called with a stage's name, the steps done and the steps in all.
 
@@ -119,6 +120,8 @@ def round_with(contender: Contender, source: Source, nesting: Nesting, notify: P
     """
     if isinstance(contender.method, Baseline):
         return _Apart(contender.method, source, nesting)
+    if contender.calibrated:
+        source, _ = equalize(source, nesting, contender.method, notify=notify)
     return _Nested(contender.method, source, nesting, notify)
 
 
