@@ -74,7 +74,7 @@ class LayerOperator : public Operator {
       } else {
         const int64_t pixels = layer.geometry().pixels();
         const LayerTask task = quantized_->task(level, layer.sum_offset(), input(tensors, 0), pixels);
-        layer.run(task, quantized_->requantization(), output(tensors), threads);
+        layer.run(task, quantized_->requantization(level, layer.sum_offset()), output(tensors), threads);
       }
     };
     std::visit(run, *layer_);
