@@ -95,6 +95,16 @@ template <int kVectors, typename Function>
   }
 }
 
+// A lane of 64 bits, which compilers would otherwise move to another register first. On 32-bit Arm a lane has to be
+// aligned.
+inline void store_high(int8x16_t codes, int8_t* out) {
+#if defined(__aarch64__)
+  vst1q_lane_s64(reinterpret_cast<int64_t*>(out), vreinterpretq_s64_s8(codes), 1);
+#else
+  vst1_s8(out, vget_high_s8(codes));
+#endif
+}
+
 // What makes codes of whole groups of rows.
 struct CodeStore {
   Requantizer requantizer;
@@ -119,8 +129,7 @@ struct CodeStore {
         const EightSums first = {sums.of[r][0], sums.of[r][1]}, second = {sums.of[r + 1][0], sums.of[r + 1][1]};
         const int8x16_t codes = codes_of<kPlain>(requantizer, first, low, second, low);
         vst1_s8(out, vget_low_s8(codes));
-        // A lane of 64 bits, which compilers would otherwise move to another register first.
-        vst1q_lane_s64(reinterpret_cast<int64_t*>(out + out_stride), vreinterpretq_s64_s8(codes), 1);
+        store_high(codes, out + out_stride);
       }
     }
   }
