@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -177,8 +179,25 @@ def input_statistics(
     return InputStatistics(mean, _BELIEF * (rounded.mean - original.mean), quadratic)
 
 
+def level_statistics(
+    original: CentredRows, rounded: Sequence[CentredRows], prior: Prior | None, taps: int, *, covariances: bool
+) -> tuple[InputStatistics, ...]:
+    """Those of every level, in a thread each: a matrix product stays in one, so their number changes no bit.
+
+    Args:
+        rounded: of each level's net.
+        original, prior, taps, covariances: as `input_statistics`.
+    """
+
+    def of_level(each: CentredRows) -> InputStatistics:
+        return input_statistics(original, each, prior, taps, covariances=covariances)
+
+    with ThreadPoolExecutor(min(len(rounded), os.cpu_count() or 1)) as pool:
+        return tuple(pool.map(of_level, rounded))
+
+
 def _quadratic(original: CentredRows, rounded: CentredRows, prior: Prior | None, taps: int) -> Quadratic:
-    """A matrix of a deep layer takes 170 MB in float64: there are three of them at most, one after the other."""
+    """A matrix of a deep layer takes 170 MB in float64: there are three of them at a time."""
     hessian = rounded.covariance(rounded)
     _add_ridges(hessian, original.mean, prior, taps)
     root = _root(max(float(hessian.max()), -float(hessian.min())))
