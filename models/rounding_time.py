@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 from nq_tflite_models.measure.options import models_option, names_in
-from nq_tflite_models.measure.rounding_times import NETS, SOURCES, RoundingTime, rounding_times
+from nq_tflite_models.measure.rounding_times import NETS, SOURCES, RoundingTime, SourceKind, rounding_times
 
-from nq_tflite.cli.console import NqCommand, json_option, print_json, print_table, progress_bar
+from nq_tflite.cli.console import NqCommand, json_option, print_json, print_lines, print_table, progress_bar
 from nq_tflite.cli.parameters import NESTING
 from nq_tflite.conversion.rounding import METHODS
 from nq_tflite.units import bytes_text
@@ -65,7 +65,7 @@ def _counts(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple
 def rounding_time(
     names: tuple[str, ...],
     methods: tuple[str, ...],
-    sources: tuple[str, ...],
+    sources: tuple[SourceKind, ...],
     samples: tuple[int, ...],
     nesting: str,
     as_json: bool,
@@ -77,6 +77,7 @@ def rounding_time(
         print_json({"rows": [row.as_dict() for row in rows]})
         return
     print_table("conversions", _COLUMNS, [_cells(row) for row in rows], left=4)
+    print_lines(f"BLAS kernels: {rows[0].blas}")
 
 
 def _cells(row: RoundingTime) -> list[str]:

@@ -52,6 +52,7 @@ class RoundingTime:
         stages: seconds by stage, as `convert` names them to its bar.
         peak_bytes: of resident memory, libraries and tensorflow with it.
         rounded: how many weights got their codes from which method.
+        blas: OpenBLAS' kernels, by the CPU that they are for.
     """
 
     net: str
@@ -64,6 +65,7 @@ class RoundingTime:
     stages: dict[str, float]
     peak_bytes: int
     rounded: dict[str, int]
+    blas: str
 
     @property
     def tensorflow_seconds(self) -> float:
@@ -137,6 +139,7 @@ def _make(job: Job) -> Job:
 
 def _convert(job: Job) -> Job:
     import numpy as np
+    from threadpoolctl import threadpool_info
 
     import nq_tflite as nq
 
@@ -163,6 +166,9 @@ def _convert(job: Job) -> Job:
         "stages": {name: each for name, each in stages.items() if name},
         "peak_bytes": peak_memory(),
         "rounded": {name: names.count(name) for name in sorted(set(names))},
+        "blas": ", ".join(
+            each.get("architecture", each["internal_api"]) for each in threadpool_info() if each["user_api"] == "blas"
+        ),
     }
 
 
