@@ -155,6 +155,39 @@ def floats(b: Branches) -> None:
         b.add("CONCATENATION", [real, other, real], shape, options=schema.ConcatenationOptionsT(axis=axis), **settings)
 
 
+def float_functions(b: Branches) -> None:
+    """Of floats, near those of the runtime, whose own differ from machine to machine in the last bits."""
+    real, other = (b.graph.add("DEQUANTIZE", [x], IMAGE, dtype=np.float32) for x in (b.trunk, b.other))
+    settings: dict[str, Any] = {"scale": None, "dtype": np.float32}
+    for name in ("LOGISTIC", "TANH", "ELU", "RELU", "RELU6", "RELU_N1_TO_1", "HARD_SWISH"):
+        b.add(name, [real], version=1, **settings)
+    b.add("LEAKY_RELU", [real], options=schema.LeakyReluOptionsT(alpha=0.2), **settings)
+    for beta in (1.0, 0.3):
+        b.add("SOFTMAX", [other], options=schema.SoftmaxOptionsT(beta=beta), **settings)
+    for keep, shape in ((True, (1, 1, 1, 61)), (False, (1, 61))):
+        b.add("MEAN", [real, b.vector(1, 2)], shape, options=schema.ReducerOptionsT(keepDims=keep), **settings)
+    for name in ("AVERAGE_POOL_2D", "MAX_POOL_2D"):
+        for padding, shape, activation in (
+            (schema.Padding.SAME, (1, 5, 4, 61), 0),
+            (schema.Padding.VALID, (1, 4, 3, 61), 3),
+        ):
+            pool = schema.Pool2DOptionsT(
+                padding=padding, strideH=2, strideW=2, filterHeight=3, filterWidth=2, fusedActivationFunction=activation
+            )
+            b.add(name, [real], shape, options=pool, **settings)
+    b.add("RESHAPE", [real, b.vector(-1, 63, 61)], (1, 63, 61), version=1, **settings)
+    expanded = b.add("EXPAND_DIMS", [real, b.graph.constant(np.int32(-2))], (1, 9, 7, 1, 61), version=1, **settings)
+    b.add("SQUEEZE", [expanded], IMAGE, version=1, options=schema.SqueezeOptionsT(squeezeDims=[3]), **settings)
+    for size in ((18, 14), (5, 3), (20, 9)):
+        for align, half in ((False, False), (True, False), (False, True)):
+            for name, options in (
+                ("RESIZE_BILINEAR", schema.ResizeBilinearOptionsT),
+                ("RESIZE_NEAREST_NEIGHBOR", schema.ResizeNearestNeighborOptionsT),
+            ):
+                resize = options(alignCorners=align, halfPixelCenters=half)
+                b.add(name, [real, b.vector(*size)], (1, *size, 61), version=3, options=resize, **settings)
+
+
 def movement(b: Branches) -> None:
     for axis, shape, count in (
         (3, (1, 9, 7, 122), 2),
@@ -248,6 +281,26 @@ def test_neighbours_are_those_of_litert_bit_for_bit(
         assert_same(got, wanted, list(outputs))
 
 
+@pytest.mark.parametrize("batch", [1, 3])
+def test_functions_of_floats_are_near_those_of_litert(
+    batch: int, litert: Any, stock_litert: Any, images: np.ndarray, tmp_path: Path
+) -> None:
+    b = Branches(6)
+    float_functions(b)
+    nq.convert(b.graph.build(list(b.outputs.values())), tmp_path / "nested.tflite", "8|5", rounding="nearest")
+    nq.extract(tmp_path / "nested.tflite", tmp_path / "stock.tflite", "full")
+    assert litert(delegation_jobs.is_one_partition, tmp_path / "nested.tflite")
+    wanted = stock_litert(jobs.all_outputs, tmp_path / "stock.tflite", images[:batch])
+    options: dict[str, Any] = {"precision": "full"}
+    one, two = (
+        litert(jobs.all_outputs, tmp_path / "nested.tflite", images[:batch], threads=threads, **options)
+        for threads in (1, 2)
+    )
+    assert_same(two, one, list(b.outputs))
+    for got, exact, name in zip(one, wanted, b.outputs, strict=True):
+        np.testing.assert_allclose(got, exact, rtol=2e-6, atol=2e-6, err_msg=name)
+
+
 def test_what_stays_with_the_runtime_is_right_too(
     litert: Any, stock_litert: Any, images: np.ndarray, tmp_path: Path
 ) -> None:
@@ -267,9 +320,13 @@ def test_what_stays_with_the_runtime_is_right_too(
     assert_same(got, wanted, list(b.outputs))
 
 
+def finite(images: np.ndarray) -> np.ndarray:
+    return np.nan_to_num(images, nan=0, posinf=3, neginf=-3).clip(-3, 3)
+
+
 @pytest.fixture(scope="session")
-def modern(images: np.ndarray) -> bytes:
-    """What Keras makes of swish, squeeze-and-excite, dense blocks, pyramids and heads."""
+def modern(images: np.ndarray) -> Any:
+    """What has swish, squeeze-and-excite, dense blocks, pyramids and heads, in Keras."""
     import keras
     from keras import layers
 
@@ -285,16 +342,35 @@ def modern(images: np.ndarray) -> bytes:
     x = layers.Subtract()([layers.Conv2D(64, 1)(x), layers.Conv2D(64, 1, activation="tanh")(x)])
     head = layers.Dense(80, "softmax", kernel_initializer=keras.initializers.RandomNormal(stddev=4))
     classes = head(layers.Flatten()(layers.GlobalAveragePooling2D(keepdims=True)(x)))
-    finite = np.nan_to_num(images, nan=0, posinf=3, neginf=-3).clip(-3, 3)
-    model = keras.Model(image, [up, layers.Reshape((63, 64))(x), classes])
-    return export(model, sample_source(finite))
+    return keras.Model(image, [up, layers.Reshape((63, 64))(x), classes])
+
+
+@pytest.fixture(scope="session")
+def modern_int8(modern: Any, images: np.ndarray) -> bytes:
+    return export(modern, sample_source(finite(images)))
+
+
+def test_keras_graphs_of_floats(
+    litert: Any, runtimes: tuple[str, ...], worker_of: Any, modern: Any, images: np.ndarray, tmp_path: Path
+) -> None:
+    """In one piece at dynamic range too, near the exact results, and the same bytes under every runtime."""
+    nq.convert(export(modern, None), tmp_path / "nested.tflite", "8|5", rounding="nearest")
+    assert litert(delegation_jobs.is_one_partition, tmp_path / "nested.tflite")
+    given = finite(images)
+    exact = litert(jobs.all_outputs, tmp_path / "nested.tflite", given, precision="full", fuse=False)
+    got = litert(jobs.all_outputs, tmp_path / "nested.tflite", given, precision="full")
+    for near, wanted in zip(got, exact, strict=True):
+        assert np.square(near - wanted).sum() < 1e-3 * np.square(wanted).sum()
+    for runtime in runtimes:
+        again = worker_of(runtime)(jobs.all_outputs, tmp_path / "nested.tflite", given, precision="full", threads=2)
+        assert_same(again, got, [str(a.shape) for a in got])
 
 
 @pytest.mark.parametrize("precision", ["full", "part"])
 def test_keras_graphs(
-    precision: str, litert: Any, stock_litert: Any, modern: bytes, images: np.ndarray, tmp_path: Path
+    precision: str, litert: Any, stock_litert: Any, modern_int8: bytes, images: np.ndarray, tmp_path: Path
 ) -> None:
-    nq.convert(modern, tmp_path / "nested.tflite", "8|5", rounding="nearest")
+    nq.convert(modern_int8, tmp_path / "nested.tflite", "8|5", rounding="nearest")
     nq.extract(tmp_path / "nested.tflite", tmp_path / "stock.tflite", precision)
     assert litert(delegation_jobs.is_one_partition, tmp_path / "nested.tflite")
     for batch in (1, 3):

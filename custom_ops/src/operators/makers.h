@@ -1,6 +1,6 @@
 // The operators around nested weights that a partition takes in, so that a network need not go back to the runtime
-// between its layers. Each gives the results of ai-edge-litert to the bit: XNNPACK's, or those of TFLite's own kernel
-// for what XNNPACK leaves to it.
+// between its layers. Of int8, each gives the results of ai-edge-litert to the bit: XNNPACK's, or those of TFLite's own
+// kernel for what XNNPACK leaves to it. Of floats, functions are near the exact ones and the same on every machine.
 #pragma once
 
 #include "operators/operator.h"
@@ -15,7 +15,7 @@ using Maker = std::unique_ptr<Operator>(const TfLiteContext& context, const TfLi
 // Elementwise, with two operands, either of which may be constant or broadcast; int8 or float32.
 Maker make_addition, make_subtraction, make_multiplication;
 
-// Elementwise, by table.
+// Elementwise: int8 by table, and float32.
 Maker make_logistic, make_tanh, make_elu, make_leaky_relu, make_relu, make_relu_n1_to_1, make_relu6, make_hard_swish;
 Maker make_softmax;
 

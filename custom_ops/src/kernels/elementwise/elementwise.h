@@ -44,10 +44,20 @@ struct ElementwiseKernel {
     void (*add_to)(const int8_t* in, size_t count, int32_t* sums) = nullptr;  // sums += in
   } pooling;
 
-  // clamp(a + b, low, high), and so on
-  using FloatFn = void (*)(const FloatOperands& operands, float low, float high, size_t count, float* out);
   struct Floats {
-    FloatFn add = nullptr, subtract = nullptr, multiply = nullptr;
+    // clamp(a + b, low, high), and so on
+    using Binary = void (*)(const FloatOperands& operands, float low, float high, size_t count, float* out);
+    Binary add = nullptr, subtract = nullptr, multiply = nullptr;
+    using Unary = void (*)(const float* in, size_t count, float* out);
+    Unary logistic = nullptr, tanh = nullptr, elu = nullptr, hard_swish = nullptr;
+    void (*leak)(const float* in, size_t count, float slope, float* out) = nullptr;  // x < 0 ? slope * x : x
+    void (*clamp)(const float* in, size_t count, float low, float high, float* out) = nullptr;
+    void (*scale)(float* values, size_t count, float factor) = nullptr;
+    void (*raise)(const float* in, size_t count, float* out) = nullptr;    // out = max(out, in)
+    void (*add_to)(const float* in, size_t count, float* sums) = nullptr;  // sums += in
+    float (*greatest)(const float* in, size_t count) = nullptr;            // of one or more
+    // out = exp((in - greatest) * beta); gives their sum
+    float (*exponentials)(const float* in, size_t count, float greatest, float beta, float* out) = nullptr;
   } floats;
 };
 
