@@ -73,6 +73,53 @@ TEST(functions_are_near_those_of_real_numbers) {
   });
 }
 
+TEST(gelu_is_near_that_of_real_numbers) {
+  const std::vector<float> in = many_reals();
+  std::vector<float> exact(in.size()), by_tanh(in.size());
+  base().floats.gelu(in.data(), in.size(), exact.data());
+  base().floats.gelu_by_tanh(in.data(), in.size(), by_tanh.data());
+  for (size_t i = 0; i < in.size(); ++i) {
+    const auto x = static_cast<double>(in[i]);
+    const double tolerance = 4e-7 * std::max(std::abs(x), 1e-30);
+    ASSERT_NEAR(x / 2 * std::erfc(-x / std::sqrt(2.0)), static_cast<double>(exact[i]), tolerance) << "of " << x;
+    if (std::abs(x) > 1e12) continue;  // whose cube is beyond what floats hold
+    const double inner = std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x);
+    ASSERT_NEAR(x / 2 * (1 + std::tanh(inner)), static_cast<double>(by_tanh[i]), tolerance) << "of " << x;
+  }
+}
+
+TEST(products_of_matrices) {
+  std::mt19937 random(5);
+  for (const nq::ElementwiseKernel* kernel : supported_kernels()) {
+    for (const nq::MatrixSizes& sizes :
+         {nq::MatrixSizes{1, 1, 1}, {3, 7, 15}, {8, 64, 16}, {19, 33, 50}, {9, 197, 64}}) {
+      const Guarded<float> a(random_reals(sizes.rows * sizes.depth, 1, &random));
+      const Guarded<float> b(random_reals(sizes.depth * sizes.columns, 1, &random)), turned(b.size());
+      for (size_t k = 0; k < sizes.depth; ++k) {
+        for (size_t column = 0; column < sizes.columns; ++column) {
+          turned[column * sizes.depth + k] = b[k * sizes.columns + column];
+        }
+      }
+      const Guarded<float> out(sizes.rows * sizes.columns), by_rows(out.size()), wanted(out.size());
+      kernel->floats.multiply_matrices(a.data(), b.data(), sizes, out.data());
+      base().floats.multiply_matrices(a.data(), b.data(), sizes, wanted.data());
+      CHECK_EQ(0, std::memcmp(out.data(), wanted.data(), out.size() * sizeof(float)));
+      kernel->floats.multiply_by_rows(a.data(), turned.data(), sizes, by_rows.data());
+      base().floats.multiply_by_rows(a.data(), turned.data(), sizes, wanted.data());
+      CHECK_EQ(0, std::memcmp(by_rows.data(), wanted.data(), out.size() * sizeof(float)));
+      for (size_t i = 0; i < out.size(); ++i) {
+        double sum = 0;
+        for (size_t k = 0; k < sizes.depth; ++k) {
+          sum += static_cast<double>(a[i / sizes.columns * sizes.depth + k]) *
+                 static_cast<double>(b[k * sizes.columns + i % sizes.columns]);
+        }
+        EXPECT_NEAR(sum, static_cast<double>(out[i]), 2e-4);
+        EXPECT_NEAR(sum, static_cast<double>(by_rows[i]), 2e-4);
+      }
+    }
+  }
+}
+
 TEST(what_is_not_a_number_stays_so) {
   const float in[] = {kNan, kInfinity, -kInfinity};
   for (const nq::ElementwiseKernel* kernel : supported_kernels()) {
@@ -127,8 +174,19 @@ TEST(kernels_agree) {
         apply(scalar, wanted.data());
         CHECK_EQ(0, std::memcmp(got.data(), wanted.data(), count * sizeof(float)));
       };
-      for (const auto unary : {&Floats::logistic, &Floats::tanh, &Floats::elu, &Floats::hard_swish}) {
+      for (const auto unary :
+           {&Floats::logistic, &Floats::tanh, &Floats::elu, &Floats::hard_swish, &Floats::gelu, &Floats::gelu_by_tanh,
+            &Floats::negate, &Floats::square, &Floats::root, &Floats::inverse_root}) {
         check_same([&](const Floats& floats, float* out) { (floats.*unary)(in.data(), count, out); });
+      }
+      const Guarded<float> other(random_reals(count, 20, &random));
+      for (const auto binary : {&Floats::add, &Floats::subtract, &Floats::multiply, &Floats::divide,
+                                &Floats::difference_squared, &Floats::greater, &Floats::lesser}) {
+        for (const int64_t step : {0, 1}) {
+          check_same([&](const Floats& floats, float* out) {
+            if (count > 0) (floats.*binary)({in.data(), other.data(), 1, step}, -1e9f, 1e9f, count, out);
+          });
+        }
       }
       check_same([&](const Floats& floats, float* out) { floats.leak(in.data(), count, 0.1f, out); });
       check_same([&](const Floats& floats, float* out) { floats.clamp(in.data(), count, -1, 6, out); });
@@ -139,6 +197,7 @@ TEST(kernels_agree) {
       const Guarded<float> finite(random_reals(count, 20, &random));
       const float greatest = *std::max_element(finite.begin(), finite.end());
       CHECK_EQ(greatest, kernel->floats.greatest(finite.data(), count));
+      CHECK_EQ(scalar.sum(finite.data(), count), kernel->floats.sum(finite.data(), count));
       check_same([&](const Floats& floats, float* out) {
         out[0] = floats.exponentials(finite.data(), count, greatest, 0.4f, out);
       });

@@ -101,6 +101,10 @@ void ImageMean::finish(const int32_t* sums, int64_t count, int8_t* out) const {
 
 void FloatImageMean::run(const float* in, int64_t channels, int64_t begin, int64_t count, float* out) const {
   const auto size = static_cast<size_t>(count);
+  if (channels == 1) {
+    *out = kernel_.floats.sum(in, static_cast<size_t>(pixels_)) / static_cast<float>(pixels_);
+    return;
+  }
   std::fill_n(out + begin, size, 0.0f);
   for (int64_t pixel = 0; pixel < pixels_; ++pixel)
     kernel_.floats.add_to(in + pixel * channels + begin, size, out + begin);

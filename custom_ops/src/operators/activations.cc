@@ -13,6 +13,9 @@ struct LeakyReluParams {
 struct SoftmaxParams {
   float beta;
 };
+struct GeluParams {
+  bool approximate;
+};
 
 template <typename Arithmetic>
 class SoftmaxOperator : public Operator {
@@ -62,6 +65,13 @@ std::unique_ptr<Operator> make_by_table(const TfLiteContext& context, const TfLi
 template <typename Function>
 std::unique_ptr<Operator> make_float_map(const TfLiteNode& node, const Function& function) {
   return std::make_unique<MapOperator<float, float, Function>>(node.inputs->data[0], node.outputs->data[0], function);
+}
+
+// Of floats alone.
+std::unique_ptr<Operator> make_of_floats(const TfLiteContext& context, const TfLiteNode& node,
+                                         ElementwiseKernel::Floats::Unary function, std::string* reason) {
+  if (!has_float_ends(context, node, 1)) return stays(reason, "int8 activations; floats are supported");
+  return make_float_map(node, FloatFunction(function));
 }
 
 std::unique_ptr<Operator> make_clamp(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
@@ -153,6 +163,34 @@ std::unique_ptr<Operator> make_softmax(const TfLiteContext& context, const TfLit
   if (!std::isfinite(params->beta * from.scale)) return stays(reason, "beta");
   if (to.scale != 1.0f / 256 || to.zero_point != -128) return stays(reason, "an output other than of 256ths");
   return std::make_unique<SoftmaxOperator<Softmax>>(input, output, Softmax(from.scale, params->beta, to));
+}
+
+std::unique_ptr<Operator> make_gelu(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
+                                    std::string* reason) {
+  const auto* params = params_of<GeluParams>(node);
+  const ElementwiseKernel::Floats& floats = kernels.elementwise->floats;
+  if (params == nullptr) return stays(reason, "damaged options");
+  return make_of_floats(context, node, params->approximate ? floats.gelu_by_tanh : floats.gelu, reason);
+}
+
+std::unique_ptr<Operator> make_negation(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
+                                        std::string* reason) {
+  return make_of_floats(context, node, kernels.elementwise->floats.negate, reason);
+}
+
+std::unique_ptr<Operator> make_square(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
+                                      std::string* reason) {
+  return make_of_floats(context, node, kernels.elementwise->floats.square, reason);
+}
+
+std::unique_ptr<Operator> make_root(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
+                                    std::string* reason) {
+  return make_of_floats(context, node, kernels.elementwise->floats.root, reason);
+}
+
+std::unique_ptr<Operator> make_inverse_root(const TfLiteContext& context, const TfLiteNode& node,
+                                            const Kernels& kernels, std::string* reason) {
+  return make_of_floats(context, node, kernels.elementwise->floats.inverse_root, reason);
 }
 
 }  // namespace nq

@@ -76,25 +76,37 @@ class PoolOperator : public Operator {
   Geometry geometry_;
 };
 
+// Axes that lie together, counted from the front.
+struct MeanAxes {
+  size_t first, count;
+};
+
+// Over what these axes span, as over an image's pixels: what lies behind them are its channels.
 template <typename Mean>
-class ImageMeanOperator : public Operator {
+class MeanOperator : public Operator {
   using Element = typename Mean::Element;
 
  public:
-  ImageMeanOperator(int input, int output, const Mean& mean, bool keep_dims)
-      : Operator({input}, output, sizeof(Element)), mean_(mean), keep_dims_(keep_dims) {}
+  MeanOperator(int input, int output, const Mean& mean, MeanAxes axes, bool keep_dims)
+      : Operator({input}, output, sizeof(Element)), mean_(mean), axes_(axes), keep_dims_(keep_dims) {}
 
   Status reshape(const Shapes& shapes, Shape* output) override {
     const Shape& in = shapes.at(inputs()[0]);
-    pixels_ = in.size() == 4 ? int64_t{in[1]} * in[2] : 0;
+    const size_t end = axes_.first + axes_.count;
+    const bool has_axes = in.size() >= end;
+    const auto first = in.begin() + static_cast<std::ptrdiff_t>(has_axes ? axes_.first : 0);
+    const auto last = in.begin() + static_cast<std::ptrdiff_t>(has_axes ? end : 0);
+    pixels_ = has_axes ? num_elements(Shape(first, last)) : 0;
     if (pixels_ < 1 || pixels_ > kMaxPixels) {
       return error(NQ_INVALID_MODEL, "a mean over %lld pixels; expected an image of 1 to %lld",
                    static_cast<long long>(pixels_), static_cast<long long>(kMaxPixels));
     }
-    batches_ = in[0];
-    channels_ = in[3];
+    batches_ = num_elements(Shape(in.begin(), first));
+    channels_ = num_elements(Shape(last, in.end()));
     mean_.set_pixels(pixels_);
-    *output = keep_dims_ ? Shape{in[0], 1, 1, in[3]} : Shape{in[0], in[3]};
+    output->assign(in.begin(), first);
+    if (keep_dims_) output->insert(output->end(), axes_.count, 1);
+    output->insert(output->end(), last, in.end());
     return {};
   }
 
@@ -114,6 +126,7 @@ class ImageMeanOperator : public Operator {
  private:
   using Operator::output;
   Mean mean_;
+  MeanAxes axes_;
   bool keep_dims_;
   int64_t batches_ = 0, pixels_ = 0, channels_ = 0;
 };
@@ -161,11 +174,21 @@ std::unique_ptr<Operator> make_pooling(const TfLiteContext& context, const TfLit
                                      pool_codes, kernel);
 }
 
-// Height and width of NHWC, in either order, counted from the front or from behind.
-bool are_image_axes(const int32_t* axes) {
-  const auto from_front = [](int32_t axis) { return axis < 0 ? axis + 4 : axis; };
-  const int32_t first = from_front(axes[0]), second = from_front(axes[1]);
-  return std::min(first, second) == 1 && std::max(first, second) == 2;
+// Of a constant, in any order, from the front or from behind; false unless they lie together.
+bool read_axes(const TfLiteContext& context, int index, int32_t rank, MeanAxes* axes) {
+  const TfLiteTensor* tensor = tensor_at(context, index);
+  if (tensor == nullptr) return false;
+  const auto count = static_cast<int>(tensor->bytes / sizeof(int32_t));
+  const int32_t* given = constant_int32(context, index, count);
+  if (given == nullptr || count < 1 || count > rank) return false;
+  std::vector<int32_t> sorted(given, given + count);
+  for (int32_t& axis : sorted) axis = axis < 0 ? axis + rank : axis;
+  std::sort(sorted.begin(), sorted.end());
+  for (size_t i = 0; i < sorted.size(); ++i) {
+    if (sorted[i] != sorted[0] + static_cast<int32_t>(i)) return false;
+  }
+  *axes = {static_cast<size_t>(sorted[0]), sorted.size()};
+  return sorted[0] >= 0 && sorted.back() < rank;
 }
 
 }  // namespace
@@ -180,23 +203,26 @@ std::unique_ptr<Operator> make_average_pooling(const TfLiteContext& context, con
   return make_pooling(context, node, kernels, average_pool_pixel, average_pool_floats, reason);
 }
 
-std::unique_ptr<Operator> make_image_mean(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
-                                          std::string* reason) {
+std::unique_ptr<Operator> make_mean(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
+                                    std::string* reason) {
   const bool floats = has_float_ends(context, node, 2);
   if (!floats && !has_int8_ends(context, node, 2, reason)) return nullptr;
   const int input = node.inputs->data[0], output = node.outputs->data[0];
   const TfLiteTensor &in = context.tensors[input], &out = context.tensors[output];
-  const int32_t* axes = constant_int32(context, node.inputs->data[1], 2);
   const auto* params = params_of<ReducerParams>(node);
-  if (axes == nullptr || params == nullptr || in.dims->size != 4 || !are_image_axes(axes)) {
-    return stays(reason, "axes other than height and width, which are supported");
+  MeanAxes axes;
+  if (params == nullptr || !read_axes(context, node.inputs->data[1], in.dims->size, &axes)) {
+    return stays(reason, "axes that are computed or lie apart");
   }
   if (floats) {
     const FloatImageMean mean(*kernels.elementwise);
-    return std::make_unique<ImageMeanOperator<FloatImageMean>>(input, output, mean, params->keep_dims);
+    return std::make_unique<MeanOperator<FloatImageMean>>(input, output, mean, axes, params->keep_dims);
+  }
+  if (in.dims->size != 4 || axes.first != 1 || axes.count != 2) {
+    return stays(reason, "axes other than height and width, which are supported");
   }
   const ImageMean mean(*kernels.elementwise, quantization_of(in), quantization_of(out));
-  return std::make_unique<ImageMeanOperator<ImageMean>>(input, output, mean, params->keep_dims);
+  return std::make_unique<MeanOperator<ImageMean>>(input, output, mean, axes, params->keep_dims);
 }
 
 }  // namespace nq

@@ -63,6 +63,19 @@ inline float elu(float x) {
 
 inline float hard_swish(float x) { return x * clamp_float(x + 3.0f, 0.0f, 6.0f) / 6.0f; }
 
+// x or 0, less |x| / 2 times erfc(|x| / sqrt(2)), which is Abramowitz and Stegun's 7.1.26. Beyond 20 it counts as 0.
+inline float gelu(float x) {
+  const float given = x < 0.0f ? -x : x, magnitude = given > 20.0f ? 20.0f : given;
+  const float t = 1.0f / (1.0f + 0.231641888f * magnitude);
+  const float series =
+      ((((1.061405429f * t - 1.453152027f) * t + 1.421413741f) * t - 0.284496736f) * t + 0.254829592f) * t;
+  const float tail = series * exp_of(-0.5f * magnitude * magnitude) * (0.5f * magnitude);
+  return (x > 0.0f ? x : 0.0f) - tail;
+}
+
+// x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) / 2
+inline float gelu_by_tanh(float x) { return x * logistic(1.5957691216f * (x + 0.044715f * (x * x * x))); }
+
 template <typename Function>
 [[gnu::always_inline]] inline void map_floats(const float* __restrict in, size_t count, float* __restrict out,
                                               const Function& function) {
@@ -73,6 +86,33 @@ void logistic_floats(const float* in, size_t count, float* out) { map_floats(in,
 void tanh_floats(const float* in, size_t count, float* out) { map_floats(in, count, out, tanh_of); }
 void elu_floats(const float* in, size_t count, float* out) { map_floats(in, count, out, elu); }
 void hard_swish_floats(const float* in, size_t count, float* out) { map_floats(in, count, out, hard_swish); }
+void gelu_floats(const float* in, size_t count, float* out) { map_floats(in, count, out, gelu); }
+void gelu_floats_by_tanh(const float* in, size_t count, float* out) { map_floats(in, count, out, gelu_by_tanh); }
+void negate_floats(const float* in, size_t count, float* out) {
+  map_floats(in, count, out, [](float x) { return -x; });
+}
+void square_floats(const float* in, size_t count, float* out) {
+  map_floats(in, count, out, [](float x) { return x * x; });
+}
+void root_floats(const float* in, size_t count, float* out) {
+  map_floats(in, count, out, [](float x) { return __builtin_sqrtf(x); });
+}
+void inverse_root_floats(const float* in, size_t count, float* out) {
+  map_floats(in, count, out, [](float x) { return 1.0f / __builtin_sqrtf(x); });
+}
+
+void difference_squared(const FloatOperands& operands, float low, float high, size_t count, float* out) {
+  combine_floats(operands, low, high, count, out, [](float a, float b) { return (a - b) * (a - b); });
+}
+void divide_floats(const FloatOperands& operands, float low, float high, size_t count, float* out) {
+  combine_floats(operands, low, high, count, out, [](float a, float b) { return a / b; });
+}
+void greater_of(const FloatOperands& operands, float low, float high, size_t count, float* out) {
+  combine_floats(operands, low, high, count, out, [](float a, float b) { return (a > b) | (a != a) ? a : b; });
+}
+void lesser_of(const FloatOperands& operands, float low, float high, size_t count, float* out) {
+  combine_floats(operands, low, high, count, out, [](float a, float b) { return (a < b) | (a != a) ? a : b; });
+}
 
 void leak_floats(const float* in, size_t count, float slope, float* out) {
   map_floats(in, count, out, [slope](float x) {
@@ -110,6 +150,15 @@ float greatest_float(const float* in, size_t count) {
   return lanes[0];
 }
 
+float sum_floats(const float* in, size_t count) {
+  float lanes[kLanes] = {};
+  size_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) add_floats_to(in + i, kLanes, lanes);
+  add_floats_to(in + i, count - i, lanes);
+  for (size_t half = kLanes / 2; half > 0; half /= 2) add_floats_to(lanes + half, half, lanes);
+  return lanes[0];
+}
+
 float exponentials(const float* __restrict in, size_t count, float greatest, float beta, float* __restrict out) {
   float lanes[kLanes] = {};
   size_t i = 0;
@@ -125,6 +174,14 @@ float exponentials(const float* __restrict in, size_t count, float greatest, flo
   return lanes[0];
 }
 
+}  // namespace
+}  // namespace nq
+
+#include "kernels/elementwise/matrix_loops.h"
+
+namespace nq {
+namespace {
+
 constexpr ElementwiseKernel::Floats float_loops() {
   ElementwiseKernel::Floats floats;
   floats.add = add_floats;
@@ -134,13 +191,26 @@ constexpr ElementwiseKernel::Floats float_loops() {
   floats.tanh = tanh_floats;
   floats.elu = elu_floats;
   floats.hard_swish = hard_swish_floats;
+  floats.gelu = gelu_floats;
+  floats.gelu_by_tanh = gelu_floats_by_tanh;
+  floats.negate = negate_floats;
+  floats.square = square_floats;
+  floats.root = root_floats;
+  floats.inverse_root = inverse_root_floats;
+  floats.difference_squared = difference_squared;
+  floats.divide = divide_floats;
+  floats.greater = greater_of;
+  floats.lesser = lesser_of;
   floats.leak = leak_floats;
   floats.clamp = clamp_floats;
   floats.scale = scale_floats;
   floats.raise = raise_floats;
   floats.add_to = add_floats_to;
+  floats.sum = sum_floats;
   floats.greatest = greatest_float;
   floats.exponentials = exponentials;
+  floats.multiply_matrices = multiply_matrices;
+  floats.multiply_by_rows = multiply_by_rows;
   return floats;
 }
 
