@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import keras
+from nq_tflite_models.nets.seeded import set_seeded_weights
 
 DIM, HEADS, HIDDEN = 64, 4, 128
 PATCH = 4
@@ -24,20 +26,51 @@ class LearnedOffset(keras.layers.Layer):
         return inputs + self.offset
 
 
-def vit(side: int = 32, blocks: int = 2) -> keras.Model:
-    """Builds a ViT on 4 x 4 patches: float32 [N, side, side, 3] to logits [N, 10].
+@dataclass(frozen=True)
+class Size:
+    """Of a transformer.
+
+    Attributes:
+        dim, heads, hidden: width of a token, heads of an attention, width inside of an MLP.
+        patch: side of a token's pixels.
+        classes: of the logits.
+    """
+
+    dim: int = DIM
+    heads: int = HEADS
+    hidden: int = HIDDEN
+    patch: int = PATCH
+    classes: int = 10
+
+
+_SMALL, _DEIT_S = Size(), Size(384, 6, 1536, 16, 1000)
+
+
+def vit(side: int = 32, blocks: int = 2, size: Size = _SMALL) -> keras.Model:
+    """Builds a ViT, on 4 x 4 patches if no other size is given: float32 [N, side, side, 3] to logits [N, 10].
 
     Example:
       vit(side=16, blocks=1).output_shape  # (None, 10)
     """
     image = keras.Input((side, side, 3), name="image")
-    x = LearnedOffset(name="positions")(_tokens(image))
+    x = LearnedOffset(name="positions")(_tokens(image, size))
     for index in range(blocks):
         name = f"block_{index}"
         y = keras.layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm_0")(x)
-        x = keras.layers.Add(name=f"{name}_add_0")([x, _attention(y, f"{name}_attention")])
-        x = _mlp(x, name)
-    return _classified(image, x, "vit")
+        x = keras.layers.Add(name=f"{name}_add_0")([x, _attention(y, f"{name}_attention", size)])
+        x = _mlp(x, name, size)
+    return _classified(image, x, "vit", size)
+
+
+def deit_s(seed: int = 0) -> keras.Model:
+    """Builds a ViT of DeiT-S' size (arXiv 2012.12877), seeded: float32 [N, 224, 224, 3] to logits [N, 1000].
+
+    The mean of all tokens stands in for its class token.
+
+    Example:
+      deit_s().count_params()  # 22050664
+    """
+    return set_seeded_weights(vit(224, 12, _DEIT_S), seed)
 
 
 def swin(side: int = 32, blocks: int = 2) -> keras.Model:
@@ -66,29 +99,29 @@ def swin(side: int = 32, blocks: int = 2) -> keras.Model:
     return _classified(image, keras.layers.Dense(2 * DIM, use_bias=False, name="merge")(x), "swin")
 
 
-def _tokens(image: keras.KerasTensor) -> keras.KerasTensor:
-    x = keras.layers.Conv2D(DIM, PATCH, strides=PATCH, name="patches")(image)
-    return keras.layers.Reshape((x.shape[1] * x.shape[2], DIM))(x)
+def _tokens(image: keras.KerasTensor, size: Size = _SMALL) -> keras.KerasTensor:
+    x = keras.layers.Conv2D(size.dim, size.patch, strides=size.patch, name="patches")(image)
+    return keras.layers.Reshape((x.shape[1] * x.shape[2], size.dim))(x)
 
 
-def _attention(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
-    """Multi-head self-attention over [N, tokens, DIM]: dense layers, and batch matmuls of activations."""
-    tokens, size = x.shape[1], DIM // HEADS
+def _attention(x: keras.KerasTensor, name: str, size: Size = _SMALL) -> keras.KerasTensor:
+    """Multi-head self-attention over [N, tokens, dim]: dense layers, and batch matmuls of activations."""
+    tokens, width = x.shape[1], size.dim // size.heads
 
     def heads(part: str) -> keras.KerasTensor:
-        y = keras.layers.Dense(DIM, name=f"{name}_{part}")(x)
-        return keras.layers.Permute((2, 1, 3))(keras.layers.Reshape((tokens, HEADS, size))(y))
+        y = keras.layers.Dense(size.dim, name=f"{name}_{part}")(x)
+        return keras.layers.Permute((2, 1, 3))(keras.layers.Reshape((tokens, size.heads, width))(y))
 
-    scores = keras.ops.matmul(heads("query"), keras.ops.transpose(heads("key"), (0, 1, 3, 2))) * size**-0.5
+    scores = keras.ops.matmul(heads("query"), keras.ops.transpose(heads("key"), (0, 1, 3, 2))) * width**-0.5
     y = keras.ops.matmul(keras.layers.Softmax(name=f"{name}_softmax")(scores), heads("value"))
-    y = keras.layers.Reshape((tokens, DIM))(keras.layers.Permute((2, 1, 3))(y))
-    return keras.layers.Dense(DIM, name=f"{name}_out")(y)
+    y = keras.layers.Reshape((tokens, size.dim))(keras.layers.Permute((2, 1, 3))(y))
+    return keras.layers.Dense(size.dim, name=f"{name}_out")(y)
 
 
-def _mlp(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
+def _mlp(x: keras.KerasTensor, name: str, size: Size = _SMALL) -> keras.KerasTensor:
     y = keras.layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm_1")(x)
-    y = keras.layers.Dense(HIDDEN, activation="gelu", name=f"{name}_hidden")(y)
-    return keras.layers.Add(name=f"{name}_add_1")([x, keras.layers.Dense(DIM, name=f"{name}_project")(y)])
+    y = keras.layers.Dense(size.hidden, activation="gelu", name=f"{name}_hidden")(y)
+    return keras.layers.Add(name=f"{name}_add_1")([x, keras.layers.Dense(size.dim, name=f"{name}_project")(y)])
 
 
 def _rolled(x: keras.KerasTensor, grid: int, shift: int) -> keras.KerasTensor:
@@ -114,7 +147,7 @@ def _whole(x: keras.KerasTensor, grid: int) -> keras.KerasTensor:
     return keras.layers.Reshape((grid * grid, DIM))(keras.layers.Permute((1, 3, 2, 4, 5))(x))
 
 
-def _classified(image: keras.KerasTensor, x: keras.KerasTensor, name: str) -> keras.Model:
+def _classified(image: keras.KerasTensor, x: keras.KerasTensor, name: str, size: Size = _SMALL) -> keras.Model:
     x = keras.layers.LayerNormalization(epsilon=1e-6, name="norm")(x)
     x = keras.layers.GlobalAveragePooling1D(name="pool")(x)
-    return keras.Model(image, keras.layers.Dense(10, name="logits")(x), name=name)
+    return keras.Model(image, keras.layers.Dense(size.classes, name="logits")(x), name=name)

@@ -69,6 +69,7 @@ class TensorT(Protocol):
         buffer: index of its constant data; that of an empty buffer where it is computed.
         name: bytes as read, str as made; `flatbuffer.text` gives a str.
         sparsity: the schema's SparsityParametersT, which nothing looks into.
+        isVariable: whether it keeps its value from one run to the next.
     """
 
     shape: IntVector | None
@@ -79,6 +80,7 @@ class TensorT(Protocol):
     name: bytes | str | None
     quantization: QuantizationT | None
     sparsity: object | None
+    isVariable: bool
 
 
 class OperatorT(Protocol):

@@ -213,7 +213,7 @@ def measure_footprint(
     peaks = _restart_peak()
     interpreter = open_model(model, nested, runtime, num_threads)
     _run_twice(interpreter)
-    peak = _peak() - before.total if peaks else None
+    peak = peak_memory() - before.total if peaks else None
     states = tuple(_states(interpreter, model, before, ("full", "part", "full") if nested else (None,)))
     load = partial(open_model, model, nested, runtime, num_threads)
     first = _time_first_upgrades(partial(load, "part"), reloads) if nested else None
@@ -258,8 +258,8 @@ def _restart_peak() -> bool:
     return True
 
 
-def _peak() -> int:
-    """The high-water mark, in bytes."""
+def peak_memory() -> int:
+    """The high-water mark of this process' resident memory, in bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nq_tflite.conversion.sources.calibration import ModelInput, RepresentativeData, Sample, fitted, sample_source
-from nq_tflite.conversion.sources.equalization import Equalizable, measure_channels
-from nq_tflite.conversion.sources.export_options import ExportOptions
+from nq_tflite.conversion.sources.equalization import Equalizable
+from nq_tflite.conversion.sources.export_options import ExportOptions, check_options
 from nq_tflite.conversion.sources.keras_export import (
-    Calibrated,
     calibrate,
     export,
     folded_norms,
@@ -227,33 +226,22 @@ def _from_keras(
     if not look or named is None:
         model = fb.read_model(export(source, named, **options)).model
         return _Nets(model, model, named, folded_norms(source) if look else ())
-    original, folded = fb.read_model(export(source, None)).model, folded_norms(source)
-    if equalize and find_chains(original):
-        return _with_chains(calibrate(source, named), named, folded, **options)
-    return _Nets(fb.read_model(export(source, named, **options)).model, original, named, folded)
-
-
-def _with_chains(
-    calibrated: Calibrated,
-    samples: Callable[[], Iterator[Sample]],
-    folded: Sequence[FoldedNorm],
-    **options: Unpack[ExportOptions],
-) -> _Nets:
-    """Of a model with linear chains: full-int8, as calibration leaves it, and what it takes to equalize them."""
+    check_options(**options)
+    calibrated, folded = calibrate(source, named), folded_norms(source)
+    original = fb.read_model(calibrated.content).model
+    chains = find_chains(original) if equalize else ()
+    if not chains:
+        return _Nets(fb.read_model(quantize(calibrated, **options)).model, original, named, folded)
 
     def quantized(content: bytes, final: bool) -> bytes:
         return quantize(replace(calibrated, content=content), **(options if final else {}))
 
-    original = fb.read_model(calibrated.content).model
-    chains = find_chains(original)
-    ranges = measure_channels(original, chains, calibrated.interpreter, calibrated.samples())
-    model = fb.read_model(quantized(calibrated.content, False)).model
     return _Nets(
-        model,
+        fb.read_model(quantized(calibrated.content, False)).model,
         original,
-        samples,
+        named,
         folded,
-        chains=lambda moments: Equalizable(original, chains, ranges, moments, quantized),
+        chains=lambda moments: Equalizable(original, chains, calibrated.channels, moments, quantized),
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from nq_tflite.conversion.rounding.baselines.codes import LevelCodes
 from nq_tflite.conversion.rounding.baselines.minmax import minmax, minmax_bits
 from nq_tflite.conversion.rounding.baselines.squant_nesting import squant_nesting, squant_nesting_bits
-from nq_tflite.conversion.rounding.statistics import Real
+from nq_tflite.conversion.rounding.quadratic import Real
 from nq_tflite.format.nesting import Nesting
 
 

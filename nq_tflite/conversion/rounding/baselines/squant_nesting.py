@@ -15,8 +15,8 @@ import numpy as np
 
 from nq_tflite.conversion.rounding.baselines.codes import LevelCodes
 from nq_tflite.conversion.rounding.baselines.minmax import symmetric
+from nq_tflite.conversion.rounding.quadratic import Real
 from nq_tflite.conversion.rounding.squant import moves
-from nq_tflite.conversion.rounding.statistics import Real
 from nq_tflite.format.levels import Codes
 from nq_tflite.format.nesting import Nesting
 
