@@ -26,7 +26,8 @@ from nq_tflite.cli.parameters import FOLDER, OneOf, labels_option
 from nq_tflite.errors import needing_extra
 
 if TYPE_CHECKING:
-    from nq_tflite.measure.compare import Activations, MethodComparison
+    from nq_tflite.measure.compare import MethodComparison
+    from nq_tflite.measure.tasks import Activations
 
 #: Names of models, which are those of their preprocessing too.
 MODELS = ("mobilenet_v2", "efficientnet_lite0")
