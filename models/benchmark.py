@@ -14,7 +14,7 @@ from nq_tflite_models.measure.comparison import (
     compare_models,
 )
 from nq_tflite_models.measure.options import models_option
-from nq_tflite_models.nets.zoo import MODELS
+from nq_tflite_models.nets.zoo import MODELS, SETS
 from nq_tflite_models.weights.archives import cache_dir
 
 from nq_tflite.cli.console import (
@@ -43,7 +43,7 @@ Exit codes: 0 success, 1 failure, 2 bad usage, 130 interrupted."""
 
 
 @click.command(cls=NqCommand, epilog=_EPILOG)
-@models_option(MODELS)
+@models_option(MODELS, SETS)
 @click.option("--nesting", type=NESTING, default="8|4", show_default=True, help="Bit-widths of every model.")
 @click.option(
     "--activations",

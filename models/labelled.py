@@ -28,12 +28,15 @@ from nq_tflite.cli.parameters import (
     crop_option,
     labels_option,
     preprocess_option,
+    workers_options,
 )
 from nq_tflite.errors import UnsupportedModelError, needing_extra
+from nq_tflite.measure.workers import open_client
 from nq_tflite.units import kernels_text
 
 if TYPE_CHECKING:
-    from nq_tflite_models.measure.labelled import LabelledComparison, LabelledData, LabelledRow
+    from nq_tflite_models.measure.labelled import LabelledComparison, LabelledRow
+    from nq_tflite_models.measure.labelled_case import LabelledData
     from nq_tflite_models.measure.paired import PairedDifference
 
     from nq_tflite.measure.preprocessing import PixelRange
@@ -117,6 +120,7 @@ Exit codes: 0 success, 1 failure, 2 bad usage, 130 interrupted."""
 @crop_option
 @click.option("--quantized-by", type=FILE, help="INT8 .tflite file that takes the int8 inputs as they are.")
 @click.option("--threads", type=WholeNumber(), default=1, show_default=True, help="Threads of the runtime.")
+@workers_options
 @json_option
 def labelled(
     inputs: Path,
@@ -133,6 +137,8 @@ def labelled(
     crop: float | None,
     quantized_by: Path | None,
     threads: int,
+    workers: int | None,
+    scheduler: str | None,
     as_json: bool,
 ) -> None:
     """Compare a classifier's files on labelled inputs: float, stock INT8, LiteRT Quantizer's, nested by every method.
@@ -141,7 +147,8 @@ def labelled(
     """
     _check_model(name, weights)
     with needing_extra("demo", "labelled measurement"):
-        from nq_tflite_models.measure.labelled import LabelledData, compare_labelled
+        from nq_tflite_models.measure.labelled import compare_labelled
+        from nq_tflite_models.measure.labelled_case import LabelledData
         from nq_tflite_models.measure.labelled_inputs import drawn_calibration, given_calibration, read_labelled
     table = read_labelled(inputs, labels)
     if calibration is None:
@@ -156,7 +163,7 @@ def labelled(
         crop_fraction=pixels.crop_fraction if crop is None else crop,
         quantization=None if quantized_by is None else _input_quantization(quantized_by),
     )
-    with without_native_chatter(), progress_bar() as notify:
+    with without_native_chatter(), open_client(scheduler, workers) as client, progress_bar() as notify:
         notify(f"building {name}", 0, 0)
         net = _build(name, weights)
         found = compare_labelled(
@@ -167,6 +174,7 @@ def labelled(
             methods=methods,
             equalize=equalize,
             num_threads=threads,
+            client=client,
             notify=notify,
         )
     said = {"inputs": str(inputs), "calibration": str(calibration or inputs), "seed": seed}

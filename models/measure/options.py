@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import click
@@ -36,18 +36,29 @@ def names_in(value: str, known: Collection[str]) -> tuple[str, ...]:
     return words
 
 
-def models_option(known: Collection[str]) -> Callable[[Any], Any]:
-    """`--models`, some of those that a command knows, in order; all of them if not given."""
+def models_option(known: Collection[str], sets: Mapping[str, tuple[str, ...]] | None = None) -> Callable[[Any], Any]:
+    """`--models`, some of those that a command knows, in order; all of them if not given.
+
+    Args:
+        sets: lists of names that may be named as a whole; the first one is the default.
+    """
+    known_sets = sets or {}
 
     def names(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
-        return names_in(value, known)
+        words = names_in(value, [*known, *known_sets])
+        return tuple(dict.fromkeys(name for word in words for name in known_sets.get(word, (word,))))
 
     return click.option(
         "--models",
         "names",
-        default=",".join(known),
+        default=next(iter(known_sets), ",".join(known)),
         metavar="NAME[,NAME...]",
         show_default=True,
         callback=names,
-        help="Models, in order.",
+        help="Models, in order." if sets is None else _help(sets),
     )
+
+
+def _help(sets: Mapping[str, tuple[str, ...]]) -> str:
+    words = [f"{name} ({', '.join(names)})" for name, names in sets.items()]
+    return f"Models, in order, or sets of them: {'; '.join(words)}."

@@ -87,12 +87,12 @@ def test_mlp_mixer_stays_int8_from_input_to_output() -> None:
     assert (names.count("QUANTIZE"), names.count("DEQUANTIZE"), names.count("FULLY_CONNECTED")) == (1, 1, 5)
 
 
-def test_layer_norm_of_the_mixer_is_keras() -> None:
+def test_layer_norm_is_keras() -> None:
     import keras
-    from nq_tflite_models.nets.mlp_mixer import _LayerNorm
+    from nq_tflite_models.nets.layer_norm import LayerNorm
 
     tokens = np.random.default_rng(1).normal(2.0, 3.0, (2, 5, 16)).astype(np.float32)
-    ours, theirs = _LayerNorm(epsilon=1e-6), keras.layers.LayerNormalization(epsilon=1e-6)
+    ours, theirs = LayerNorm(epsilon=1e-6), keras.layers.LayerNormalization(epsilon=1e-6)
     for layer in (ours, theirs):
         layer.build(tokens.shape)
         layer.set_weights([np.linspace(0.5, 1.5, 16), np.linspace(-1.0, 1.0, 16)])
