@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from nq_tflite_models.measure.options import methods_option, models_option, names_in, nestings_option
+from nq_tflite_models.measure.critical import GRID, Kept, critical_nestings
+from nq_tflite_models.measure.options import (
+    grid_option,
+    methods_option,
+    models_option,
+    names_in,
+    nestings_option,
+    print_critical,
+)
 
 from nq_tflite.cli.comparison_table import print_comparison
 from nq_tflite.cli.console import (
@@ -39,6 +47,7 @@ Examples:
   python -m nq_tflite_models.accuracy
   python -m nq_tflite_models.accuracy --photos photos/eval --labels photos/labels.csv --calibration photos/others
   python -m nq_tflite_models.accuracy --photos photos/ --models mobilenet_v2 --nesting '8|6|4' --method descent --json
+  python -m nq_tflite_models.accuracy --photos photos/eval --labels photos/labels.csv --grid --workers 4
   python -m nq_tflite_models.accuracy --nets all
   python -m nq_tflite_models.accuracy --nets 'QAT conv,siamese dense' --samples 0,48 --nesting '8|4'
   python -m nq_tflite_models.accuracy --nets all --workers 4
@@ -67,6 +76,7 @@ def _counts(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple
 @click.option("--calibration", type=FOLDER, help="Folder of other photos, for what is calibrated.")
 @models_option(MODELS)
 @nestings_option(show_default="8|6, 8|5, 8|4; with --nets 8|5")
+@grid_option
 @methods_option
 @click.option(
     "--activations",
@@ -97,6 +107,7 @@ def accuracy(
     calibration: Path | None,
     names: tuple[str, ...],
     nestings: tuple[str, ...],
+    grid: bool,
     methods: tuple[str, ...],
     activations: Activations,
     nets: str | None,
@@ -109,6 +120,9 @@ def accuracy(
 
     Or, with --nets, full-bit with plain rounding on small nets of every kind, by the outputs' SNR.
     """
+    if grid and nestings:
+        raise click.UsageError("--grid takes no --nesting.")
+    nestings = GRID if grid else nestings
     if nets is not None:
         if photos is not None or methods:
             raise click.UsageError("--nets takes no --photos and no --method.")
@@ -143,10 +157,24 @@ def accuracy(
                 progress=show,
             )
             compared.append(replace(result, source=name))
+    labelled = all(each.reference_top1 is not None for each in compared)
+    critical = critical_nestings(_kept(compared, labelled)) if grid else []
     if as_json:
-        print_json({"models": [each.as_dict() for each in compared]})
-    else:
-        _print(compared, own_photos=photos is not None)
+        print_json(
+            {"models": [each.as_dict() for each in compared], "critical": [asdict(each) for each in critical]}
+        )
+        return
+    _print(compared, own_photos=photos is not None)
+    if grid:
+        print_critical(critical, "top-1" if labelled else "agreement")
+
+
+def _kept(compared: list[MethodComparison], labelled: bool) -> Iterator[Kept]:
+    for each in compared:
+        for row in each.rows:
+            full, part = row.scores[0], row.scores[-1]
+            rates = [score.top1 if labelled else score.agreement for score in (full, part)]
+            yield Kept(each.source, row.title, full.bits or 0, part.bits or 0, *(rate or 0.0 for rate in rates))
 
 
 def _print(compared: list[MethodComparison], *, own_photos: bool) -> None:
