@@ -160,9 +160,7 @@ def accuracy(
     labelled = all(each.reference_top1 is not None for each in compared)
     critical = critical_nestings(_kept(compared, labelled)) if grid else []
     if as_json:
-        print_json(
-            {"models": [each.as_dict() for each in compared], "critical": [asdict(each) for each in critical]}
-        )
+        print_json({"models": [each.as_dict() for each in compared], "critical": [asdict(each) for each in critical]})
         return
     _print(compared, own_photos=photos is not None)
     if grid:
