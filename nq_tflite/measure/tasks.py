@@ -5,7 +5,7 @@ Every task runs in a process that may know nothing of the others', so that what 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -39,6 +39,13 @@ Activations = Literal["float", "int8"]
 ACTIVATIONS: tuple[Activations, ...] = get_args(Activations)
 #: Inputs that are walked through a graph together.
 _CHUNK = 16
+
+
+class Inputs(Protocol):
+    """What a net is run on, one after the other: real values of its input's shape, without the batch."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[NDArray[np.float32]]: ...
 
 
 class Case(Protocol):
@@ -79,7 +86,7 @@ class RoundingFacts:
 
 
 @dataclass(frozen=True)
-class PhotoInputs(Sequence[NDArray[np.float32]]):
+class PhotoInputs:
     """Photos as a model takes them, [height, width, channels], each made when it is asked for."""
 
     paths: tuple[Path, ...]
@@ -88,11 +95,12 @@ class PhotoInputs(Sequence[NDArray[np.float32]]):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, which: Any) -> Any:
-        """One photo, or those of a slice."""
-        return (
-            replace(self, paths=self.paths[which]) if isinstance(which, slice) else self.pixels.apply(self.paths[which])
-        )
+    def __iter__(self) -> Iterator[NDArray[np.float32]]:
+        return map(self.pixels.apply, self.paths)
+
+    def __getitem__(self, which: slice) -> PhotoInputs:
+        """The photos of a slice."""
+        return replace(self, paths=self.paths[which])
 
 
 # ---- the tasks -------------------------------------------------------------------------------------------------------
@@ -124,7 +132,7 @@ def level_constants(rounded: Rounded, level: int, *, notify: Progress) -> Replac
     return rounded.replacements(level)
 
 
-def file_logits(runner: Runner, file: LevelFile, inputs: Sequence[NDArray[np.float32]], *, notify: Progress) -> Logits:
+def file_logits(runner: Runner, file: LevelFile, inputs: Inputs, *, notify: Progress) -> Logits:
     """What a file says to inputs: [inputs, classes]."""
     rows: list[Logits] = []
     with TemporaryDirectory(prefix="nq-run-") as folder:
@@ -141,7 +149,7 @@ def graph_logits(
     runner: Runner,
     float_file: LevelFile,
     constants: Replacements,
-    inputs: Sequence[NDArray[np.float32]],
+    inputs: Inputs,
     *,
     notify: Progress,
 ) -> Logits:

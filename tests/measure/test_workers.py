@@ -14,7 +14,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from labelled_pictures import write_pictures
+from nq_tflite_models.accuracy import accuracy
+from nq_tflite_models.labelled import labelled
 from PIL import Image
 
 from nq_tflite.errors import ClusterError, UnsupportedModelError
@@ -25,6 +28,8 @@ from nq_tflite.measure.tasks import LevelFile, PhotoCase, Runner, level_file, ro
 from nq_tflite.measure.workers import keep, open_client, tasks_on
 from nq_tflite.progress import silent
 
+#: Its clusters are started in one of pytest's workers.
+pytestmark = pytest.mark.xdist_group("workers")
 PIXELS: dict[str, Any] = {"preprocess": "0..1", "crop_fraction": 1.0, "num_threads": 1}
 
 
@@ -38,7 +43,7 @@ def threads_client() -> Iterator[Any]:
     """A cluster in this process, whose messages are bytes all the same."""
     from distributed import Client, LocalCluster
 
-    options: dict[str, Any] = {"processes": False, "protocol": "tcp://", "dashboard_address": None}
+    options: dict[str, Any] = {"processes": False, "protocol": "tcp://", "dashboard_address": ":0"}
     with LocalCluster(n_workers=2, threads_per_worker=1, memory_limit=0, **options) as local, Client(local) as client:
         yield client
 
@@ -160,7 +165,7 @@ def test_evaluation_is_that_of_one_process(
     assert evaluate(tmp_path / "float.tflite", client=threads_client, **of_samples) == alone
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def worker_processes() -> Iterator[Any]:
     with open_client(None, 2) as client:
         yield client
@@ -211,27 +216,37 @@ def _nested(tasks: Any, case: Any) -> LevelFile:
 
 
 @pytest.mark.slow
-def test_commands_with_workers_print_the_same(mixed_model: Any, photos: Path, tmp_path: Path) -> None:
+def test_commands_print_the_same_on_a_cluster(worker_processes: Any, mixed_model: Any, tmp_path: Path) -> None:
     mixed_model.save(tmp_path / "model.keras")
-    inputs = write_pictures(tmp_path / "inputs")
-    pixels = ("--preprocess", "0..1", "--nesting", "8|5", "--method", "nearest", "--json")
-    for command in (
-        ("-m", "nq_tflite", "evaluate", tmp_path / "model.keras", "--compare", "--photos", photos, *pixels),
-        (
-            "-m",
-            "nq_tflite_models.labelled",
-            inputs,
-            "--model",
-            tmp_path / "model.keras",
-            "--num-calibration",
-            8,
-            *pixels,
-        ),
-        ("-m", "nq_tflite_models.accuracy", "--nets", "conv", "--samples", "0", "--json"),
-    ):
-        alone, spread = run(*command), run(*command, "--workers", 2)
-        assert spread.returncode == alone.returncode == 0, spread.stderr
+    given = ["--model", str(tmp_path / "model.keras"), "--num-calibration", "8", "--preprocess", "0..1"]
+    given += ["--nesting", "8|5", "--method", "nearest", "--json"]
+    labelled_inputs = [str(write_pictures(tmp_path / "inputs")), *given]
+    nets = ["--nets", "conv", "--samples", "0", "--json"]
+    for command, arguments in ((labelled, labelled_inputs), (accuracy, nets)):
+        alone, spread = (
+            CliRunner().invoke(command, [*arguments, *more])
+            for more in ([], ["--scheduler", worker_processes.scheduler.address])
+        )
+        assert spread.exit_code == alone.exit_code == 0, spread.stderr
         assert _untimed(json.loads(spread.stdout)) == _untimed(json.loads(alone.stdout))
+
+
+@pytest.mark.slow
+def test_a_command_starts_workers(nested_dir: Path, photos: Path) -> None:
+    command = (
+        "-m",
+        "nq_tflite",
+        "evaluate",
+        nested_dir / "int8_8_5.tflite",
+        "--photos",
+        photos,
+        "--preprocess",
+        "0..1",
+    )
+    alone, spread = run(*command, "--json"), run(*command, "--json", "--workers", 2)
+    assert spread.returncode == alone.returncode == 0, spread.stderr
+    assert json.loads(spread.stdout) == json.loads(alone.stdout)
+    assert "tasks on 2 workers" in spread.stderr
 
 
 def _untimed(found: Any) -> Any:
