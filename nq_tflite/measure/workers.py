@@ -87,7 +87,8 @@ def open_client(scheduler: str | None, num_workers: int | None) -> Iterator[Clie
         from distributed import Client, LocalCluster
     if scheduler is None:
         # A limit of memory would make Dask kill workers that load tensorflow.
-        options = {"threads_per_worker": 1, "memory_limit": 0, "dashboard_address": ":0", "silence_logs": "CRITICAL"}
+        http = {"dashboard_address": "127.0.0.1:0", "worker_dashboard_address": "127.0.0.1:0"}
+        options = {"threads_per_worker": 1, "memory_limit": 0, "silence_logs": "CRITICAL", **http}
         with (
             tempfile.TemporaryDirectory(prefix="nq-workers-", ignore_cleanup_errors=True) as folder,
             LocalCluster(n_workers=num_workers, local_directory=folder, **options) as local,

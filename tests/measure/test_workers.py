@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from click.testing import CliRunner
 from labelled_pictures import write_pictures
@@ -43,7 +44,7 @@ def threads_client() -> Iterator[Any]:
     """A cluster in this process, whose messages are bytes all the same."""
     from distributed import Client, LocalCluster
 
-    options: dict[str, Any] = {"processes": False, "protocol": "tcp://", "dashboard_address": ":0"}
+    options: dict[str, Any] = {"processes": False, "protocol": "tcp://", "dashboard_address": "127.0.0.1:0"}
     with LocalCluster(n_workers=2, threads_per_worker=1, memory_limit=0, **options) as local, Client(local) as client:
         yield client
 
@@ -169,6 +170,15 @@ def test_evaluation_is_that_of_one_process(
 def worker_processes() -> Iterator[Any]:
     with open_client(None, 2) as client:
         yield client
+
+
+@pytest.mark.slow
+def test_workers_listen_on_this_machine_alone(worker_processes: Any) -> None:
+    own = psutil.Process()
+    connections = [each for one in (own, *own.children(recursive=True)) for each in one.net_connections("inet")]
+    listening = {each.laddr.ip for each in connections if each.status == psutil.CONN_LISTEN}
+    assert listening == {"127.0.0.1"}
+    assert len(worker_processes.nthreads()) == 2
 
 
 @pytest.mark.slow
