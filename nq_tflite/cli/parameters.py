@@ -228,7 +228,10 @@ preprocess_option = click.option(
 def workers_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """`--workers` and `--scheduler`, one of which says where work is spread; neither: this process."""
     count = click.option(
-        "--workers", type=WholeNumber(), help="Processes of this machine to spread the work over, by Dask."
+        "--workers",
+        type=WholeNumber(),
+        is_eager=True,  # so that --scheduler sees it, in whatever order they are given
+        help="Processes of this machine to spread the work over, by Dask.",
     )
     address = click.option(
         "--scheduler",

@@ -21,6 +21,7 @@ from nq_tflite_models.accuracy import accuracy
 from nq_tflite_models.labelled import labelled
 from PIL import Image
 
+from nq_tflite.cli.evaluate_command import evaluate as evaluate_command
 from nq_tflite.errors import ClusterError, UnsupportedModelError
 from nq_tflite.measure import workers
 from nq_tflite.measure.compare import MethodComparison, compare
@@ -145,9 +146,11 @@ def test_command_without_dask_or_with_both_options(photos: Path) -> None:
     assert done.returncode == 1
     assert "error: workers: expected the package distributed, got none installed. Install it:" in done.stderr
     assert "'.[cluster]'" in done.stderr
-    both = run("-m", "nq_tflite", *given, "--workers", 2, "--scheduler", "tcp://127.0.0.1:1")
-    assert both.returncode == 2
-    assert "--scheduler does not go with --workers." in both.stderr
+    options = ["--workers", "2"], ["--scheduler", "tcp://127.0.0.1:1"]
+    for order in (options, options[::-1]):
+        both = CliRunner().invoke(evaluate_command, [*map(str, given[1:]), *order[0], *order[1]])
+        assert both.exit_code == 2
+        assert "--scheduler does not go with --workers." in both.stderr
 
 
 # ---- measurements ----------------------------------------------------------------------------------------------------
