@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal
+
+from nq_tflite_models.nets.zoo import build_model
 
 from nq_tflite.measure.child_process import Job, answer_job, run_in_child
 from nq_tflite.measure.memory import peak_memory
@@ -21,23 +22,8 @@ SOURCES: tuple[SourceKind, ...] = ("keras", "float", "int8")
 _TENSORFLOW = ("loading tensorflow", "converting with tensorflow")
 
 
-def _builder(module: str, name: str, *arguments: Any) -> Callable[[], Any]:
-    """Keras loads tensorflow, so it is imported only where a net is built."""
-
-    def build() -> Any:
-        return getattr(importlib.import_module(f"nq_tflite_models.nets.{module}"), name)(*arguments)
-
-    return build
-
-
-#: Builders by name. Weights are seeded: time does not ask what a net knows.
-NETS: dict[str, Callable[[], Any]] = {
-    "mobilenet_v2": _builder("zoo", "build_model", "mobilenet_v2"),
-    "resnet18": _builder("resnet18", "resnet18"),
-    "resnet50": _builder("zoo", "build_model", "resnet50"),
-    "deit_s": _builder("transformers", "deit_s"),
-    "ds_cnn_s": _builder("zoo", "build_model", "ds_cnn_s"),
-}
+#: Of the zoo. Weights are seeded: time does not ask what a net knows.
+NETS = ("mobilenet_v2", "resnet18", "resnet50", "deit_s", "ds_cnn_s")
 
 
 @dataclass(frozen=True)
@@ -125,7 +111,7 @@ def _make(job: Job) -> Job:
     from nq_tflite.conversion.sources.calibration import sample_source
     from nq_tflite.conversion.sources.keras_export import export
 
-    net = NETS[job["net"]]()
+    net = build_model(job["net"])
     [inputs] = model_inputs(net, 160, 1)
     np.save(Path(job["folder"], "inputs.npy"), inputs)
     for source in job["sources"]:
