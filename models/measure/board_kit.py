@@ -35,12 +35,17 @@ class Layer(NamedTuple):
     multiply_accumulates: int
 
 
-LAYERS = {
-    "1x1 960>320": Layer(Maker("convolution_1x1", (14, 960, 320)), 14 * 14 * 960 * 320),
-    "1x1 24>144": Layer(Maker("convolution_1x1", (56, 24, 144)), 56 * 56 * 24 * 144),
-    "depthwise": Layer(Maker("depthwise_3x3", (56, 144)), 56 * 56 * 9 * 144),
-    "dense": Layer(Maker("dense", (1280, 1000)), 1280 * 1000),
-}
+def layers(size: int) -> dict[str, Layer]:
+    """Layers of MobileNetV2 for images of that size, by name; the deep one has the pixels of a shallower one."""
+    wide, small = size // 4, size // 16
+    return {
+        "1x1 960>320": Layer(Maker("convolution_1x1", (small, 960, 320)), small**2 * 960 * 320),
+        "1x1 24>144": Layer(Maker("convolution_1x1", (wide, 24, 144)), wide**2 * 24 * 144),
+        "depthwise": Layer(Maker("depthwise_3x3", (wide, 144)), wide**2 * 9 * 144),
+        "dense": Layer(Maker("dense", (1280, 1000)), 1280 * 1000),
+    }
+
+
 #: Of the whole time: one thread, all threads, other kernels, each layer, and switches that read the disk.
 _ONE, _ALL, _OTHER, _LAYER, _COLD = 0.3, 0.2, 0.15, 0.05, 0.1
 #: The variable that names the native library's instruction set.
@@ -59,7 +64,7 @@ def prepare(folder: Path, size: int) -> None:
         ModelSourceError: the folder cannot be made.
     """
     makers = {_net_stem(size): Maker("mobilenet_v2", (size,))}
-    makers |= {_layer_stem(name): layer.maker for name, layer in LAYERS.items()}
+    makers |= {_layer_stem(name, size): layer.maker for name, layer in layers(size).items()}
     missing = [stem for stem in makers if not all(path.is_file() for path in _files(folder, stem))]
     if not missing:
         return
@@ -144,11 +149,11 @@ class Kit:
         return {"size": self.size, "net": nets, "sums": sums[0], "exact": exact}
 
     def _layers(self) -> Record:
-        rates = {}
-        for name, cold in [*((name, False) for name in LAYERS), ("dense", True)]:
+        rates, known = {}, layers(self.size)
+        for name, cold in [*((name, False) for name in known), ("dense", True)]:
             label = f"{name} cold" if cold else name
-            job = {"job": "layer", **_paths(self.folder, _layer_stem(name)), "cold": cold}
-            job |= {"seconds": _LAYER * self.seconds, "multiply_accumulates": LAYERS[name].multiply_accumulates}
+            job = {"job": "layer", **_paths(self.folder, _layer_stem(name, self.size)), "cold": cold}
+            job |= {"seconds": _LAYER * self.seconds, "multiply_accumulates": known[name].multiply_accumulates}
             answer = self._ask(f"layer {label}", job)
             rates[label] = answer["rates"]
         return {"mac_per": answer["unit"], "mac": rates}
@@ -171,8 +176,8 @@ def _net_stem(size: int) -> str:
     return f"mobilenet_v2_{size}"
 
 
-def _layer_stem(name: str) -> str:
-    return name.replace(" ", "_").replace(">", "_")
+def _layer_stem(name: str, size: int) -> str:
+    return f"{name.replace(' ', '_').replace('>', '_')}_{size}"
 
 
 def _files(folder: Path, stem: str) -> tuple[Path, Path]:

@@ -53,7 +53,7 @@ MARKED = {
     ("docs/models.md", "python torch"): 1,
     ("docs/models.md", "sh minutes"): 1,
     ("docs/quickstart.md", "sh install"): 1,
-    ("docs/raspberry_pi.md", "sh board"): 3,
+    ("docs/raspberry_pi.md", "sh board"): 5,
     ("docs/raspberry_pi.md", "sh install"): 1,
     ("models/README.md", "python network"): 1,
     ("models/README.md", "sh minutes"): 6,
