@@ -55,6 +55,7 @@ MARKED = {
     ("docs/quickstart.md", "sh install"): 1,
     ("docs/raspberry_pi.md", "sh board"): 5,
     ("docs/raspberry_pi.md", "sh install"): 1,
+    ("docs/sme.md", "sh minutes"): 1,
     ("models/README.md", "python network"): 1,
     ("models/README.md", "sh minutes"): 6,
     ("notebooks/README.md", "sh install"): 1,
