@@ -45,9 +45,9 @@ class Timings:
     seconds: list[float] = field(default_factory=list)
     counts: list[dict[str, int]] = field(default_factory=list)
 
-    def count(self, name: str) -> float | None:
-        """The median of a count; None if it was not counted."""
-        return float(np.median([each[name] for each in self.counts])) if self.counts[0].get(name) else None
+    def count(self, name: str) -> float:
+        """The median of a count; 0 if it was not counted, as on a core of another kind than the counter is for."""
+        return float(np.median([each.get(name, 0) for each in self.counts]))
 
 
 def quartiles(values: Sequence[float] | NDArray[np.float64]) -> list[float]:
@@ -97,9 +97,8 @@ def net(job: Job) -> Job:
         "x": {name: quartiles(np.array(timings[name].seconds) / stock) for name in ("full", "part")},
         "sums": sums,
     }
-    if job["threads"] == 1:  # the counts are of one thread
-        for name in counts.names:
-            answer[name] = {lane: short((each.count(name) or 0) / 1e6) for lane, each in timings.items()}
+    for name in counts.names if job["threads"] == 1 else ():  # the counts are of one thread
+        answer[name] = {lane: short(each.count(name) / 1e6) for lane, each in timings.items()}
     return answer
 
 
@@ -112,14 +111,14 @@ def layer(job: Job) -> Job:
         with counters() as counts:
             timings = _take_turns(lanes, job["seconds"], counts, before=before)
         clock = megahertz(core)
-    macs = job["multiply_accumulates"]
+    counted = all(each.count("cycles") for each in timings.values())
 
     def rate(timing: Timings) -> float:
-        cycles = timing.count("cycles")
         seconds = float(np.median(timing.seconds))
-        return short(macs / (cycles or seconds * (clock * 1e6 if clock else 1e9)))
+        cycles = timing.count("cycles") if counted else seconds * (clock * 1e6 if clock else 1e9)
+        return short(job["multiply_accumulates"] / cycles)
 
-    unit = "cycle" if "cycles" in counts.names else "cycle by clock" if clock else "ns"
+    unit = "cycle" if counted else "cycle by clock" if clock else "ns"
     return {"unit": unit, "rates": {name: rate(each) for name, each in timings.items()}}
 
 

@@ -17,6 +17,7 @@ import pytest
 from board_jobs import COOL
 from nq_tflite_models import board
 from nq_tflite_models.measure import board_facts, board_kit, board_record, perf_events
+from nq_tflite_models.measure.board_sections import Timings
 
 from nq_tflite.errors import MissingPackageError
 
@@ -176,6 +177,8 @@ def test_counters_count_this_thread(tmp_path: Path) -> None:
         assert (counts.names, counts.read(), counts.read()) == (("cycles",), {"cycles": 5}, {"cycles": 1 << 40})
     with perf_events.counters({"none": (99, 99)}) as counts:
         assert counts.read() == {}
+    timings = Timings(seconds=[0.1] * 3, counts=[{"cycles": cycles} for cycles in (7, 5, 9)])
+    assert (timings.count("cycles"), timings.count("l2_refills")) == (7.0, 0.0)
 
 
 @pytest.mark.slow
