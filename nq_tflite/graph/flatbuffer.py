@@ -391,6 +391,18 @@ def tensor_at(model: ModelT, place: TensorPlace) -> TensorT:
     return model.subgraphs[place.subgraph].tensors[place.tensor]
 
 
+def builtin_opcode(model: ModelT, code: int, version: int) -> int:
+    """Index of the operator code of a builtin operator, which is added if the model has none."""
+    for index, known in enumerate(model.operatorCodes):
+        if max(known.builtinCode, known.deprecatedBuiltinCode) == code and known.version == version:
+            return index
+    deprecated = min(code, schema.BuiltinOperator.PLACEHOLDER_FOR_GREATER_OP_CODES)
+    model.operatorCodes.append(
+        schema.OperatorCodeT(deprecatedBuiltinCode=deprecated, builtinCode=code, version=version)
+    )
+    return len(model.operatorCodes) - 1
+
+
 def add_tensor(subgraph: SubGraphT, name: str, dims: Sequence[int], tensor_type: int, buffer: int) -> int:
     """Appends a tensor; returns its index."""
     subgraph.tensors.append(new_tensor(name, list(dims), tensor_type, buffer))

@@ -1,4 +1,4 @@
-"""Small full-int8 graphs, operator by operator: what Keras and its converter would not give at will."""
+"""Small full-int8 graphs, or uint8 ones, operator by operator: what Keras and its converter would not give at will."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ import numpy as np
 from nq_tflite.graph.flatbuffer import add_buffer, add_tensor, pack_model, schema
 
 _TYPES = {np.dtype(np.float32): schema.TensorType.FLOAT32, np.dtype(np.int32): schema.TensorType.INT32}
-_TYPES[np.dtype(np.int8)] = schema.TensorType.INT8
+_TYPES |= {np.dtype(np.int8): schema.TensorType.INT8, np.dtype(np.uint8): schema.TensorType.UINT8}
 
 
 class Graph:
     """A TFLite graph under construction; tensors are known by their indices, and the first dimension is the batch.
+
+    Args:
+        quantized: type of what has a scale, where nothing else is said.
 
     Example:
         graph = Graph()
@@ -23,7 +26,8 @@ class Graph:
         content = graph.build([y])
     """
 
-    def __init__(self) -> None:
+    def __init__(self, quantized: Any = np.int8) -> None:
+        self._quantized = quantized
         self._graph = schema.SubGraphT(tensors=[], inputs=[], outputs=[], operators=[], name="main")
         empty = schema.BufferT(data=np.empty(0, np.uint8))
         self._model = schema.ModelT(
@@ -42,8 +46,8 @@ class Graph:
     def input(
         self, shape: Sequence[int], *, scale: float | None = None, zero_point: int = 0, dtype: Any = np.float32
     ) -> int:
-        """An input of any batch: int8, or of that type without a scale."""
-        index = self._tensor(shape, dtype if scale is None else np.int8, 0, scale, zero_point, 0)
+        """An input of any batch: quantized, or of that type without a scale."""
+        index = self._tensor(shape, dtype if scale is None else self._quantized, 0, scale, zero_point, 0)
         self._graph.tensors[index].shapeSignature = [-1, *shape[1:]]
         self._graph.inputs.append(index)
         return index
@@ -61,12 +65,12 @@ class Graph:
         *,
         scale: float | None = None,
         zero_point: int = 0,
-        dtype: Any = np.int8,
+        dtype: Any = None,
         version: int = 2,
         options: Any = None,
     ) -> int:
         """An operator with one output of that shape and quantization; returns the output."""
-        index = self._tensor(shape, dtype, 0, scale, zero_point, 0)
+        index = self._tensor(shape, dtype or self._quantized, 0, scale, zero_point, 0)
         if len(shape) > 0:
             self._graph.tensors[index].shapeSignature = [-1, *shape[1:]] if dtype != np.int32 else list(shape)
         code = getattr(schema.BuiltinOperator, name)

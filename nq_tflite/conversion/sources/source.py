@@ -32,6 +32,7 @@ from nq_tflite.conversion.sources.sample_store import Kept, SampleStore
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import Array
+from nq_tflite.graph.legacy_uint8 import to_int8
 from nq_tflite.graph.linear_chains import find_chains
 from nq_tflite.graph.model import ModelT, TensorPlace, TensorT
 from nq_tflite.graph.packed_files import PackedFile, packed_files
@@ -117,6 +118,7 @@ class Source:
         widened: the model's weights that the file has in another type.
         files: those that the file has packed behind the model.
         equalizable: the linear chains of a calibrated model; None where there are none, or nobody asked for them.
+        notes: what had to be done to the file's weights before they can nest.
     """
 
     model: ModelT
@@ -127,6 +129,7 @@ class Source:
     widened: Widened = field(default_factory=Widened)
     files: Sequence[PackedFile] = ()
     equalizable: Equalizable | None = None
+    notes: tuple[str, ...] = ()
 
     def equalized(self, exponents: Sequence[float], *, final: bool) -> Source:
         """The same with the channels of its linear chains scaled.
@@ -190,6 +193,7 @@ def load_source(
         widened=nets.widened,
         files=files,
         equalizable=None if nets.chains is None else nets.chains(moments),
+        notes=nets.notes,
     )
     if not look:
         return loaded
@@ -212,6 +216,7 @@ class _Nets:
     folded: Sequence[FoldedNorm] = ()
     widened: Widened = field(default_factory=Widened)
     chains: Callable[[Mapping[int, Moments]], Equalizable] | None = None
+    notes: tuple[str, ...] = ()
 
 
 def _from_keras(
@@ -258,10 +263,12 @@ def _with_chains(
 
 
 def _from_file(source: str | os.PathLike[str] | bytes, samples: Callable[[], Iterator[Sample]] | None) -> _Nets:
-    """Of a stock .tflite file, whose float16 and dynamic-range weights become float32."""
+    """Of a stock .tflite file, whose float16 and dynamic-range weights become float32, and whose uint8 ones INT8."""
     model = fb.read_model(source).model
     refuse_nested(model)
-    return _Nets(model, model, samples, widened=widen(model))
+    reexpressed = to_int8(model)
+    notes = () if reexpressed is None else (str(reexpressed),)
+    return _Nets(model, model, samples, widened=widen(model), notes=notes)
 
 
 def _made_samples(model: ModelT, folded: Sequence[FoldedNorm], store: SampleStore) -> Samples:
