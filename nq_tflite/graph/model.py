@@ -52,6 +52,8 @@ class QuantizationT(Protocol):
     Attributes:
         min, max: what calibration saw.
         scale, zeroPoint: [1], or [channels] along axis `quantizedDimension`.
+        details: None, or one of the schema's tables; that of blocks has the indices of the tensors `scales` and
+            `zeroPoints` (-1 for none) and a `blockSize`. `quantization.block_scales` reads it.
     """
 
     min: FloatVector | None
@@ -59,6 +61,7 @@ class QuantizationT(Protocol):
     scale: FloatVector | None
     zeroPoint: IntVector | None
     quantizedDimension: int
+    details: Any
 
 
 class TensorT(Protocol):

@@ -10,7 +10,11 @@ import numpy as np
 from nq_tflite.graph.flatbuffer import add_buffer, add_tensor, pack_model, schema
 
 _TYPES = {np.dtype(np.float32): schema.TensorType.FLOAT32, np.dtype(np.int32): schema.TensorType.INT32}
-_TYPES |= {np.dtype(np.int8): schema.TensorType.INT8, np.dtype(np.uint8): schema.TensorType.UINT8}
+_TYPES |= {
+    np.dtype(np.float16): schema.TensorType.FLOAT16,
+    np.dtype(np.int8): schema.TensorType.INT8,
+    np.dtype(np.uint8): schema.TensorType.UINT8,
+}
 
 
 class Graph:
@@ -56,6 +60,25 @@ class Graph:
         """A tensor of the file."""
         values = np.asarray(values)
         return self._tensor(values.shape, values.dtype, add_buffer(self._model, values), scale, zero_point, axis)
+
+    def narrow(self, codes: Any, num_bits: int, *, scale: Any = None, axis: int = 0, block_scales: Any = None) -> int:
+        """A constant of INT4 or INT2 codes, with a scale for each channel, or float16 ones for blocks of its rows."""
+        codes, in_a_byte = np.asarray(codes), 8 // num_bits
+        fields = (codes.reshape(-1, in_a_byte) & ((1 << num_bits) - 1)).astype(np.uint8)
+        packed = np.bitwise_or.reduce(fields << np.arange(0, 8, num_bits, dtype=np.uint8), axis=1).astype(np.uint8)
+        index = self._tensor(codes.shape, np.int8, add_buffer(self._model, packed), scale, 0, axis)
+        tensor = self._graph.tensors[index]
+        tensor.type = {4: schema.TensorType.INT4, 2: schema.TensorType.INT2}[num_bits]
+        if block_scales is not None:
+            scales = np.asarray(block_scales, np.float16)
+            of_blocks = self._tensor(scales.shape, np.float16, add_buffer(self._model, scales), None, 0, 0)
+            details = schema.BlockwiseQuantizationT(
+                scales=of_blocks, zeroPoints=-1, blockSize=codes.shape[-1] // scales.shape[-1]
+            )
+            tensor.quantization = schema.QuantizationParametersT(
+                details=details, detailsType=schema.QuantizationDetails.BlockwiseQuantization
+            )
+        return index
 
     def add(
         self,

@@ -35,6 +35,7 @@ from nq_tflite.graph.flatbuffer import Array
 from nq_tflite.graph.legacy_uint8 import to_int8
 from nq_tflite.graph.linear_chains import find_chains
 from nq_tflite.graph.model import ModelT, TensorPlace, TensorT
+from nq_tflite.graph.narrow_codes import to_int8_codes
 from nq_tflite.graph.packed_files import PackedFile, packed_files
 from nq_tflite.graph.selection import Selection
 from nq_tflite.graph.sites import refuse_nested
@@ -263,12 +264,12 @@ def _with_chains(
 
 
 def _from_file(source: str | os.PathLike[str] | bytes, samples: Callable[[], Iterator[Sample]] | None) -> _Nets:
-    """Of a stock .tflite file, whose float16 and dynamic-range weights become float32, and whose uint8 ones INT8."""
+    """Of a stock .tflite file, whose weights that float layers read become float32, and whose uint8 ones INT8."""
     model = fb.read_model(source).model
     refuse_nested(model)
-    reexpressed = to_int8(model)
-    notes = () if reexpressed is None else (str(reexpressed),)
-    return _Nets(model, model, samples, widened=widen(model), notes=notes)
+    reexpressed, narrow, widened = to_int8(model), to_int8_codes(model), widen(model)
+    notes = (*(() if reexpressed is None else (str(reexpressed),)), *narrow, *widened.notes())
+    return _Nets(model, model, samples, widened=widened, notes=notes)
 
 
 def _made_samples(model: ModelT, folded: Sequence[FoldedNorm], store: SampleStore) -> Samples:
