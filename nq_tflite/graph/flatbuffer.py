@@ -144,6 +144,8 @@ def _table_counts(root: Any) -> Iterator[int]:
     """Lengths of a model's vectors of tables, one by one, the outer ones first."""
     yield root.SubgraphsLength()
     yield root.SignatureDefsLength()
+    if hasattr(root, "ExternalBuffersLength"):  # a schema of LiteRT's
+        yield root.ExternalBuffersLength() + root.ExternalBufferGroupsLength()
     for index in range(root.SubgraphsLength()):
         subgraph = root.Subgraphs(index)
         yield subgraph.TensorsLength() + subgraph.OperatorsLength()

@@ -72,6 +72,7 @@ class TensorT(Protocol):
         buffer: index of its constant data; that of an empty buffer where it is computed.
         name: bytes as read, str as made; `flatbuffer.text` gives a str.
         sparsity: the schema's SparsityParametersT, which nothing looks into.
+        externalBuffer: id of the ExternalBufferT with its constant data; 0 for none.
     """
 
     shape: IntVector | None
@@ -82,6 +83,7 @@ class TensorT(Protocol):
     name: bytes | str | None
     quantization: QuantizationT | None
     sparsity: object | None
+    externalBuffer: int
 
 
 class OperatorT(Protocol):
@@ -148,6 +150,22 @@ class MetadataT(Protocol):
     buffer: int
 
 
+class ExternalBufferT(Protocol):
+    """Bytes in a file beside the model: `length` of them from `offset` on, in that of a group, by its index."""
+
+    id: int
+    group: int
+    offset: int
+    length: int
+    packing: bytes | str | None
+
+
+class ExternalBufferGroupT(Protocol):
+    """A file beside the model."""
+
+    name: bytes | str | None
+
+
 class ModelT(Protocol):
     """A model; its main subgraph is the first."""
 
@@ -158,3 +176,5 @@ class ModelT(Protocol):
     metadataBuffer: IntVector | None
     metadata: list[MetadataT] | None
     signatureDefs: list[SignatureDefT] | None
+    externalBuffers: list[ExternalBufferT] | None
+    externalBufferGroups: list[ExternalBufferGroupT] | None

@@ -31,6 +31,7 @@ from nq_tflite.conversion.sources.procedural_inputs import procedural_inputs
 from nq_tflite.conversion.sources.sample_store import Kept, SampleStore
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.external_weights import bring_in_external
 from nq_tflite.graph.flatbuffer import Array
 from nq_tflite.graph.legacy_uint8 import to_int8
 from nq_tflite.graph.linear_chains import find_chains
@@ -267,6 +268,7 @@ def _from_file(source: str | os.PathLike[str] | bytes, samples: Callable[[], Ite
     """Of a stock .tflite file, whose weights that float layers read become float32, and whose uint8 ones INT8."""
     model = fb.read_model(source).model
     refuse_nested(model)
+    bring_in_external(model, source)
     reexpressed, narrow, widened = to_int8(model), to_int8_codes(model), widen(model)
     notes = (*(() if reexpressed is None else (str(reexpressed),)), *narrow, *widened.notes())
     return _Nets(model, model, samples, widened=widened, notes=notes)
