@@ -16,12 +16,13 @@ from nq_tflite.conversion.nested_writer import write_nested
 from nq_tflite.conversion.observer import Constant, Constants
 from nq_tflite.conversion.plan import Plan
 from nq_tflite.conversion.rounding import EXACT, METHODS, Method
-from nq_tflite.conversion.rounding.baselines import MINMAX, SQUANT_NESTING, Baseline
+from nq_tflite.conversion.rounding.baselines import MINMAX, PUBLISHED_CODE, SQUANT_NESTING, Baseline
 from nq_tflite.conversion.sources.source import Source
 from nq_tflite.conversion.trial import round_source
 from nq_tflite.errors import NestingError, UnsupportedModelError, did_you_mean
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.float_layers import compute_in_float
 from nq_tflite.graph.model import InputSlot, ModelT
 from nq_tflite.graph.readers import Reader, slots_of
 from nq_tflite.graph.replace_weights import replace_weights
@@ -33,7 +34,9 @@ Replacements = Constants
 
 
 #: Names of `CONTENDERS`.
-ContenderName = Literal["minmax", "squant-nesting", "nearest", "exact", "squant", "descent", "descent-calibrated"]
+ContenderName = Literal[
+    "minmax", "nestquant-code", "squant-nesting", "nearest", "exact", "squant", "descent", "descent-calibrated"
+]
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,8 @@ CONTENDERS: dict[ContenderName, Contender] = {
     contender.name: contender
     for contender in (
         Contender("minmax", "min-max, separate files", MINMAX),
-        Contender("squant-nesting", "SQuant nesting (paper)", SQUANT_NESTING),
+        Contender("nestquant-code", "NestQuant's code", PUBLISHED_CODE),
+        Contender("squant-nesting", "SQuant nesting, symmetric", SQUANT_NESTING),
         Contender("nearest", "nearest", METHODS["nearest"]),
         Contender("exact", "exact", EXACT),
         Contender("squant", "squant", METHODS["squant"]),
@@ -154,7 +158,7 @@ class _Nested(Rounded):
 
 
 class _Apart(Rounded):
-    """Levels of a baseline, each a stock model."""
+    """Levels of a baseline, each a stock model, in which layers of asymmetric weights compute in float."""
 
     def __init__(self, baseline: Baseline, source: Source, nesting: Nesting) -> None:
         begin = time.perf_counter()
@@ -175,8 +179,14 @@ class _Apart(Rounded):
 
     def write(self, level: int, folder: Path) -> tuple[Path, int | None]:
         path, model = folder / f"level_{level}.tflite", copy.deepcopy(self._model)
+        in_float = []
         for draft, levels in self._weights:
-            replace_weights(model, draft.sites, levels[level].codes, levels[level].scales)
+            chosen = levels[level]
+            if chosen.zero_points is None:
+                replace_weights(model, draft.sites, chosen.codes, chosen.scales)
+            else:
+                in_float.append((draft.sites, chosen.values))
+        compute_in_float(model, in_float)
         fb.write_model(path, model)
         return path, None
 
