@@ -72,6 +72,7 @@ class TensorT(Protocol):
         buffer: index of its constant data; that of an empty buffer where it is computed.
         name: bytes as read, str as made; `flatbuffer.text` gives a str.
         sparsity: the schema's SparsityParametersT, which nothing looks into.
+        isVariable: whether it is an operator's state, which stays from one invocation to the next.
         externalBuffer: id of the ExternalBufferT with its constant data; 0 for none.
     """
 
@@ -83,6 +84,7 @@ class TensorT(Protocol):
     name: bytes | str | None
     quantization: QuantizationT | None
     sparsity: object | None
+    isVariable: bool
     externalBuffer: int
 
 

@@ -53,7 +53,7 @@ def _is_weight(model: ModelT, subgraph: SubGraphT, use: InputSlot) -> bool:
     """Whether an operator multiplies INT8 activations by it."""
     operator = subgraph.operators[use.position]
     reader = reader_of(model, operator)
-    if reader is None or reader.looks_up or use.slot != reader.weight:
+    if reader is None or reader.looks_up or not reader.takes_int8 or use.slot != reader.weight:
         return False
     return bool(subgraph.tensors[reader.data_of(operator)].type == _Type.INT8)
 

@@ -82,8 +82,9 @@ class Widened:
         weights: tensorflow's XNNPACK takes no layer that reads one through DEQUANTIZE and the other not.
         """
         for (index, tensor), old in self._constants.items():
-            if model.subgraphs[index].tensors[tensor].buffer:
-                model.subgraphs[index].tensors[tensor] = old
+            subgraph = model.subgraphs[index]
+            if subgraph.tensors[tensor].buffer and not _is_beside_nested(model, subgraph, tensor):
+                subgraph.tensors[tensor] = old
         for (index, tensor), operator in reversed(self._dequantized.items()):
             subgraph = model.subgraphs[index]
             if subgraph.tensors[tensor].buffer and not _serves_nested(model, subgraph, tensor):
@@ -178,7 +179,7 @@ def _is_dynamic(model: ModelT, subgraph: SubGraphT, use: InputSlot) -> bool:
     """Whether an operator multiplies float activations by this weight, or copies floats out of a table of few bits."""
     operator = subgraph.operators[use.position]
     reader = reader_of(model, operator)
-    if reader is None or use.slot != reader.weight:
+    if reader is None or not reader.reads(use.slot) or _has_peepholes(model, operator):
         return False
     if reader.looks_up:
         [output] = fb.indices(operator.outputs)
@@ -189,7 +190,14 @@ def _is_dynamic(model: ModelT, subgraph: SubGraphT, use: InputSlot) -> bool:
 
 def _is_weight(model: ModelT, subgraph: SubGraphT, use: InputSlot) -> bool:
     reader = reader_of(model, subgraph.operators[use.position])
-    return reader is not None and use.slot == reader.weight
+    return reader is not None and reader.reads(use.slot)
+
+
+def _has_peepholes(model: ModelT, operator: OperatorT) -> bool:
+    """Whether a sequence LSTM has weights from its cell, which would have to become float with the others."""
+    if fb.builtin_code(model, operator) != schema.BuiltinOperator.UNIDIRECTIONAL_SEQUENCE_LSTM:
+        return False
+    return any(index >= 0 for index in fb.indices(operator.inputs)[9:12])
 
 
 # ---- what a weight was -----------------------------------------------------------------------------------------------
@@ -220,7 +228,7 @@ def _layout(model: ModelT, subgraph: SubGraphT, uses: list[InputSlot]) -> Layout
     found = {
         reader.layout
         for position, slot in uses
-        if (reader := reader_of(model, subgraph.operators[position])) is not None and slot == reader.weight
+        if (reader := reader_of(model, subgraph.operators[position])) is not None and reader.reads(slot)
     }
     return found.pop() if len(found) == 1 else None
 
@@ -238,6 +246,20 @@ def _drop_block_scales(subgraph: SubGraphT, old: TensorT) -> None:
     index = scales_tensor(old)
     if index >= 0 and index not in {*map(scales_tensor, subgraph.tensors), *fb.readers(subgraph)}:
         subgraph.tensors[index].buffer = 0
+
+
+def _is_beside_nested(model: ModelT, subgraph: SubGraphT, tensor: int) -> bool:
+    """Whether an operator of several weights reads it, another of which is nested: all have one type."""
+    for position, _ in fb.readers(subgraph).get(tensor, []):
+        operator = subgraph.operators[position]
+        reader = reader_of(model, operator)
+        if reader is not None and reader.others:
+            read = [
+                index for slot, index in enumerate(fb.indices(operator.inputs)) if index >= 0 and reader.reads(slot)
+            ]
+            if any(not subgraph.tensors[index].buffer for index in read):
+                return True
+    return False
 
 
 def _serves_nested(model: ModelT, subgraph: SubGraphT, tensor: int) -> bool:

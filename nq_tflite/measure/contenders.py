@@ -24,7 +24,7 @@ from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.float_layers import compute_in_float
 from nq_tflite.graph.model import InputSlot, ModelT
-from nq_tflite.graph.readers import Reader, slots_of
+from nq_tflite.graph.readers import slots_of
 from nq_tflite.graph.replace_weights import replace_weights
 from nq_tflite.graph.sites import Site, as_weight, find_sites
 from nq_tflite.progress import Progress, silent
@@ -172,9 +172,9 @@ class _Apart(Rounded):
 
     def replacements(self, level: int) -> Replacements:
         return {
-            InputSlot(position, reader.weight): Constant(as_weight(levels[level].values, draft.layout, draft.shape))
+            InputSlot(position, slot): Constant(as_weight(levels[level].values, draft.layout, draft.shape))
             for draft, levels in self._weights
-            for position, reader in _readers(self._model, draft.sites)
+            for position, slot in _readers(self._model, draft.sites)
         }
 
     def write(self, level: int, folder: Path) -> tuple[Path, int | None]:
@@ -205,10 +205,14 @@ def _drafts(source: Source, nesting: Nesting) -> list[Draft]:
     return nested
 
 
-def _readers(model: ModelT, sites: tuple[Site, ...]) -> list[tuple[int, Reader]]:
-    """Where the main subgraph reads a weight, and in which slots."""
-    positions = [position for site in sites if site.subgraph == 0 for position in site.operators]
-    return [(position, slots_of(model, model.subgraphs[0].operators[position])) for position in positions]
+def _readers(model: ModelT, sites: tuple[Site, ...]) -> list[InputSlot]:
+    """Where the main subgraph reads a weight."""
+    operators, found = model.subgraphs[0].operators, []
+    for site in sites:
+        for position in site.operators if site.subgraph == 0 else ():
+            operator = operators[position]
+            found.append(InputSlot(position, slots_of(model, operator).slot_of(operator, site.tensor)))
+    return found
 
 
 def _bits_a_weight(plan: Plan) -> float:
