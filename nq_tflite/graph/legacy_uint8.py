@@ -2,10 +2,10 @@
 
 TensorFlow 1's converter gave activations and weights uint8 codes with a zero point for a whole tensor. An activation's
 codes and zero point less 128 say the same in INT8. A weight's codes less its zero point do so with a zero point of 0,
-as INT8 layers want it, as long as they fit into -127 to 127: where the zero point is 128, all but code 0 do. Channels whose codes do not fit get a
-scale of their own, which costs them half a step at most, and those with small codes a finer one, which costs nothing. A
-dense layer, whose older kernels know one scale only, gets another one as a whole. Inputs and outputs of the model stay
-uint8, by QUANTIZE operators at its ends.
+as INT8 layers want it, as long as they fit into -127 to 127: where the zero point is 128, all but code 0 do. Channels
+whose codes do not fit get a scale of their own, which costs them half a step at most, and those with small codes a
+finer one, which costs nothing. A dense layer, whose older kernels know one scale only, gets another one as a whole.
+Inputs and outputs of the model stay uint8, by QUANTIZE operators at its ends.
 """
 
 from __future__ import annotations
