@@ -70,9 +70,10 @@ labels.csv has the columns `file` (relative to its own folder) and `label` (the 
 blanks, any of which counts as right). Without --labels, the folder's own labels.csv is used if it has one. The labels
 of --samples are a .npy file of class indices.
 
---compare rounds MODEL, a float one, by every method and by two published ones that no nested file can hold (min-max
-with a file for each bit-width; NestQuant's own SQuant nesting, n + 1 bits a weight), and prints what each keeps at
-every level: with float activations of the weights alone, with int8 of whole files."""
+--compare rounds MODEL, a float one, by every method and by three that no nested file can hold (min-max with a file for
+each bit-width; NestQuant as its authors' code does it, on asymmetric weights, and on symmetric ones, both n + 1 bits a
+weight), and prints what each keeps at every level: with float activations of the weights alone, with int8 of whole
+files."""
 
 
 @click.command(epilog=_EPILOG)

@@ -71,7 +71,7 @@ OTHER_LANGUAGES = {
 #: Pages that convert a model: a few seconds each.
 SLOW = {f"docs/{name}.md" for name in ("accuracy", "choosing_levels", "index", "models", "quickstart", "report")}
 #: Sites that pages link to; nothing is fetched.
-SITES = {"arxiv.org", "github.com", "keepachangelog.com", "llvm.org", "semver.org"}
+SITES = {"arxiv.org", "github.com", "keepachangelog.com", "llvm.org", "pypi.org", "semver.org"}
 
 
 def pages_with(language: str) -> list[Any]:

@@ -30,9 +30,12 @@ from nq_tflite.conversion.sources.procedural_inputs import procedural_inputs
 from nq_tflite.conversion.sources.sample_store import Kept, SampleStore
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.external_weights import bring_in_external
 from nq_tflite.graph.flatbuffer import Array
+from nq_tflite.graph.legacy_uint8 import to_int8
 from nq_tflite.graph.linear_chains import find_chains
 from nq_tflite.graph.model import ModelT, TensorPlace, TensorT
+from nq_tflite.graph.narrow_codes import to_int8_codes
 from nq_tflite.graph.packed_files import PackedFile, packed_files
 from nq_tflite.graph.selection import Selection
 from nq_tflite.graph.sites import refuse_nested
@@ -116,6 +119,7 @@ class Source:
         widened: the model's weights that the file has in another type.
         files: those that the file has packed behind the model.
         equalizable: the linear chains of a calibrated model; None where there are none, or nobody asked for them.
+        notes: what had to be done to the file's weights before they can nest.
     """
 
     model: ModelT
@@ -126,6 +130,7 @@ class Source:
     widened: Widened = field(default_factory=Widened)
     files: Sequence[PackedFile] = ()
     equalizable: Equalizable | None = None
+    notes: tuple[str, ...] = ()
 
     def equalized(self, exponents: Sequence[float], *, final: bool) -> Source:
         """The same with the channels of its linear chains scaled.
@@ -189,6 +194,7 @@ def load_source(
         widened=nets.widened,
         files=files,
         equalizable=None if nets.chains is None else nets.chains(moments),
+        notes=nets.notes,
     )
     if not look:
         return loaded
@@ -211,6 +217,7 @@ class _Nets:
     folded: Sequence[FoldedNorm] = ()
     widened: Widened = field(default_factory=Widened)
     chains: Callable[[Mapping[int, Moments]], Equalizable] | None = None
+    notes: tuple[str, ...] = ()
 
 
 def _from_keras(
@@ -246,10 +253,13 @@ def _from_keras(
 
 
 def _from_file(source: str | os.PathLike[str] | bytes, samples: Callable[[], Iterator[Sample]] | None) -> _Nets:
-    """Of a stock .tflite file, whose float16 and dynamic-range weights become float32."""
+    """Of a stock .tflite file, whose weights that float layers read become float32, and whose uint8 ones INT8."""
     model = fb.read_model(source).model
     refuse_nested(model)
-    return _Nets(model, model, samples, widened=widen(model))
+    bring_in_external(model, source)
+    reexpressed, narrow, widened = to_int8(model), to_int8_codes(model), widen(model)
+    notes = (*(() if reexpressed is None else (str(reexpressed),)), *narrow, *widened.notes())
+    return _Nets(model, model, samples, widened=widened, notes=notes)
 
 
 def _made_samples(model: ModelT, folded: Sequence[FoldedNorm], store: SampleStore) -> Samples:
