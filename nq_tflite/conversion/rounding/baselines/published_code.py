@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nq_tflite.conversion.rounding.baselines.codes import LevelCodes
-from nq_tflite.conversion.rounding.statistics import Real
+from nq_tflite.conversion.rounding.quadratic import Real
 from nq_tflite.format.nesting import Nesting
 
 #: The least range of a channel.
