@@ -61,9 +61,10 @@ class LayerOperator : public Operator {
                                                     static_cast<const int32_t*>(values));
     }
     if (reader_.kind == ReaderKind::kDepthwise) {
-      layer_ = std::make_unique<Layer>(DepthwiseConvolution(*environment.kernels.depthwise, weight.block));
+      layer_ = std::make_unique<Layer>(
+          DepthwiseConvolution(*environment.kernels.depthwise, weight.block, environment.padding.get()));
     } else {
-      layer_ = std::make_unique<Layer>(Convolution(*environment.kernels.gemm, weight.block));
+      layer_ = std::make_unique<Layer>(Convolution(*environment.kernels.gemm, weight.block, environment.padding.get()));
     }
   }
 
