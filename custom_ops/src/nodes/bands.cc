@@ -7,11 +7,13 @@
 namespace nq {
 namespace {
 
-// Bands stay in the L2 cache, and are long enough that unpacking a layer's weights once for each costs little.
-constexpr int64_t kBandBytes = 128 * 1024, kLeastPixels = 256;
+// Bands stay in the L2 cache, and are long enough that unpacking a layer's weights once for each costs little. Several
+// threads have as many caches, and meet after each layer of a band: that costs more than memory does.
+// `python -m nq_tflite_models.benchmark --models mobilenet_v2 --threads 1,2` times it.
+constexpr int64_t kBandBytes = 128 * 1024, kBandBytesOfEach = 256 * 1024, kLeastPixels = 256;
 
 // Smaller tensors stay in the cache as they are.
-constexpr int64_t kWorthBands = 2 * kBandBytes;
+constexpr int64_t kWorthBands = 256 * 1024;
 
 int32_t rows_needed(const Geometry& g, int64_t rows) {
   const int64_t span = window_span(g.window.kernel_h, g.window.dilation_h);
@@ -27,7 +29,7 @@ struct BandedSteps::Run {
   int32_t batch;
 };
 
-BandedSteps::BandedSteps(const std::vector<Operator*>& steps)
+BandedSteps::BandedSteps(const std::vector<Operator*>& steps, int num_threads)
     : input_(steps.front()->inputs()[0]), output_(steps.back()->output()) {
   int input = input_;
   for (Operator* step : steps) {
@@ -36,7 +38,7 @@ BandedSteps::BandedSteps(const std::vector<Operator*>& steps)
     stages_.push_back({rows, 0, static_cast<size_t>(g.out_w) * static_cast<size_t>(g.out_c), 0, 0, 0});
     input = step->output();
   }
-  rows_ = choose_rows();
+  rows_ = choose_rows(num_threads == 1 ? kBandBytes : kBandBytesOfEach * num_threads);
   bytes_ = static_cast<size_t>(place_bands(rows_));
 }
 
@@ -53,13 +55,13 @@ int64_t BandedSteps::place_bands(int32_t rows) {
 }
 
 // As many rows as fit, found by halves.
-int32_t BandedSteps::choose_rows() {
+int32_t BandedSteps::choose_rows(int64_t bytes) {
   const Geometry& g = stages_.back().rows->geometry();
   int32_t least = static_cast<int32_t>(std::min<int64_t>((kLeastPixels + g.out_w - 1) / g.out_w, g.out_h)),
           most = g.out_h;
   while (least < most) {
     const int32_t middle = least + (most - least + 1) / 2;
-    if (place_bands(middle) <= kBandBytes) {
+    if (place_bands(middle) <= bytes) {
       least = middle;
     } else {
       most = middle - 1;

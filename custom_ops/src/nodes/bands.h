@@ -13,7 +13,7 @@ namespace nq {
 class BandedSteps {
  public:
   // Each step but the first reads what the one before it writes, and is the only one that does.
-  BandedSteps(const std::vector<Operator*>& steps);
+  BandedSteps(const std::vector<Operator*>& steps, int num_threads);
 
   size_t bytes() const { return bytes_; }  // of the memory that run() needs
 
@@ -30,7 +30,7 @@ class BandedSteps {
   struct Run;
 
   int64_t place_bands(int32_t rows);
-  int32_t choose_rows();
+  int32_t choose_rows(int64_t bytes);
   void compute(const Run& run, size_t stage, int32_t begin, int32_t end, int8_t* output);
   const int8_t* make_rows(const Run& run, size_t stage, int32_t begin, int32_t end);
 

@@ -151,7 +151,7 @@ class PartitionNode {
       if (work.first == work.last) continue;
       std::vector<Operator*> together;
       for (size_t k = work.first; k <= work.last; ++k) together.push_back(steps_[k].get());
-      work.bands.emplace(together);
+      work.bands.emplace(together, environment_.threads->size());
     }
   }
 
