@@ -4,10 +4,10 @@ weights, and with YNNPACK."""
 from __future__ import annotations
 
 import importlib
-import os
+import mmap
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +22,7 @@ from nq_tflite.measure.child_process import Job, answer_job, run_in_child
 #: weight-cache: XNNPACK maps its packed weights from a file that the first start writes. ynnpack: XNNPACK's successor.
 PeerKind = Literal["weight-cache", "ynnpack"]
 PEERS: tuple[PeerKind, ...] = ("weight-cache", "ynnpack")
-#: What ai-edge-litert says of an option that its build ignores.
+#: What ai-edge-litert says of an option that its build does not have.
 _NOT_COMPILED = b"YNNPACK support was not compiled"
 
 
@@ -102,11 +102,24 @@ def _why_not(job: Job) -> Job:
     kind, path, runtime = job["kind"], job["path"], job["runtime"]
     if (runtime or next(iter(installed_runtimes()), None)) != "ai-edge-litert":
         return {"reason": "runs under ai-edge-litert only"}
-    with tempfile.TemporaryDirectory(prefix="nq-tflite-peer-") as folder:
-        error, said = _tried(lambda: Peer(path, kind, 1, str(Path(folder) / "weights.cache")))
-    if kind == "ynnpack" and _NOT_COMPILED in said:
+    if kind == "ynnpack" and _lacks_ynnpack():
         return {"reason": "not compiled into this build of ai-edge-litert"}
-    return {"reason": error}
+    with tempfile.TemporaryDirectory(prefix="nq-tflite-peer-") as folder:
+        try:
+            Peer(path, kind, 1, str(Path(folder) / "weights.cache"))
+        except (MissingPackageError, FormatError) as error:
+            return {"reason": " ".join(str(error).split())}
+    return {"reason": None}
+
+
+def _lacks_ynnpack() -> bool:
+    """Whether the library has the words that a build without YNNPACK has for whoever asks for it.
+
+    Such a build fails with another error, or runs XNNPACK in its place.
+    """
+    library = Path(load_compiled_models().models.__file__).parent / "libLiteRt.so"
+    with library.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as content:
+        return content.find(_NOT_COMPILED) >= 0
 
 
 def _start(job: Job) -> Job:
@@ -128,23 +141,6 @@ def _options(version: str, kind: PeerKind, num_threads: int, cache_path: str) ->
             got=f"{version}: {error}",
             fix="pip install --upgrade ai-edge-litert.",
         ) from error
-
-
-def _tried(act: Callable[[], object]) -> tuple[str | None, bytes]:
-    """The error of a call, None if there is none, and what it printed to stderr, natively too."""
-    error = None
-    with tempfile.TemporaryFile() as words:
-        stderr = os.dup(2)
-        os.dup2(words.fileno(), 2)
-        try:
-            act()
-        except (MissingPackageError, FormatError) as caught:
-            error = " ".join(str(caught).split())
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
-        words.seek(0)
-        return error, words.read()
 
 
 if __name__ == "__main__":
