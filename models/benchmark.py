@@ -15,6 +15,7 @@ from nq_tflite_models.measure.comparison import (
     Comparison,
     compare_models,
 )
+from nq_tflite_models.measure.litert_quantizer import QUANTIZED_KINDS, QuantizedKind
 from nq_tflite_models.measure.options import models_option
 from nq_tflite_models.nets.zoo import MODELS, SETS
 from nq_tflite_models.weights.archives import cache_dir
@@ -33,6 +34,7 @@ from nq_tflite.cli.console import (
 from nq_tflite.cli.parameters import FOLDER, NESTING, OneOf, WholeNumber, runtime_option
 from nq_tflite.cli.storage_command import print_storage
 from nq_tflite.device.runtimes import RuntimeName
+from nq_tflite.measure.peers import PEERS, PeerKind
 from nq_tflite.measure.storage import StorageRow, measure_storage
 from nq_tflite.progress import Progress
 from nq_tflite.units import counted, kernels_text
@@ -71,6 +73,23 @@ Exit codes: 0 success, 1 failure, 2 bad usage, 130 interrupted."""
     help="Print what a switch costs, and what separate files of each bit-width would take, as well.",
 )
 @click.option(
+    "--peer",
+    "peers",
+    multiple=True,
+    type=OneOf(("none", *PEERS)),
+    default=PEERS,
+    show_default=True,
+    help="Further ways of running the stock file, as nq-tflite benchmark has them. May be repeated.",
+)
+@click.option(
+    "--litert-quantizer",
+    "quantized",
+    multiple=True,
+    type=OneOf(QUANTIZED_KINDS),
+    help="A file of the same weights by LiteRT Quantizer to measure too: weights in four bits, one scale a channel or "
+    "one for every 32 of a dense layer. May be repeated.",
+)
+@click.option(
     "--cache",
     type=FOLDER,
     help="Folder that keeps the converted files; nets/ in the cache of nq_tflite_models if not given.",
@@ -85,6 +104,8 @@ def benchmark(
     runs: int,
     isa: str | None,
     with_storage: bool,
+    peers: tuple[PeerKind, ...],
+    quantized: tuple[QuantizedKind, ...],
     cache: Path | None,
     as_json: bool,
 ) -> None:
@@ -100,6 +121,8 @@ def benchmark(
             threads=threads,
             runs=runs,
             isa=isa,
+            peers=() if "none" in peers else peers,
+            quantized=quantized,
             progress=progress,
         )
         storage = _storage(comparison, progress) if with_storage else []
@@ -147,11 +170,14 @@ def _print_comparison(comparison: Comparison) -> None:
         f"nq_tflite {comparison.version} ({kernels_text(comparison.kernels)}), nested {comparison.nesting}, "
         f"beside {stock} under {comparison.runtime} on {comparison.cpu}"
     )
-    times, memory = ("stock time", "full time", "part time"), ("stock memory", "full memory", "part memory")
+    times = ("stock time", "cached time", "full time", "part time")
+    memory = ("stock memory", "cached memory", "full memory", "part memory", "full, part to cached")
     columns = ("model", "MMACs", "threads", *times, *memory)
     rows = [row for model in comparison.models for row in _rows(model)]
     print_table(title, columns, rows)
+    _print_quantized(comparison)
     print_lines(
+        *_missing_lines(comparison),
         f"Times are medians of {comparison.runs} interleaved runs; full-bit and part-bit are medians of the ratios to "
         "the stock file's time in the same round.",
         f"{MEMORY_DEFINITION} {counted(comparison.memory_threads, 'thread')}, one process a file.",
@@ -163,19 +189,55 @@ def _rows(model: ComparedModel) -> list[list[str]]:
     """A row for each thread count; what does not depend on it stands in the first."""
     stock = model.stock_memory
     name, macs = model.files.name, f"{model.files.multiply_accumulates / 1e6:.0f}"
-    memory = [megabytes(stock), f"{model.full_memory / stock:.2f} x", f"{model.part_memory / stock:.2f} x"]
+    full, part, cached = model.full_memory, model.part_memory, model.cached_memory
+    to_cached = "-" if cached is None else f"{full / cached:.2f} x, {part / cached:.2f} x"
+    memory = [megabytes(stock), _times(cached, stock), _times(full, stock), _times(part, stock), to_cached]
     return [
         [
             name if index == 0 else "",
             macs if index == 0 else "",
             str(row.num_threads),
             milliseconds(row.stock.median_seconds),
+            "-" if row.cached is None else f"{row.cached.ratio:.2f} x",
             f"{row.full.ratio:.2f} x",
             f"{row.part.ratio:.2f} x",
             *(memory if index == 0 else [""] * len(memory)),
         ]
         for index, row in enumerate(model.latencies)
     ]
+
+
+def _times(count: int | None, stock: int) -> str:
+    return "-" if count is None else f"{count / stock:.2f} x"
+
+
+def _print_quantized(comparison: Comparison) -> None:
+    rows = [
+        [
+            model.files.name,
+            kind,
+            megabytes(size),
+            str(row.num_threads),
+            f"{row.quantized[kind].ratio:.2f} x",
+            _times(model.quantized_memory[kind], model.stock_memory),
+        ]
+        for model in comparison.models
+        for kind, size in model.quantized.bytes.items()
+        for row in model.latencies
+    ]
+    if rows:
+        columns = ("model", "weights", "file", "threads", "time", "memory")
+        print_table("LiteRT Quantizer's files, beside the stock file", columns, rows, left=2)
+
+
+def _missing_lines(comparison: Comparison) -> list[str]:
+    """What could not be measured, and why: once for all models."""
+    reasons = [
+        f"{kind}: {reason}"
+        for model in comparison.models
+        for kind, reason in {**model.report.missing_peers, **model.quantized.missing}.items()
+    ]
+    return list(dict.fromkeys(reasons))
 
 
 if __name__ == "__main__":

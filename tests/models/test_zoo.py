@@ -296,11 +296,14 @@ def test_command_as_json(cache: Path) -> None:
     (row,) = model["latencies"]
     assert [row[key]["bits"] for key in ("stock", "full", "part")] == [None, 8, 5]
     assert (row["num_threads"], row["stock"]["ratio"]) == (1, 1.0)
-    nested, stock = model["report"]["footprints"]
+    nested, stock, *peers = model["report"]["footprints"]
     added = {"stock": stock["states"][0], "full": nested["states"][0], "part": nested["states"][1]}
-    assert model["memory"] == {
-        key: state["added"]["anonymous"] + state["added"]["model_file"] for key, state in added.items()
-    }
+    for key, state in added.items():
+        assert model["memory"][key] == state["added"]["anonymous"] + state["added"]["model_file"]
+    cached = [each["states"][0]["added"] for each in peers if each["peer"] == "weight-cache"]
+    held = [each["anonymous"] + each["model_file"] + each["cache_file"] for each in cached]
+    assert model["memory"]["cached"] == (held[0] if held else None)
+    assert (row["cached"] is not None) == bool(held)
     assert model["files"]["name"] == "ds_cnn_s"
 
 

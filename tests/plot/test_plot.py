@@ -19,7 +19,8 @@ from nq_tflite.measure.benchmark import BenchmarkReport, Latency, Setting
 from nq_tflite.measure.compare import ComparedMethod, MethodComparison
 from nq_tflite.measure.evaluate import Evaluation, Score
 from nq_tflite.measure.findings import _slower
-from nq_tflite.measure.memory import Footprint, MedianReload, MemoryState, ResidentMemory
+from nq_tflite.measure.memory import Footprint, MedianReload, MemoryState
+from nq_tflite.measure.resident import ResidentMemory
 from nq_tflite.measure.timeline import Moment, PrecisionChange, Timeline
 from nq_tflite.plot import (
     accuracy_figure,

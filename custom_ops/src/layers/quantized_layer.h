@@ -22,7 +22,7 @@ struct LayerQuantization {
 class QuantizedLayer {
  public:
   // `bias` may be null. The weight's memory and the bias must outlive the layer.
-  QuantizedLayer(const NestedWeight& weight, const LayerQuantization& quantization, const int32_t* bias);
+  QuantizedLayer(const NestedWeight& weight, LayerQuantization quantization, const int32_t* bias);
 
   // For a layer whose kernel adds sum_offset to each activation.
   LayerTask task(int level, int32_t sum_offset, const int8_t* input, int64_t num_pixels);
@@ -35,7 +35,7 @@ class QuantizedLayer {
   std::vector<int32_t> fold(int level, int32_t sum_offset) const;
 
   const NestedWeight& weight_;
-  LayerQuantization quantization_;
+  LayerQuantization quantization_;  // without the weight's scales, which multipliers_ has
   const int32_t* bias_;
   std::vector<float> multipliers_;
   bool shrinks_ = true;

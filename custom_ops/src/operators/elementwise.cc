@@ -5,6 +5,7 @@
 #include "layers/multiplication.h"
 #include "operators/makers.h"
 #include "operators/map_operator.h"
+#include "operators/row_operator.h"
 
 namespace nq {
 namespace {
@@ -24,7 +25,7 @@ struct Operand {
 };
 
 template <typename Arithmetic>
-class BinaryOperator : public Operator {
+class BinaryOperator : public Operator, private RowOperator {
   using Element = typename Arithmetic::Element;
 
  public:
@@ -35,7 +36,13 @@ class BinaryOperator : public Operator {
         arithmetic_(arithmetic) {}
 
   Status reshape(const Shapes& shapes, Shape* output) override {
-    if (broadcast_.set(shape_of(a_, shapes), shape_of(b_, shapes), output)) return {};
+    const Shape a = shape_of(a_, shapes), b = shape_of(b_, shapes);
+    are_alike_ = a == b && inputs().size() == 2;
+    if (broadcast_.set(a, b, output)) {
+      are_images_ = are_alike_ && a.size() == 4 && std::max(a[1], a[2]) <= kMaxImageSide;
+      if (are_images_) geometry_ = geometry_of(a);
+      return {};
+    }
     return error(NQ_INVALID_MODEL, "two operands have shapes that do not fit; expected sizes that are equal, or 1");
   }
 
@@ -48,6 +55,12 @@ class BinaryOperator : public Operator {
       });
     });
   }
+
+  RowOperator* by_rows(int input) override {
+    const bool is_operand = inputs()[0] == input || inputs().back() == input;
+    return is_int8_sum() && are_images_ && is_operand ? this : nullptr;
+  }
+  bool may_replace(int) const override { return is_int8_sum() && are_alike_; }
 
   // As in a swish, x * logistic(x): a function of one code, and so a table itself.
   std::unique_ptr<Operator> fold_table(const Table& table, int from, int to) const override {
@@ -70,6 +83,35 @@ class BinaryOperator : public Operator {
  private:
   using Operator::output;
 
+  static constexpr bool is_int8_sum() { return std::is_same_v<Arithmetic, Addition>; }
+
+  static Geometry geometry_of(const Shape& shape) {
+    Geometry g;
+    g.batches = shape[0];
+    g.in_h = g.out_h = shape[1];
+    g.in_w = g.out_w = shape[2];
+    g.in_c = g.out_c = shape[3];
+    return g;
+  }
+
+  const Geometry& geometry() const override { return geometry_; }
+
+  void run_rows(const Band& band, const int8_t* in, const Pointers& tensors, int8_t* out,
+                ThreadPool* threads) override {
+    if constexpr (is_int8_sum()) {
+      const int64_t row = int64_t{geometry_.in_w} * geometry_.in_c, count = band.geometry.out_h * row;
+      const int64_t first = (int64_t{band.batch} * geometry_.in_h + band.first_row) * row;
+      const auto operand = [&](const Operand& operand) {
+        const int8_t* whole = tensors.count(inputs()[operand.position]) == 0 ? nullptr : data_of(operand, tensors);
+        return whole == nullptr ? in : whole + first;
+      };
+      const int8_t *a = operand(a_), *b = operand(b_);
+      share(threads, count, 1, [&](Range range) {
+        arithmetic_.run({a + range.begin, b + range.begin, 1, 1, range.end - range.begin, out + range.begin});
+      });
+    }
+  }
+
   const Shape& shape_of(const Operand& operand, const Shapes& shapes) const {
     return operand.constant != nullptr ? operand.shape : shapes.at(inputs()[operand.position]);
   }
@@ -81,6 +123,8 @@ class BinaryOperator : public Operator {
   Operand a_, b_;
   Arithmetic arithmetic_;
   Broadcast broadcast_;
+  bool are_alike_ = false, are_images_ = false;  // the operands, none of them constant
+  Geometry geometry_;
 };
 
 // A node with two operands.
