@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 NATIVE := $(shell find custom_ops -name '*.c' -o -name '*.cc' -o -name '*.h' -o -name CMakeLists.txt)
 
-.PHONY: demo test test-recipes docs figures notebooks lint lock native native-arm no-native-arm count-arm sanitize sanitize-python valgrind fuzz coverage wheels test-arm count-arm-nets musl clean
+.PHONY: demo test test-recipes docs figures notebooks lint lock native native-arm no-native-arm count-arm count-sme sanitize sanitize-python valgrind fuzz coverage wheels test-arm count-arm-nets musl clean
 .DEFAULT_GOAL := test
 
 # What a stamp's install needs to be redone for; the Python sources are linked, not copied.
@@ -103,6 +103,12 @@ count-arm: $(VENV)/dev.stamp
 	$(BIN)/cmake --build build/count-arm -j 2 --target gemm_bench
 	$(CXX) -shared -fPIC -O2 -o build/count-arm/libqemu_count.so custom_ops/bench/qemu_count.cc
 	$(BIN)/python custom_ops/bench/count_arm.py build/count-arm
+
+## Counts those of a study for a kernel with SME (docs/sme.md); needs qemu-user and g++-aarch64-linux-gnu.
+count-sme: $(VENV)/dev.stamp
+	mkdir -p build/count-sme
+	$(CXX) -shared -fPIC -O2 -o build/count-sme/libqemu_count.so custom_ops/bench/qemu_count.cc
+	$(BIN)/python custom_ops/bench/count_sme.py build/count-sme
 
 # $(1): the sanitizers, $(2): options of ctest.
 define run_sanitized

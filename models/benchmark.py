@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
 from nq_tflite_models.measure.comparison import (
     ACTIVATIONS,
     MEMORY_DEFINITION,
+    ROUNDING,
     Activations,
     ComparedModel,
     Comparison,
@@ -15,7 +17,7 @@ from nq_tflite_models.measure.comparison import (
 )
 from nq_tflite_models.measure.litert_quantizer import QUANTIZED_KINDS, QuantizedKind
 from nq_tflite_models.measure.options import models_option
-from nq_tflite_models.nets.zoo import MODELS
+from nq_tflite_models.nets.zoo import MODELS, SETS
 from nq_tflite_models.weights.archives import cache_dir
 
 from nq_tflite.cli.console import (
@@ -30,13 +32,17 @@ from nq_tflite.cli.console import (
     threads_option,
 )
 from nq_tflite.cli.parameters import FOLDER, NESTING, OneOf, WholeNumber, runtime_option
+from nq_tflite.cli.storage_command import print_storage
 from nq_tflite.device.runtimes import RuntimeName
 from nq_tflite.measure.peers import PEERS, PeerKind
+from nq_tflite.measure.storage import StorageRow, measure_storage
+from nq_tflite.progress import Progress
 from nq_tflite.units import counted, kernels_text
 
 _EPILOG = """\b
 Examples:
   python -m nq_tflite_models.benchmark
+  python -m nq_tflite_models.benchmark --models paper --storage
   python -m nq_tflite_models.benchmark --models resnet50,ds_cnn_l --threads 1,2 --runtime ai-edge-litert
   python -m nq_tflite_models.benchmark --models mobilenet_v2 --isa avx2 --json
   python -m nq_tflite_models.benchmark --models mobilenet_v2,resnet50 --activations float
@@ -45,7 +51,7 @@ Exit codes: 0 success, 1 failure, 2 bad usage, 130 interrupted."""
 
 
 @click.command(cls=NqCommand, epilog=_EPILOG)
-@models_option(MODELS)
+@models_option(MODELS, SETS)
 @click.option("--nesting", type=NESTING, default="8|4", show_default=True, help="Bit-widths of every model.")
 @click.option(
     "--activations",
@@ -78,6 +84,12 @@ Exit codes: 0 success, 1 failure, 2 bad usage, 130 interrupted."""
     "one for every 32 of a dense layer. May be repeated.",
 )
 @click.option(
+    "--storage",
+    "with_storage",
+    is_flag=True,
+    help="Print what a switch costs, and what separate files of each bit-width would take, as well.",
+)
+@click.option(
     "--cache",
     type=FOLDER,
     help="Folder that keeps the converted files; nets/ in the cache of nq_tflite_models if not given.",
@@ -93,6 +105,7 @@ def benchmark(
     isa: str | None,
     peers: tuple[PeerKind, ...],
     quantized: tuple[QuantizedKind, ...],
+    with_storage: bool,
     cache: Path | None,
     as_json: bool,
 ) -> None:
@@ -112,10 +125,43 @@ def benchmark(
             quantized=quantized,
             progress=progress,
         )
+        storage = _storage(comparison, progress) if with_storage else []
     if as_json:
-        print_json(comparison.as_dict())
-    else:
-        _print_comparison(comparison)
+        print_json(comparison.as_dict() | ({"storage": [row.as_dict() for row in storage]} if with_storage else {}))
+        return
+    _print_comparison(comparison)
+    if with_storage:
+        _print_switching(comparison)
+        print_storage(storage, as_json=False)
+        print_lines("Rounded to nearest, so that files lack the level biases of other methods, about 1 % of a file.")
+
+
+def _storage(comparison: Comparison, progress: Progress) -> list[StorageRow]:
+    if comparison.activations != "int8":
+        raise click.UsageError("--storage needs --activations int8.")
+    return [
+        replace(row, name=model.files.name)
+        for model in comparison.models
+        for row in measure_storage([model.files.stock], [comparison.nesting], rounding=ROUNDING, progress=progress)
+    ]
+
+
+def _print_switching(comparison: Comparison) -> None:
+    rows = []
+    for model in comparison.models:
+        nested, stock = (
+            next(each for each in model.report.footprints if each.path == path)
+            for path in (model.files.nested, model.files.stock)
+        )
+        if nested.switch is not None:
+            seconds = (
+                *(nested.switch.upgrade_seconds, nested.switch.upgrade_and_run_seconds),
+                *(nested.switch.downgrade_seconds, nested.switch.downgrade_and_run_seconds),
+                *(stock.reload.load_seconds, stock.reload.load_and_run_seconds),
+            )
+            rows.append([model.files.name, megabytes(nested.switch.bytes_in), *map(milliseconds, seconds)])
+    kinds = [f"{what}{run}" for what in ("to full-bit", "to part-bit", "stock loaded") for run in ("", " and run")]
+    print_table("switching, beside loading the stock file anew", ("model", "moved", *kinds), rows)
 
 
 def _print_comparison(comparison: Comparison) -> None:

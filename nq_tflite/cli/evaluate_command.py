@@ -34,14 +34,16 @@ from nq_tflite.cli.parameters import (
     reference_option,
     refuse_without,
     runtime_option,
+    workers_options,
 )
 from nq_tflite.device.runtimes import RuntimeName
+from nq_tflite.measure.workers import open_client
 
 if TYPE_CHECKING:
-    from nq_tflite.measure.compare import Activations
     from nq_tflite.measure.contenders import ContenderName
     from nq_tflite.measure.evaluate import Evaluation
     from nq_tflite.measure.preprocessing import PixelRange
+    from nq_tflite.measure.tasks import Activations
 
 _ONLY_TO_COMPARE = ("nestings", "methods", "calibration", "activations")
 _NOT_TO_COMPARE = ("reference", "runtime", "samples")
@@ -61,14 +63,17 @@ Examples:
   nq-tflite evaluate model.keras --compare --photos photos/ \\
       --calibration others/ \\
       --activations int8 --plot bits.png
+  nq-tflite evaluate model.keras --compare --photos photos/ \\
+      --preprocess -1..1 --workers 4
 
 labels.csv has the columns `file` (relative to its own folder) and `label` (the class index; or several separated by
 blanks, any of which counts as right). Without --labels, the folder's own labels.csv is used if it has one. The labels
 of --samples are a .npy file of class indices.
 
---compare rounds MODEL, a float one, by every method and by two published ones that no nested file can hold (min-max
-with a file for each bit-width; NestQuant's own SQuant nesting, n + 1 bits a weight), and prints what each keeps at
-every level: with float activations of the weights alone, with int8 of whole files."""
+--compare rounds MODEL, a float one, by every method and by three that no nested file can hold (min-max with a file for
+each bit-width; NestQuant as its authors' code does it, on asymmetric weights, and on symmetric ones, both n + 1 bits a
+weight), and prints what each keeps at every level: with float activations of the weights alone, with int8 of whole
+files."""
 
 
 @click.command(epilog=_EPILOG)
@@ -105,6 +110,7 @@ every level: with float activations of the weights alone, with int8 of whole fil
     type=OneOf(("float", "int8")),
     help="Activations to compare with, with --compare; float if not given.",
 )
+@workers_options
 @plot_option
 @json_option
 @click.pass_context
@@ -125,6 +131,8 @@ def evaluate(
     methods: tuple[ContenderName, ...],
     calibration: Path | None,
     activations: Activations | None,
+    workers: int | None,
+    scheduler: str | None,
     plot: Path | None,
     as_json: bool,
 ) -> None:
@@ -150,13 +158,14 @@ def evaluate(
             crop_fraction=crop,
             num_threads=threads,
             k=top,
+            cluster=(scheduler, workers),
             plot=plot,
             as_json=as_json,
         )
         return
     from nq_tflite.measure.evaluate import evaluate as evaluate_model
 
-    with without_native_chatter(), progress_bar() as progress:
+    with without_native_chatter(), open_client(scheduler, workers) as client, progress_bar() as progress:
         result = evaluate_model(
             model,
             photos,
@@ -168,6 +177,7 @@ def evaluate(
             runtime=runtime,
             num_threads=threads,
             k=top,
+            client=client,
             progress=progress,
         )
     if plot is not None:
@@ -193,12 +203,19 @@ def _refuse_strangers(ctx: click.Context, compare: bool) -> None:
 
 
 def _compare(
-    model: Path, photos: Path, labels: Path | None, *, plot: Path | None, as_json: bool, **options: Any
+    model: Path,
+    photos: Path,
+    labels: Path | None,
+    *,
+    cluster: tuple[str | None, int | None],
+    plot: Path | None,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     from nq_tflite.measure.compare import compare as compare_methods
 
-    with without_native_chatter(), progress_bar() as progress:
-        result = compare_methods(str(model), photos, labels, progress=progress, **options)
+    with without_native_chatter(), open_client(*cluster) as client, progress_bar() as progress:
+        result = compare_methods(str(model), photos, labels, client=client, progress=progress, **options)
     if plot is not None:
         from nq_tflite.plot import comparison_figure, save_figure
 

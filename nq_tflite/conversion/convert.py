@@ -53,8 +53,8 @@ def convert(
     """Converts a model into one nested .tflite file.
 
     Args:
-        source: a Keras model, a .keras or .h5 file, a SavedModel folder, a .tflite file (full-int8, float, float16
-            or dynamic-range, which nest as float models) or its bytes.
+        source: a Keras model, a .keras or .h5 file, a SavedModel folder, a .tflite file (full-int8, uint8, float,
+            float16 or dynamic-range, of which the last two nest as float models) or its bytes.
         path: the file to write; it appears whole or not at all.
         nesting: bit-widths, full-bit first: "8|5", or with levels between: "8|6|4". Or "auto": INT8 nesting as few
             bits as `min_agreement` and `budget` allow, found by trying; the report's `search` has the curve.
@@ -134,7 +134,9 @@ def convert(
         size = write_nested(loaded.model, trial.plan, trial.nesting, path, loaded.widened, loaded.files)
     warnings = (_few_bits(trial.nesting, trial.estimate), *(() if search is None else search.warnings()))
     kept = _KEPT if trial.road.method is not method else None
-    notes = [note for note in (trial.stopped, *warnings, kept, _doubt(trial.estimate, loaded.samples)) if note]
+    notes = [
+        note for note in (*loaded.notes, trial.stopped, *warnings, kept, _doubt(trial.estimate, loaded.samples)) if note
+    ]
     return conversion_report(
         path=Path(path),
         size=size,

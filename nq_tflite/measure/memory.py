@@ -156,7 +156,7 @@ def measure_footprint(
     interpreter.invoke()
     first_seconds = time.perf_counter() - started
     interpreter.invoke()
-    peak = _peak() - before.total if peaks else None
+    peak = peak_memory() - before.total if peaks else None
     precisions = ("full", "part", "full") if nested else (None,)
     states = tuple(_states(interpreter, model, cache, before, precisions))
     first = _time_first_upgrades(partial(load, "part"), reloads) if nested else None
@@ -212,8 +212,8 @@ def _restart_peak() -> bool:
     return True
 
 
-def _peak() -> int:
-    """The high-water mark, in bytes."""
+def peak_memory() -> int:
+    """The high-water mark of this process' resident memory, in bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 

@@ -63,7 +63,16 @@ COMPARISON = MethodComparison(
     tuple(
         ComparedMethod(name, name, f"8|{bits}", 8.0, 1.0, (score(8, 0.9 + bits / 100), score(bits, bits / 10)), "")
         for bits in (6, 4)
-        for name in ("minmax", "squant-nesting", "nearest", "exact", "squant", "descent", "descent-calibrated")
+        for name in (
+            "minmax",
+            "nestquant-code",
+            "squant-nesting",
+            "nearest",
+            "exact",
+            "squant",
+            "descent",
+            "descent-calibrated",
+        )
     ),
 )
 BENCHMARK = BenchmarkReport(

@@ -173,8 +173,13 @@ Status bind(const TfLiteContext& context, const TfLiteNode& nested, const TfLite
             const TfLiteRegistration& registration, NestedWeight* weight, TensorIndices* tensors, Reader* reader) {
   if (Status status = bind_weight(context, nested, weight, tensors); !status.ok()) return status;
   std::string reason;
-  if (parse_reader(context, reader_node, registration, tensors->weight, tensors->bias_out, reader, &reason)) return {};
-  return error(NQ_SYSTEM, "its reader changed after it was claimed: %s", reason.c_str());
+  if (!parse_reader(context, reader_node, registration, tensors->weight, tensors->bias_out, reader, &reason)) {
+    return error(NQ_SYSTEM, "its reader changed after it was claimed: %s", reason.c_str());
+  }
+  const Layout layout = reader->kind == ReaderKind::kDepthwise ? Layout::kDepthwise : Layout::kMatrix;
+  if (weight->block.layout == layout) return {};
+  return invalid_model("its reader is %s depthwise convolution; expected the layout of one",
+                       layout == Layout::kDepthwise ? "a" : "no");
 }
 
 // Two levels of 4 bits: what pack_weight makes of an INT8 weight.
