@@ -19,7 +19,7 @@ from nq_tflite.conversion.sources.keras_export import export
 from nq_tflite.conversion.sources.source import Source, load_source
 from nq_tflite.conversion.trial import one_blas_thread
 from nq_tflite.errors import MissingPackageError, UnsupportedModelError
-from nq_tflite.format.nesting import Nesting
+from nq_tflite.format.nesting import LayerBits, Nesting
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.image_input import find_image_input
 from nq_tflite.measure.benchmark import kernels_in_child
@@ -112,6 +112,7 @@ def compare_labelled(
     nestings: Sequence[str],
     methods: Sequence[ContenderName] = (),
     equalize: bool = True,
+    layer_bits: LayerBits = "same",
     num_threads: int = 1,
     notify: Progress,
 ) -> LabelledComparison:
@@ -123,6 +124,7 @@ def compare_labelled(
         nestings: one or more.
         methods: names of `contenders.CONTENDERS`; all of them if not given.
         equalize: whether the calibrated methods start with linear chains equalized, as `nq.convert` does.
+        layer_bits: of the calibrated methods, as `nq.convert` has it.
         num_threads: of the runtime.
         notify: called with a stage's name, the steps done and the steps in all.
 
@@ -141,7 +143,7 @@ def compare_labelled(
         free = replace(calibrated, samples=free.samples, without=free.without)
         for nesting in wanted:
             for contender in chosen:
-                bench.run_nested(contender, calibrated if contender.calibrated else free, nesting)
+                bench.run_nested(contender, calibrated if contender.calibrated else free, nesting, layer_bits)
         return LabelledComparison(
             model=name,
             num_evaluated=len(data.evaluated.files),
@@ -223,13 +225,13 @@ class _Bench:
         else:
             self.run(LabelledRow(LITERT, bits=bits, note=version), path)
 
-    def run_nested(self, contender: Contender, source: Source, nesting: Nesting) -> None:
+    def run_nested(self, contender: Contender, source: Source, nesting: Nesting, layer_bits: LayerBits) -> None:
         """Adds a row for each level, full-bit first."""
 
         def notify(stage: str, done: int, total: int) -> None:
             self._notify(f"{nesting}, {contender.name}: {stage}", done, total)
 
-        rounded = round_with(contender, source, nesting, notify)
+        rounded = round_with(contender, source, nesting, notify, layer_bits)
         row = LabelledRow(contender.name, nesting=str(nesting), seconds=rounded.seconds, note=rounded.note)
         with tempfile.TemporaryDirectory(dir=self._folder) as folder:
             for level, bits in reversed(list(enumerate(nesting.precisions))):
