@@ -80,8 +80,8 @@ def convert(
             A .tflite source and `rounding="nearest"` are left as they are.
         layer_bits: "own": each layer has part-bits of its own, more for those that the outputs depend on more, and all
             together take no more bytes than the nesting's part-bits for all layers would; which they are, is measured
-            on a few inputs. "same": the nesting's for all layers. If None, "own" for the nesting "auto" without a
-            budget, and "same" for others.
+            on a few inputs. "same": the nesting's for all layers. If None, "own" for the nesting "auto", and "same" for
+            others.
         min_agreement: of "auto": part-bit's greatest output shall be the source's on so many inputs, as a fraction of
             those where full-bit's is. 0.95 if neither this nor `budget` is given. It is measured on a quarter of the
             representative data, which rounding does not see meanwhile, or on procedural inputs. Where no nesting has

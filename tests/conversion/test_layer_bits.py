@@ -16,7 +16,7 @@ from nq_tflite.conversion.layer_bits import own_nestings, shared_out
 from nq_tflite.conversion.sensitivity import Sensitivity
 from nq_tflite.conversion.sources.source import load_source
 from nq_tflite.errors import NestingError
-from nq_tflite.format.nesting import Nesting
+from nq_tflite.format.nesting import LayerBits, Nesting
 from nq_tflite.graph.model import TensorPlace
 from nq_tflite.graph.nested import read_nested
 from nq_tflite.progress import silent
@@ -74,6 +74,16 @@ def test_a_file_is_no_larger_and_nearer_to_its_source(
 def test_without_inputs_all_layers_have_the_same(float_tflite: bytes) -> None:
     blind = load_source(float_tflite, None, look=False, notify=silent)
     assert own_nestings(blind, Nesting.parse("8|4"), notify=silent) == {}
+
+
+@pytest.mark.parametrize("layer_bits", [None, "same"])
+def test_auto_shares_bits_out_unless_it_is_told_not_to(
+    layer_bits: LayerBits | None, float_tflite: bytes, samples: np.ndarray, tmp_path: Path
+) -> None:
+    wished = {"min_agreement": 0.5, "min_bits": 3, "layer_bits": layer_bits}
+    report = nq.convert(float_tflite, tmp_path / "auto.tflite", "auto", samples, rounding="squant", **wished)
+    assert report.search is not None
+    assert any(each.mixed for each in report.search.candidates) is (layer_bits is None)
 
 
 def test_the_command_takes_it_and_a_wrong_word_is_refused(
