@@ -1,7 +1,7 @@
 """Part-bits of each layer's own, in the bytes that the same part-bits for all layers would take.
 
 Layers differ in what a bit costs and in what it brings. MobileNetV2's last dense layer has 37 % of the weights, and
-with four bits it causes a thousandth of the outputs' error; the first ten layers have 1 % of the weights and cause a
+with four bits it causes a hundredth of the outputs' error; the first ten layers have 1 % of the weights and cause a
 third of it. So bits move from large layers on which the outputs hardly depend to small ones on which they do.
 """
 
