@@ -25,6 +25,7 @@ from nq_tflite.cli.console import (
 )
 from nq_tflite.cli.parameters import (
     FILE,
+    OneOf,
     PathTo,
     WholeNumber,
     crop_option,
@@ -33,6 +34,7 @@ from nq_tflite.cli.parameters import (
     workers_options,
 )
 from nq_tflite.errors import UnsupportedModelError, needing_extra
+from nq_tflite.format.nesting import LAYER_BITS, LayerBits
 from nq_tflite.measure.workers import open_client
 from nq_tflite.units import kernels_text
 
@@ -119,6 +121,13 @@ Exit codes: 0 success, 1 failure, 2 bad usage, 130 interrupted."""
     show_default=True,
     help="Equalize linear chains for the calibrated methods, as convert does.",
 )
+@click.option(
+    "--layer-bits",
+    type=OneOf(LAYER_BITS),
+    default="same",
+    show_default=True,
+    help="Part-bits of each layer's own for the calibrated methods, in no more bytes than the same for all.",
+)
 @preprocess_option
 @crop_option
 @click.option("--quantized-by", type=FILE, help="INT8 .tflite file that takes the int8 inputs as they are.")
@@ -137,6 +146,7 @@ def labelled(
     grid: bool,
     methods: tuple[Any, ...],
     equalize: bool,
+    layer_bits: LayerBits,
     preprocess: PixelRange | None,
     crop: float | None,
     quantized_by: Path | None,
@@ -179,6 +189,7 @@ def labelled(
             nestings=GRID if grid else nestings or ("8|4",),
             methods=methods,
             equalize=equalize,
+            layer_bits=layer_bits,
             num_threads=threads,
             client=client,
             notify=notify,

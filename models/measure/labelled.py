@@ -22,7 +22,7 @@ from nq_tflite_models.measure.paired import PairedDifference, paired_difference
 from numpy.typing import NDArray
 
 from nq_tflite.errors import MissingPackageError, UnsupportedModelError
-from nq_tflite.format.nesting import Nesting
+from nq_tflite.format.nesting import LayerBits, Nesting
 from nq_tflite.measure.benchmark import kernels_in_child
 from nq_tflite.measure.contenders import Contender, ContenderName, contenders
 from nq_tflite.measure.evaluate import Score, score
@@ -101,6 +101,7 @@ def compare_labelled(
     nestings: Sequence[str],
     methods: Sequence[ContenderName] = (),
     equalize: bool = True,
+    layer_bits: LayerBits = "same",
     num_threads: int = 1,
     client: Any = None,
     notify: Progress,
@@ -113,6 +114,7 @@ def compare_labelled(
         nestings: one or more.
         methods: names of `contenders.CONTENDERS`; all of them if not given.
         equalize: whether the calibrated methods start with linear chains equalized, as `nq.convert` does.
+        layer_bits: of the calibrated methods, as `nq.convert` has it.
         num_threads: of the runtime.
         client: a `distributed.Client` of the cluster to run on; None for this process. Its workers read the inputs, and
             the net if that is a path, at the same paths.
@@ -131,7 +133,7 @@ def compare_labelled(
     inputs = FileInputs(data.evaluated.files, float_file.reader)
     if client is None:
         inputs.keep("evaluated", notify)
-    bench = _Bench(tasks, case, runner, float_file, inputs)
+    bench = _Bench(tasks, case, runner, float_file, inputs, layer_bits)
     files = [
         *(bench.litert(bits) for bits in _LITERT_BITS),
         *(row for nesting in wanted for contender in chosen for row in bench.nested(contender, nesting)),
@@ -198,9 +200,15 @@ class _Bench:
     """Has files made and run on the inputs."""
 
     def __init__(
-        self, tasks: Tasks, case: Outcome[LabelledCase], runner: Runner, net: LabelledNet, inputs: FileInputs
+        self,
+        tasks: Tasks,
+        case: Outcome[LabelledCase],
+        runner: Runner,
+        net: LabelledNet,
+        inputs: FileInputs,
+        layer_bits: LayerBits,
     ) -> None:
-        self._tasks, self._case, self._runner = tasks, case, runner
+        self._tasks, self._case, self._runner, self._layer_bits = tasks, case, runner, layer_bits
         self._float = tasks.submit("", keep, net.file)
         self._batches = tasks.batches(inputs)
 
@@ -222,7 +230,7 @@ class _Bench:
     def nested(self, contender: Contender, nesting: Nesting) -> list[_Running]:
         """Every level, full-bit first."""
         stage = f"{nesting}, {contender.name}"
-        rounded = self._tasks.submit(stage, round_case, self._case, contender.name, nesting)
+        rounded = self._tasks.submit(stage, round_case, self._case, contender.name, nesting, self._layer_bits)
         told = self._tasks.submit(stage, facts, rounded)
         row = LabelledRow(contender.name, nesting=str(nesting))
         return [

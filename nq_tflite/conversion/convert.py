@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nq_tflite.conversion.equalize import equalize as equalize_chains
+from nq_tflite.conversion.layer_bits import own_nestings
 from nq_tflite.conversion.nested_writer import write_nested
 from nq_tflite.conversion.report import ConversionReport, Estimate, conversion_report
 from nq_tflite.conversion.rounding import DEFAULT, EXACT, Rounding, rounding_method
@@ -21,7 +22,7 @@ from nq_tflite.conversion.sources.source import ENOUGH, Samples, load_source
 from nq_tflite.conversion.trial import one_blas_thread, try_nesting
 from nq_tflite.errors import NestingError
 from nq_tflite.files import check_output
-from nq_tflite.format.nesting import MIN_PART_BITS, Nesting
+from nq_tflite.format.nesting import LAYER_BITS, MIN_PART_BITS, LayerBits, Nesting
 from nq_tflite.graph.selection import Selection
 from nq_tflite.graph.shape_arithmetic import fold_shapes
 from nq_tflite.progress import ShowProgress, shown
@@ -42,6 +43,7 @@ def convert(
     output_type: IoType = "float32",
     activation_ranges: ActivationRanges = "minmax",
     equalize: bool = True,
+    layer_bits: LayerBits | None = None,
     min_agreement: float | None = None,
     budget: float | None = None,
     min_bits: int | None = None,
@@ -76,6 +78,10 @@ def convert(
             around them) are scaled, so that they fill the INT8 ranges of their tensors. The float model computes the
             same. It is done where it does not lose on samples held out, and the report's `equalization` says how far.
             A .tflite source and `rounding="nearest"` are left as they are.
+        layer_bits: "own": each layer has part-bits of its own, more for those that the outputs depend on more, and all
+            together take no more bytes than the nesting's part-bits for all layers would; which they are, is measured
+            on a few inputs. "same": the nesting's for all layers. If None, "own" for the nesting "auto", and "same" for
+            others.
         min_agreement: of "auto": part-bit's greatest output shall be the source's on so many inputs, as a fraction of
             those where full-bit's is. 0.95 if neither this nor `budget` is given. It is measured on a quarter of the
             representative data, which rounding does not see meanwhile, or on procedural inputs. Where no nesting has
@@ -104,8 +110,8 @@ def convert(
     """
     check_output(path, source)
     method = EXACT if exact else rounding_method(rounding)
-    wanted = _wanted(nesting, min_agreement, budget, min_bits)
-    look = method.needs_means or isinstance(wanted, Wish)
+    wanted = _wanted(nesting, min_agreement, budget, min_bits, _checked(layer_bits))
+    look = method.needs_means or isinstance(wanted, Wish) or layer_bits == "own"
     options: ExportOptions = {
         "input_type": input_type,
         "output_type": output_type,
@@ -129,7 +135,8 @@ def convert(
         if isinstance(wanted, Wish):
             trial, search = search_nesting(loaded, method, wanted, notify=notify)
         else:
-            trial, search = try_nesting(loaded, wanted, method, notify=notify), None
+            own = own_nestings(loaded, wanted, notify=notify) if layer_bits == "own" else {}
+            trial, search = try_nesting(loaded, wanted, method, own=own, notify=notify), None
         notify("writing", 0, 0)
         size = write_nested(loaded.model, trial.plan, trial.nesting, path, loaded.widened, loaded.files)
     warnings = (_few_bits(trial.nesting, trial.estimate), *(() if search is None else search.warnings()))
@@ -161,11 +168,16 @@ def _patterns(given: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def _wanted(
-    nesting: str | Nesting | Iterable[int], min_agreement: float | None, budget: float | None, min_bits: int | None
+    nesting: str | Nesting | Iterable[int],
+    min_agreement: float | None,
+    budget: float | None,
+    min_bits: int | None,
+    layer_bits: LayerBits | None,
 ) -> Nesting | Wish:
     if isinstance(nesting, str) and nesting == AUTO:
         least = MIN_PART_BITS if min_bits is None else min_bits
-        return Wish(MIN_AGREEMENT if min_agreement is None and budget is None else min_agreement, budget, least)
+        agreement = MIN_AGREEMENT if min_agreement is None and budget is None else min_agreement
+        return Wish(agreement, budget, least, layer_bits or "own")
     if min_agreement is not None or budget is not None or min_bits is not None:
         raise NestingError(
             "min_agreement, budget and min_bits",
@@ -174,6 +186,12 @@ def _wanted(
             fix="Leave them out, or ask for the nesting 'auto'.",
         )
     return Nesting.parse(nesting)
+
+
+def _checked(layer_bits: LayerBits | None) -> LayerBits | None:
+    if layer_bits is not None and layer_bits not in LAYER_BITS:
+        raise NestingError("layer_bits", expected=f"one of {', '.join(LAYER_BITS)}", got=repr(layer_bits))
+    return layer_bits
 
 
 def _doubt(estimate: Estimate | None, samples: Samples | None) -> str | None:

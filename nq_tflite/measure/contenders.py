@@ -12,6 +12,7 @@ from typing import Literal
 
 from nq_tflite.conversion.draft import Draft, draft_weight
 from nq_tflite.conversion.equalize import equalize
+from nq_tflite.conversion.layer_bits import own_nestings
 from nq_tflite.conversion.nested_writer import write_nested
 from nq_tflite.conversion.observer import Constant, Constants
 from nq_tflite.conversion.plan import Plan
@@ -20,7 +21,7 @@ from nq_tflite.conversion.rounding.baselines import MINMAX, PUBLISHED_CODE, SQUA
 from nq_tflite.conversion.sources.source import Source
 from nq_tflite.conversion.trial import round_source
 from nq_tflite.errors import NestingError, UnsupportedModelError, did_you_mean
-from nq_tflite.format.nesting import Nesting
+from nq_tflite.format.nesting import LayerBits, Nesting
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.float_layers import compute_in_float
 from nq_tflite.graph.model import InputSlot, ModelT
@@ -110,7 +111,13 @@ class Rounded(ABC):
         """A full-int8 graph as a file that has the level, and the precision to ask it for; None: it has no other."""
 
 
-def round_with(contender: Contender, source: Source, nesting: Nesting, notify: Progress = silent) -> Rounded:
+def round_with(
+    contender: Contender,
+    source: Source,
+    nesting: Nesting,
+    notify: Progress = silent,
+    layer_bits: LayerBits = "same",
+) -> Rounded:
     """Rounds all weights of a model that can nest, ours as `convert` does.
 
     Args:
@@ -118,6 +125,7 @@ def round_with(contender: Contender, source: Source, nesting: Nesting, notify: P
         source: the model, with the samples that the method may look at; what is calibrated equalizes its chains.
         nesting: levels for every weight.
         notify: called with a stage's name, the steps done and the steps in all.
+        layer_bits: of what is calibrated, as `convert` has it.
 
     Raises:
         UnsupportedModelError, WeightsError: as plan.make_plan.
@@ -126,17 +134,20 @@ def round_with(contender: Contender, source: Source, nesting: Nesting, notify: P
         return _Apart(contender.method, source, nesting)
     if contender.calibrated:
         source, _ = equalize(source, nesting, contender.method, notify=notify)
-    return _Nested(contender.method, source, nesting, notify)
+    return _Nested(contender.method, source, nesting, notify, layer_bits if contender.calibrated else "same")
 
 
 class _Nested(Rounded):
     """Levels of one nested file."""
 
-    def __init__(self, method: Method, source: Source, nesting: Nesting, notify: Progress) -> None:
+    def __init__(
+        self, method: Method, source: Source, nesting: Nesting, notify: Progress, layer_bits: LayerBits
+    ) -> None:
         begin = time.perf_counter()
         seen = source if method.needs_means else replace(source, samples=None, without=None)
         self._model, self._nesting, self._widened = source.model, nesting, source.widened
-        rounded = round_source(seen, nesting, method, notify=notify)
+        own = own_nestings(seen, nesting, notify=notify) if layer_bits == "own" else None
+        rounded = round_source(seen, nesting, method, own=own, notify=notify)
         self._plan = rounded.plan
         self.seconds = time.perf_counter() - begin
         self.bits_a_weight = _bits_a_weight(self._plan)

@@ -21,7 +21,7 @@ from nq_tflite.conversion.trial import one_blas_thread, walking_runtime
 from nq_tflite.conversion.walk import GraphWalk
 from nq_tflite.device.runtimes import RuntimeName
 from nq_tflite.errors import UnsupportedModelError
-from nq_tflite.format.nesting import Nesting
+from nq_tflite.format.nesting import LayerBits, Nesting
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema
 from nq_tflite.graph.image_input import find_image_input
@@ -106,13 +106,15 @@ class PhotoInputs:
 # ---- the tasks -------------------------------------------------------------------------------------------------------
 
 
-def round_case(case: Case, name: ContenderName, nesting: Nesting, *, notify: Progress) -> Rounded:
+def round_case(
+    case: Case, name: ContenderName, nesting: Nesting, layer_bits: LayerBits = "same", *, notify: Progress
+) -> Rounded:
     """A model rounded by a contender."""
     with one_blas_thread():
         free, calibrated = case.sources(notify)
         contender = CONTENDERS[name]
         source = calibrated if contender.calibrated and calibrated is not None else free
-        return round_with(contender, source, nesting, notify)
+        return round_with(contender, source, nesting, notify, layer_bits)
 
 
 def facts(rounded: Rounded, *, notify: Progress) -> RoundingFacts:
