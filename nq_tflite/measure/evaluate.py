@@ -18,8 +18,8 @@ from nq_tflite.errors import PhotosError, UnsupportedModelError
 from nq_tflite.format.affine import dequantize, quantize
 from nq_tflite.format.levels import signal_to_noise_db
 from nq_tflite.graph.image_input import ImageInput
-from nq_tflite.measure.float_reference import float_reference
 from nq_tflite.measure.input_in_child import input_in_child
+from nq_tflite.measure.keras_child import float_reference
 from nq_tflite.measure.photo_folder import PhotoFolder, read_photo_folder
 from nq_tflite.measure.preprocessing import PixelRange, SeenValues, preprocessing_for
 from nq_tflite.measure.sample_inputs import SampleInputs, read_samples
