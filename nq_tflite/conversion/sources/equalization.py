@@ -12,15 +12,13 @@ other, which costs them more of their own codes: that is why smaller exponents c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nq_tflite.conversion.sources.activation_ranges import feed
-from nq_tflite.conversion.sources.calibration import Sample
+from nq_tflite.conversion.sources.channel_ranges import ChannelRange
 from nq_tflite.conversion.sources.moments import Moments
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.linear_chains import Chain
@@ -30,20 +28,6 @@ from nq_tflite.graph.scale_chains import scale_chains
 Real = NDArray[np.float64]
 #: A channel that stays at a thousandth of the others is taken for one that does nothing.
 _MOST_APART = 2.0**10
-
-
-@dataclass
-class ChannelRange:
-    """The least and the largest value of each channel of a tensor: float64 [channels]."""
-
-    low: Real
-    high: Real
-
-    def add(self, values: NDArray[np.float32]) -> None:
-        """Takes in more values: [..., channels]."""
-        rows = values.reshape(-1, len(self.low))
-        self.low = np.minimum(self.low, rows.min(axis=0))
-        self.high = np.maximum(self.high, rows.max(axis=0))
 
 
 @dataclass(frozen=True)
@@ -98,31 +82,3 @@ class Equalizable:
                     old = moments[tensor]
                     moments[tensor] = Moments(old.mean / scale, old.variance / np.square(scale))
         return model, moments
-
-
-def measure_channels(
-    model: ModelT, chains: Sequence[Chain], interpreter_of: Callable[[bytes], Any], samples: Iterable[Sample]
-) -> dict[int, ChannelRange]:
-    """Ranges of the channels of the tensors of chains, by tensor.
-
-    Args:
-        model: the one that the chains were found in.
-        interpreter_of: makes an interpreter of a model's bytes.
-        samples: what to run it on.
-    """
-    tensors = [tensor for chain in chains for tensor in chain.tensors]
-    graph = model.subgraphs[0]
-    wide = {tensor: len(labels) for chain in chains for tensor, labels in chain.tensors.items()}
-    ranges = {tensor: ChannelRange(np.full(wide[tensor], np.inf), np.full(wide[tensor], -np.inf)) for tensor in tensors}
-    outputs = fb.indices(graph.outputs)
-    graph.outputs = outputs + tensors
-    try:
-        interpreter = interpreter_of(fb.pack_model(model))
-    finally:
-        graph.outputs = outputs
-    for sample in samples:
-        feed(model, interpreter, sample)
-        details = interpreter.get_output_details()
-        for tensor, each in zip(tensors, details[len(outputs) :], strict=True):
-            ranges[tensor].add(interpreter.get_tensor(each["index"]))
-    return ranges

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nq_tflite.conversion.sources.calibration import ModelInput, RepresentativeData, Sample, fitted, sample_source
-from nq_tflite.conversion.sources.equalization import Equalizable, measure_channels
+from nq_tflite.conversion.sources.channel_ranges import ChannelRange, correct_ranges, measure_channels
+from nq_tflite.conversion.sources.equalization import Equalizable
 from nq_tflite.conversion.sources.export_options import ExportOptions
 from nq_tflite.conversion.sources.keras_export import (
     Calibrated,
@@ -32,7 +33,7 @@ from nq_tflite.conversion.sources.sample_store import Kept, SampleStore
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import Array
-from nq_tflite.graph.linear_chains import find_chains
+from nq_tflite.graph.linear_chains import Chain, find_chains
 from nq_tflite.graph.model import ModelT, TensorPlace, TensorT
 from nq_tflite.graph.packed_files import PackedFile, packed_files
 from nq_tflite.graph.selection import Selection
@@ -224,17 +225,26 @@ def _from_keras(
 ) -> _Nets:
     """Of an opened Keras model or SavedModel: full-int8 with samples, float without."""
     named = None if samples is None else named_samples(source, samples)
-    if not look or named is None:
-        model = fb.read_model(export(source, named, **options)).model
-        return _Nets(model, model, named, folded_norms(source) if look else ())
-    original, folded = fb.read_model(export(source, None)).model, folded_norms(source)
-    if equalize and find_chains(original):
-        return _with_chains(calibrate(source, named), named, folded, **options)
-    return _Nets(fb.read_model(export(source, named, **options)).model, original, named, folded)
+    folded = folded_norms(source) if look else ()
+    if named is None:
+        model = fb.read_model(export(source, None, **options)).model
+        return _Nets(model, model, None, folded)
+    calibrated = calibrate(source, named)
+    original = fb.read_model(calibrated.content).model
+    ranges = measure_channels(original, calibrated.interpreter, calibrated.samples)
+    correct_ranges(original, ranges)
+    calibrated = replace(calibrated, content=fb.pack_model(original))
+    if look and equalize and (chains := find_chains(original)):
+        return _with_chains(calibrated, original, chains, ranges, named, folded, **options)
+    model = fb.read_model(quantize(calibrated, **options)).model
+    return _Nets(model, original if look else model, named, folded)
 
 
 def _with_chains(
     calibrated: Calibrated,
+    original: ModelT,
+    chains: Sequence[Chain],
+    ranges: Mapping[int, ChannelRange],
     samples: Callable[[], Iterator[Sample]],
     folded: Sequence[FoldedNorm],
     **options: Unpack[ExportOptions],
@@ -244,9 +254,6 @@ def _with_chains(
     def quantized(content: bytes, final: bool) -> bytes:
         return quantize(replace(calibrated, content=content), **(options if final else {}))
 
-    original = fb.read_model(calibrated.content).model
-    chains = find_chains(original)
-    ranges = measure_channels(original, chains, calibrated.interpreter, calibrated.samples())
     model = fb.read_model(quantized(calibrated.content, False)).model
     return _Nets(
         model,

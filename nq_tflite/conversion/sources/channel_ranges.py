@@ -1,0 +1,107 @@
+"""The range of every channel of a calibrated model's activations, and with them the ranges that calibration got wrong.
+
+tensorflow's calibration looks at a tensor after its operator has run. TFLite lets an addition write its sum over one of
+its inputs: what calibration then takes for that input's values are in part those of the sum, which may be twice as
+wide. Half of such an input's codes would stand for values that it never has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nq_tflite.conversion.sources.activation_ranges import feed
+from nq_tflite.conversion.sources.calibration import Sample
+from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.model import ModelT, SubGraphT
+
+Real = NDArray[np.float64]
+#: Bytes of tensors that an interpreter keeps at a time, beside those that it needs.
+_AT_ONCE = 128 << 20
+
+
+@dataclass
+class ChannelRange:
+    """The least and the largest value of each channel of a tensor, along its last axis: float64 [channels]."""
+
+    low: Real
+    high: Real
+
+    @classmethod
+    def of(cls, values: NDArray[np.float32]) -> ChannelRange:
+        """Of values [..., channels]."""
+        rows = values.reshape(-1, values.shape[-1] if values.ndim else 1)
+        return cls(rows.min(axis=0).astype(np.float64), rows.max(axis=0).astype(np.float64))
+
+    def add(self, values: NDArray[np.float32]) -> None:
+        """Takes in more values: [..., channels]."""
+        other = ChannelRange.of(values)
+        if other.low.shape != self.low.shape:  # a free last axis has no channels
+            self.low, self.high = (np.array([pick(each)]) for pick, each in ((np.min, self.low), (np.max, self.high)))
+            other.low, other.high = other.low.min(keepdims=True), other.high.max(keepdims=True)
+        self.low, self.high = np.minimum(self.low, other.low), np.maximum(self.high, other.high)
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Of all channels."""
+        return float(self.low.min()), float(self.high.max())
+
+
+def measure_channels(
+    model: ModelT, interpreter_of: Callable[[bytes], Any], samples: Callable[[], Iterable[Sample]]
+) -> dict[int, ChannelRange]:
+    """Ranges of all computed tensors of the main subgraph that calibration gave a range, by tensor.
+
+    Args:
+        model: a calibrated float model.
+        interpreter_of: makes an interpreter of a model's bytes.
+        samples: gives what to run it on; called once for so many tensors as are looked at together.
+    """
+    graph = model.subgraphs[0]
+    outputs = fb.indices(graph.outputs)
+    ranges: dict[int, ChannelRange] = {}
+    for tensors in _groups(graph):
+        graph.outputs = outputs + tensors
+        try:
+            interpreter = interpreter_of(fb.pack_model(model))
+        finally:
+            graph.outputs = outputs
+        for sample in samples():
+            feed(model, interpreter, sample)
+            details = interpreter.get_output_details()
+            for tensor, each in zip(tensors, details[len(outputs) :], strict=True):
+                values = interpreter.get_tensor(each["index"])
+                if tensor in ranges:
+                    ranges[tensor].add(values)
+                elif values.size:
+                    ranges[tensor] = ChannelRange.of(values)
+    return ranges
+
+
+def correct_ranges(model: ModelT, ranges: Mapping[int, ChannelRange]) -> None:
+    """Gives the activations of a calibrated model the ranges that they have, in place."""
+    for tensor, found in ranges.items():
+        model.subgraphs[0].tensors[tensor].quantization = fb.new_range(*found.limits)
+
+
+def _groups(graph: SubGraphT) -> Iterator[list[int]]:
+    """The tensors to look at, so many at a time as fit into _AT_ONCE."""
+    group: list[int] = []
+    size = 0
+    for tensor in (each for operator in graph.operators for each in fb.indices(operator.outputs)):
+        quantization = graph.tensors[tensor].quantization
+        if quantization is None or quantization.min is None or len(quantization.min) != 1:
+            continue
+        of_this = 4 * prod(max(each, 1) for each in fb.shape(graph.tensors[tensor]))
+        if group and size + of_this > _AT_ONCE:
+            yield group
+            group, size = [], 0
+        group.append(tensor)
+        size += of_this
+    if group:
+        yield group
