@@ -122,8 +122,8 @@ def convert(
             **options,
         )
         judged_by = PROBE if isinstance(wanted, Wish) else wanted
-        loaded, equalization = equalize_chains(loaded, judged_by, method, notify=notify)
         loaded = replace(loaded, selection=Selection(_patterns(include), _patterns(exclude)))
+        loaded, equalization = equalize_chains(loaded, judged_by, method, notify=notify)
         if isinstance(wanted, Wish):
             trial, search = search_nesting(loaded, method, wanted, notify=notify)
         else:

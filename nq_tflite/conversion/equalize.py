@@ -3,7 +3,8 @@
 Equalizing a chain makes the noise of its activations smaller and that of the weights that read it larger (see
 `sources.equalization`). Both are told for each chain by itself, in the outputs of the layers that read it: the
 activations' noise from the scales of the chain's tensors, the weights' by rounding these layers, on samples that the
-rounding does not see. At last the full-int8 nets with and without are compared at their own outputs.
+rounding does not see. At last the nets with and without are rounded by the cheapest method that corrects biases, and
+compared at their outputs, at full-bit and at the coarsest level.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ from nq_tflite.conversion.rounding.statistics import CentredRows, Rows, Unseen, 
 from nq_tflite.conversion.sources.equalization import Equalizable
 from nq_tflite.conversion.sources.sample_store import Kept
 from nq_tflite.conversion.sources.source import Samples, Source
-from nq_tflite.conversion.trial import start_walk
+from nq_tflite.conversion.trial import round_source, start_walk
 from nq_tflite.errors import UnsupportedModelError
-from nq_tflite.format.levels import SignalToNoise, value_at
+from nq_tflite.format.levels import value_at
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.linear_chains import LAYERS, Chain
 from nq_tflite.graph.model import ModelT
 from nq_tflite.graph.readers import slots_of
 from nq_tflite.graph.sites import as_matrix
-from nq_tflite.progress import Progress
+from nq_tflite.progress import Progress, silent
 
 Real = NDArray[np.float64]
 
@@ -62,16 +63,17 @@ def equalize(
     nothing = (0.0,) * len(chains.chains)
     fitted, judged = _parted(source.samples)
     few = [*fitted[:: -(-len(fitted) // _MOST_FITTED)], *judged[:_MOST_JUDGED]]
+    samples = replace(source.samples, arrays=few, held_out=min(len(judged), _MOST_JUDGED))
     try:
-        samples = replace(source.samples, arrays=few, held_out=min(len(judged), _MOST_JUDGED))
         exponents = _chosen(chains, samples, nesting, method, notify)
-        samples = replace(source.samples, arrays=judged, held_out=0)
-        gain_db = _gain_db(source, exponents, samples) if any(exponents) else 0.0
+        notify("equalizing", 0, 0)
+        gains = _gains_db(source, exponents, nesting, samples) if any(exponents) else np.zeros(2)
     except UnsupportedModelError as error:
         return source.equalized(nothing, final=True), Equalization(nothing, 0.0, 0, str(error))
-    if gain_db < -MOST_LOSS_DB:
-        exponents, gain_db = nothing, 0.0
-    return source.equalized(exponents, final=True), Equalization(exponents, gain_db, len(judged))
+    if gains.min() < -MOST_LOSS_DB:
+        exponents, gains = nothing, np.zeros(2)
+    coarsest, full = map(float, gains)
+    return source.equalized(exponents, final=True), Equalization(exponents, full, samples.held_out, None, coarsest)
 
 
 def _parted(samples: Samples) -> tuple[list[Sequence[Kept]], list[Sequence[Kept]]]:
@@ -83,16 +85,18 @@ def _parted(samples: Samples) -> tuple[list[Sequence[Kept]], list[Sequence[Kept]
     return list(samples.arrays[: -samples.held_out]), list(samples.arrays[-samples.held_out :])
 
 
-def _gain_db(source: Source, exponents: Sequence[float], samples: Samples) -> float:
-    """By how much the full-int8 net's outputs come nearer to the float net's."""
-    nets = (source.reference.model, source.model, source.equalized(exponents, final=False).model)
-    wanted, *others = (start_walk(net, samples).outputs() for net in nets)
-    scores = [SignalToNoise() for _ in others]
-    for score, outputs in zip(scores, others, strict=True):
-        for original, rounded in zip(wanted, outputs, strict=True):
-            score.add(original, rounded)
-    plain, equalized = scores
-    return equalized.db - plain.db
+def _gains_db(source: Source, exponents: Sequence[float], nesting: Nesting, samples: Samples) -> Real:
+    """By how much the outputs come nearer to the float net's, on the samples held out: [coarsest level, full-bit]."""
+    found = []
+    for each in (source, source.equalized(exponents, final=False)):
+        lockstep = round_source(replace(each, samples=samples), nesting, FALLBACK, notify=silent).lockstep
+        outcomes = () if lockstep is None else lockstep.outcomes()
+        if not outcomes:
+            got = None if lockstep is None else lockstep.stopped
+            raise UnsupportedModelError("outputs", expected="a net that runs to its end", got=str(got))
+        found.append([outcomes[0].snr_db, outcomes[-1].snr_db])
+    plain, equalized = found
+    return np.asarray(equalized) - plain
 
 
 # ---- each chain by itself --------------------------------------------------------------------------------------------
@@ -119,7 +123,7 @@ def _chosen(
         for exponent in EXPONENTS:
             scaled = _Scaled(chains, chains.chains[number], exponent, tensor, layer)
             noises[number][exponent] += scaled.noise(weight, rows, nesting, method)
-    return tuple(map(_best, noises))
+    return tuple(_best(each) if chain.is_linear else 1.0 for chain, each in zip(chains.chains, noises, strict=True))
 
 
 def _best(noises: Mapping[float, Real]) -> float:
@@ -130,8 +134,9 @@ def _best(noises: Mapping[float, Real]) -> float:
 
 
 def _readers(chains: Equalizable) -> Iterator[tuple[int, int, int]]:
-    """The layers that read chains: position, the chain's number, and the tensor that is read."""
-    numbers = {tensor: number for number, chain in enumerate(chains.chains) for tensor in chain.tensors}
+    """The layers that read chains for which there is a choice: position, the chain's number, and what is read."""
+    linear = [(number, chain) for number, chain in enumerate(chains.chains) if chain.is_linear]
+    numbers = {tensor: number for number, chain in linear for tensor in chain.tensors}
     for position, operator in enumerate(chains.model.subgraphs[0].operators):
         if fb.builtin_code(chains.model, operator) in LAYERS:
             tensor = slots_of(chains.model, operator).data_of(operator)
@@ -157,11 +162,11 @@ class _Scaled:
     """
 
     def __init__(self, chains: Equalizable, chain: Chain, exponent: float, tensor: int, layer: Layer) -> None:
-        factors = chains.factors(chain, exponent)
-        self._layer, self._factors = layer, _by_depth(factors[chain.tensors[tensor]], layer)
+        change = chains.change(chain, exponent)
+        self._layer, self._factors = layer, _by_depth(change.factors[chain.tensors[tensor]], layer)
         self._step_power = 0.0
-        for each, labels in chain.tensors.items():
-            low, high = chains.limits(each, factors[labels])
+        for each, ranges in change.ranges.items():
+            low, high = ranges.limits
             self._step_power += ((max(high, 0.0) - min(low, 0.0)) / 255) ** 2 / 12
             if each == tensor:
                 break

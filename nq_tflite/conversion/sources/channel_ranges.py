@@ -46,6 +46,19 @@ class ChannelRange:
             other.low, other.high = other.low.min(keepdims=True), other.high.max(keepdims=True)
         self.low, self.high = np.minimum(self.low, other.low), np.maximum(self.high, other.high)
 
+    def shifted(self, offsets: Real) -> ChannelRange:
+        """Of the values less an offset for each channel."""
+        return ChannelRange(self.low - offsets, self.high - offsets)
+
+    def divided(self, factors: Real) -> ChannelRange:
+        """Of the values over a factor for each channel."""
+        return ChannelRange(self.low / factors, self.high / factors)
+
+    @property
+    def magnitudes(self) -> Real:
+        """The largest of each channel."""
+        return np.maximum(np.abs(self.low), np.abs(self.high))
+
     @property
     def limits(self) -> tuple[float, float]:
         """Of all channels."""
