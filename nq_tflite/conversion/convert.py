@@ -72,8 +72,8 @@ def convert(
             "percentile", all but a ten-thousandth at each end; "mse", the least squared error; or "auto", the one of
             these whose outputs are nearest to the float model's, which takes some seconds more.
         equalize: whether the channels of a Keras model's linear chains (tensors with no nonlinearity between the layers
-            around them) are scaled, so that they fill the INT8 ranges of their tensors. The float model computes the
-            same. It is done where it does not lose on samples held out, and the report's `equalization` says how far.
+            around them, or with a ReLU before depthwise layers) are scaled and moved, so that they fill the INT8 ranges
+            of their tensors. The float model computes the same on the representative data. It is done where it does not lose on samples held out, and the report's `equalization` says how far.
             A .tflite source and `rounding="nearest"` are left as they are.
         min_agreement: of "auto": part-bit's greatest output shall be the source's on so many inputs, as a fraction of
             those where full-bit's is. 0.95 if neither this nor `budget` is given. It is measured on a quarter of the
@@ -122,8 +122,8 @@ def convert(
             **options,
         )
         judged_by = PROBE if isinstance(wanted, Wish) else wanted
-        loaded = replace(loaded, selection=Selection(_patterns(include), _patterns(exclude)))
         loaded, equalization = equalize_chains(loaded, judged_by, method, notify=notify)
+        loaded = replace(loaded, selection=Selection(_patterns(include), _patterns(exclude)))
         if isinstance(wanted, Wish):
             trial, search = search_nesting(loaded, method, wanted, notify=notify)
         else:

@@ -3,12 +3,13 @@
 Equalizing a chain makes the noise of its activations smaller and that of the weights that read it larger (see
 `sources.equalization`). Both are told for each chain by itself, in the outputs of the layers that read it: the
 activations' noise from the scales of the chain's tensors, the weights' by rounding these layers, on samples that the
-rounding does not see. At last the nets with and without are rounded by the cheapest method that corrects biases, and
-compared at their outputs, at full-bit and at the coarsest level.
+rounding does not see. At last the nets with and without are compared at their own outputs, by what their INT8
+activations cost these: the weights' errors at full-bit, which biases and codes make up for, are left out of it.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -22,16 +23,18 @@ from nq_tflite.conversion.rounding.statistics import CentredRows, Rows, Unseen, 
 from nq_tflite.conversion.sources.equalization import Equalizable
 from nq_tflite.conversion.sources.sample_store import Kept
 from nq_tflite.conversion.sources.source import Samples, Source
-from nq_tflite.conversion.trial import round_source, start_walk
+from nq_tflite.conversion.trial import start_walk
 from nq_tflite.errors import UnsupportedModelError
-from nq_tflite.format.levels import value_at
+from nq_tflite.format.levels import SignalToNoise, value_at
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.float_twin import make_float_twin
 from nq_tflite.graph.linear_chains import LAYERS, Chain
 from nq_tflite.graph.model import ModelT
 from nq_tflite.graph.readers import slots_of
+from nq_tflite.graph.round_activation import round_activation, rounded_activations
 from nq_tflite.graph.sites import as_matrix
-from nq_tflite.progress import Progress, silent
+from nq_tflite.progress import Progress
 
 Real = NDArray[np.float64]
 
@@ -63,17 +66,16 @@ def equalize(
     nothing = (0.0,) * len(chains.chains)
     fitted, judged = _parted(source.samples)
     few = [*fitted[:: -(-len(fitted) // _MOST_FITTED)], *judged[:_MOST_JUDGED]]
-    samples = replace(source.samples, arrays=few, held_out=min(len(judged), _MOST_JUDGED))
     try:
+        samples = replace(source.samples, arrays=few, held_out=min(len(judged), _MOST_JUDGED))
         exponents = _chosen(chains, samples, nesting, method, notify)
-        notify("equalizing", 0, 0)
-        gains = _gains_db(source, exponents, nesting, samples) if any(exponents) else np.zeros(2)
+        samples = replace(source.samples, arrays=judged, held_out=0)
+        gain_db = _gain_db(source, exponents, samples) if any(exponents) else 0.0
     except UnsupportedModelError as error:
         return source.equalized(nothing, final=True), Equalization(nothing, 0.0, 0, str(error))
-    if gains.min() < -MOST_LOSS_DB:
-        exponents, gains = nothing, np.zeros(2)
-    coarsest, full = map(float, gains)
-    return source.equalized(exponents, final=True), Equalization(exponents, full, samples.held_out, None, coarsest)
+    if gain_db < -MOST_LOSS_DB:
+        exponents, gain_db = nothing, 0.0
+    return source.equalized(exponents, final=True), Equalization(exponents, gain_db, len(judged))
 
 
 def _parted(samples: Samples) -> tuple[list[Sequence[Kept]], list[Sequence[Kept]]]:
@@ -85,18 +87,25 @@ def _parted(samples: Samples) -> tuple[list[Sequence[Kept]], list[Sequence[Kept]
     return list(samples.arrays[: -samples.held_out]), list(samples.arrays[-samples.held_out :])
 
 
-def _gains_db(source: Source, exponents: Sequence[float], nesting: Nesting, samples: Samples) -> Real:
-    """By how much the outputs come nearer to the float net's, on the samples held out: [coarsest level, full-bit]."""
-    found = []
-    for each in (source, source.equalized(exponents, final=False)):
-        lockstep = round_source(replace(each, samples=samples), nesting, FALLBACK, notify=silent).lockstep
-        outcomes = () if lockstep is None else lockstep.outcomes()
-        if not outcomes:
-            got = None if lockstep is None else lockstep.stopped
-            raise UnsupportedModelError("outputs", expected="a net that runs to its end", got=str(got))
-        found.append([outcomes[0].snr_db, outcomes[-1].snr_db])
-    plain, equalized = found
-    return np.asarray(equalized) - plain
+def _gain_db(source: Source, exponents: Sequence[float], samples: Samples) -> float:
+    """By how much less the full-int8 net's activations cost its outputs."""
+    plain, equalized = (
+        _activations_db(model, samples) for model in (source.model, source.equalized(exponents, final=False).model)
+    )
+    return equalized - plain if np.isfinite(plain) else 0.0
+
+
+def _activations_db(model: ModelT, samples: Samples) -> float:
+    """Signal over error of a full-int8 model's outputs, beside those of the same weights with activations in floats."""
+    nets = [copy.deepcopy(model) for _ in range(2)]
+    for net in nets:
+        make_float_twin(net)
+    for activation in rounded_activations(model):
+        round_activation(nets[1], activation)
+    score = SignalToNoise()
+    for wanted, rounded in zip(*(start_walk(net, samples).outputs() for net in nets), strict=True):
+        score.add(wanted, rounded)
+    return score.db
 
 
 # ---- each chain by itself --------------------------------------------------------------------------------------------

@@ -137,17 +137,15 @@ class Equalization:
     Attributes:
         exponents: how far the channels of each chain were made alike, in the order of the graph: 1 is wholly, 0 leaves
             the chain as it is.
-        gain_db: what full-bit's outputs gained by it, with weights rounded by the cheapest method that corrects biases.
-        num_inputs: how many inputs, which that rounding does not see, it was measured on.
+        gain_db: by how much less INT8 activations alone cost the outputs.
+        num_inputs: how many inputs, which the choice of codes does not see, that was measured on.
         stopped: why nothing could be measured, and the chains stay as they are; None if it could.
-        coarsest_gain_db: the same at the coarsest level.
     """
 
     exponents: tuple[float, ...]
     gain_db: float
     num_inputs: int
     stopped: str | None = None
-    coarsest_gain_db: float = 0.0
 
     def __str__(self) -> str:
         chains = f"{len(self.exponents)} linear chain{'' if len(self.exponents) == 1 else 's'}"
@@ -158,8 +156,7 @@ class Equalization:
             return f"{chains} not equalized: a precision would lose by it"
         return (
             f"{sum(map(bool, self.exponents))} of {chains} equalized, by exponents of {', '.join(changed)}: "
-            f"{self.gain_db:+.1f} dB at full-bit and {self.coarsest_gain_db:+.1f} dB at the coarsest level, with "
-            f"weights rounded quickly, on {self.num_inputs} samples"
+            f"{self.gain_db:+.1f} dB for the outputs with INT8 activations alone, on {self.num_inputs} samples"
         )
 
 

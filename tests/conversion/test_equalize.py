@@ -85,7 +85,6 @@ def test_a_chain_is_equalized_and_gains_on_inputs_that_nobody_saw(source: Source
     assert linear > 0
     assert rectified == [1, 1]
     assert equalization.gain_db > 0.5
-    assert equalization.coarsest_gain_db > -MOST_LOSS_DB
     assert snr_db(found, images(32, seed=9)) > snr_db(source, images(32, seed=9)) + 0.5
 
 
@@ -218,7 +217,7 @@ def test_where_nobody_can_tell_it_is_left(source: Source, monkeypatch: pytest.Mo
 
 
 def test_outputs_that_lose_are_left(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_gains_db", lambda *_: np.array([0.5, -0.2]))
+    monkeypatch.setattr(module, "_gain_db", lambda *_: -0.2)
     _, equalization = equalize(source, Nesting((8, 4)), METHODS["descent"], notify=silent)
     assert equalization is not None
     assert not any(equalization.exponents)
