@@ -73,8 +73,9 @@ def convert(
             these whose outputs are nearest to the float model's, which takes some seconds more.
         equalize: whether the channels of a Keras model's linear chains (tensors with no nonlinearity between the layers
             around them, or with a ReLU before depthwise layers) are scaled and moved, so that they fill the INT8 ranges
-            of their tensors. The float model computes the same on the representative data. It is done where it does not lose on samples held out, and the report's `equalization` says how far.
-            A .tflite source and `rounding="nearest"` are left as they are.
+            of their tensors. The float model computes the same on the representative data. It is done where it does not
+            lose on samples held out, and the report's `equalization` says how far. A .tflite source and
+            `rounding="nearest"` are left as they are.
         min_agreement: of "auto": part-bit's greatest output shall be the source's on so many inputs, as a fraction of
             those where full-bit's is. 0.95 if neither this nor `budget` is given. It is measured on a quarter of the
             representative data, which rounding does not see meanwhile, or on procedural inputs. Where no nesting has
