@@ -7,7 +7,7 @@ wide. Half of such an input's codes would stand for values that it never has.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -18,11 +18,22 @@ from numpy.typing import NDArray
 from nq_tflite.conversion.sources.activation_ranges import feed
 from nq_tflite.conversion.sources.calibration import Sample
 from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.flatbuffer import schema
+from nq_tflite.graph.linear_chains import LAYERS
 from nq_tflite.graph.model import ModelT, SubGraphT
 
 Real = NDArray[np.float64]
 #: Bytes of tensors that an interpreter keeps at a time, beside those that it needs.
-_AT_ONCE = 128 << 20
+_AT_ONCE = 64 << 20
+#: Operators that never write over what they read.
+_WITH_OWN_OUTPUTS = {
+    *LAYERS,
+    schema.BuiltinOperator.AVERAGE_POOL_2D,
+    schema.BuiltinOperator.CONCATENATION,
+    schema.BuiltinOperator.MAX_POOL_2D,
+    schema.BuiltinOperator.MEAN,
+    schema.BuiltinOperator.PAD,
+}
 
 
 @dataclass
@@ -66,20 +77,24 @@ class ChannelRange:
 
 
 def measure_channels(
-    model: ModelT, interpreter_of: Callable[[bytes], Any], samples: Callable[[], Iterable[Sample]]
+    model: ModelT,
+    tensors: Collection[int],
+    interpreter_of: Callable[[bytes], Any],
+    samples: Callable[[], Iterable[Sample]],
 ) -> dict[int, ChannelRange]:
-    """Ranges of all computed tensors of the main subgraph that calibration gave a range, by tensor.
+    """Ranges of tensors' channels, by tensor.
 
     Args:
         model: a calibrated float model.
+        tensors: computed ones of the main subgraph; those that calibration gave no range are passed over.
         interpreter_of: makes an interpreter of a model's bytes.
         samples: gives what to run it on; called once for so many tensors as are looked at together.
     """
     graph = model.subgraphs[0]
     outputs = fb.indices(graph.outputs)
     ranges: dict[int, ChannelRange] = {}
-    for tensors in _groups(graph):
-        graph.outputs = outputs + tensors
+    for group in _groups(graph, tensors):
+        graph.outputs = outputs + group
         try:
             interpreter = interpreter_of(fb.pack_model(model))
         finally:
@@ -87,7 +102,7 @@ def measure_channels(
         for sample in samples():
             feed(model, interpreter, sample)
             details = interpreter.get_output_details()
-            for tensor, each in zip(tensors, details[len(outputs) :], strict=True):
+            for tensor, each in zip(group, details[len(outputs) :], strict=True):
                 values = interpreter.get_tensor(each["index"])
                 if tensor in ranges:
                     ranges[tensor].add(values)
@@ -96,17 +111,29 @@ def measure_channels(
     return ranges
 
 
+def written_over(model: ModelT) -> set[int]:
+    """Computed tensors of the main subgraph that the operator which reads them may write its output over."""
+    graph = model.subgraphs[0]
+    computed = {output for operator in graph.operators for output in fb.indices(operator.outputs)}
+    return computed.intersection(
+        tensor
+        for operator in graph.operators
+        if fb.builtin_code(model, operator) not in _WITH_OWN_OUTPUTS
+        for tensor in fb.indices(operator.inputs)
+    )
+
+
 def correct_ranges(model: ModelT, ranges: Mapping[int, ChannelRange]) -> None:
     """Gives the activations of a calibrated model the ranges that they have, in place."""
     for tensor, found in ranges.items():
         model.subgraphs[0].tensors[tensor].quantization = fb.new_range(*found.limits)
 
 
-def _groups(graph: SubGraphT) -> Iterator[list[int]]:
+def _groups(graph: SubGraphT, tensors: Collection[int]) -> Iterator[list[int]]:
     """The tensors to look at, so many at a time as fit into _AT_ONCE."""
     group: list[int] = []
     size = 0
-    for tensor in (each for operator in graph.operators for each in fb.indices(operator.outputs)):
+    for tensor in sorted(tensors):
         quantization = graph.tensors[tensor].quantization
         if quantization is None or quantization.min is None or len(quantization.min) != 1:
             continue

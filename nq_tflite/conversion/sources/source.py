@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nq_tflite.conversion.sources.calibration import ModelInput, RepresentativeData, Sample, fitted, sample_source
-from nq_tflite.conversion.sources.channel_ranges import ChannelRange, correct_ranges, measure_channels
+from nq_tflite.conversion.sources.channel_ranges import (
+    ChannelRange,
+    correct_ranges,
+    measure_channels,
+    written_over,
+)
 from nq_tflite.conversion.sources.equalization import Equalizable
 from nq_tflite.conversion.sources.export_options import ExportOptions
 from nq_tflite.conversion.sources.keras_export import (
@@ -231,10 +236,12 @@ def _from_keras(
         return _Nets(model, model, None, folded)
     calibrated = calibrate(source, named)
     original = fb.read_model(calibrated.content).model
-    ranges = measure_channels(original, calibrated.interpreter, calibrated.samples)
+    chains = find_chains(original) if look and equalize else []
+    tensors = written_over(original).union(*(chain.tensors for chain in chains))
+    ranges = measure_channels(original, tensors, calibrated.interpreter, calibrated.samples)
     correct_ranges(original, ranges)
     calibrated = replace(calibrated, content=fb.pack_model(original))
-    if look and equalize and (chains := find_chains(original)):
+    if chains:
         return _with_chains(calibrated, original, chains, ranges, named, folded, **options)
     model = fb.read_model(quantize(calibrated, **options)).model
     return _Nets(model, original if look else model, named, folded)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nq_tflite.conversion.sources import channel_ranges as module
-from nq_tflite.conversion.sources.channel_ranges import ChannelRange, measure_channels
+from nq_tflite.conversion.sources.channel_ranges import ChannelRange, measure_channels, written_over
 from nq_tflite.conversion.sources.source import Source, load_source
 from nq_tflite.conversion.trial import walking_runtime
 from nq_tflite.graph import flatbuffer as fb
@@ -77,6 +77,12 @@ def test_int8_ranges_are_those_of_the_values(source: Source) -> None:
         assert found[1] == pytest.approx(high, abs=(high - low) / 100)
 
 
+def test_what_a_sum_may_be_written_over(source: Source) -> None:
+    found = written_over(source.reference.model)
+    assert {*added_up(source.reference.model)} <= found
+    assert not found & {*fb.indices(source.reference.model.subgraphs[0].inputs)}
+
+
 def test_any_number_of_tensors_at_a_time(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     def interpreter(content: bytes) -> Any:
         found = walking_runtime().interpreter(model_content=content)
@@ -84,9 +90,10 @@ def test_any_number_of_tensors_at_a_time(source: Source, monkeypatch: pytest.Mon
         return found
 
     model, given = source.reference.model, [[each[None]] for each in samples()]
-    together = measure_channels(model, interpreter, lambda: given)
+    tensors = [output for operator in model.subgraphs[0].operators for output in fb.indices(operator.outputs)]
+    together = measure_channels(model, tensors, interpreter, lambda: given)
     monkeypatch.setattr(module, "_AT_ONCE", 3000)
-    apart = measure_channels(model, interpreter, lambda: given)
+    apart = measure_channels(model, tensors, interpreter, lambda: given)
     assert together.keys() == apart.keys() > {*added_up(model)}
     for tensor, found in together.items():
         np.testing.assert_array_equal(found.low, apart[tensor].low)
