@@ -23,6 +23,7 @@ from nq_tflite.errors import NestingError
 from nq_tflite.files import check_output
 from nq_tflite.format.nesting import MIN_PART_BITS, Nesting
 from nq_tflite.graph.selection import Selection
+from nq_tflite.graph.shape_arithmetic import fold_shapes
 from nq_tflite.progress import ShowProgress, shown
 
 #: Part-bits that are worth a warning.
@@ -124,6 +125,7 @@ def convert(
         )
         judged_by = PROBE if isinstance(wanted, Wish) else wanted
         loaded, equalization = equalize_chains(loaded, judged_by, method, notify=notify)
+        fold_shapes(loaded.model)
         loaded = replace(loaded, selection=Selection(_patterns(include), _patterns(exclude)))
         if isinstance(wanted, Wish):
             trial, search = search_nesting(loaded, method, wanted, notify=notify)

@@ -111,7 +111,9 @@ bool read_operand(const TfLiteContext& context, int index, std::vector<int>* inp
          refuse(reason, "a damaged constant");
 }
 
-bool read_binary(const TfLiteContext& context, const TfLiteNode& node, BinaryNode* binary, std::string* reason) {
+// With the fused activation of its builtin_data, if it `has_activation`.
+bool read_binary(const TfLiteContext& context, const TfLiteNode& node, bool has_activation, BinaryNode* binary,
+                 std::string* reason) {
   if (node.inputs->size != 2 || node.outputs->size != 1) return refuse(reason, "another number of operands");
   const TfLiteTensor* out = tensor_at(context, node.outputs->data[0]);
   if (!is_quantized_int8(out) && !is_float(out)) return refuse(reason, not_int8(out, out));
@@ -123,12 +125,13 @@ bool read_binary(const TfLiteContext& context, const TfLiteNode& node, BinaryNod
   }
   if (binary->inputs.empty()) return refuse(reason, "two constants");
   const auto* params = params_of<BinaryParams>(node);
-  if (params == nullptr || !is_known(params->activation)) return refuse(reason, "activation");
+  if (has_activation && (params == nullptr || !is_known(params->activation))) return refuse(reason, "activation");
+  const int activation = has_activation ? params->activation : kActivationNone;
   binary->a = quantization_of(context.tensors[node.inputs->data[0]]);
   binary->b = quantization_of(context.tensors[node.inputs->data[1]]);
   binary->out = quantization_of(*out);
-  if (!binary->is_float) binary->range = activation_range(params->activation, *out);  // floats have no scale
-  binary->float_range = float_activation_range(params->activation);
+  if (!binary->is_float) binary->range = activation_range(activation, *out);  // floats have no scale
+  binary->float_range = float_activation_range(activation);
   return true;
 }
 
@@ -139,21 +142,28 @@ std::unique_ptr<Operator> make_binary(const TfLiteNode& node, BinaryNode binary,
                                                       arithmetic);
 }
 
-std::unique_ptr<Operator> make_float_binary(const TfLiteNode& node, BinaryNode binary, const Kernels& kernels,
-                                            FloatArithmetic::Operation operation) {
-  const FloatArithmetic arithmetic(*kernels.elementwise, operation, binary.float_range);
+std::unique_ptr<Operator> make_float_binary(const TfLiteNode& node, BinaryNode binary,
+                                            ElementwiseKernel::Floats::Binary function) {
+  const FloatArithmetic arithmetic(function, binary.float_range);
   return make_binary(node, std::move(binary), arithmetic);
+}
+
+// Of floats alone.
+std::unique_ptr<Operator> make_of_floats(const TfLiteContext& context, const TfLiteNode& node, bool has_activation,
+                                         ElementwiseKernel::Floats::Binary function, std::string* reason) {
+  BinaryNode binary;
+  if (!read_binary(context, node, has_activation, &binary, reason)) return nullptr;
+  if (!binary.is_float) return stays(reason, "int8 activations; floats are supported");
+  return make_float_binary(node, std::move(binary), function);
 }
 
 // a + sign * b
 std::unique_ptr<Operator> make_sum(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
                                    float sign, std::string* reason) {
   BinaryNode binary;
-  if (!read_binary(context, node, &binary, reason)) return nullptr;
-  using Operation = FloatArithmetic::Operation;
-  if (binary.is_float) {
-    return make_float_binary(node, std::move(binary), kernels, sign < 0 ? Operation::kSubtract : Operation::kAdd);
-  }
+  if (!read_binary(context, node, true, &binary, reason)) return nullptr;
+  const ElementwiseKernel::Floats& floats = kernels.elementwise->floats;
+  if (binary.is_float) return make_float_binary(node, std::move(binary), sign < 0 ? floats.subtract : floats.add);
   const Quantization &a = binary.a, &b = binary.b, &out = binary.out;
   Addition addition(*kernels.addition);
   if (!addition.set({a.scale / out.scale, a.zero_point}, {sign * (b.scale / out.scale), b.zero_point}, out.zero_point,
@@ -178,13 +188,31 @@ std::unique_ptr<Operator> make_subtraction(const TfLiteContext& context, const T
 std::unique_ptr<Operator> make_multiplication(const TfLiteContext& context, const TfLiteNode& node,
                                               const Kernels& kernels, std::string* reason) {
   BinaryNode binary;
-  if (!read_binary(context, node, &binary, reason)) return nullptr;
-  if (binary.is_float) {
-    return make_float_binary(node, std::move(binary), kernels, FloatArithmetic::Operation::kMultiply);
-  }
+  if (!read_binary(context, node, true, &binary, reason)) return nullptr;
+  if (binary.is_float) return make_float_binary(node, std::move(binary), kernels.elementwise->floats.multiply);
   Multiplication multiplication(*kernels.elementwise);
   if (!multiplication.set(binary.a, binary.b, binary.out, binary.range)) return stays(reason, "scales too far apart");
   return make_binary(node, std::move(binary), multiplication);
+}
+
+std::unique_ptr<Operator> make_division(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
+                                        std::string* reason) {
+  return make_of_floats(context, node, true, kernels.elementwise->floats.divide, reason);
+}
+
+std::unique_ptr<Operator> make_squared_difference(const TfLiteContext& context, const TfLiteNode& node,
+                                                  const Kernels& kernels, std::string* reason) {
+  return make_of_floats(context, node, false, kernels.elementwise->floats.difference_squared, reason);
+}
+
+std::unique_ptr<Operator> make_maximum(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
+                                       std::string* reason) {
+  return make_of_floats(context, node, false, kernels.elementwise->floats.greater, reason);
+}
+
+std::unique_ptr<Operator> make_minimum(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
+                                       std::string* reason) {
+  return make_of_floats(context, node, false, kernels.elementwise->floats.lesser, reason);
 }
 
 }  // namespace nq
