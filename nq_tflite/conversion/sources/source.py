@@ -244,7 +244,7 @@ def _from_keras(
     if chains:
         return _with_chains(calibrated, original, chains, ranges, named, folded, **options)
     model = fb.read_model(quantize(calibrated, **options)).model
-    return _Nets(model, original if look else model, named, folded)
+    return _Nets(model, fb.read_model(export(source, None)).model if look else model, named, folded)
 
 
 def _with_chains(

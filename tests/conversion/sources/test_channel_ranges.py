@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from nq_tflite.conversion.sources import channel_ranges as module
+from nq_tflite.conversion.sources.calibration import sample_source
 from nq_tflite.conversion.sources.channel_ranges import ChannelRange, measure_channels, written_over
+from nq_tflite.conversion.sources.keras_export import calibrate
 from nq_tflite.conversion.sources.source import Source, load_source
 from nq_tflite.conversion.trial import walking_runtime
 from nq_tflite.graph import flatbuffer as fb
@@ -24,7 +26,7 @@ def samples(count: int = 12) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def source() -> Source:
+def net() -> Any:
     """Three residual blocks: sums grow from one to the next, what they add up does not."""
     import keras
     from nq_tflite_models.nets.seeded import set_seeded_weights
@@ -33,8 +35,17 @@ def source() -> Source:
     x = layers.Conv2D(8, 3, padding="same")(inputs)
     for _ in range(3):
         x = layers.Add()([layers.Conv2D(8, 3, padding="same")(layers.ReLU()(x)), x])
-    model = set_seeded_weights(keras.Model(inputs, layers.Dense(3)(layers.Flatten()(x))), 5)
-    return load_source(model, samples(), look=True, notify=silent)
+    return set_seeded_weights(keras.Model(inputs, layers.Dense(3)(layers.Flatten()(x))), 5)
+
+
+@pytest.fixture(scope="module")
+def source(net: Any) -> Source:
+    return load_source(net, samples(), look=True, notify=silent)
+
+
+@pytest.fixture(scope="module")
+def calibrated(net: Any) -> ModelT:
+    return fb.read_model(calibrate(net, sample_source(samples())).content).model
 
 
 def values_of(model: ModelT, tensors: list[int]) -> list[np.ndarray]:
@@ -77,19 +88,19 @@ def test_int8_ranges_are_those_of_the_values(source: Source) -> None:
         assert found[1] == pytest.approx(high, abs=(high - low) / 100)
 
 
-def test_what_a_sum_may_be_written_over(source: Source) -> None:
-    found = written_over(source.reference.model)
-    assert {*added_up(source.reference.model)} <= found
-    assert not found & {*fb.indices(source.reference.model.subgraphs[0].inputs)}
+def test_what_a_sum_may_be_written_over(calibrated: ModelT) -> None:
+    found = written_over(calibrated)
+    assert {*added_up(calibrated)} <= found
+    assert not found & {*fb.indices(calibrated.subgraphs[0].inputs)}
 
 
-def test_any_number_of_tensors_at_a_time(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_number_of_tensors_at_a_time(calibrated: ModelT, monkeypatch: pytest.MonkeyPatch) -> None:
     def interpreter(content: bytes) -> Any:
         found = walking_runtime().interpreter(model_content=content)
         found.allocate_tensors()
         return found
 
-    model, given = source.reference.model, [[each[None]] for each in samples()]
+    model, given = calibrated, [[each[None]] for each in samples()]
     tensors = [output for operator in model.subgraphs[0].operators for output in fb.indices(operator.outputs)]
     together = measure_channels(model, tensors, interpreter, lambda: given)
     monkeypatch.setattr(module, "_AT_ONCE", 3000)
