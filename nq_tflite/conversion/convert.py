@@ -75,9 +75,10 @@ def convert(
             "percentile", all but a ten-thousandth at each end; "mse", the least squared error; or "auto", the one of
             these whose outputs are nearest to the float model's, which takes some seconds more.
         equalize: whether the channels of a Keras model's linear chains (tensors with no nonlinearity between the layers
-            around them) are scaled, so that they fill the INT8 ranges of their tensors. The float model computes the
-            same. It is done where it does not lose on samples held out, and the report's `equalization` says how far.
-            A .tflite source and `rounding="nearest"` are left as they are.
+            around them, or with a ReLU before depthwise layers) are scaled and moved, so that they fill the INT8 ranges
+            of their tensors. The float model computes the same on the representative data. It is done where it does not
+            lose on samples held out, and the report's `equalization` says how far. A .tflite source and
+            `rounding="nearest"` are left as they are.
         layer_bits: "own": each layer has part-bits of its own, more for those that the outputs depend on more, and all
             together take no more bytes than the nesting's part-bits for all layers would; which they are, is measured
             on a few inputs. "same": the nesting's for all layers. If None, "own" for the nesting "auto", and "same" for

@@ -273,6 +273,15 @@ def new_operator(opcode: int, inputs: list[int], outputs: list[int], custom_opti
     return operator
 
 
+def add_builtin_code(model: ModelT, code: int, version: int = 1) -> int:
+    """Appends the operator code of a builtin operator; returns its index."""
+    deprecated = min(code, schema.BuiltinOperator.PLACEHOLDER_FOR_GREATER_OP_CODES)
+    model.operatorCodes.append(
+        schema.OperatorCodeT(deprecatedBuiltinCode=deprecated, version=version, builtinCode=code)
+    )
+    return len(model.operatorCodes) - 1
+
+
 def new_custom_code(name: str, version: int) -> OperatorCodeT:
     """The operator code of a custom operator."""
     custom = schema.BuiltinOperator.CUSTOM

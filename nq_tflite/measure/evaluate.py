@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from nq_tflite.device.runtimes import RuntimeName
 from nq_tflite.errors import PhotosError
 from nq_tflite.format.levels import signal_to_noise_db
-from nq_tflite.measure.float_reference import float_reference
 from nq_tflite.measure.input_in_child import input_in_child
+from nq_tflite.measure.keras_child import float_reference
 from nq_tflite.measure.photo_folder import read_photo_folder
 from nq_tflite.measure.precisions import EvaluatedPhotos, Precisions, joined, run_precisions
 from nq_tflite.measure.preprocessing import PixelRange, preprocessing_for

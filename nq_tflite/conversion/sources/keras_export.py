@@ -152,7 +152,7 @@ def calibrate(source: Any, samples: Callable[[], Iterator[Sample]]) -> Calibrate
     tf = _tensorflow()
     content, samples = _with_samples(tf, open_source(source), samples, None)
     with _errors_of_samples():
-        ranges = measure_ranges(content, partial(_interpreter, tf), samples())
+        ranges = measure_ranges(content, partial(_interpreter, tf), samples)
     return Calibrated(ranges.content, samples, ranges.channels)
 
 
