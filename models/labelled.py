@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
-from nq_tflite_models.measure.options import methods_option, nestings_option
+from nq_tflite_models.measure.critical import GRID, Kept, critical_nestings
+from nq_tflite_models.measure.options import grid_option, methods_option, nestings_option, print_critical
 
 from nq_tflite.cli.console import (
     NqCommand,
@@ -23,17 +25,22 @@ from nq_tflite.cli.console import (
 )
 from nq_tflite.cli.parameters import (
     FILE,
+    OneOf,
     PathTo,
     WholeNumber,
     crop_option,
     labels_option,
     preprocess_option,
+    workers_options,
 )
 from nq_tflite.errors import UnsupportedModelError, needing_extra
+from nq_tflite.format.nesting import LAYER_BITS, LayerBits
+from nq_tflite.measure.workers import open_client
 from nq_tflite.units import kernels_text
 
 if TYPE_CHECKING:
-    from nq_tflite_models.measure.labelled import LabelledComparison, LabelledData, LabelledRow
+    from nq_tflite_models.measure.labelled import LabelledComparison, LabelledRow
+    from nq_tflite_models.measure.labelled_case import LabelledData
     from nq_tflite_models.measure.paired import PairedDifference
 
     from nq_tflite.measure.preprocessing import PixelRange
@@ -105,7 +112,8 @@ Exit codes: 0 success, 1 failure, 2 bad usage, 130 interrupted."""
     help="Inputs to calibrate with, at most; without --calibration that many of INPUTS, which are not evaluated then.",
 )
 @click.option("--seed", type=WholeNumber(least=0), default=0, show_default=True, help="Of the draw of those inputs.")
-@nestings_option(default=("8|4",), show_default=True)
+@nestings_option(show_default="8|4")
+@grid_option
 @methods_option
 @click.option(
     "--equalize/--no-equalize",
@@ -113,10 +121,18 @@ Exit codes: 0 success, 1 failure, 2 bad usage, 130 interrupted."""
     show_default=True,
     help="Equalize linear chains for the calibrated methods, as convert does.",
 )
+@click.option(
+    "--layer-bits",
+    type=OneOf(LAYER_BITS),
+    default="same",
+    show_default=True,
+    help="Part-bits of each layer's own for the calibrated methods, in no more bytes than the same for all.",
+)
 @preprocess_option
 @crop_option
 @click.option("--quantized-by", type=FILE, help="INT8 .tflite file that takes the int8 inputs as they are.")
 @click.option("--threads", type=WholeNumber(), default=1, show_default=True, help="Threads of the runtime.")
+@workers_options
 @json_option
 def labelled(
     inputs: Path,
@@ -127,12 +143,16 @@ def labelled(
     num_calibration: int,
     seed: int,
     nestings: tuple[str, ...],
+    grid: bool,
     methods: tuple[Any, ...],
     equalize: bool,
+    layer_bits: LayerBits,
     preprocess: PixelRange | None,
     crop: float | None,
     quantized_by: Path | None,
     threads: int,
+    workers: int | None,
+    scheduler: str | None,
     as_json: bool,
 ) -> None:
     """Compare a classifier's files on labelled inputs: float, stock INT8, LiteRT Quantizer's, nested by every method.
@@ -140,8 +160,11 @@ def labelled(
     Activations are int8 in all of them. Calibration and evaluation never share an input.
     """
     _check_model(name, weights)
+    if grid and nestings:
+        raise click.UsageError("--grid takes no --nesting.")
     with needing_extra("demo", "labelled measurement"):
-        from nq_tflite_models.measure.labelled import LabelledData, compare_labelled
+        from nq_tflite_models.measure.labelled import compare_labelled
+        from nq_tflite_models.measure.labelled_case import LabelledData
         from nq_tflite_models.measure.labelled_inputs import drawn_calibration, given_calibration, read_labelled
     table = read_labelled(inputs, labels)
     if calibration is None:
@@ -156,24 +179,36 @@ def labelled(
         crop_fraction=pixels.crop_fraction if crop is None else crop,
         quantization=None if quantized_by is None else _input_quantization(quantized_by),
     )
-    with without_native_chatter(), progress_bar() as notify:
+    with without_native_chatter(), open_client(scheduler, workers) as client, progress_bar() as notify:
         notify(f"building {name}", 0, 0)
         net = _build(name, weights)
         found = compare_labelled(
             net,
             name,
             data,
-            nestings=nestings,
+            nestings=GRID if grid else nestings or ("8|4",),
             methods=methods,
             equalize=equalize,
+            layer_bits=layer_bits,
             num_threads=threads,
+            client=client,
             notify=notify,
         )
     said = {"inputs": str(inputs), "calibration": str(calibration or inputs), "seed": seed}
     if as_json:
-        print_json(said | found.as_dict())
+        critical = [asdict(each) for each in critical_nestings(_kept(found))] if grid else []
+        print_json(said | found.as_dict() | {"critical": critical})
     else:
         _print(found, said, data)
+        if grid:
+            print_critical(critical_nestings(_kept(found)), "top-1")
+
+
+def _kept(found: LabelledComparison) -> Iterator[Kept]:
+    rates = {(row.method, row.nesting, row.bits): row.score.top1 for row in found.rows if row.score and row.nesting}
+    for method, nesting in dict.fromkeys((method, nesting) for method, nesting, _ in rates):
+        full, part = map(int, nesting.split("|"))
+        yield Kept(found.model, method, full, part, rates[method, nesting, full], rates[method, nesting, part])
 
 
 def _check_model(name: str, weights: Path | None) -> None:

@@ -96,6 +96,10 @@ class MissingPackageError(NqError, ImportError):
     """An optional Python package that the call needs and that is not installed."""
 
 
+class ClusterError(NqError, RuntimeError):
+    """A Dask cluster that does not answer, has no fit worker, or whose workers die over a task."""
+
+
 class ClosedError(NqError, RuntimeError):
     """A call of an interpreter that was closed."""
 

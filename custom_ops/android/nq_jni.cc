@@ -2,6 +2,7 @@
 // own message.
 #include <jni.h>
 
+#include <cstdint>
 #include <iterator>
 #include <string>
 
@@ -84,6 +85,23 @@ void destroy_delegate(JNIEnv*, jclass, jlong delegate) {
   tflite_plugin_destroy_delegate(reinterpret_cast<TfLiteDelegate*>(delegate));
 }
 
+jlong accelerator_handle(JNIEnv*, jclass) {
+  return static_cast<jlong>(reinterpret_cast<intptr_t>(&LiteRtAcceleratorImpl));
+}
+
+void set_accelerator_options(JNIEnv* env, jclass, jlong session, jstring precision, jstring fuse, jstring num_threads) {
+  const std::string handle = std::to_string(session), start = text_of(env, precision), fusing = text_of(env, fuse),
+                    threads = text_of(env, num_threads);
+  if (env->ExceptionCheck()) return;
+  const char* keys[] = {"session", "precision", "fuse", "num_threads"};
+  const char* values[] = {handle.c_str(), start.c_str(), fusing.c_str(), threads.c_str()};
+  check(env, nq_accelerator_set_options(keys, values, std::size(keys)));
+}
+
+void clear_accelerator_options(JNIEnv* env, jclass) { check(env, nq_accelerator_set_options(nullptr, nullptr, 0)); }
+
+jstring last_error(JNIEnv* env, jclass) { return java_text(env, nq_last_error()); }
+
 jintArray precisions(JNIEnv* env, jclass, jlong session) {
   int32_t count = 0, bits[kMaxLevels] = {};
   if (!check(env, nq_session_levels(session_of(session), &count, bits, kMaxLevels))) return nullptr;
@@ -150,6 +168,11 @@ extern "C" JNIEXPORT jint JNI_OnLoad(JavaVM* machine, void*) {
       method("closeSession", "(J)V", close_session),
       method("createDelegate", "(JLjava/lang/String;Ljava/lang/String;)J", create_delegate),
       method("destroyDelegate", "(J)V", destroy_delegate),
+      method("acceleratorHandle", "()J", accelerator_handle),
+      method("setAcceleratorOptions", "(JLjava/lang/String;Ljava/lang/String;Ljava/lang/String;)V",
+             set_accelerator_options),
+      method("clearAcceleratorOptions", "()V", clear_accelerator_options),
+      method("lastError", "()Ljava/lang/String;", last_error),
       method("precisions", "(J)[I", precisions),
       method("getLevel", "(J)I", get_level),
       method("setLevel", "(JIZ)Lorg/nqtflite/Switch;", set_level),

@@ -164,6 +164,7 @@ Status create_delegate(const char* const* keys, const char* const* values, size_
   environment.threads = std::make_shared<ThreadPool>();
   environment.num_threads = options.num_threads;
   environment.arena = std::make_shared<Workspace>();
+  environment.padding = std::make_shared<PaddingRow>();
   if (!options.session) options.session = std::make_shared<Session>();
   if (Status status = options.session->attach(options.precision, *environment.kernels.checksum); !status.ok())
     return status;

@@ -137,7 +137,8 @@ template <typename Layer, typename Kernel>
 void check_layer(const TestLayer& test, const Kernel& kernel) {
   const nq::QuantizeKernel* quantize = nullptr;
   CHECK_OK(nq::select_kernel(kernel.isa, &quantize));
-  Layer layer(kernel, test.weight.block);
+  nq::PaddingRow padding;
+  Layer layer(kernel, test.weight.block, &padding);
   layer.reshape(test.geometry);
   nq::DynamicLayer dynamic(*quantize, test.weight,
                            {test.grouping, test.scale.data(), test.bias.data(), test.low, test.high});

@@ -83,7 +83,8 @@ template <typename Layer, typename Kernel>
 void check_layer(const Geometry& g, const Kernel& kernel, bool depthwise, std::mt19937* random) {
   const TestLayer test(g, depthwise, random);
   nq::QuantizedLayer quantized(test.weight, test.quantization, test.bias.data());
-  Layer layer(kernel, test.weight.block);
+  nq::PaddingRow padding;
+  Layer layer(kernel, test.weight.block, &padding);
   layer.reshape(g);
   nq::ThreadPool pool;
   for (const int threads : {1, 2, 3}) {

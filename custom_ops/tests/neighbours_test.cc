@@ -269,8 +269,8 @@ TEST(means_over_images) {
     for (const int64_t channels : {1, 255, 700}) {
       const std::vector<int8_t> in = random_codes(static_cast<size_t>(pixels * channels), &random);
       const nq_test::Guarded<int8_t> out(static_cast<size_t>(channels), int8_t{0});
-      nq::ImageMean mean(elementwise());
-      mean.set(from, to, pixels);
+      nq::ImageMean mean(elementwise(), from, to);
+      mean.set_pixels(pixels);
       mean.run(in.data(), channels, 0, channels / 3, out.data());
       mean.run(in.data(), channels, channels / 3, channels - channels / 3, out.data());
       for (int64_t c = 0; c < channels; ++c) {

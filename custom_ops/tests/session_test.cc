@@ -12,6 +12,7 @@
 #include "forked.h"
 #include "format/crc32.h"
 #include "nested_file.h"
+#include "paging/pages.h"
 #include "session/registry.h"
 
 namespace {
@@ -106,6 +107,42 @@ TEST(starts_at_the_precision_asked_for) {
     for (int level = 0; level < 3; ++level) CHECK_EQ(level <= start.level, file.model.resident(level));
     CHECK_EQ(start.level, file.model.invoke());
   }
+}
+
+// Reads the model's first bytes, as loading does and layers do at their first run.
+uint64_t read_graph(const MappedModel& file) {
+  const auto size = static_cast<size_t>(file.nested.sections[0].offset);
+  volatile uint8_t byte = 0;
+  for (size_t i = 0; i < size; i += 1024) byte = file.mapped.data()[i];
+  static_cast<void>(byte);
+  uint64_t resident = 0;
+  CHECK_OK(nq::resident_bytes(file.mapped.data(), size, &resident));
+  return resident;
+}
+
+TEST(the_graphs_pages_go_after_the_first_invocation_at_a_level) {
+  MappedModel file;
+  const uint64_t size = file.nested.sections[0].offset;
+  const auto resident = [&] {
+    uint64_t bytes = 0;
+    CHECK_OK(nq::resident_bytes(file.mapped.data(), static_cast<size_t>(size), &bytes));
+    return bytes;
+  };
+  CHECK_OK(file.model.session.prepare());
+  CHECK_EQ(size, read_graph(file));
+  file.model.run(0);
+  CHECK_EQ(size, resident());  // it is not over
+  file.model.run(1);
+  file.model.run(2);
+  CHECK_EQ(uint64_t{0}, resident());
+  CHECK_EQ(size, read_graph(file));
+  file.model.invoke();
+  CHECK_EQ(size, resident());  // what later invocations read stays
+  file.model.set_level(0);
+  CHECK_EQ(size, resident());
+  file.model.invoke();
+  CHECK_EQ(uint64_t{0}, resident());
+  CHECK(file.model.resident(0));
 }
 
 TEST(precision_options) {

@@ -26,8 +26,8 @@ from nq_tflite.device.opening import open_model
 from nq_tflite.device.runtimes import load_runtime
 from nq_tflite.measure.benchmark import cpu_name
 from nq_tflite.measure.demo import FLOAT_FILE, INT8_FILE, NESTED_FILE
-from nq_tflite.measure.memory import resident_memory
 from nq_tflite.measure.preprocessing import pixel_preprocessing
+from nq_tflite.measure.resident import resident_memory
 
 FRAMES, FRAMES_A_SECOND, LOOK_EVERY = 180, 60, 5
 PRECISIONS = ("part", "full", "part")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+from nq_tflite_models.measure.litert_quantizer import QuantizedFiles, QuantizedKind, quantized_files
 from nq_tflite_models.nets.zoo import MODELS
 
 from nq_tflite.device.runtimes import RuntimeName
@@ -16,6 +18,7 @@ from nq_tflite.format.nesting import Nesting
 from nq_tflite.measure.benchmark import BenchmarkReport, Latency, benchmark, kernels_in_child
 from nq_tflite.measure.child_process import Job, answer_job, run_in_child
 from nq_tflite.measure.memory import Footprint
+from nq_tflite.measure.peers import PeerKind
 from nq_tflite.progress import Progress, silent
 
 ROUNDING = "nearest"
@@ -30,7 +33,8 @@ _FILE_STEPS = 2
 
 MEMORY_DEFINITION = (
     "Memory is what loading the model and two runs added to a process that had imported the runtime: anonymous bytes "
-    "and resident bytes of the model's file, in sum. Part-bit is measured after a switch from full-bit."
+    "and resident bytes of the model's file, in sum. Part-bit is measured after a switch from full-bit. Cached is the "
+    "stock file in LiteRT's CompiledModel with XNNPACK's weight cache, whose file counts too."
 )
 
 
@@ -59,20 +63,32 @@ class ModelFiles:
 
 @dataclass(frozen=True)
 class LatencyRow:
-    """A model with one number of threads: the stock file's latency, and the nested one's at full-bit and part-bit."""
+    """A model with one number of threads: the stock file's latency, and the nested one's at full-bit and part-bit.
+
+    Attributes:
+        cached: the stock file's with XNNPACK's weight cache; None where that was not measured.
+        quantized: LiteRT Quantizer's files', by kind.
+    """
 
     num_threads: int
     stock: Latency
     full: Latency
     part: Latency
+    cached: Latency | None = None
+    quantized: dict[str, Latency] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class ComparedModel:
-    """One model's files and everything measured of them; MEMORY_DEFINITION says what the memory figures are."""
+    """One model's files and everything measured of them; MEMORY_DEFINITION says what the memory figures are.
+
+    Attributes:
+        quantized: LiteRT Quantizer's files of the same weights.
+    """
 
     files: ModelFiles
     report: BenchmarkReport
+    quantized: QuantizedFiles = field(default_factory=QuantizedFiles)
 
     @property
     def latencies(self) -> tuple[LatencyRow, ...]:
@@ -82,13 +98,27 @@ class ComparedModel:
             stock, *own = setting.latencies
             by_bits = {each.bits: each for each in own}
             bits = [each for each in by_bits if each is not None]
-            rows.append(LatencyRow(setting.num_threads, stock, by_bits[max(bits)], by_bits[min(bits)]))
+            cached = next((each for each in own if each.peer == "weight-cache"), None)
+            quantized = {kind: _of_path(own, path) for kind, path in self.quantized.paths.items()}
+            row = LatencyRow(setting.num_threads, stock, by_bits[max(bits)], by_bits[min(bits)], cached, quantized)
+            rows.append(row)
         return tuple(rows)
 
     @property
     def stock_memory(self) -> int:
         """Bytes that the stock file adds."""
         return self._footprint(self.files.stock).states[0].added.held
+
+    @property
+    def cached_memory(self) -> int | None:
+        """Bytes that the stock file adds with XNNPACK's weight cache, its file included; None if not measured."""
+        cached = [each for each in self.report.footprints if each.peer == "weight-cache"]
+        return cached[0].states[0].added.held if cached else None
+
+    @property
+    def quantized_memory(self) -> dict[str, int]:
+        """Bytes that LiteRT Quantizer's files add, by kind."""
+        return {kind: self._footprint(path).states[0].added.held for kind, path in self.quantized.paths.items()}
 
     @property
     def full_memory(self) -> int:
@@ -101,13 +131,19 @@ class ComparedModel:
         return self._footprint(self.files.nested).states[1].added.held
 
     def _footprint(self, path: str) -> Footprint:
-        return next(each for each in self.report.footprints if each.path == path)
+        return next(each for each in self.report.footprints if each.path == path and each.peer is None)
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, for machines."""
-        memory = {"stock": self.stock_memory, "full": self.full_memory, "part": self.part_memory}
+        memory: dict[str, Any] = {"stock": self.stock_memory, "full": self.full_memory, "part": self.part_memory}
+        memory |= {"cached": self.cached_memory, "quantized": self.quantized_memory}
         rows = [asdict(row) for row in self.latencies]
-        return {"files": asdict(self.files), "latencies": rows, "memory": memory, "report": self.report.as_dict()}
+        own = {"files": asdict(self.files), "quantized": asdict(self.quantized)}
+        return own | {"latencies": rows, "memory": memory, "report": self.report.as_dict()}
+
+
+def _of_path(latencies: Sequence[Latency], path: str) -> Latency:
+    return next(each for each in latencies if each.path == path)
 
 
 @dataclass(frozen=True)
@@ -148,6 +184,8 @@ def compare_models(
     runs: int = 30,
     isa: str | None = None,
     seed: int = 0,
+    peers: Sequence[PeerKind] = (),
+    quantized: Sequence[QuantizedKind] = (),
     progress: Progress | None = None,
 ) -> Comparison:
     """Builds, converts and measures models of the zoo.
@@ -159,6 +197,8 @@ def compare_models(
       activations: "int8" for full-int8, "float" for dynamic range.
       runtime, threads, runs, isa: as nq_tflite.measure.benchmark.benchmark.
       seed: of the weights.
+      peers: further ways of running the stock file, as nq_tflite.measure.benchmark.benchmark.
+      quantized: LiteRT Quantizer's files of the same weights to measure too.
       progress: called with a stage, the steps done and the steps in all.
 
     Returns:
@@ -175,7 +215,7 @@ def compare_models(
     _check_names(names)
     nesting = str(Nesting.parse(nesting))
     kernels_in_child(isa)
-    notify, steps = progress or silent, _FILE_STEPS + len(threads) + 2
+    notify, steps = progress or silent, _FILE_STEPS + len(threads) + 2 + len(peers) + len(quantized)
 
     def show(before: int, stage: str, step: int, _: int) -> None:
         notify(f"{name}: {stage}", before + step, steps * len(names))
@@ -184,18 +224,20 @@ def compare_models(
     for name in names:
         before = steps * len(compared)
         files = model_files(name, folder, nesting, activations, seed, partial(show, before))
+        others = _quantized(name, folder, quantized, runtime, seed)
         report = benchmark(
             files.nested,
-            [files.stock],
+            [files.stock, *others.paths.values()],
             runtimes=[runtime],
             threads=threads,
             runs=runs,
             switches=SWITCHES,
             reloads=RELOADS,
             isa=isa,
+            peers=peers,
             progress=partial(show, before + _FILE_STEPS),
         )
-        compared.append(ComparedModel(files, report))
+        compared.append(ComparedModel(files, report, others))
     first = compared[0].report
     return Comparison(
         first.cpu,
@@ -245,6 +287,19 @@ def model_files(
     return ModelFiles(name=name, stock=str(stock), nested=str(nested), **answer)
 
 
+def _quantized(
+    name: str, folder: str | Path, kinds: Sequence[QuantizedKind], runtime: RuntimeName | None, seed: int
+) -> QuantizedFiles:
+    if not kinds:
+        return QuantizedFiles()
+    target, stem = _made(folder), f"{name}_seed{seed}"
+    source, samples = target / f"{stem}_float.tflite", target / f"{stem}_samples.npy"
+    if not (source.is_file() and samples.is_file()):
+        job = {"job": "build", "name": name, "seed": seed, "activations": "float", "samples": str(samples)}
+        run_in_child(__name__, job | {"stock": str(target / f"{stem}_dynamic.tflite"), "source": str(source)})
+    return quantized_files(source, samples, target / stem, kinds, runtime)
+
+
 def stock_file(name: str, folder: str | Path, seed: int = 0) -> Path:
     """A model's stock INT8 file, built unless the folder has it.
 
@@ -292,6 +347,8 @@ def _build(job: Job) -> Job:
         from nq_tflite_models.nets.seeded import seeded_inputs
         from nq_tflite_models.nets.zoo import build_model
     body = build_model(job["name"], job["seed"])
+    if "samples" in job:
+        np.save(job["samples"], seeded_inputs(body.input_shape, NUM_CALIBRATION_INPUTS, job["seed"]))
     image = keras.Input(batch_shape=(1, *body.input_shape[1:]))
     model = keras.Model(image, body(image))
     if job["activations"] == "float":

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from nq_tflite_models.measure.dynamic_range import write_dynamic_range
 from nq_tflite_models.nets.fake_quant import full_int8
-from nq_tflite_models.nets.for_rounding import RoundingNet
+from nq_tflite_models.nets.for_rounding import NETS, TUNING_NETS, RoundingNet
 from nq_tflite_models.nets.seeded import model_inputs
 
 import nq_tflite as nq
@@ -21,6 +21,8 @@ from nq_tflite.conversion.rounding import DEFAULT
 from nq_tflite.conversion.sources.keras_export import export
 from nq_tflite.conversion.trial import walking_runtime
 from nq_tflite.format.levels import signal_to_noise_db
+from nq_tflite.measure.workers import tasks_on
+from nq_tflite.progress import Progress
 
 Inputs = dict[str, npt.NDArray[Any]]
 #: What is converted; of "keras", with data, the float net is known where full-int8 comes of it.
@@ -87,6 +89,25 @@ def measure_full_bit(
                     nq.convert(source, nested, nesting, data, rounding=rounding, progress=None)
                     found[rounding] = tuple(judge.snr_db(extracted(nested, each)) for each in ("full", "part"))
                 yield FullBitRow(name, kind, nesting, count, judge.snr_db(stock), found["nearest"], found[DEFAULT])
+
+
+def measured_nets(
+    names: Sequence[str], samples: Sequence[int], nestings: Sequence[str], client: Any, notify: Progress
+) -> list[FullBitRow]:
+    """Rows of nets of `for_rounding`, by name; on the cluster of a `distributed.Client`, or here if that is None."""
+    tasks = tasks_on(client, notify)
+    outcomes = [
+        tasks.submit(f"{name}, {nesting}", full_bit_rows, name, samples, nesting)
+        for name in names
+        for nesting in nestings
+    ]
+    return [row for outcome in outcomes for row in outcome.result()]
+
+
+def full_bit_rows(name: str, samples: Sequence[int], nesting: str, *, notify: Progress) -> list[FullBitRow]:
+    """A task: all rows of one net."""
+    notify("", 0, 0)
+    return list(measure_full_bit(name, (NETS | TUNING_NETS)[name], samples, nesting=nesting))
 
 
 def named_inputs(model: keras.Model, count: int, seed: int) -> Inputs:

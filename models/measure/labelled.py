@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from nq_tflite_models.measure.labelled_inputs import InputFile, InputReader, LabelledInputs
+from nq_tflite_models.measure.labelled_case import (
+    FileInputs,
+    LabelledCase,
+    LabelledData,
+    LabelledNet,
+    float_net,
+    stock_file,
+)
 from nq_tflite_models.measure.litert_quantizer import INSTALL, quantized_by_litert
 from nq_tflite_models.measure.paired import PairedDifference, paired_difference
 from numpy.typing import NDArray
 
-from nq_tflite.conversion.sources.calibration import sample_source
-from nq_tflite.conversion.sources.keras_export import export
-from nq_tflite.conversion.sources.source import Source, load_source
-from nq_tflite.conversion.trial import one_blas_thread
 from nq_tflite.errors import MissingPackageError, UnsupportedModelError
-from nq_tflite.format.nesting import Nesting
-from nq_tflite.graph import flatbuffer as fb
-from nq_tflite.graph.image_input import find_image_input
+from nq_tflite.format.nesting import LayerBits, Nesting
 from nq_tflite.measure.benchmark import kernels_in_child
-from nq_tflite.measure.contenders import Contender, ContenderName, contenders, round_with
-from nq_tflite.measure.evaluate import Classifier, Score, score
-from nq_tflite.measure.preprocessing import PixelRange, preprocessing_for
+from nq_tflite.measure.contenders import Contender, ContenderName, contenders
+from nq_tflite.measure.evaluate import Score, score
+from nq_tflite.measure.tasks import (
+    LevelFile,
+    Logits,
+    RoundingFacts,
+    Runner,
+    facts,
+    file_logits,
+    level_file,
+    round_case,
+)
+from nq_tflite.measure.workers import Outcome, Tasks, keep, tasks_on
 from nq_tflite.progress import Progress
 
-Logits = NDArray[np.float64]
 #: Rows that are no rounding method.
 FLOAT, STOCK, LITERT = "float", "stock INT8", "LiteRT Quantizer"
 #: Bits of weights that LiteRT Quantizer gives.
@@ -83,27 +93,6 @@ class LabelledComparison:
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class LabelledData:
-    """What is evaluated, and what is calibrated with.
-
-    Attributes:
-        pixels, crop_fraction: of pictures, as `preprocessing_for`.
-        quantization: as `InputReader`.
-    """
-
-    evaluated: LabelledInputs
-    calibration: Sequence[InputFile]
-    pixels: PixelRange | None = None
-    crop_fraction: float | None = None
-    quantization: tuple[float, int] | None = None
-
-    @property
-    def has_pictures(self) -> bool:
-        """Whether any of the inputs is one."""
-        return any(file.is_picture for file in (*self.evaluated.files, *self.calibration))
-
-
 def compare_labelled(
     net: Any,
     name: str,
@@ -112,7 +101,9 @@ def compare_labelled(
     nestings: Sequence[str],
     methods: Sequence[ContenderName] = (),
     equalize: bool = True,
+    layer_bits: LayerBits = "same",
     num_threads: int = 1,
+    client: Any = None,
     notify: Progress,
 ) -> LabelledComparison:
     """Makes all files of a classifier and runs the inputs through every precision; no file is left behind.
@@ -123,141 +114,182 @@ def compare_labelled(
         nestings: one or more.
         methods: names of `contenders.CONTENDERS`; all of them if not given.
         equalize: whether the calibrated methods start with linear chains equalized, as `nq.convert` does.
+        layer_bits: of the calibrated methods, as `nq.convert` has it.
         num_threads: of the runtime.
+        client: a `distributed.Client` of the cluster to run on; None for this process. Its workers read the inputs, and
+            the net if that is a path, at the same paths.
         notify: called with a stage's name, the steps done and the steps in all.
 
     Raises:
-        NestingError, PhotosError, UnsupportedModelError, WeightsError, FormatError, MissingPackageError
+        NestingError, PhotosError, UnsupportedModelError, WeightsError, FormatError, MissingPackageError,
+            ClusterError
     """
     wanted, chosen = [Nesting.parse(nesting) for nesting in nestings], contenders(methods)
-    with one_blas_thread(), tempfile.TemporaryDirectory(prefix="nq-labelled-") as folder:
-        free = load_source(net, None, look=True, notify=notify)
-        bench = _Bench(Path(folder), name, free, data, num_threads, notify)
-        bench.run(LabelledRow(FLOAT), bench.float_file)
-        bench.run(LabelledRow(STOCK, bits=8), bench.stock_file(net))
-        for bits in _LITERT_BITS:
-            bench.run_litert(bits)
-        calibrated = load_source(net, bench.calibration, look=True, notify=notify, equalize=equalize)
-        free = replace(calibrated, samples=free.samples, without=free.without)
-        for nesting in wanted:
-            for contender in chosen:
-                bench.run_nested(contender, calibrated if contender.calibrated else free, nesting)
-        return LabelledComparison(
-            model=name,
-            num_evaluated=len(data.evaluated.files),
-            num_calibration=len(data.calibration),
-            preprocessing=bench.preprocessing,
-            runtime=bench.runtime,
-            kernels=kernels_in_child(),
-            rows=tuple(bench.rows),
-        )
+    tasks, runner = tasks_on(client, notify), Runner(name, None, num_threads)
+    given = (data.has_pictures, data.pixels, data.crop_fraction, data.quantization)
+    case = tasks.submit("", keep, LabelledCase(net, data.calibration, *given, equalize, runner))
+    float_file = tasks.submit("", float_net, case).result()
+    data.evaluated.check_classes(float_file.num_classes)
+    inputs = FileInputs(data.evaluated.files, float_file.reader)
+    if client is None:
+        inputs.keep("evaluated", notify)
+    bench = _Bench(tasks, case, runner, float_file, inputs, layer_bits)
+    files = [
+        *(bench.litert(bits) for bits in _LITERT_BITS),
+        *(row for nesting in wanted for contender in chosen for row in bench.nested(contender, nesting)),
+    ]
+    judge = _Judge(name, data, bench.float(), bench.stock())
+    while files:  # what has been told may go
+        judge.add(files.pop(0))
+    return LabelledComparison(
+        model=name,
+        num_evaluated=len(data.evaluated.files),
+        num_calibration=len(data.calibration),
+        preprocessing="" if float_file.reader.pixels is None else str(float_file.reader.pixels),
+        runtime=float_file.runtime,
+        kernels=kernels_in_child(),
+        rows=tuple(judge.rows),
+    )
+
+
+@dataclass(frozen=True)
+class _Quantized:
+    """What LiteRT Quantizer made, and its version; or no file, and why."""
+
+    file: LevelFile | None
+    note: str
+
+
+def quantize_by_litert(case: LabelledCase, float_file: LevelFile, bits: int, *, notify: Progress) -> _Quantized:
+    """A task: the float model with weights of so many bits."""
+    with TemporaryDirectory(prefix="nq-litert-") as folder:
+        model, samples, target = (Path(folder, name) for name in ("float.tflite", "samples.npy", "litert.tflite"))
+        model.write_bytes(float_file.content)
+        np.save(samples, np.stack(list(case.samples(notify))))
+        notify("quantizing", 0, 0)
+        try:
+            version = quantized_by_litert(model, samples, bits, target)
+        except MissingPackageError:
+            return _Quantized(None, f"not installed: {INSTALL}")
+        except UnsupportedModelError as error:
+            return _Quantized(None, str(error))
+        return _Quantized(LevelFile(target.read_bytes()), version)
+
+
+def run_quantized(runner: Runner, quantized: _Quantized, inputs: FileInputs, *, notify: Progress) -> Logits | None:
+    """A task: what the file says to inputs, if there is one."""
+    return None if quantized.file is None else file_logits(runner, quantized.file, inputs, notify=notify)
+
+
+def note_of(quantized: _Quantized, *, notify: Progress) -> str:
+    """A task: the note alone."""
+    return quantized.note
+
+
+@dataclass(frozen=True)
+class _Running:
+    """A row to be, the logits of each batch (None where there is no file), and what completes it."""
+
+    row: LabelledRow
+    logits: list[Outcome[Logits]] | list[Outcome[Logits | None]]
+    note: Outcome[str] | None = None
+    facts: Outcome[RoundingFacts] | None = None
 
 
 class _Bench:
-    """Runs files on the inputs.
-
-    Attributes:
-        float_file: path of the float model.
-        preprocessing, runtime: as `LabelledComparison`.
-        rows: of what has run.
-    """
+    """Has files made and run on the inputs."""
 
     def __init__(
-        self, folder: Path, name: str, source: Source, data: LabelledData, num_threads: int, notify: Progress
+        self,
+        tasks: Tasks,
+        case: Outcome[LabelledCase],
+        runner: Runner,
+        net: LabelledNet,
+        inputs: FileInputs,
+        layer_bits: LayerBits,
     ) -> None:
-        self._folder, self._name, self._num_threads, self._notify = folder, name, num_threads, notify
-        self.float_file = folder / "float.tflite"
-        fb.write_model(self.float_file, source.model)
-        model = self._open(self.float_file)
-        self.runtime, shape = model.runtime, model.input_shape
-        data.evaluated.check_classes(model.num_classes)
-        pixels = None
-        if data.has_pictures:
-            image = model.image_with(find_image_input(source.model))
-            pixels = preprocessing_for(image, data.pixels, data.crop_fraction)
-        self.preprocessing = "" if pixels is None else str(pixels)
-        reader = InputReader(shape, pixels, data.quantization)
-        self._accepted = data.evaluated.accepted
-        self._inputs = self._stacked("evaluated", data.evaluated.files, reader)
-        self._samples = self._stacked("calibration", data.calibration, reader)
-        self._logits: dict[str, Logits] = {}
-        self.rows: list[LabelledRow] = []
+        self._tasks, self._case, self._runner, self._layer_bits = tasks, case, runner, layer_bits
+        self._float = tasks.submit("", keep, net.file)
+        self._batches = tasks.batches(inputs)
 
-    def calibration(self) -> Iterator[NDArray[np.float32]]:
-        """Samples one by one, [1, ...]."""
-        for values in np.load(self._samples, mmap_mode="r"):
-            yield np.array(values[None])
+    def float(self) -> _Running:
+        """The float model."""
+        return self._run(LabelledRow(FLOAT), self._float)
 
-    def stock_file(self, net: Any) -> Path:
-        """What tensorflow's converter makes of the samples."""
-        self._notify(f"{STOCK}: converting with tensorflow", 0, 0)
-        path = self._folder / "stock.tflite"
-        path.write_bytes(export(net, sample_source(self.calibration)))
-        return path
+    def stock(self) -> _Running:
+        """What tensorflow's converter makes."""
+        return self._run(LabelledRow(STOCK, bits=8), self._tasks.submit(STOCK, stock_file, self._case))
 
-    def run(self, row: LabelledRow, path: Path, precision: int | None = None) -> None:
-        """Adds a row, completed by what a file gives, a nested one at a precision; float first, stock INT8 second."""
-        stage = ", ".join(filter(None, [row.nesting, row.method, row.bits and f"{row.bits} bits"]))
-        logits = self._run(self._open(path, precision), stage)
-        self._logits.setdefault(row.method, logits)
-        reference, stock = self._logits[FLOAT], self._logits.get(STOCK)
-        self.rows.append(
+    def litert(self, bits: int) -> _Running:
+        """What LiteRT Quantizer makes of the float model, or why it makes nothing."""
+        stage = f"{LITERT}, {bits} bits"
+        made = self._tasks.submit(stage, quantize_by_litert, self._case, self._float, bits)
+        logits = [self._tasks.submit(stage, run_quantized, self._runner, made, batch) for batch in self._batches]
+        return _Running(LabelledRow(LITERT, bits=bits), logits, self._tasks.submit(stage, note_of, made))
+
+    def nested(self, contender: Contender, nesting: Nesting) -> list[_Running]:
+        """Every level, full-bit first."""
+        stage = f"{nesting}, {contender.name}"
+        rounded = self._tasks.submit(stage, round_case, self._case, contender.name, nesting, self._layer_bits)
+        told = self._tasks.submit(stage, facts, rounded)
+        row = LabelledRow(contender.name, nesting=str(nesting))
+        return [
             replace(
-                row,
-                score=score(row.bits, logits, reference, self._accepted, _TOP_K),
-                against_float=None if logits is reference else self._difference(logits, reference),
-                against_stock=None if stock is None or logits is stock else self._difference(logits, stock),
+                self._run(replace(row, bits=bits), self._tasks.submit(stage, level_file, rounded, level)), facts=told
             )
+            for level, bits in reversed(list(enumerate(nesting.precisions)))
+        ]
+
+    def _run(self, row: LabelledRow, file: Outcome[LevelFile]) -> _Running:
+        stage = _stage(row)
+        return _Running(
+            row, [self._tasks.submit(stage, file_logits, self._runner, file, batch) for batch in self._batches]
         )
 
-    def run_litert(self, bits: int) -> None:
-        """Adds the row of what LiteRT Quantizer makes of the float model, or of why it makes nothing."""
-        self._notify(f"{LITERT}, {bits} bits: quantizing", 0, 0)
-        path = self._folder / f"litert_{bits}.tflite"
-        try:
-            version = quantized_by_litert(self.float_file, self._samples, bits, path)
-        except MissingPackageError:
-            self.rows.append(LabelledRow(LITERT, bits=bits, note=f"not installed: {INSTALL}"))
-        except UnsupportedModelError as error:
-            self.rows.append(LabelledRow(LITERT, bits=bits, note=str(error)))
-        else:
-            self.run(LabelledRow(LITERT, bits=bits, note=version), path)
 
-    def run_nested(self, contender: Contender, source: Source, nesting: Nesting) -> None:
-        """Adds a row for each level, full-bit first."""
+def _stage(row: LabelledRow) -> str:
+    return ", ".join(filter(None, [row.nesting, row.method, row.bits and f"{row.bits} bits"]))
 
-        def notify(stage: str, done: int, total: int) -> None:
-            self._notify(f"{nesting}, {contender.name}: {stage}", done, total)
 
-        rounded = round_with(contender, source, nesting, notify)
-        row = LabelledRow(contender.name, nesting=str(nesting), seconds=rounded.seconds, note=rounded.note)
-        with tempfile.TemporaryDirectory(dir=self._folder) as folder:
-            for level, bits in reversed(list(enumerate(nesting.precisions))):
-                self.run(replace(row, bits=bits), *rounded.write(level, Path(folder)))
+class _Judge:
+    """Scores files beside the float model and stock INT8.
 
-    def _stacked(self, what: str, files: Sequence[InputFile], reader: InputReader) -> Path:
-        """Inputs as a .npy file, so that pictures are decoded once and memory does not grow with their number."""
-        path = self._folder / f"{what}.npy"
-        array = np.lib.format.open_memmap(path, "w+", np.float32, (len(files), *reader.shape))
-        for number, file in enumerate(files):
-            array[number] = reader.read(file)
-            self._notify(f"reading {what} inputs", number + 1, len(files))
-        array.flush()
-        return path
+    Attributes:
+        rows: those two first.
+    """
 
-    def _run(self, model: Classifier, stage: str) -> Logits:
-        inputs = np.load(self._inputs, mmap_mode="r")
-        rows = []
-        for values in inputs:
-            rows.append(model.logits(values))
-            self._notify(stage, len(rows), len(inputs))
-        logits = np.stack(rows)
-        if not np.isfinite(logits).all():
-            raise UnsupportedModelError(self._name, expected="finite outputs", got=f"NaN or infinity ({stage})")
+    def __init__(self, name: str, data: LabelledData, reference: _Running, stock: _Running) -> None:
+        self._name, self._accepted = name, data.evaluated.accepted
+        self._reference: Logits | None = None
+        self._stock: Logits | None = None
+        self.rows: list[LabelledRow] = []
+        self._reference = self.add(reference)
+        self._stock = self.add(stock)
+
+    def add(self, running: _Running) -> Logits | None:
+        """Adds a row; gives its logits."""
+        row, parts = running.row, [part.result() for part in running.logits]
+        if running.note is not None:
+            row = replace(row, note=running.note.result())
+        if running.facts is not None:
+            told = running.facts.result()
+            row = replace(row, seconds=told.seconds, note=told.note)
+        known = [part for part in parts if part is not None]
+        logits = np.concatenate(known) if known else None
+        self.rows.append(row if logits is None else self._scored(row, logits))
         return logits
 
-    def _open(self, path: Path, precision: int | None = None) -> Classifier:
-        return Classifier(path, precision, None, self._num_threads, self._name)
+    def _scored(self, row: LabelledRow, logits: Logits) -> LabelledRow:
+        if not np.isfinite(logits).all():
+            got = f"NaN or infinity ({_stage(row)})"
+            raise UnsupportedModelError(self._name, expected="finite outputs", got=got)
+        reference, stock = self._reference, self._stock
+        return replace(
+            row,
+            score=score(row.bits, logits, logits if reference is None else reference, self._accepted, _TOP_K),
+            against_float=None if reference is None else self._difference(logits, reference),
+            against_stock=None if stock is None else self._difference(logits, stock),
+        )
 
     def _difference(self, logits: Logits, other: Logits) -> PairedDifference:
         return paired_difference(self._right(logits), self._right(other))

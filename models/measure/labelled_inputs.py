@@ -56,6 +56,10 @@ class Store:
             self.names = sorted(each.relative_to(path).as_posix() for each in path.rglob("*") if each.is_file())
         self._known = frozenset(self.names)
 
+    def __reduce__(self) -> tuple[type[Store], tuple[Path]]:
+        """Another process opens the same path."""
+        return type(self), (self.path,)
+
     def __contains__(self, name: str) -> bool:
         return name in self._known
 

@@ -18,7 +18,7 @@ import nq_tflite as nq
 from nq_tflite.device.runtimes import load_runtime
 from nq_tflite.errors import NqError
 from nq_tflite.measure.child_process import Job, answer_job
-from nq_tflite.measure.memory import resident_memory
+from nq_tflite.measure.resident import resident_memory
 
 NUM_INPUTS = 4
 _LONGEST_PAUSE = 0.001

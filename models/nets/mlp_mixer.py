@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
+from nq_tflite_models.nets.layer_norm import LayerNorm
 from nq_tflite_models.nets.seeded import set_seeded_weights
 
 PATCH, CHANNELS, BLOCKS = 16, 512, 8
 TOKEN_HIDDEN, CHANNEL_HIDDEN = 256, 2048
-
-
-class _LayerNorm(keras.layers.LayerNormalization):
-    """Keras' own negates the mean, and TFLite has no int8 NEG: its graph would leave int8 at every normalization."""
-
-    def call(self, inputs: Any) -> Any:
-        centred = inputs - keras.ops.mean(inputs, axis=-1, keepdims=True)
-        variance = keras.ops.mean(keras.ops.square(centred), axis=-1, keepdims=True)
-        return centred * keras.ops.rsqrt(variance + self.epsilon) * self.gamma + self.beta
 
 
 def mlp_mixer(seed: int = 0, image_size: int = 224, blocks: int = BLOCKS) -> keras.Model:
@@ -38,15 +28,15 @@ def mlp_mixer(seed: int = 0, image_size: int = 224, blocks: int = BLOCKS) -> ker
     tokens = (image_size // PATCH) ** 2
     x = keras.layers.Reshape((tokens, CHANNELS), name="tokens")(x)
     for index in range(blocks):
-        y = _LayerNorm(epsilon=1e-6, name=f"block_{index}_token_norm")(x)
+        y = LayerNorm(epsilon=1e-6, name=f"block_{index}_token_norm")(x)
         y = keras.layers.Permute((2, 1), name=f"block_{index}_to_tokens")(y)
         y = _mlp(y, TOKEN_HIDDEN, tokens, f"block_{index}_token")
         y = keras.layers.Permute((2, 1), name=f"block_{index}_to_channels")(y)
         x = keras.layers.Add(name=f"block_{index}_token_add")([x, y])
-        y = _LayerNorm(epsilon=1e-6, name=f"block_{index}_channel_norm")(x)
+        y = LayerNorm(epsilon=1e-6, name=f"block_{index}_channel_norm")(x)
         y = _mlp(y, CHANNEL_HIDDEN, CHANNELS, f"block_{index}_channel")
         x = keras.layers.Add(name=f"block_{index}_channel_add")([x, y])
-    x = _LayerNorm(epsilon=1e-6, name="norm")(x)
+    x = LayerNorm(epsilon=1e-6, name="norm")(x)
     x = keras.layers.GlobalAveragePooling1D(name="pool")(x)
     logits = keras.layers.Dense(1000, name="logits")(x)
     return set_seeded_weights(keras.Model(inputs, logits, name="mlp_mixer"), seed)

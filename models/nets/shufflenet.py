@@ -25,17 +25,17 @@ def shufflenet(side: int = 32) -> keras.Model:
 def _unit(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
     shortcut = x
     x = keras.layers.Conv2D(CHANNELS, 1, groups=GROUPS, use_bias=False, name=f"{name}_in")(x)
-    x = _shuffle(_norm(x, f"{name}_in", activation=True))
+    x = shuffled(_norm(x, f"{name}_in", activation=True), GROUPS)
     x = keras.layers.DepthwiseConv2D(3, padding="same", use_bias=False, name=f"{name}_depthwise")(x)
     x = _norm(x, f"{name}_depthwise")
     x = keras.layers.Conv2D(CHANNELS, 1, groups=GROUPS, use_bias=False, name=f"{name}_out")(x)
     return keras.layers.ReLU(name=name)(keras.layers.Add(name=f"{name}_add")([shortcut, _norm(x, f"{name}_out")]))
 
 
-def _shuffle(x: keras.KerasTensor) -> keras.KerasTensor:
+def shuffled(x: keras.KerasTensor, groups: int) -> keras.KerasTensor:
     """Channel k of group g becomes channel g of group k."""
     _, height, width, channels = x.shape
-    x = keras.layers.Reshape((height, width, GROUPS, channels // GROUPS))(x)
+    x = keras.layers.Reshape((height, width, groups, channels // groups))(x)
     return keras.layers.Reshape((height, width, channels))(keras.layers.Permute((1, 2, 4, 3))(x))
 
 

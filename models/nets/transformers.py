@@ -35,7 +35,7 @@ def vit(side: int = 32, blocks: int = 2) -> keras.Model:
     for index in range(blocks):
         name = f"block_{index}"
         y = keras.layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm_0")(x)
-        x = keras.layers.Add(name=f"{name}_add_0")([x, _attention(y, f"{name}_attention")])
+        x = keras.layers.Add(name=f"{name}_add_0")([x, attention(y, HEADS, f"{name}_attention")])
         x = _mlp(x, name)
     return _classified(image, x, "vit")
 
@@ -54,9 +54,9 @@ def swin(side: int = 32, blocks: int = 2) -> keras.Model:
     for index in range(blocks):
         name, shift = f"block_{index}", WINDOW // 2 if index % 2 else 0
         y = keras.layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm_0")(x)
-        y = _windows(_rolled(y, grid, -shift), grid)
-        y = _attention(y, f"{name}_attention")
-        y = _rolled(_whole(y, grid), grid, shift)
+        y = windows(rolled(y, grid, -shift), grid, WINDOW)
+        y = attention(y, HEADS, f"{name}_attention")
+        y = rolled(whole(y, grid, WINDOW), grid, shift)
         x = keras.layers.Add(name=f"{name}_add_0")([x, y])
         x = _mlp(x, name)
     x = keras.layers.Reshape((grid // 2, 2, grid // 2, 2 * DIM))(x)
@@ -71,18 +71,24 @@ def _tokens(image: keras.KerasTensor) -> keras.KerasTensor:
     return keras.layers.Reshape((x.shape[1] * x.shape[2], DIM))(x)
 
 
-def _attention(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
-    """Multi-head self-attention over [N, tokens, DIM]: dense layers, and batch matmuls of activations."""
-    tokens, size = x.shape[1], DIM // HEADS
+def attention(x: keras.KerasTensor, heads: int, name: str, bias: keras.layers.Layer | None = None) -> keras.KerasTensor:
+    """Multi-head self-attention over [N, tokens, channels]: dense layers, and batch matmuls of activations.
 
-    def heads(part: str) -> keras.KerasTensor:
-        y = keras.layers.Dense(DIM, name=f"{name}_{part}")(x)
-        return keras.layers.Permute((2, 1, 3))(keras.layers.Reshape((tokens, HEADS, size))(y))
+    Args:
+      bias: what adds to the scores [N, heads, tokens, tokens] before the softmax.
+    """
+    _, tokens, channels = x.shape
+    size = channels // heads
 
-    scores = keras.ops.matmul(heads("query"), keras.ops.transpose(heads("key"), (0, 1, 3, 2))) * size**-0.5
-    y = keras.ops.matmul(keras.layers.Softmax(name=f"{name}_softmax")(scores), heads("value"))
-    y = keras.layers.Reshape((tokens, DIM))(keras.layers.Permute((2, 1, 3))(y))
-    return keras.layers.Dense(DIM, name=f"{name}_out")(y)
+    def split(part: str) -> keras.KerasTensor:
+        y = keras.layers.Dense(channels, name=f"{name}_{part}")(x)
+        return keras.layers.Permute((2, 1, 3))(keras.layers.Reshape((tokens, heads, size))(y))
+
+    scores = keras.ops.matmul(split("query"), keras.ops.transpose(split("key"), (0, 1, 3, 2))) * size**-0.5
+    scores = scores if bias is None else bias(scores)
+    y = keras.ops.matmul(keras.layers.Softmax(name=f"{name}_softmax")(scores), split("value"))
+    y = keras.layers.Reshape((tokens, channels))(keras.layers.Permute((2, 1, 3))(y))
+    return keras.layers.Dense(channels, name=f"{name}_out")(y)
 
 
 def _mlp(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
@@ -91,27 +97,28 @@ def _mlp(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
     return keras.layers.Add(name=f"{name}_add_1")([x, keras.layers.Dense(DIM, name=f"{name}_project")(y)])
 
 
-def _rolled(x: keras.KerasTensor, grid: int, shift: int) -> keras.KerasTensor:
+def rolled(x: keras.KerasTensor, grid: int, shift: int) -> keras.KerasTensor:
+    """[N, grid * grid, channels] with rows and columns moved round by `shift`."""
     if not shift:
         return x
-    y = keras.layers.Reshape((grid, grid, DIM))(x)
+    y = keras.layers.Reshape((grid, grid, x.shape[-1]))(x)
     y = keras.ops.concatenate([y[:, -shift:], y[:, :-shift]], axis=1)  # TFLite has no operator that rolls
     y = keras.ops.concatenate([y[:, :, -shift:], y[:, :, :-shift]], axis=2)
-    return keras.layers.Reshape((grid * grid, DIM))(y)
+    return keras.layers.Reshape((grid * grid, x.shape[-1]))(y)
 
 
-def _windows(x: keras.KerasTensor, grid: int) -> keras.KerasTensor:
-    """[N, grid * grid, DIM] as windows [N * windows, WINDOW * WINDOW, DIM]."""
-    count = grid // WINDOW
-    x = keras.layers.Reshape((count, WINDOW, count, WINDOW, DIM))(x)
-    return keras.ops.reshape(keras.layers.Permute((1, 3, 2, 4, 5))(x), (-1, WINDOW * WINDOW, DIM))
+def windows(x: keras.KerasTensor, grid: int, window: int) -> keras.KerasTensor:
+    """[N, grid * grid, channels] as windows [N * windows, window * window, channels]."""
+    count, channels = grid // window, x.shape[-1]
+    x = keras.layers.Reshape((count, window, count, window, channels))(x)
+    return keras.ops.reshape(keras.layers.Permute((1, 3, 2, 4, 5))(x), (-1, window * window, channels))
 
 
-def _whole(x: keras.KerasTensor, grid: int) -> keras.KerasTensor:
-    """The inverse of `_windows`."""
-    count = grid // WINDOW
-    x = keras.ops.reshape(x, (-1, count, count, WINDOW, WINDOW, DIM))
-    return keras.layers.Reshape((grid * grid, DIM))(keras.layers.Permute((1, 3, 2, 4, 5))(x))
+def whole(x: keras.KerasTensor, grid: int, window: int) -> keras.KerasTensor:
+    """The inverse of `windows`."""
+    count, channels = grid // window, x.shape[-1]
+    x = keras.ops.reshape(x, (-1, count, count, window, window, channels))
+    return keras.layers.Reshape((grid * grid, channels))(keras.layers.Permute((1, 3, 2, 4, 5))(x))
 
 
 def _classified(image: keras.KerasTensor, x: keras.KerasTensor, name: str) -> keras.Model:

@@ -6,6 +6,7 @@ Keras loads tensorflow, which a measuring process must not hold, so the builders
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -45,16 +46,14 @@ def build_model(name: str, seed: int = 0, weights: Path | None = None) -> keras.
     return WITH_WEIGHTS[name](weights, seed)
 
 
-def _mobilenet_v2(seed: int) -> keras.Model:
-    from nq_tflite_models.nets.mobilenet_v2 import untrained_mobilenet_v2
+def _untrained(module: str, name: str) -> Callable[[int], keras.Model]:
+    """A builder of a net of this package that it builds untrained."""
 
-    return _seeded(untrained_mobilenet_v2(), seed)
+    def build(seed: int) -> keras.Model:
+        net = importlib.import_module(f"{__package__}.{module}")
+        return _seeded(getattr(net, f"untrained_{name}")(), seed)
 
-
-def _efficientnet_lite0(seed: int) -> keras.Model:
-    from nq_tflite_models.nets.efficientnet_lite0 import untrained_efficientnet_lite0
-
-    return _seeded(untrained_efficientnet_lite0(), seed)
+    return build
 
 
 def _ds_cnn_s(seed: int) -> keras.Model:
@@ -88,14 +87,14 @@ def _mlperf_tiny(net: Literal["resnet8", "vww", "kws"], weights: Path | None, se
     return build(weights, seed)
 
 
-def _application(name: str, **options: Any) -> Callable[[int], keras.Model]:
-    """A builder of one of Keras' own architectures, 224 x 224 to 1000 classes."""
+def _application(name: str, side: int = 224, **options: Any) -> Callable[[int], keras.Model]:
+    """A builder of one of Keras' own architectures, side x side to 1000 classes."""
 
     def build(seed: int) -> keras.Model:
         import keras
 
         build_untrained = getattr(keras.applications, name)
-        net = build_untrained(weights=None, input_shape=(224, 224, 3), classifier_activation=None, **options)
+        net = build_untrained(weights=None, input_shape=(side, side, 3), classifier_activation=None, **options)
         return _seeded(net, seed)
 
     return build
@@ -118,16 +117,39 @@ WITH_WEIGHTS: dict[str, Callable[[Path | None, int], Any]] = {
 }
 """Builders by name that take a file of trained weights, or None, and a seed."""
 
-MODELS: dict[str, Callable[[int], Any]] = {
+_ZOO: dict[str, Callable[[int], Any]] = {
     "resnet50": _application("ResNet50"),
     "densenet121": _application("DenseNet121"),
-    "mobilenet_v2": _mobilenet_v2,
+    "mobilenet_v2": _untrained("mobilenet_v2", "mobilenet_v2"),
     "mobilenet_v3_large": _application("MobileNetV3Large", include_preprocessing=False),
     "efficientnet_b0": _application("EfficientNetB0"),
-    "efficientnet_lite0": _efficientnet_lite0,
+    "efficientnet_lite0": _untrained("efficientnet_lite0", "efficientnet_lite0"),
     "mlp_mixer_s16": _mlp_mixer_s16,
     "ds_cnn_l": _ds_cnn_l,
     "ds_cnn_s": _ds_cnn_s,
     **{name: partial(build, None) for name, build in WITH_WEIGHTS.items()},
 }
+
+_ALSO_IN_THE_PAPER: dict[str, Callable[[int], Any]] = {
+    "resnet18": _untrained("resnet18", "resnet18"),
+    "resnet101": _application("ResNet101"),
+    "mobilenet_v1": _application("MobileNet"),
+    "shufflenet_v2": _untrained("shufflenet_v2", "shufflenet_v2"),
+    "inception_v3": _application("InceptionV3", 299),
+    "vit_b16": _untrained("vision_transformers", "vit_b16"),
+    "deit_s": _untrained("vision_transformers", "deit_s"),
+    "swin_t": _untrained("vision_transformers", "swin_t"),
+    "poolformer_s12": _untrained("poolformer", "poolformer_s12"),
+}
+
+MODELS = _ZOO | _ALSO_IN_THE_PAPER
 """Builders by name; each takes a seed."""
+
+PAPER = (
+    *("resnet18", "resnet50", "resnet101", "densenet121", "mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large"),
+    *("efficientnet_b0", "shufflenet_v2", "inception_v3", "vit_b16", "deit_s", "swin_t", "poolformer_s12"),
+)
+"""Architectures that NestQuant's paper measures, at their sizes."""
+
+SETS = {"zoo": tuple(_ZOO), "paper": PAPER}
+"""Models by the name of a set."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import click
 
@@ -27,6 +27,7 @@ from nq_tflite.units import counted, kernels_text
 if TYPE_CHECKING:
     from nq_tflite.measure.benchmark import BenchmarkReport, Setting
     from nq_tflite.measure.memory import Footprint, MedianSwitch
+    from nq_tflite.measure.peers import PeerKind
 
 _EPILOG = """\b
 Examples:
@@ -37,10 +38,16 @@ Examples:
       --runtime ai-edge-litert --runtime tflite-runtime --json"""
 
 _MEMORY_NOTE = (
-    "Bytes added to a process that had imported the runtime, after two runs. Model file: pages of the .tflite mapping, "
-    "which the system can take back. Peak: the most while loading and running, code pages of the runtime included. "
-    "Weights: resident bytes of the nested weights, a part of the model file's."
+    "Bytes added to a process that had imported the runtime, after two runs. Private dirty: pages of its own, which "
+    "the system cannot take back. Model file, cache file: clean pages of their mappings, which it can, and which "
+    "processes share. PSS: of the sum, this process's share. Peak: the most while loading and running, code pages of "
+    "the runtime included. Weights: resident bytes of the nested weights, a part of the model file's."
 )
+_PEER_NOTE = (
+    "CompiledModel with a weight cache: XNNPACK maps its packed weights from a file of its own beside the model."
+)
+#: How tables call a peer.
+_PEER_NAMES: dict[PeerKind, str] = {"weight-cache": "weight cache", "ynnpack": "YNNPACK"}
 
 
 @click.command(epilog=_EPILOG)
@@ -67,6 +74,16 @@ _MEMORY_NOTE = (
 )
 @threads_option
 @click.option("--runs", type=WholeNumber(), default=50, show_default=True, help="Invocations of each to time.")
+@click.option(
+    "--peer",
+    "peers",
+    multiple=True,
+    type=OneOf(("none", "weight-cache", "ynnpack")),
+    default=("weight-cache", "ynnpack"),
+    show_default=True,
+    help="Further ways of running the first stock file of --against: LiteRT's CompiledModel with XNNPACK's weight "
+    "cache, or with YNNPACK. May be repeated.",
+)
 @click.option("--switches", type=WholeNumber(), default=100, show_default=True, help="Switches to time.")
 @click.option("--reloads", type=WholeNumber(), default=10, show_default=True, help="Reloads to time.")
 @plot_option
@@ -78,6 +95,7 @@ def benchmark(
     runtime: tuple[RuntimeName, ...],
     threads: tuple[int, ...],
     runs: int,
+    peers: tuple[str, ...],
     switches: int,
     reloads: int,
     plot: Path | None,
@@ -99,6 +117,7 @@ def benchmark(
             runs=runs,
             switches=switches,
             reloads=reloads,
+            peers=cast("tuple[PeerKind, ...]", () if "none" in peers or not against else peers),
             progress=progress,
         )
     if plot is not None:
@@ -127,6 +146,9 @@ def _print_report(report: BenchmarkReport) -> None:
     for runtime in dict.fromkeys(each.runtime for each in report.footprints):
         _print_memory([each for each in report.footprints if each.runtime == runtime], report.baseline)
     print_lines(_MEMORY_NOTE)
+    if any(each.cache_bytes is not None for each in report.footprints):
+        print_lines(_PEER_NOTE)
+    print_lines(*(f"no {_PEER_NAMES[kind]}: {reason}" for kind, reason in report.missing_peers.items()))
     _print_switching(report.footprints)
 
 
@@ -134,7 +156,7 @@ def _print_latencies(setting: Setting, report: BenchmarkReport) -> None:
     rows = [
         [
             Path(each.path).name,
-            precision_name(each.bits),
+            _PEER_NAMES[each.peer] if each.peer else precision_name(each.bits),
             milliseconds(each.median_seconds),
             f"{each.ratio:.2f}",
             f"{each.ratio_min:.2f} - {each.ratio_max:.2f}",
@@ -144,6 +166,9 @@ def _print_latencies(setting: Setting, report: BenchmarkReport) -> None:
     title = f"latency, {setting.runtime}, {counted(setting.num_threads, 'thread')}, {report.runs} interleaved runs"
     baseline = Path(report.baseline).name
     print_table(title, ("model", "precision", "median", f"ratio to {baseline}", "min - max"), rows, left=2)
+    most = max(each.invocations for each in setting.latencies)
+    if most > 1:
+        print_lines(f"A timed run is up to {most} invocations, so that it takes two milliseconds; times are of one.")
 
 
 def _print_delegations(footprints: Sequence[Footprint]) -> None:
@@ -157,14 +182,17 @@ def _print_delegations(footprints: Sequence[Footprint]) -> None:
 
 
 def _print_memory(footprints: Sequence[Footprint], baseline: str) -> None:
-    base = next(each.states[0].added.held for each in footprints if each.path == baseline)
+    base = next(each.states[0].added.held for each in footprints if each.path == baseline and each.peer is None)
+    cached = any(each.cache_bytes is not None for each in footprints)
     rows = [
         [
             Path(each.path).name,
-            f"{'loaded' if index == 0 else 'switched'}, {precision_name(state.bits)}",
-            megabytes(state.added.anonymous),
+            _state_name(each, index),
+            megabytes(state.added.private_dirty),
             megabytes(state.added.model_file),
+            *([megabytes(state.added.cache_file)] if cached else []),
             megabytes(state.added.held),
+            megabytes(state.added.pss),
             f"{state.added.held / base:.2f}",
             megabytes(each.peak) if index == 0 else "",
             megabytes(state.weights),
@@ -172,10 +200,20 @@ def _print_memory(footprints: Sequence[Footprint], baseline: str) -> None:
         for each in footprints
         for index, state in enumerate(each.states)
     ]
-    columns = ("model", "state", "anonymous", "model file", "sum", f"ratio to {Path(baseline).name}", "peak", "weights")
+    columns = (
+        *("model", "state", "private dirty", "model file"),
+        *(["cache file"] if cached else []),
+        *("sum", "PSS", f"ratio to {Path(baseline).name}", "peak", "weights"),
+    )
     threads = counted(footprints[0].num_threads, "thread")
     title = f"resident memory that a model adds, {footprints[0].runtime}, {threads}, one process each"
     print_table(title, columns, rows, left=2)
+
+
+def _state_name(footprint: Footprint, index: int) -> str:
+    if footprint.peer is not None:
+        return f"loaded, {_PEER_NAMES[footprint.peer]}"
+    return f"{'loaded' if index == 0 else 'switched'}, {precision_name(footprint.states[index].bits)}"
 
 
 def _print_switching(footprints: Sequence[Footprint]) -> None:
@@ -184,8 +222,14 @@ def _print_switching(footprints: Sequence[Footprint]) -> None:
         name, switch, reload = Path(each.path).name, each.switch, each.reload
         if switch is not None:
             rows += [[name, each.runtime, *cells] for cells in _switch_cells(switch)]
+        if each.first_start_seconds is not None:
+            start = milliseconds(each.first_start_seconds)
+            moved = "-" if each.cache_bytes is None else f"{megabytes(each.cache_bytes)} written"
+            what = "first start (1)" if each.peer is None else f"first start, {_PEER_NAMES[each.peer]} (1)"
+            rows.append([name, each.runtime, what, "-", start, moved])
         load, ran = milliseconds(reload.load_seconds), milliseconds(reload.load_and_run_seconds)
-        rows.append([name, each.runtime, f"reload ({reload.count})", load, ran, "-"])
+        again = "reload" if each.peer is None else f"reload, {_PEER_NAMES[each.peer]}"
+        rows.append([name, each.runtime, f"{again} ({reload.count})", load, ran, "-"])
     columns = ("model", "runtime", "change (times measured)", "median", "with the first run", "moved")
     print_layers("switching beside reloading", columns, rows, left=3)
 

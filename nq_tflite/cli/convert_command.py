@@ -45,7 +45,7 @@ from nq_tflite.conversion.rounding import DEFAULT, METHODS, Rounding
 from nq_tflite.conversion.sources.export_options import ACTIVATION_RANGES, IO_TYPES, ActivationRanges, IoType
 from nq_tflite.errors import RepresentativeDataError, reason_of
 from nq_tflite.files import check_output
-from nq_tflite.format.nesting import Nesting
+from nq_tflite.format.nesting import LAYER_BITS, LayerBits, Nesting
 
 if TYPE_CHECKING:
     from nq_tflite.conversion.report import ConversionReport, Search
@@ -128,6 +128,11 @@ A .npy file holds samples [samples, ...]; a .npz file holds one such array for e
     help="Scale channels that may be scaled, so that they fill their INT8 ranges, where that does not lose.",
 )
 @click.option(
+    "--layer-bits",
+    type=OneOf(LAYER_BITS),
+    help="Part-bits of each layer's own, in no more bytes than the same for all; own for auto if not given, else same.",
+)
+@click.option(
     "--include", multiple=True, metavar="PATTERN", help="Weights to nest, gain or not, by name. May be repeated."
 )
 @click.option(
@@ -157,6 +162,7 @@ def convert(
     output_type: IoType,
     activation_ranges: ActivationRanges,
     equalize: bool,
+    layer_bits: LayerBits | None,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
     layers: bool,
@@ -192,6 +198,7 @@ def convert(
             output_type=output_type,
             activation_ranges=activation_ranges,
             equalize=equalize,
+            layer_bits=layer_bits,
             min_agreement=min_agreement,
             budget=budget,
             min_bits=min_bits,

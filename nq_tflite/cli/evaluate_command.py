@@ -11,6 +11,7 @@ from nq_tflite.cli.comparison_table import print_comparison
 from nq_tflite.cli.console import (
     decibels,
     json_option,
+    layers_option,
     percent,
     precision_name,
     print_json,
@@ -20,6 +21,7 @@ from nq_tflite.cli.console import (
     warn,
     without_native_chatter,
 )
+from nq_tflite.cli.noise_table import print_activation_noise
 from nq_tflite.cli.parameters import (
     FILE,
     FOLDER,
@@ -34,17 +36,21 @@ from nq_tflite.cli.parameters import (
     reference_option,
     refuse_without,
     runtime_option,
+    workers_options,
 )
 from nq_tflite.device.runtimes import RuntimeName
+from nq_tflite.measure.workers import open_client
 
 if TYPE_CHECKING:
-    from nq_tflite.measure.compare import Activations
     from nq_tflite.measure.contenders import ContenderName
     from nq_tflite.measure.evaluate import Evaluation
     from nq_tflite.measure.preprocessing import PixelRange
+    from nq_tflite.measure.tasks import Activations
 
 _ONLY_TO_COMPARE = ("nestings", "methods", "calibration", "activations")
 _NOT_TO_COMPARE = ("reference", "runtime", "samples")
+#: Options of other evaluations, which the table of activations has no use for.
+_NOT_FOR_SENSITIVITY = ("compare", "labels", "reference", "runtime", "plot", *_ONLY_TO_COMPARE)
 
 _EPILOG = """\b
 Examples:
@@ -61,14 +67,22 @@ Examples:
   nq-tflite evaluate model.keras --compare --photos photos/ \\
       --calibration others/ \\
       --activations int8 --plot bits.png
+  nq-tflite evaluate model.keras --compare --photos photos/ \\
+      --preprocess -1..1 --workers 4
+  nq-tflite evaluate int8.tflite --sensitivity --samples x.npy
 
 labels.csv has the columns `file` (relative to its own folder) and `label` (the class index; or several separated by
 blanks, any of which counts as right). Without --labels, the folder's own labels.csv is used if it has one. The labels
 of --samples are a .npy file of class indices.
 
---compare rounds MODEL, a float one, by every method and by two published ones that no nested file can hold (min-max
-with a file for each bit-width; NestQuant's own SQuant nesting, n + 1 bits a weight), and prints what each keeps at
-every level: with float activations of the weights alone, with int8 of whole files."""
+--sensitivity takes a full-int8 MODEL, or a Keras one with the inputs as representative data, and rounds one activation
+after the other to its int8 codes, in a net that computes in floats: what each costs at the outputs, on at most 32 of
+the inputs.
+
+--compare rounds MODEL, a float one, by every method and by three that no nested file can hold (min-max with a file for
+each bit-width; NestQuant as its authors' code does it, on asymmetric weights, and on symmetric ones, both n + 1 bits a
+weight), and prints what each keeps at every level: with float activations of the weights alone, with int8 of whole
+files."""
 
 
 @click.command(epilog=_EPILOG)
@@ -84,6 +98,8 @@ every level: with float activations of the weights alone, with int8 of whole fil
     "--threads", type=WholeNumber(), help="Number of threads to run with; the runtime's default if not given."
 )
 @click.option("--top", type=WholeNumber(), default=5, show_default=True, help="Number k of top-k.")
+@click.option("--sensitivity", is_flag=True, help="Tell what each int8 activation alone costs.")
+@layers_option
 @click.option("--compare", is_flag=True, help="Compare rounding methods on a float MODEL.")
 @click.option(
     "--nesting",
@@ -105,6 +121,7 @@ every level: with float activations of the weights alone, with int8 of whole fil
     type=OneOf(("float", "int8")),
     help="Activations to compare with, with --compare; float if not given.",
 )
+@workers_options
 @plot_option
 @json_option
 @click.pass_context
@@ -120,23 +137,42 @@ def evaluate(
     runtime: RuntimeName | None,
     threads: int | None,
     top: int,
+    sensitivity: bool,
+    layers: bool,
     compare: bool,
     nestings: tuple[str, ...],
     methods: tuple[ContenderName, ...],
     calibration: Path | None,
     activations: Activations | None,
+    workers: int | None,
+    scheduler: str | None,
     plot: Path | None,
     as_json: bool,
 ) -> None:
     """Measure what each precision of a model keeps, on photos or samples.
 
-    MODEL is a .tflite file, with --compare also a .keras file or a SavedModel folder. Measured are top-1, top-k,
-    agreement with a reference, and logit SNR.
+    MODEL is a .tflite file, with --compare or --sensitivity also a .keras file or a SavedModel folder. Measured are
+    top-1, top-k, agreement with a reference, and logit SNR.
     """
-    _refuse_strangers(ctx, compare)
+    _refuse_strangers(ctx, compare, sensitivity)
     if (photos is None) == (samples is None):
         raise click.UsageError("Give --photos FOLDER or --samples FILE, one of them.")
     refuse_without(ctx, ("preprocess", "crop"), photos is not None, "--photos FOLDER")
+    if sensitivity:
+        from nq_tflite.measure.activation_noise import activation_noise
+
+        with without_native_chatter(), progress_bar() as progress:
+            noise = activation_noise(
+                model,
+                photos,
+                samples=samples,
+                preprocess=preprocess,
+                crop_fraction=crop,
+                num_threads=threads,
+                progress=progress,
+            )
+        print_json(noise.as_dict()) if as_json else print_activation_noise(noise, every=layers)
+        return
     if compare and photos is not None:
         _compare(
             model,
@@ -150,13 +186,14 @@ def evaluate(
             crop_fraction=crop,
             num_threads=threads,
             k=top,
+            cluster=(scheduler, workers),
             plot=plot,
             as_json=as_json,
         )
         return
     from nq_tflite.measure.evaluate import evaluate as evaluate_model
 
-    with without_native_chatter(), progress_bar() as progress:
+    with without_native_chatter(), open_client(scheduler, workers) as client, progress_bar() as progress:
         result = evaluate_model(
             model,
             photos,
@@ -168,6 +205,7 @@ def evaluate(
             runtime=runtime,
             num_threads=threads,
             k=top,
+            client=client,
             progress=progress,
         )
     if plot is not None:
@@ -182,23 +220,36 @@ def evaluate(
         warn(result.doubt)
 
 
-def _refuse_strangers(ctx: click.Context, compare: bool) -> None:
-    """Options of the other kind of evaluation are a mistake, not to be passed over."""
-    strangers = _NOT_TO_COMPARE if compare else _ONLY_TO_COMPARE
+def _refuse_strangers(ctx: click.Context, compare: bool, sensitivity: bool) -> None:
+    """Options of another kind of evaluation are a mistake, not to be passed over."""
+    options = {parameter.name: parameter.opts[0] for parameter in ctx.command.params}
+    strangers: tuple[str, ...]
+    if sensitivity:
+        strangers, what = _NOT_FOR_SENSITIVITY, "does not go with --sensitivity"
+    elif compare:
+        strangers, what = _NOT_TO_COMPARE, "does not go with --compare"
+    else:
+        strangers, what = _ONLY_TO_COMPARE, "needs --compare"
     given = [name for name in strangers if ctx.params[name]]
     if given:
-        options = {parameter.name: parameter.opts[0] for parameter in ctx.command.params}
-        what = "does not go with" if compare else "needs"
-        raise click.UsageError(f"{options[given[0]]} {what} --compare.")
+        raise click.UsageError(f"{options[given[0]]} {what}.")
+    refuse_without(ctx, ("layers",), sensitivity, "--sensitivity")
 
 
 def _compare(
-    model: Path, photos: Path, labels: Path | None, *, plot: Path | None, as_json: bool, **options: Any
+    model: Path,
+    photos: Path,
+    labels: Path | None,
+    *,
+    cluster: tuple[str | None, int | None],
+    plot: Path | None,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     from nq_tflite.measure.compare import compare as compare_methods
 
-    with without_native_chatter(), progress_bar() as progress:
-        result = compare_methods(str(model), photos, labels, progress=progress, **options)
+    with without_native_chatter(), open_client(*cluster) as client, progress_bar() as progress:
+        result = compare_methods(str(model), photos, labels, client=client, progress=progress, **options)
     if plot is not None:
         from nq_tflite.plot import comparison_figure, save_figure
 

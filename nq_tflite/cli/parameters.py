@@ -225,6 +225,29 @@ preprocess_option = click.option(
 )
 
 
+def workers_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--workers` and `--scheduler`, one of which says where work is spread; neither: this process."""
+    count = click.option(
+        "--workers",
+        type=WholeNumber(),
+        is_eager=True,  # so that --scheduler sees it, in whatever order they are given
+        help="Processes of this machine to spread the work over, by Dask.",
+    )
+    address = click.option(
+        "--scheduler",
+        metavar="ADDRESS",
+        callback=_only_scheduler,
+        help="Dask cluster to spread the work over, such as tcp://10.0.0.1:8786; its workers read the same paths.",
+    )
+    return count(address(command))
+
+
+def _only_scheduler(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None and ctx.params.get("workers") is not None:
+        raise click.UsageError("--scheduler does not go with --workers.", ctx)
+    return value
+
+
 def refuse_without(ctx: click.Context, names: Sequence[str], condition: bool, needed: str) -> None:
     """Refuses options that were given, where they count only under a condition that does not hold.
 

@@ -91,10 +91,15 @@ def file_advice(
 
 
 def _levels(estimate: Estimate, rows: Sequence[WeightRow], nesting: Nesting, whom: str, words: _Words) -> list[str]:
-    return [*_part_bits(estimate, nesting, whom, words), *_full_bits(estimate, rows, whom, words)]
+    return [*_part_bits(estimate, rows, nesting, whom, words), *_full_bits(estimate, rows, whom, words)]
 
 
-def _part_bits(estimate: Estimate, nesting: Nesting, whom: str, words: _Words) -> list[str]:
+def _are_mixed(rows: Sequence[WeightRow]) -> bool:
+    """Whether layers have part-bits of their own."""
+    return len({row.nesting for row in rows}) > 1
+
+
+def _part_bits(estimate: Estimate, rows: Sequence[WeightRow], nesting: Nesting, whom: str, words: _Words) -> list[str]:
     part = nesting.part_bits
     if estimate.agreement is None:
         kept, enough = f"its outputs have {estimate.snr_db[0]:.1f} dB", estimate.snr_db[0] >= ENOUGH_SNR_DB
@@ -106,7 +111,8 @@ def _part_bits(estimate: Estimate, nesting: Nesting, whom: str, words: _Words) -
         return []
     more = "|".join(map(str, [*sorted(nesting.precisions[1:], reverse=True), part + 1]))
     one, auto = words.option("nesting", more), words.option("nesting", "auto")
-    return [f"part-bit loses: {kept}; give it another bit ({one}) or let {auto} find how many"]
+    shared = "" if _are_mixed(rows) else f"share its bits out to the layers ({words.option('layer_bits', 'own')}), "
+    return [f"part-bit loses: {kept}; {shared}give it another bit ({one}) or let {auto} find how many"]
 
 
 def _full_bits(estimate: Estimate, rows: Sequence[WeightRow], whom: str, words: _Words) -> list[str]:
@@ -130,7 +136,7 @@ def _more_data(estimate: Estimate | None, words: _Words) -> str | None:
 def _outliers(rows: Sequence[WeightRow], nesting: Nesting, words: _Words) -> str | None:
     middle = median(row.snr_db[0] for row in rows)
     worst = [row for row in worst_first(rows) if row.snr_db[0] < middle - OUTLIER_DB]
-    if not worst:
+    if not worst or _are_mixed(rows):
         return None
     names = [row.name.split(";")[0] for row in worst]
     others = f" and {len(names) - 3} more" if len(names) > 3 else ""

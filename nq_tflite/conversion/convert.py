@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nq_tflite.conversion.equalize import equalize as equalize_chains
+from nq_tflite.conversion.layer_bits import own_nestings
 from nq_tflite.conversion.nested_writer import write_nested
 from nq_tflite.conversion.report import ConversionReport, Estimate, conversion_report
 from nq_tflite.conversion.rounding import DEFAULT, EXACT, Rounding, rounding_method
@@ -21,8 +22,9 @@ from nq_tflite.conversion.sources.source import ENOUGH, Samples, load_source
 from nq_tflite.conversion.trial import one_blas_thread, try_nesting
 from nq_tflite.errors import NestingError
 from nq_tflite.files import check_output
-from nq_tflite.format.nesting import MIN_PART_BITS, Nesting
+from nq_tflite.format.nesting import LAYER_BITS, MIN_PART_BITS, LayerBits, Nesting
 from nq_tflite.graph.selection import Selection
+from nq_tflite.graph.shape_arithmetic import fold_shapes
 from nq_tflite.progress import ShowProgress, shown
 
 #: Part-bits that are worth a warning.
@@ -41,6 +43,7 @@ def convert(
     output_type: IoType = "float32",
     activation_ranges: ActivationRanges = "minmax",
     equalize: bool = True,
+    layer_bits: LayerBits | None = None,
     min_agreement: float | None = None,
     budget: float | None = None,
     min_bits: int | None = None,
@@ -52,8 +55,8 @@ def convert(
     """Converts a model into one nested .tflite file.
 
     Args:
-        source: a Keras model, a .keras or .h5 file, a SavedModel folder, a .tflite file (full-int8, float, float16
-            or dynamic-range, which nest as float models) or its bytes.
+        source: a Keras model, a .keras or .h5 file, a SavedModel folder, a .tflite file (full-int8, uint8, float,
+            float16 or dynamic-range, of which the last two nest as float models) or its bytes.
         path: the file to write; it appears whole or not at all.
         nesting: bit-widths, full-bit first: "8|5", or with levels between: "8|6|4". Or "auto": INT8 nesting as few
             bits as `min_agreement` and `budget` allow, found by trying; the report's `search` has the curve.
@@ -72,9 +75,14 @@ def convert(
             "percentile", all but a ten-thousandth at each end; "mse", the least squared error; or "auto", the one of
             these whose outputs are nearest to the float model's, which takes some seconds more.
         equalize: whether the channels of a Keras model's linear chains (tensors with no nonlinearity between the layers
-            around them) are scaled, so that they fill the INT8 ranges of their tensors. The float model computes the
-            same. It is done where it does not lose on samples held out, and the report's `equalization` says how far.
-            A .tflite source and `rounding="nearest"` are left as they are.
+            around them, or with a ReLU before depthwise layers) are scaled and moved, so that they fill the INT8 ranges
+            of their tensors. The float model computes the same on the representative data. It is done where it does not
+            lose on samples held out, and the report's `equalization` says how far. A .tflite source and
+            `rounding="nearest"` are left as they are.
+        layer_bits: "own": each layer has part-bits of its own, more for those that the outputs depend on more, and all
+            together take no more bytes than the nesting's part-bits for all layers would; which they are, is measured
+            on a few inputs. "same": the nesting's for all layers. If None, "own" for the nesting "auto", and "same" for
+            others.
         min_agreement: of "auto": part-bit's greatest output shall be the source's on so many inputs, as a fraction of
             those where full-bit's is. 0.95 if neither this nor `budget` is given. It is measured on a quarter of the
             representative data, which rounding does not see meanwhile, or on procedural inputs. Where no nesting has
@@ -103,8 +111,8 @@ def convert(
     """
     check_output(path, source)
     method = EXACT if exact else rounding_method(rounding)
-    wanted = _wanted(nesting, min_agreement, budget, min_bits)
-    look = method.needs_means or isinstance(wanted, Wish)
+    wanted = _wanted(nesting, min_agreement, budget, min_bits, _checked(layer_bits))
+    look = method.needs_means or isinstance(wanted, Wish) or layer_bits == "own"
     options: ExportOptions = {
         "input_type": input_type,
         "output_type": output_type,
@@ -123,16 +131,20 @@ def convert(
         )
         judged_by = PROBE if isinstance(wanted, Wish) else wanted
         loaded, equalization = equalize_chains(loaded, judged_by, method, notify=notify)
+        fold_shapes(loaded.model)
         loaded = replace(loaded, selection=Selection(_patterns(include), _patterns(exclude)))
         if isinstance(wanted, Wish):
             trial, search = search_nesting(loaded, method, wanted, notify=notify)
         else:
-            trial, search = try_nesting(loaded, wanted, method, notify=notify), None
+            own = own_nestings(loaded, wanted, notify=notify) if layer_bits == "own" else {}
+            trial, search = try_nesting(loaded, wanted, method, own=own, notify=notify), None
         notify("writing", 0, 0)
         size = write_nested(loaded.model, trial.plan, trial.nesting, path, loaded.widened, loaded.files)
     warnings = (_few_bits(trial.nesting, trial.estimate), *(() if search is None else search.warnings()))
     kept = _KEPT if trial.road.method is not method else None
-    notes = [note for note in (trial.stopped, *warnings, kept, _doubt(trial.estimate, loaded.samples)) if note]
+    notes = [
+        note for note in (*loaded.notes, trial.stopped, *warnings, kept, _doubt(trial.estimate, loaded.samples)) if note
+    ]
     return conversion_report(
         path=Path(path),
         size=size,
@@ -157,11 +169,16 @@ def _patterns(given: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def _wanted(
-    nesting: str | Nesting | Iterable[int], min_agreement: float | None, budget: float | None, min_bits: int | None
+    nesting: str | Nesting | Iterable[int],
+    min_agreement: float | None,
+    budget: float | None,
+    min_bits: int | None,
+    layer_bits: LayerBits | None,
 ) -> Nesting | Wish:
     if isinstance(nesting, str) and nesting == AUTO:
         least = MIN_PART_BITS if min_bits is None else min_bits
-        return Wish(MIN_AGREEMENT if min_agreement is None and budget is None else min_agreement, budget, least)
+        agreement = MIN_AGREEMENT if min_agreement is None and budget is None else min_agreement
+        return Wish(agreement, budget, least, layer_bits or "own")
     if min_agreement is not None or budget is not None or min_bits is not None:
         raise NestingError(
             "min_agreement, budget and min_bits",
@@ -170,6 +187,12 @@ def _wanted(
             fix="Leave them out, or ask for the nesting 'auto'.",
         )
     return Nesting.parse(nesting)
+
+
+def _checked(layer_bits: LayerBits | None) -> LayerBits | None:
+    if layer_bits is not None and layer_bits not in LAYER_BITS:
+        raise NestingError("layer_bits", expected=f"one of {', '.join(LAYER_BITS)}", got=repr(layer_bits))
+    return layer_bits
 
 
 def _doubt(estimate: Estimate | None, samples: Samples | None) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +50,7 @@ class Draft:
         biases: bias tensors that must change with the scales: {(subgraph, tensor): int32 [channels]}.
         own_bias: what level biases would replace; None where there can be none.
         looked_up: whether rows of it are copied somewhere, and not only multiplied by.
+        free: whether its scales may be others: not those of codes that a source has already.
     """
 
     sites: tuple[Site, ...]
@@ -63,6 +64,21 @@ class Draft:
     biases: dict[TensorPlace, NDArray[np.int32]]
     own_bias: OwnBias | None
     looked_up: bool
+    free: bool
+
+    def rescaled(self, ratios: Real) -> Draft:
+        """The same with its scales multiplied by ratios [1] or [channels]; only of a weight with an own bias."""
+        if self.own_bias is None:
+            raise ValueError(f"scales of {self.sites[0].name!r}: expected a weight with a bias of its own")
+        scales = (self.scales * ratios).astype(np.float32)
+        by = scales / np.where(self.scales > 0, self.scales, 1).astype(np.float64)
+        by = np.where(self.scales > 0, by, 1.0)
+        own = self.own_bias
+        if self.output_type is OutputType.FLOAT32:
+            own = replace(own, unit=own.unit * by)
+        else:
+            own = replace(own, values=own.values / by)
+        return replace(self, scales=scales, target=self.target / by[:, None], own_bias=own)
 
 
 def draft_weight(
@@ -93,9 +109,10 @@ def draft_weight(
     is_float = tensor.type == schema.TensorType.FLOAT32
     if is_float:
         given = None if widened is None else widened.scales.get(site.place)
-        scaled = _scale_float(matrix, given, nesting, site.name)
+        scaled, free = _scale_float(matrix, given, nesting, site.name), given is None
     else:
-        scaled = _scale_int8(model, group, matrix, sources.get(site.place))
+        source = sources.get(site.place)
+        scaled, free = _scale_int8(model, group, matrix, source), source is not None
     return Draft(
         sites=tuple(group),
         operator=operator_name(model, site),
@@ -108,6 +125,7 @@ def draft_weight(
         biases=scaled.biases,
         own_bias=_own_bias(model, group, scaled.scales, len(matrix)),
         looked_up=looked_up(model, group),
+        free=free,
     )
 
 

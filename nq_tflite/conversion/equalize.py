@@ -3,11 +3,13 @@
 Equalizing a chain makes the noise of its activations smaller and that of the weights that read it larger (see
 `sources.equalization`). Both are told for each chain by itself, in the outputs of the layers that read it: the
 activations' noise from the scales of the chain's tensors, the weights' by rounding these layers, on samples that the
-rounding does not see. At last the full-int8 nets with and without are compared at their own outputs.
+rounding does not see. At last the nets with and without are compared at their own outputs, by what their INT8
+activations cost these: the weights' errors at full-bit, which biases and codes make up for, are left out of it.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -17,7 +19,8 @@ from numpy.typing import NDArray
 from nq_tflite.conversion.layer_inputs import Layer, layer_of, sample_rows
 from nq_tflite.conversion.report import Equalization
 from nq_tflite.conversion.rounding import FALLBACK, Method, RoundingTask
-from nq_tflite.conversion.rounding.statistics import CentredRows, Rows, Unseen, input_statistics
+from nq_tflite.conversion.rounding.quadratic import Rows
+from nq_tflite.conversion.rounding.statistics import CentredRows, Unseen, input_statistics
 from nq_tflite.conversion.sources.equalization import Equalizable
 from nq_tflite.conversion.sources.sample_store import Kept
 from nq_tflite.conversion.sources.source import Samples, Source
@@ -26,9 +29,11 @@ from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.format.levels import SignalToNoise, value_at
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.float_twin import make_float_twin
 from nq_tflite.graph.linear_chains import LAYERS, Chain
 from nq_tflite.graph.model import ModelT
 from nq_tflite.graph.readers import slots_of
+from nq_tflite.graph.round_activation import round_activation, rounded_activations
 from nq_tflite.graph.sites import as_matrix
 from nq_tflite.progress import Progress
 
@@ -84,15 +89,24 @@ def _parted(samples: Samples) -> tuple[list[Sequence[Kept]], list[Sequence[Kept]
 
 
 def _gain_db(source: Source, exponents: Sequence[float], samples: Samples) -> float:
-    """By how much the full-int8 net's outputs come nearer to the float net's."""
-    nets = (source.reference.model, source.model, source.equalized(exponents, final=False).model)
-    wanted, *others = (start_walk(net, samples).outputs() for net in nets)
-    scores = [SignalToNoise() for _ in others]
-    for score, outputs in zip(scores, others, strict=True):
-        for original, rounded in zip(wanted, outputs, strict=True):
-            score.add(original, rounded)
-    plain, equalized = scores
-    return equalized.db - plain.db
+    """By how much less the full-int8 net's activations cost its outputs."""
+    plain, equalized = (
+        _activations_db(model, samples) for model in (source.model, source.equalized(exponents, final=False).model)
+    )
+    return equalized - plain if np.isfinite(plain) else 0.0
+
+
+def _activations_db(model: ModelT, samples: Samples) -> float:
+    """Signal over error of a full-int8 model's outputs, beside those of the same weights with activations in floats."""
+    nets = [copy.deepcopy(model) for _ in range(2)]
+    for net in nets:
+        make_float_twin(net)
+    for activation in rounded_activations(model):
+        round_activation(nets[1], activation)
+    score = SignalToNoise()
+    for wanted, rounded in zip(*(start_walk(net, samples).outputs() for net in nets), strict=True):
+        score.add(wanted, rounded)
+    return score.db
 
 
 # ---- each chain by itself --------------------------------------------------------------------------------------------
@@ -119,7 +133,7 @@ def _chosen(
         for exponent in EXPONENTS:
             scaled = _Scaled(chains, chains.chains[number], exponent, tensor, layer)
             noises[number][exponent] += scaled.noise(weight, rows, nesting, method)
-    return tuple(map(_best, noises))
+    return tuple(_best(each) if chain.is_linear else 1.0 for chain, each in zip(chains.chains, noises, strict=True))
 
 
 def _best(noises: Mapping[float, Real]) -> float:
@@ -130,8 +144,9 @@ def _best(noises: Mapping[float, Real]) -> float:
 
 
 def _readers(chains: Equalizable) -> Iterator[tuple[int, int, int]]:
-    """The layers that read chains: position, the chain's number, and the tensor that is read."""
-    numbers = {tensor: number for number, chain in enumerate(chains.chains) for tensor in chain.tensors}
+    """The layers that read chains for which there is a choice: position, the chain's number, and what is read."""
+    linear = [(number, chain) for number, chain in enumerate(chains.chains) if chain.is_linear]
+    numbers = {tensor: number for number, chain in linear for tensor in chain.tensors}
     for position, operator in enumerate(chains.model.subgraphs[0].operators):
         if fb.builtin_code(chains.model, operator) in LAYERS:
             tensor = slots_of(chains.model, operator).data_of(operator)
@@ -157,11 +172,11 @@ class _Scaled:
     """
 
     def __init__(self, chains: Equalizable, chain: Chain, exponent: float, tensor: int, layer: Layer) -> None:
-        factors = chains.factors(chain, exponent)
-        self._layer, self._factors = layer, _by_depth(factors[chain.tensors[tensor]], layer)
+        change = chains.change(chain, exponent)
+        self._layer, self._factors = layer, _by_depth(change.factors[chain.tensors[tensor]], layer)
         self._step_power = 0.0
-        for each, labels in chain.tensors.items():
-            low, high = chains.limits(each, factors[labels])
+        for each, ranges in change.ranges.items():
+            low, high = ranges.limits
             self._step_power += ((max(high, 0.0) - min(low, 0.0)) / 255) ** 2 / 12
             if each == tensor:
                 break

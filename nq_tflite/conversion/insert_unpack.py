@@ -135,7 +135,7 @@ def _copied(model: ModelT, site: Site) -> int:
     subgraph.tensors[new].quantization = copy(old.quantization)
     for position in site.operators:
         operator = subgraph.operators[position]
-        inputs, slot = fb.indices(operator.inputs), slots_of(model, operator).weight
+        inputs, slot = fb.indices(operator.inputs), slots_of(model, operator).slot_of(operator, site.tensor)
         operator.inputs = [*inputs[:slot], new, *inputs[slot + 1 :]]
     return new
 

@@ -17,7 +17,7 @@ from nq_tflite.conversion.rounding.statistics import (
     Prior,
     Rehearsal,
     Unseen,
-    input_statistics,
+    level_statistics,
 )
 from nq_tflite.conversion.sources.moments import Moments
 from nq_tflite.conversion.sources.source import Reference
@@ -196,7 +196,7 @@ class Lockstep:
         moments = self._reference.moments.get(_data_of(self._reference.model, layer.original_positions[0]))
         is_known = moments is not None and len(layer.original_positions) == 1
         prior = _by_group(moments, shape) if moments is not None and is_known else None
-        return tuple(input_statistics(original, each, prior, shape.taps, covariances=covariances) for each in rounded)
+        return level_statistics(original, rounded, prior, shape.taps, covariances=covariances)
 
 
 def _sample(

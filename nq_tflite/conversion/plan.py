@@ -11,6 +11,7 @@ from nq_tflite.conversion.draft import Draft, draft_weight
 from nq_tflite.conversion.observer import Observer
 from nq_tflite.conversion.rounding import FALLBACK, METHODS, Method, RoundingTask
 from nq_tflite.conversion.rounding.caution import cautious
+from nq_tflite.conversion.rounding.scales import fitted_ratios
 from nq_tflite.conversion.rounding.statistics import InputStatistics
 from nq_tflite.conversion.weight_plan import WeightPlan
 from nq_tflite.errors import UnsupportedModelError
@@ -123,6 +124,9 @@ def _round(
 ) -> WeightPlan:
     method, statistics = _look(draft, method, observer)
     corrected = bool(statistics) and draft.own_bias is not None
+    if corrected and method.needs_covariances and draft.free and not careful:
+        as_they_are = RoundingTask(draft.target, draft.taps, nesting, statistics, draft.scales, corrected)
+        draft = draft.rescaled(fitted_ratios(as_they_are))
     task = RoundingTask(draft.target, draft.taps, nesting, statistics, draft.scales, corrected)
     if careful and not draft.looked_up:
         rehearsal = None if observer is None or not statistics else observer.rehearse(draft.sites[0])

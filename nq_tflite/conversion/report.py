@@ -137,7 +137,7 @@ class Equalization:
     Attributes:
         exponents: how far the channels of each chain were made alike, in the order of the graph: 1 is wholly, 0 leaves
             the chain as it is.
-        gain_db: what the outputs of the full-int8 model gained by it, before nesting.
+        gain_db: by how much less INT8 activations alone cost the outputs.
         num_inputs: how many inputs, which the choice of codes does not see, that was measured on.
         stopped: why nothing could be measured, and the chains stay as they are; None if it could.
     """
@@ -156,7 +156,7 @@ class Equalization:
             return f"{chains} not equalized: a precision would lose by it"
         return (
             f"{sum(map(bool, self.exponents))} of {chains} equalized, by exponents of {', '.join(changed)}: "
-            f"{self.gain_db:+.1f} dB for the INT8 model's outputs, before nesting, on {self.num_inputs} samples"
+            f"{self.gain_db:+.1f} dB for the outputs with INT8 activations alone, on {self.num_inputs} samples"
         )
 
 

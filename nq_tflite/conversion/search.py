@@ -10,15 +10,16 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from nq_tflite.conversion.layer_bits import ROAD, shared_out
 from nq_tflite.conversion.plan import make_plan
 from nq_tflite.conversion.report import Candidate, Estimate, Search
 from nq_tflite.conversion.rounding import METHODS, Method
-from nq_tflite.conversion.sensitivity import LEAST_BITS, measure_sensitivities, spend_bits
+from nq_tflite.conversion.sensitivity import LEAST_BITS, Sensitivity, measure_sensitivities, spend_bits
 from nq_tflite.conversion.sources.source import MOST_HELD_OUT, Samples, Source
 from nq_tflite.conversion.trial import Trial, try_nesting
 from nq_tflite.errors import NestingError, UnsupportedModelError
 from nq_tflite.format.constants import BUFFER_ALIGNMENT, align
-from nq_tflite.format.nesting import MAX_FULL_BITS, MIN_PART_BITS, Nesting
+from nq_tflite.format.nesting import MAX_FULL_BITS, MIN_PART_BITS, LayerBits, Nesting
 from nq_tflite.graph.model import TensorPlace
 from nq_tflite.progress import Progress
 
@@ -41,6 +42,8 @@ class Wish:
             INT8 activations and hard inputs cost both. Without this the best that the budget allows is looked for.
         budget: part-bit bytes over full-bit bytes of the nested weights, at most.
         min_bits: part-bits that no layer has fewer of.
+        layer_bits: whether layers have part-bits of their own where an agreement is looked for, and may have them where
+            the best of a budget is.
 
     Raises:
         NestingError: out of range.
@@ -49,6 +52,7 @@ class Wish:
     min_agreement: float | None = None
     budget: float | None = None
     min_bits: int = MIN_PART_BITS
+    layer_bits: LayerBits = "own"
 
     def __post_init__(self) -> None:
         if self.min_agreement is not None and not 0 < self.min_agreement <= 1:
@@ -129,6 +133,7 @@ class _Searcher:
 
     def __init__(self, source: Source, method: Method, wish: Wish, notify: Progress) -> None:
         self._source, self._method, self._wish, self._notify = source, method, wish, notify
+        self._sensitivities: Mapping[TensorPlace, Sensitivity] | None = None
         self.trials: list[Trial] = []
 
     def run(self) -> tuple[Trial, str, bool]:
@@ -140,7 +145,7 @@ class _Searcher:
             found = self._fewest(part_bits)
             if found is not None:
                 return found, f"the fewest part-bits with {self._asked()}", True
-        mixed = None if wish.budget is None else self._mixed(wish.budget)
+        mixed = None if wish.budget is None or wish.layer_bits == "same" else self._mixed(wish.budget)
         if wish.min_agreement is None:
             best = max(self.trials, key=_snr_db)
             kind = "part-bits of each layer's own" if best is mixed else "the same part-bits for all layers"
@@ -182,12 +187,25 @@ class _Searcher:
             middle = (
                 (low + high) // 2 if found else (low + high - 1) // 2
             )  # accuracy falls steeply: one less is the end
-            trial = self._try(Nesting((MAX_FULL_BITS, part_bits[middle])))
+            nesting = Nesting((MAX_FULL_BITS, part_bits[middle]))
+            trial = self._try(nesting, self._shared_out(nesting))
             if self._wish.accepts(_candidate(trial)):
                 found, high = trial, middle
             else:
                 low = middle + 1
         return found
+
+    def _shared_out(self, nesting: Nesting) -> Mapping[TensorPlace, Nesting]:
+        """Nestings of layers of their own, within the bytes of that one for all layers."""
+        if self._wish.layer_bits == "same":
+            return {}
+        return shared_out(self._measured(), nesting, self._wish.min_bits)
+
+    def _measured(self) -> Mapping[TensorPlace, Sensitivity]:
+        if self._sensitivities is None:
+            self._notify("measuring layers", 0, 0)
+            self._sensitivities = measure_sensitivities(self._source, ROAD)
+        return self._sensitivities
 
     def _affordable(self) -> list[int]:
         """Part-bits that the budget allows for all layers, ascending."""
@@ -205,12 +223,11 @@ class _Searcher:
 
     def _mixed(self, budget: float) -> Trial | None:
         """As many bits as the budget allows, each layer with its own; None if it allows too few."""
-        self._notify("measuring layers", 0, 0)
         least = self._wish.min_bits
         nominal = Nesting((MAX_FULL_BITS, min(max(round(budget * MAX_FULL_BITS), least), MAX_FULL_BITS - 1)))
         sensitivities = {
             place: replace(each, most_bits=min(each.most_bits, nominal.part_bits + _ABOVE))
-            for place, each in measure_sensitivities(self._source, self.trials[-1].road).items()
+            for place, each in self._measured().items()
             if each.most_bits >= least  # with fewer bits than that it is left as it is
         }
         most_bytes = int(budget * MAX_FULL_BITS * sum(each.bit_bytes for each in sensitivities.values()))

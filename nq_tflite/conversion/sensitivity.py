@@ -1,9 +1,10 @@
 """How much each layer's bits are worth: measured at the outputs, then spent where they count.
 
 Weights are rounded one at a time, in the net before any rounding, which then runs from there to its end. The noise of
-several weights is taken to add up, and to grow fourfold with each bit that is missing, as rounding errors do:
+several weights is taken to add up, and to grow fourfold with each bit that is missing, as rounding errors do, and
+eightfold below LEAST_BITS:
 
-    noise(h) = noise(PROBE.part_bits) * 4 ** (PROBE.part_bits - h)
+    noise(h) = noise(PROBE.part_bits) * 4 ** (PROBE.part_bits - h) * 2 ** max(LEAST_BITS - h, 0)
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ from nq_tflite.graph.sites import Site
 
 #: What weights are rounded for.
 PROBE = Nesting((8, 4))
-#: Samples that go on to the outputs; statistics are those of all.
-_MOST_SAMPLES = 24
-#: Part-bits that a layer may have of its own: below 3 noise grows faster than fourfold.
+#: Samples that go on to the outputs; statistics are those of all. A noise that is half as large again moves few bits.
+_MOST_SAMPLES = 8
+#: Part-bits that a layer may have of its own within a budget.
 LEAST_BITS, MOST_BITS = 3, 7
 
 
@@ -50,7 +51,7 @@ class Sensitivity:
 
     def noise_at(self, bits: int) -> float:
         """With that many part-bits."""
-        return self.noise * 4.0 ** (PROBE.part_bits - bits)
+        return self.noise * 4.0 ** (PROBE.part_bits - bits) * 2.0 ** max(LEAST_BITS - bits, 0)
 
 
 def measure_sensitivities(source: Source, road: Road) -> dict[TensorPlace, Sensitivity]:
@@ -85,8 +86,8 @@ def spend_bits(
 ) -> dict[TensorPlace, int] | None:
     """Part-bits for each weight, so that all together take at most so many bytes and make the least noise.
 
-    From the most down, a bit is taken where it costs the least noise for its bytes. None where `least_bits` are
-    too many.
+    From the most down, a bit is taken where it costs the least noise for its bytes; what the last one left over buys
+    bits back. None where `least_bits` are too many.
 
     >>> some, much = Sensitivity(0.001, 64), Sensitivity(0.016, 64)
     >>> spend_bits({(0, 1): some, (0, 2): much}, 10 * 64)
@@ -95,18 +96,25 @@ def spend_bits(
     bits = {place: each.most_bits for place, each in sensitivities.items()}
     excess = sum(each.most_bits * each.bit_bytes for each in sensitivities.values()) - most_bytes
 
-    def price(place: TensorPlace) -> float:
+    def price(place: TensorPlace, count: int) -> float:
+        """Noise for a byte that the last of so many bits keeps away."""
         each = sensitivities[place]
-        return (each.noise_at(bits[place] - 1) - each.noise_at(bits[place])) / each.bit_bytes
+        return (each.noise_at(count - 1) - each.noise_at(count)) / each.bit_bytes
 
     while excess > 0:
         left = [place for place in bits if bits[place] > least_bits]
         if not left:
             return None
-        cheapest = min(left, key=price)
+        cheapest = min(left, key=lambda place: price(place, bits[place]))
         bits[cheapest] -= 1
         excess -= sensitivities[cheapest].bit_bytes
-    return bits
+    while True:
+        able = [p for p, each in sensitivities.items() if bits[p] < each.most_bits and each.bit_bytes <= -excess]
+        if not able:
+            return bits
+        dearest = max(able, key=lambda place: price(place, bits[place] + 1))
+        bits[dearest] += 1
+        excess += sensitivities[dearest].bit_bytes
 
 
 class _Probe:

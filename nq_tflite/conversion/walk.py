@@ -191,6 +191,7 @@ class _Alone:
             self._shapes = shapes
         for index, value in zip(self._in, values, strict=True):
             self._interpreter.set_tensor(index, value)
+        self._interpreter.reset_all_variables()  # an LSTM's state starts anew with every sample
         self._interpreter.invoke()
         return [self._interpreter.get_tensor(index) for index in self._out]
 
@@ -225,6 +226,8 @@ def _single_operator_model(
     single.builtinOptionsType, single.builtinOptions = operator.builtinOptionsType, operator.builtinOptions
     single.builtinOptions2Type, single.builtinOptions2 = operator.builtinOptions2Type, operator.builtinOptions2
     single.customOptions = operator.customOptions
+    if operator.intermediates is not None:
+        single.intermediates = [copies.add(index) for index in fb.indices(operator.intermediates)]
     graph = fb.new_subgraph(copies.tensors, [copies.add(index) for index in inputs], outputs, [single])
     return fb.pack_model(fb.new_model([model.operatorCodes[operator.opcodeIndex]], [graph], copies.buffers))
 
@@ -250,6 +253,7 @@ class _Copies:
         tensor = fb.new_tensor(old.name, old.shape, old.type, self._buffer(self._model.buffers[old.buffer].data))
         tensor.quantization, tensor.hasRank = old.quantization, old.hasRank
         tensor.shapeSignature, tensor.sparsity = old.shapeSignature, old.sparsity
+        tensor.isVariable = old.isVariable
         self._known[index] = self._append(tensor)
         return self._known[index]
 

@@ -85,7 +85,7 @@ class WeightPlan:
         for position in site.operators:
             operator = subgraph.operators[position]
             reader = slots_of(model, operator)
-            found[InputSlot(position, reader.weight)] = weight
+            found[InputSlot(position, reader.slot_of(operator, site.tensor))] = weight
             bias = self._bias(model, site, operator, level)
             if bias is not None and reader.bias is not None:
                 data = subgraph.tensors[reader.data_of(operator)]

@@ -7,6 +7,7 @@ import reprlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 from nq_tflite.errors import NestingError, PrecisionError, did_you_mean
 
@@ -16,6 +17,10 @@ MAX_FULL_BITS = 8
 
 #: A precision as users name it: "full", "part", or a number of bits that one of the levels gives.
 Precision = str | int
+
+#: "own": each layer its own part-bits, in the bytes that the same for all take; "same": the nesting's for all layers.
+LayerBits = Literal["own", "same"]
+LAYER_BITS: tuple[LayerBits, ...] = ("own", "same")
 
 
 @dataclass(frozen=True)

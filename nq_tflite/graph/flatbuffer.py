@@ -75,6 +75,8 @@ _DTYPES = {
     schema.TensorType.INT32: np.int32,
     schema.TensorType.UINT8: np.uint8,
 }
+#: Types whose codes share bytes, the first one in the lowest bits, and how many do.
+_IN_A_BYTE = {schema.TensorType.INT4: 2, schema.TensorType.INT2: 4}
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,8 @@ def _table_counts(root: Any) -> Iterator[int]:
     """Lengths of a model's vectors of tables, one by one, the outer ones first."""
     yield root.SubgraphsLength()
     yield root.SignatureDefsLength()
+    if hasattr(root, "ExternalBuffersLength"):  # a schema of LiteRT's
+        yield root.ExternalBuffersLength() + root.ExternalBufferGroupsLength()
     for index in range(root.SubgraphsLength()):
         subgraph = root.Subgraphs(index)
         yield subgraph.TensorsLength() + subgraph.OperatorsLength()
@@ -269,6 +273,15 @@ def new_operator(opcode: int, inputs: list[int], outputs: list[int], custom_opti
     return operator
 
 
+def add_builtin_code(model: ModelT, code: int, version: int = 1) -> int:
+    """Appends the operator code of a builtin operator; returns its index."""
+    deprecated = min(code, schema.BuiltinOperator.PLACEHOLDER_FOR_GREATER_OP_CODES)
+    model.operatorCodes.append(
+        schema.OperatorCodeT(deprecatedBuiltinCode=deprecated, version=version, builtinCode=code)
+    )
+    return len(model.operatorCodes) - 1
+
+
 def new_custom_code(name: str, version: int) -> OperatorCodeT:
     """The operator code of a custom operator."""
     custom = schema.BuiltinOperator.CUSTOM
@@ -360,15 +373,18 @@ def subgraphs(model: ModelT) -> Iterator[tuple[int, SubGraphT]]:
 def constant(model: ModelT, tensor: TensorT) -> NDArray[Any] | None:
     """A constant tensor's values in its own type and shape, or None if the tensor has no (supported) constant data.
 
+    Those of INT4 and INT2 are int8.
+
     Raises:
         FormatError: the buffer's size does not fit the shape.
     """
-    dtype = _DTYPES.get(tensor.type)
+    in_a_byte = _IN_A_BYTE.get(tensor.type, 1)
+    dtype = np.int8 if in_a_byte > 1 else _DTYPES.get(tensor.type)
     data = model.buffers[tensor.buffer].data
     if dtype is None or data is None or not len(data):
         return None
-    raw = np.asarray(data, np.uint8)
-    expected = math.prod(shape(tensor)) * np.dtype(dtype).itemsize
+    raw, count = np.asarray(data, np.uint8), math.prod(shape(tensor))
+    expected = -(-count // in_a_byte) * np.dtype(dtype).itemsize
     if len(raw) != expected:
         raise FormatError(
             f"tensor {text(tensor.name)!r}",
@@ -376,7 +392,16 @@ def constant(model: ModelT, tensor: TensorT) -> NDArray[Any] | None:
             got=str(len(raw)),
             fix="The file is damaged: copy or convert it again.",
         )
+    if in_a_byte > 1:
+        return _apart(raw, in_a_byte)[:count].reshape(shape(tensor))
     return np.frombuffer(raw.tobytes(), dtype).reshape(shape(tensor))
+
+
+def _apart(raw: NDArray[np.uint8], in_a_byte: int) -> NDArray[np.int8]:
+    """Signed codes that share bytes."""
+    num_bits = 8 // in_a_byte
+    to_the_top = np.arange(8 - num_bits, -1, -num_bits, dtype=np.uint8)
+    return ((raw[:, None] << to_the_top).astype(np.uint8).view(np.int8) >> np.int8(8 - num_bits)).reshape(-1)
 
 
 def add_buffer(model: ModelT, data: bytes | NDArray[Any]) -> int:
@@ -389,6 +414,18 @@ def add_buffer(model: ModelT, data: bytes | NDArray[Any]) -> int:
 def tensor_at(model: ModelT, place: TensorPlace) -> TensorT:
     """The tensor in that place."""
     return model.subgraphs[place.subgraph].tensors[place.tensor]
+
+
+def builtin_opcode(model: ModelT, code: int, version: int) -> int:
+    """Index of the operator code of a builtin operator, which is added if the model has none."""
+    for index, known in enumerate(model.operatorCodes):
+        if max(known.builtinCode, known.deprecatedBuiltinCode) == code and known.version == version:
+            return index
+    deprecated = min(code, schema.BuiltinOperator.PLACEHOLDER_FOR_GREATER_OP_CODES)
+    model.operatorCodes.append(
+        schema.OperatorCodeT(deprecatedBuiltinCode=deprecated, builtinCode=code, version=version)
+    )
+    return len(model.operatorCodes) - 1
 
 
 def add_tensor(subgraph: SubGraphT, name: str, dims: Sequence[int], tensor_type: int, buffer: int) -> int:

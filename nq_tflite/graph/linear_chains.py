@@ -6,7 +6,9 @@ sums, pooling and what moves values about, the channels of the tensors between t
 
     y = B (A x + a)  =  (B diag(s)) (diag(1/s) A x + diag(1/s) a)
 
-Here these tensors are found, with the channels that must share a factor; `scale_chains` changes the constants.
+Positive factors go through ReLU as well. They go through ReLU6 where no value of a channel, divided by its factor, is
+above 6 that was not before. Here these tensors are found, with the channels that must share a factor; `scale_chains`
+changes the constants.
 """
 
 from __future__ import annotations
@@ -34,17 +36,22 @@ class Chain:
     Attributes:
         tensors: for each tensor, by index, the number of the factor that each of its channels has.
         num_factors: how many factors there are.
+        cap: what a ReLU6 clips some of the tensors at; None where there is none. Factors must not be above 1 then.
+        is_linear: whether no ReLU of any kind touches the tensors.
     """
 
     tensors: Mapping[int, Labels]
     num_factors: int
+    cap: float | None = None
+    is_linear: bool = True
 
 
 def find_chains(model: ModelT) -> list[Chain]:
     """The linear chains of a float model's main subgraph, in the order of the graph.
 
     A chain ends on all sides in layers with constant weights that nothing else reads. Tensors that any other operator
-    touches, and the graph's inputs and outputs, are in none, nor is what is tied to them.
+    touches, and the graph's inputs and outputs, are in none, nor is what is tied to them. What a ReLU touches is in one
+    where depthwise layers alone read it: their INT8 weights are the same for all factors.
     """
     search = _Search(model)
     for operator in model.subgraphs[0].operators:
@@ -67,6 +74,10 @@ _IN_PLACE = {
     _Builtin.BATCH_TO_SPACE_ND,
 }
 _RESHAPES = {_Builtin.RESHAPE, _Builtin.SQUEEZE, _Builtin.EXPAND_DIMS}
+#: Activations that positive factors go through, fused into another operator or alone; the caps of some.
+_FUSED = schema.ActivationFunctionType
+_FUSED_RECTIFIERS = {_FUSED.RELU: None, _FUSED.RELU6: 6.0}
+_RECTIFIERS = {_Builtin.RELU: None, _Builtin.LEAKY_RELU: None, _Builtin.RELU6: 6.0}
 _REDUCTIONS = {_Builtin.MEAN, _Builtin.SUM, _Builtin.REDUCE_MAX}
 _SUMS = {_Builtin.ADD, _Builtin.SUB}
 
@@ -80,13 +91,19 @@ class _Search:
         self._buffer_users = Counter(tensor.buffer for _, each in fb.subgraphs(model) for tensor in each.tensors)
         self._labels: dict[int, Labels] = {}
         self._channel_sets, self._tensor_sets = _Sets(), _Sets()
+        self._rectified: dict[int, float | None] = {}
         self._pinned = {*fb.indices(self._graph.inputs), *fb.indices(self._graph.outputs)}
 
     def visit(self, operator: OperatorT) -> None:
         """Ties channels of an operator's inputs and outputs to each other, or leaves its tensors as they are."""
         code = fb.builtin_code(self._model, operator)
         inputs, outputs = fb.indices(operator.inputs), fb.indices(operator.outputs)
-        activated = bool(getattr(operator.builtinOptions, "fusedActivationFunction", 0))
+        activation = getattr(operator.builtinOptions, "fusedActivationFunction", _FUSED.NONE)
+        activated = activation not in (_FUSED.NONE, *_FUSED_RECTIFIERS)
+        if activation in _FUSED_RECTIFIERS:
+            self._rectified[outputs[0]] = _FUSED_RECTIFIERS[activation]
+        if code in _RECTIFIERS:
+            self._rectified |= {inputs[0]: None, outputs[0]: _RECTIFIERS[code]}
         if code in LAYERS or code == _Builtin.MUL:
             is_layer = self._is_layer(operator) if code in LAYERS else self._is_multiplication(inputs, outputs[0])
             self._pinned.update(() if is_layer else inputs, outputs if activated or not is_layer else ())
@@ -101,12 +118,25 @@ class _Search:
             root = self._tensor_sets.root(tensor)
             if root not in pinned and self._channels(tensor) > 1 and tensor in self._readers:
                 found.setdefault(root, []).append(tensor)
-        return [self._chain(tensors) for tensors in found.values()]
+        chains = map(self._chain, found.values())
+        return [chain for chain in chains if chain.is_linear or self._is_free(chain)]
+
+    def _is_free(self, chain: Chain) -> bool:
+        """Whether depthwise layers alone multiply by the factors, whose output channels have scales of their own."""
+        codes = [
+            fb.builtin_code(self._model, self._graph.operators[use.position])
+            for tensor in chain.tensors
+            for use in self._readers[tensor]
+        ]
+        return not {*LAYERS, _Builtin.MUL}.difference({_Builtin.DEPTHWISE_CONV_2D}) & {*codes}
 
     def _chain(self, tensors: list[int]) -> Chain:
         roots = {tensor: [self._channel_sets.root(each) for each in self._of(tensor).tolist()] for tensor in tensors}
         known = np.unique(np.concatenate(list(roots.values())))
-        return Chain({tensor: np.searchsorted(known, each) for tensor, each in roots.items()}, len(known))
+        labels = {tensor: np.searchsorted(known, each) for tensor, each in roots.items()}
+        rectified = [tensor for tensor in tensors if tensor in self._rectified]
+        caps = [cap for tensor in rectified if (cap := self._rectified[tensor]) is not None]
+        return Chain(labels, len(known), min(caps, default=None), not rectified)
 
     # Layers, which take factors into their constants.
 
@@ -163,7 +193,7 @@ class _Search:
             axes, rank = self._constant(inputs[1]), len(fb.shape(self._tensors[inputs[0]]))
             keeps = axes is not None and all(axis % rank != rank - 1 for axis in axes.ravel())
             return keeps and self._tie(inputs[0], outputs[0])
-        return code in _IN_PLACE and self._tie(inputs[0], outputs[0])
+        return code in {*_IN_PLACE, *_RECTIFIERS} and self._tie(inputs[0], outputs[0])
 
     def _ties_parts(self, parts: list[int], whole: int, axis: int) -> bool:
         """A concatenation: side by side, or along the last axis one behind the other."""

@@ -52,6 +52,8 @@ class QuantizationT(Protocol):
     Attributes:
         min, max: what calibration saw.
         scale, zeroPoint: [1], or [channels] along axis `quantizedDimension`.
+        details: None, or one of the schema's tables; that of blocks has the indices of the tensors `scales` and
+            `zeroPoints` (-1 for none) and a `blockSize`. `quantization.block_scales` reads it.
     """
 
     min: FloatVector | None
@@ -59,6 +61,7 @@ class QuantizationT(Protocol):
     scale: FloatVector | None
     zeroPoint: IntVector | None
     quantizedDimension: int
+    details: Any
 
 
 class TensorT(Protocol):
@@ -69,6 +72,8 @@ class TensorT(Protocol):
         buffer: index of its constant data; that of an empty buffer where it is computed.
         name: bytes as read, str as made; `flatbuffer.text` gives a str.
         sparsity: the schema's SparsityParametersT, which nothing looks into.
+        isVariable: whether it is an operator's state, which stays from one invocation to the next.
+        externalBuffer: id of the ExternalBufferT with its constant data; 0 for none.
     """
 
     shape: IntVector | None
@@ -79,6 +84,8 @@ class TensorT(Protocol):
     name: bytes | str | None
     quantization: QuantizationT | None
     sparsity: object | None
+    isVariable: bool
+    externalBuffer: int
 
 
 class OperatorT(Protocol):
@@ -145,6 +152,22 @@ class MetadataT(Protocol):
     buffer: int
 
 
+class ExternalBufferT(Protocol):
+    """Bytes in a file beside the model: `length` of them from `offset` on, in that of a group, by its index."""
+
+    id: int
+    group: int
+    offset: int
+    length: int
+    packing: bytes | str | None
+
+
+class ExternalBufferGroupT(Protocol):
+    """A file beside the model."""
+
+    name: bytes | str | None
+
+
 class ModelT(Protocol):
     """A model; its main subgraph is the first."""
 
@@ -155,3 +178,5 @@ class ModelT(Protocol):
     metadataBuffer: IntVector | None
     metadata: list[MetadataT] | None
     signatureDefs: list[SignatureDefT] | None
+    externalBuffers: list[ExternalBufferT] | None
+    externalBufferGroups: list[ExternalBufferGroupT] | None

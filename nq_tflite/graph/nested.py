@@ -178,8 +178,8 @@ def _tensor(subgraph: SubGraphT, index: int) -> TensorT:
 
 def _check_shape(block: OptionBlock, dims: tuple[int, ...], tensor_type: int, name: str) -> None:
     axis = CHANNEL_AXIS[block.layout]
-    fits = (len(dims) == 4 if axis else len(dims) >= 2) and min(dims) > 0
-    channels = dims[axis] if fits else 0
+    fits = len(dims) >= 2 and min(dims) > 0
+    channels = dims[-1 if axis else 0] if fits else 0
     depth = math.prod(dims) // channels if channels else 0
     wanted = (block.channels, block.depth, int(block.output_type))
     _require(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 from nq_tflite.graph import flatbuffer as fb
-from nq_tflite.graph.model import ModelT, SignatureDefT, SubGraphT
+from nq_tflite.graph.model import ModelT, SignatureDefT, SubGraphT, TensorT
 
 
 def prune(model: ModelT) -> None:
@@ -20,6 +22,7 @@ def _prune_tensors(subgraph: SubGraphT, signatures: list[SignatureDefT]) -> None
     used = {*fb.indices(subgraph.inputs), *fb.indices(subgraph.outputs), *(entry.tensorIndex for entry in maps)}
     for operator in subgraph.operators:
         used.update(fb.indices(operator.inputs), fb.indices(operator.outputs), fb.indices(operator.intermediates))
+    used |= {index for tensor in list(used) if tensor >= 0 for index in _of_blocks(subgraph.tensors[tensor])}
     kept = [index for index in range(len(subgraph.tensors)) if index in used]
     new = {old: position for position, old in enumerate(kept)} | {-1: -1}
     subgraph.tensors = [subgraph.tensors[index] for index in kept]
@@ -32,6 +35,18 @@ def _prune_tensors(subgraph: SubGraphT, signatures: list[SignatureDefT]) -> None
             operator.intermediates = [new[i] for i in fb.indices(operator.intermediates)]
     for entry in maps:
         entry.tensorIndex = new[entry.tensorIndex]
+    for tensor in subgraph.tensors:
+        if _of_blocks(tensor) and tensor.quantization is not None:
+            details = copy(tensor.quantization.details)
+            details.scales, details.zeroPoints = new.get(details.scales, -1), new.get(details.zeroPoints, -1)
+            tensor.quantization = copy(tensor.quantization)
+            tensor.quantization.details = details
+
+
+def _of_blocks(tensor: TensorT) -> list[int]:
+    """Tensors with the scales and zero points of a tensor's blocks, by index."""
+    details = getattr(tensor.quantization, "details", None)
+    return [index for name in ("scales", "zeroPoints") if (index := getattr(details, name, -1)) >= 0]
 
 
 def _prune_operator_codes(model: ModelT) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,7 +11,7 @@ from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.format.affine import dequantize, quantize
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import Array, schema
-from nq_tflite.graph.model import ModelT, QuantizationT, TensorT
+from nq_tflite.graph.model import ModelT, QuantizationT, SubGraphT, TensorT
 
 #: What quantized activations are stored as.
 _CODES = {schema.TensorType.INT8: np.int8, schema.TensorType.UINT8: np.uint8}
@@ -66,6 +68,50 @@ def real_values(tensor: TensorT, values: Array) -> NDArray[np.float32]:
     if values.dtype.kind == "f" or parameters is None:
         return values.astype(np.float32, copy=False)
     return dequantize(values, *parameters, np.float32)
+
+
+def real_constant(model: ModelT, subgraph: SubGraphT, tensor: TensorT) -> NDArray[np.float32] | None:
+    """Real values of a quantized constant, whether it has one scale, one for each channel or one for each block.
+
+    None where it is no constant, or its scales do not fit its shape.
+    """
+    codes, scales = fb.constant(model, tensor), scales_of(tensor)
+    if codes is None or tensor.quantization is None:
+        return None
+    blocks = block_scales(model, subgraph, tensor)
+    if blocks is not None:
+        per_block = codes.reshape(*blocks.shape, -1).astype(np.float32)
+        return np.asarray(per_block * blocks[..., None], np.float32).reshape(codes.shape)
+    axis, points = tensor.quantization.quantizedDimension, np.asarray(fb.indices(tensor.quantization.zeroPoint) or [0])
+    dims = [1] * codes.ndim
+    if len(scales) > 1 and 0 <= axis < codes.ndim:
+        dims[axis] = codes.shape[axis]
+    if not {len(scales), len(points)} <= {1, math.prod(dims)}:
+        return None
+    points = np.broadcast_to(points, scales.shape).astype(np.float32)
+    return np.asarray((codes - points.reshape(dims)) * scales.reshape(dims), np.float32)
+
+
+def block_scales(model: ModelT, subgraph: SubGraphT, tensor: TensorT) -> NDArray[np.float32] | None:
+    """float32 [..., blocks], of a constant that has a scale for each block of its last dimension; None for any other.
+
+    Symmetric ones alone: a constant with zero points of its own for blocks is not read.
+    """
+    index = scales_tensor(tensor)
+    if tensor.quantization is None or index not in range(len(subgraph.tensors)):
+        return None
+    details, dims = tensor.quantization.details, fb.shape(tensor)
+    scales, size = fb.constant(model, subgraph.tensors[index]), details.blockSize
+    if scales is None or not dims or size < 1 or details.zeroPoints >= 0:
+        return None
+    fits = scales.size * size == math.prod(dims) and dims[-1] % size == 0
+    return scales.astype(np.float32).reshape(*dims[:-1], -1) if fits else None
+
+
+def scales_tensor(tensor: TensorT) -> int:
+    """Index of the tensor with the scales of a tensor's blocks; -1 where it has none."""
+    details = getattr(tensor.quantization, "details", None)
+    return int(getattr(details, "scales", -1))
 
 
 def stored_values(tensor: TensorT, values: Array) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nq_tflite.format.bitpack import Layout
 from nq_tflite.graph import flatbuffer as fb
@@ -18,6 +18,10 @@ class Reader:
         layout: how its weight is ordered.
         data, weight, bias: slots of its inputs; no bias slot where it takes none.
         looks_up: whether it copies rows of the weight, as the data say, rather than multiply by them.
+        others: slots of more weights, where it has several.
+        beside: slots of other constants that belong to it.
+        is_layer: whether it is one of those whose inputs rounding can look at.
+        takes_int8: whether INT8 weights may be computed, and need not be constants.
     """
 
     layout: Layout
@@ -25,6 +29,19 @@ class Reader:
     weight: int
     bias: int | None
     looks_up: bool = False
+    others: tuple[int, ...] = ()
+    beside: tuple[int, ...] = ()
+    is_layer: bool = True
+    takes_int8: bool = True
+
+    def reads(self, slot: int) -> bool:
+        """Whether a weight is read there."""
+        return slot == self.weight or slot in self.others
+
+    def slot_of(self, operator: OperatorT, tensor: int) -> int:
+        """Where an operator reads a weight tensor."""
+        inputs = fb.indices(operator.inputs)
+        return next(slot for slot, each in enumerate(inputs) if each == tensor and self.reads(slot))
 
     def data_of(self, operator: OperatorT) -> int:
         """Index of the tensor that an operator multiplies by its weight, or of its lookup's indices."""
@@ -46,6 +63,19 @@ READERS = {
     schema.BuiltinOperator.DEPTHWISE_CONV_2D: Reader(Layout.DEPTHWISE, data=0, weight=1, bias=2),
     schema.BuiltinOperator.FULLY_CONNECTED: Reader(Layout.MATRIX, data=0, weight=1, bias=2),
     schema.BuiltinOperator.TRANSPOSE_CONV: Reader(Layout.MATRIX, data=2, weight=1, bias=3),
+    schema.BuiltinOperator.CONV_3D: Reader(Layout.DEPTHWISE, data=0, weight=1, bias=2, is_layer=False),
+    schema.BuiltinOperator.BATCH_MATMUL: Reader(Layout.DEPTHWISE, data=0, weight=1, bias=None, is_layer=False),
+    # Its kernel for INT8 multiplies weights by zero points before anything runs.
+    schema.BuiltinOperator.UNIDIRECTIONAL_SEQUENCE_LSTM: Reader(
+        Layout.MATRIX,
+        data=0,
+        weight=2,
+        bias=None,
+        others=(1, 3, 4, 5, 6, 7, 8, 16),
+        beside=(12, 13, 14, 15, 17, 20, 21, 22, 23),
+        is_layer=False,
+        takes_int8=False,
+    ),
     schema.BuiltinOperator.GATHER: Reader(Layout.MATRIX, data=1, weight=0, bias=None, looks_up=True),
     schema.BuiltinOperator.EMBEDDING_LOOKUP: Reader(Layout.MATRIX, data=0, weight=1, bias=None, looks_up=True),
 }
@@ -58,9 +88,15 @@ LOOKUP_NAMES = frozenset(fb.builtin_name(code) for code, reader in READERS.items
 
 def reader_of(model: ModelT, operator: OperatorT) -> Reader | None:
     """The form of an operator; None if it cannot read a nested weight."""
-    return READERS.get(fb.builtin_code(model, operator))
+    reader = READERS.get(fb.builtin_code(model, operator))
+    if reader is not None and getattr(operator.builtinOptions, "adjY", False):
+        return replace(reader, layout=Layout.MATRIX)  # BATCH_MATMUL by a transposed matrix
+    return reader
 
 
 def slots_of(model: ModelT, operator: OperatorT) -> Reader:
     """The form of an operator that reads a nested weight."""
-    return READERS[fb.builtin_code(model, operator)]
+    reader = reader_of(model, operator)
+    if reader is None:
+        raise ValueError(f"{fb.operator_name(model, operator)} reads no nested weight")
+    return reader

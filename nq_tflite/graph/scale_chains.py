@@ -71,7 +71,7 @@ def _of_layer(model: ModelT, operator: OperatorT, by_tensor: Mapping[int, Real])
     if reader.layout is Layout.DEPTHWISE:
         along = np.repeat(factor, weight.shape[-1] // len(factor)) / divisor
     else:
-        along = _by_input(weight, factor) / divisor.reshape(-1, *[1] * (weight.ndim - 1))
+        along = by_input(weight, factor) / divisor.reshape(-1, *[1] * (weight.ndim - 1))
     changed = {reader.weight: weight * along}
     bias = _constant(model, reader.bias_of(operator))
     if reader.bias is not None and bias is not None:
@@ -79,7 +79,7 @@ def _of_layer(model: ModelT, operator: OperatorT, by_tensor: Mapping[int, Real])
     return changed
 
 
-def _by_input(weight: Array, factor: Real) -> Real:
+def by_input(weight: Array, factor: Real) -> Real:
     """Factors of the input's channels where a weight [channels, ..., inputs] multiplies them."""
     width = weight.shape[-1]
     if len(factor) <= width:

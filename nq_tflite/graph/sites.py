@@ -78,7 +78,7 @@ def find_sites(
             layouts = {
                 reader.layout
                 for position, slot in uses
-                if (reader := reader_of(model, subgraph.operators[position])) is not None and slot == reader.weight
+                if (reader := reader_of(model, subgraph.operators[position])) is not None and reader.reads(slot)
             }
             layout = min(layouts, default=Layout.MATRIX)
             site = Site(index, tensor_index, tuple(p for p, _ in uses), layout, fb.text(tensor.name))
@@ -130,7 +130,9 @@ def _serves_a_weight(model: ModelT, subgraph: SubGraphT, uses: list[InputSlot]) 
     def serves(position: int, slot: int) -> bool:
         operator = subgraph.operators[position]
         reader = reader_of(model, operator)
-        return (reader is not None and slot == reader.bias) or fb.custom_name(model, operator) == CUSTOM_OP_NAME
+        if reader is not None and (slot == reader.bias or slot in reader.beside):
+            return True
+        return fb.custom_name(model, operator) == CUSTOM_OP_NAME
 
     return all(serves(position, slot) for position, slot in uses)
 
@@ -148,7 +150,7 @@ def _reason(model: ModelT, subgraph: SubGraphT, site: Site, uses: list[InputSlot
     if (
         num_layouts > 1
         or site.tensor in fb.indices(subgraph.outputs)
-        or any(slots_of(model, subgraph.operators[position]).weight != slot for position, slot in uses)
+        or any(not slots_of(model, subgraph.operators[position]).reads(slot) for position, slot in uses)
     ):
         return "also read as something else than a weight"
     if len(fb.shape(tensor)) < 2:
@@ -156,14 +158,14 @@ def _reason(model: ModelT, subgraph: SubGraphT, site: Site, uses: list[InputSlot
     if tensor.sparsity is not None:
         return "sparse"
     for operator in operators:
-        reason = _operator_reason(model, subgraph, operator, tensor.type)
+        reason = _operator_reason(model, subgraph, operator, tensor)
         if reason is not None:
             return reason
     return None
 
 
-def _operator_reason(model: ModelT, subgraph: SubGraphT, operator: OperatorT, weight_type: int) -> str | None:
-    reader, options = slots_of(model, operator), operator.builtinOptions
+def _operator_reason(model: ModelT, subgraph: SubGraphT, operator: OperatorT, weight: TensorT) -> str | None:
+    reader, options, weight_type = slots_of(model, operator), operator.builtinOptions, weight.type
     data_type = subgraph.tensors[reader.data_of(operator)].type
     if getattr(options, "weightsFormat", 0):
         return "shuffled weights"
@@ -171,6 +173,10 @@ def _operator_reason(model: ModelT, subgraph: SubGraphT, operator: OperatorT, we
         return "looked up along another axis than the first"
     if reader.looks_up:
         return None if data_type in _INDEX_TYPES else f"indices of type {fb.type_name(data_type)}; int32 and int64 nest"
+    if getattr(options, "adjY", False) and len(fb.shape(weight)) > 2:
+        return "a batch of transposed matrices"
+    if weight_type == schema.TensorType.INT8 and not reader.takes_int8:
+        return "INT8 weights that the runtime's kernel reads before they can be unpacked"
     if weight_type == schema.TensorType.INT8 and data_type == schema.TensorType.FLOAT32:
         return "dynamic-range weights (INT8 under float activations)"
     return None if data_type == weight_type else "activations of another type than the weights"

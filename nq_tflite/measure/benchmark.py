@@ -6,12 +6,14 @@ alike: read the ratios, not the milliseconds. Memory, switches and reloads are m
 
 from __future__ import annotations
 
+import itertools
 import os
 import platform
 import statistics
-import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +25,9 @@ from nq_tflite.device.runtimes import RuntimeName, load_runtime
 from nq_tflite.files import check_model_file
 from nq_tflite.format.nesting import Precision, precision_to_level
 from nq_tflite.measure.child_process import Job, answer_job, run_in_child
-from nq_tflite.measure.memory import (
-    Footprint,
-    measure_footprint,
-)
+from nq_tflite.measure.memory import Footprint, measure_footprint
+from nq_tflite.measure.peers import Peer, PeerKind, find_peers, start_first
+from nq_tflite.measure.rounds import interleaved
 from nq_tflite.progress import ShowProgress, shown
 from nq_tflite.records import from_dict
 from nq_tflite.version import __version__
@@ -40,11 +41,18 @@ SLOWER = 1.1
 
 @dataclass(frozen=True)
 class Series:
-    """Seconds of each invocation of a model at a precision (bits; None for a stock model), in order."""
+    """Seconds of an invocation of a model at a precision (bits; None for a stock model), in order of the rounds.
+
+    Attributes:
+        invocations: timed together in every round.
+        peer: how a stock model runs; None for a plain Interpreter.
+    """
 
     path: str
     bits: int | None
     seconds: tuple[float, ...]
+    invocations: int = 1
+    peer: PeerKind | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,8 @@ class Latency:
         median_seconds: of all invocations.
         ratio, ratio_min, ratio_max: median, least and greatest of this series' seconds over the baseline's of the same
             round.
+        invocations: timed together in every round: several where one takes less than two milliseconds.
+        peer: how a stock model runs; None for a plain Interpreter.
     """
 
     path: str
@@ -63,6 +73,8 @@ class Latency:
     ratio: float
     ratio_min: float
     ratio_max: float
+    invocations: int = 1
+    peer: PeerKind | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +96,9 @@ class BenchmarkReport:
         runs, warmup: invocations timed, and not timed before them, of each model and precision.
         baseline: path of the model that ratios are over: the first of `against`, or the model itself at full-bit.
         settings: latencies of each runtime and thread count.
-        footprints: memory, switches and reloads of each runtime and model, with the first thread count.
+        footprints: memory, switches and reloads of each runtime and model, with the first thread count; then of the
+            first stock model as each peer.
+        missing_peers: why a peer that was asked for was not measured.
     """
 
     cpu: str
@@ -98,6 +112,7 @@ class BenchmarkReport:
     settings: tuple[Setting, ...]
     footprints: tuple[Footprint, ...]
     note: str = NOTE
+    missing_peers: dict[PeerKind, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, for machines."""
@@ -124,6 +139,7 @@ def benchmark(
     switches: int = 100,
     reloads: int = 10,
     isa: str | None = None,
+    peers: Sequence[PeerKind] = (),
     progress: ShowProgress = True,
 ) -> BenchmarkReport:
     """Measures a model beside others, each runtime in child processes of its own.
@@ -134,9 +150,12 @@ def benchmark(
         precisions: of the model, to time.
         runtimes: names as nq.Interpreter takes them; None for the first that is installed.
         threads: thread counts; memory, switches and reloads use the first.
-        runs, warmup: invocations of each model and precision.
+        runs, warmup: rounds of each model and precision, each of one invocation, or of several that take two
+            milliseconds together.
         switches, reloads: how often to switch and to reload.
         isa: instruction set that nq_tflite's own kernels use, such as "avx2"; the best of this CPU if not given.
+        peers: further ways of running the first stock model of `against`, under ai-edge-litert: "weight-cache",
+            "ynnpack". `missing_peers` of the report says which the installed build does not have.
         progress: called as the work goes on; True for a bar in a terminal or notebook, None for silence.
 
     Raises:
@@ -154,21 +173,31 @@ def benchmark(
     for each in paths:
         check_model_file(each)
     kernels_in_use = kernels_in_child(isa)
-    steps, done = len(runtimes) * (len(threads) + len(paths)), 0
-    settings, footprints = [], []
-    with shown(progress) as notify:
-        for runtime in runtimes:
+    settings: list[Setting] = []
+    footprints: list[Footprint] = []
+    missing: dict[PeerKind, str] = {}
+    with shown(progress) as notify, _caches() as cache_of:
+        found = {runtime: find_peers(paths[1:], runtime, peers, missing) for runtime in runtimes}
+        steps = sum(len(threads) + len(paths) + len(here) for here in found.values())
+        count = itertools.count()
+        for runtime, here in found.items():
             job = {"paths": paths, "precisions": list(precisions), "runtime": runtime, "runs": runs, "warmup": warmup}
+            lanes = [{"path": stock, "kind": kind, "cache": cache_of(kind)} for stock, kind in here]
+            starts = [start_first(lane, threads[0]) for lane in lanes]  # writes the caches
             for num_threads in threads:
-                notify(f"latency, {num_threads} thread{'s' * (num_threads > 1)}", done, steps)
-                answer = run_in_child(__name__, {"job": "latency", **job, "num_threads": num_threads}, isa)
+                notify(f"latency, {num_threads} thread{'s' * (num_threads > 1)}", next(count), steps)
+                answer = run_in_child(
+                    __name__, {"job": "latency", **job, "num_threads": num_threads, "peers": lanes}, isa
+                )
                 settings.append(_setting(answer, num_threads, baseline=1 if against else 0))
-                done += 1
             for each in paths:
-                notify(f"memory and switching of {Path(each).name}", done, steps)
+                notify(f"memory and switching of {Path(each).name}", next(count), steps)
                 nested = each in answer["nested"]
                 footprints.append(footprint_in_child(each, nested, runtime, threads[0], switches, reloads, isa))
-                done += 1
+            for lane, start in zip(lanes, starts, strict=True):
+                notify(f"memory with {lane['kind']}", next(count), steps)
+                footprint = _peer_footprint(lane, threads[0], reloads)
+                footprints.append(replace(footprint, first_start_seconds=start))
         notify("done", steps, steps)
     cpu, baseline = f"{cpu_name()} ({os.cpu_count()} CPUs)", paths[1 if against else 0]
     return BenchmarkReport(
@@ -182,6 +211,7 @@ def benchmark(
         baseline,
         tuple(settings),
         tuple(footprints),
+        missing_peers=missing,
     )
 
 
@@ -199,7 +229,16 @@ def summarize(series: Sequence[Series], baseline: int) -> tuple[Latency, ...]:
         ratios = [own / other for own, other in zip(each.seconds, base, strict=True)]
         middle = statistics.median(ratios)
         latencies.append(
-            Latency(each.path, each.bits, statistics.median(each.seconds), middle, min(ratios), max(ratios))
+            Latency(
+                each.path,
+                each.bits,
+                statistics.median(each.seconds),
+                middle,
+                min(ratios),
+                max(ratios),
+                each.invocations,
+                each.peer,
+            )
         )
     return tuple(latencies)
 
@@ -261,6 +300,20 @@ def delegation_in_child(path: str | os.PathLike[str], runtime: RuntimeName | Non
     return answer["runtime"], from_dict(Delegation, answer["delegation"])
 
 
+@contextmanager
+def _caches() -> Iterator[Callable[[PeerKind], str | None]]:
+    """Files for weight caches, gone in the end."""
+    with tempfile.TemporaryDirectory(prefix="nq-tflite-cache-") as folder:
+        names = (str(Path(folder) / f"{number}.cache") for number in itertools.count())
+        yield lambda kind: next(names) if kind == "weight-cache" else None
+
+
+def _peer_footprint(lane: Job, num_threads: int, reloads: int) -> Footprint:
+    job = {"path": lane["path"], "peer": lane["kind"], "cache": lane["cache"]}
+    own = {"nested": False, "runtime": "ai-edge-litert", "num_threads": num_threads, "switches": 0, "reloads": reloads}
+    return from_dict(Footprint, run_in_child(__name__, {"job": "footprint", **job, **own}))
+
+
 def _setting(answer: Job, num_threads: int, baseline: int) -> Setting:
     """`baseline` counts models; the model's own series, one a precision, stand before the others'."""
     series = [from_dict(Series, each) for each in answer["series"]]
@@ -294,39 +347,21 @@ def _latency_job(job: Job) -> Job:
         wanted = job["precisions"] if index == 0 else ["full"]
         bits = [found[precision_to_level(precision, found)] for precision in wanted] if found else [None]
         lanes += [(path, each) for each in dict.fromkeys(bits)]
-    interpreters = [open_model(path, each is not None, runtime, num_threads, each or "full") for path, each in lanes]
-    seconds = _interleaved(interpreters, job["runs"], job["warmup"])
+    models = [open_model(path, each is not None, runtime, num_threads, each or "full") for path, each in lanes]
+    peers = [(each["path"], each["kind"], each["cache"]) for each in job["peers"]]
+    models += [Peer(path, kind, num_threads, cache or "") for path, kind, cache in peers]
+    invocations, seconds = interleaved(models, job["runs"], job["warmup"])
+    named = [*((path, bits, None) for path, bits in lanes), *((path, None, kind) for path, kind, _ in peers)]
     loaded = load_runtime(runtime)
     return {
         "runtime": str(loaded),
         "nested": [path for path in job["paths"] if levels[path]],
         "own": len(lanes) - len(job["paths"]) + 1,
         "series": [
-            {"path": path, "bits": each, "seconds": times} for (path, each), times in zip(lanes, seconds, strict=True)
+            {"path": path, "bits": bits, "peer": kind, "seconds": times, "invocations": count}
+            for (path, bits, kind), times, count in zip(named, seconds, invocations, strict=True)
         ],
     }
-
-
-#: Seconds after which a pool of threads that has no work sleeps.
-_PAUSE = 0.004
-
-
-def _interleaved(interpreters: Sequence[Any], runs: int, warmup: int) -> list[list[float]]:
-    """Seconds of each interpreter's invocations, each behind an untimed one of the same.
-
-    The order turns by one every round, so that none is always first.
-    """
-    seconds: list[list[float]] = [[] for _ in interpreters]
-    for turn in range(warmup + runs):
-        for offset in range(len(interpreters)):
-            index = (turn + offset) % len(interpreters)
-            time.sleep(_PAUSE)  # the threads of the model before still spin for work, on processors that this one needs
-            interpreters[index].invoke()  # and this one's sleep
-            started = time.perf_counter()
-            interpreters[index].invoke()
-            if turn >= warmup:
-                seconds[index].append(time.perf_counter() - started)
-    return seconds
 
 
 if __name__ == "__main__":

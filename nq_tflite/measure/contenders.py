@@ -12,18 +12,20 @@ from typing import Literal
 
 from nq_tflite.conversion.draft import Draft, draft_weight
 from nq_tflite.conversion.equalize import equalize
+from nq_tflite.conversion.layer_bits import own_nestings
 from nq_tflite.conversion.nested_writer import write_nested
 from nq_tflite.conversion.observer import Constant, Constants
 from nq_tflite.conversion.plan import Plan
 from nq_tflite.conversion.rounding import EXACT, METHODS, Method
-from nq_tflite.conversion.rounding.baselines import MINMAX, SQUANT_NESTING, Baseline
+from nq_tflite.conversion.rounding.baselines import MINMAX, PUBLISHED_CODE, SQUANT_NESTING, Baseline
 from nq_tflite.conversion.sources.source import Source
 from nq_tflite.conversion.trial import round_source
 from nq_tflite.errors import NestingError, UnsupportedModelError, did_you_mean
-from nq_tflite.format.nesting import Nesting
+from nq_tflite.format.nesting import LayerBits, Nesting
 from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.float_layers import compute_in_float
 from nq_tflite.graph.model import InputSlot, ModelT
-from nq_tflite.graph.readers import Reader, slots_of
+from nq_tflite.graph.readers import slots_of
 from nq_tflite.graph.replace_weights import replace_weights
 from nq_tflite.graph.sites import Site, as_weight, find_sites
 from nq_tflite.progress import Progress, silent
@@ -33,7 +35,9 @@ Replacements = Constants
 
 
 #: Names of `CONTENDERS`.
-ContenderName = Literal["minmax", "squant-nesting", "nearest", "exact", "squant", "descent", "descent-calibrated"]
+ContenderName = Literal[
+    "minmax", "nestquant-code", "squant-nesting", "nearest", "exact", "squant", "descent", "descent-calibrated"
+]
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,8 @@ CONTENDERS: dict[ContenderName, Contender] = {
     contender.name: contender
     for contender in (
         Contender("minmax", "min-max, separate files", MINMAX),
-        Contender("squant-nesting", "SQuant nesting (paper)", SQUANT_NESTING),
+        Contender("nestquant-code", "NestQuant's code", PUBLISHED_CODE),
+        Contender("squant-nesting", "SQuant nesting, symmetric", SQUANT_NESTING),
         Contender("nearest", "nearest", METHODS["nearest"]),
         Contender("exact", "exact", EXACT),
         Contender("squant", "squant", METHODS["squant"]),
@@ -106,7 +111,13 @@ class Rounded(ABC):
         """A full-int8 graph as a file that has the level, and the precision to ask it for; None: it has no other."""
 
 
-def round_with(contender: Contender, source: Source, nesting: Nesting, notify: Progress = silent) -> Rounded:
+def round_with(
+    contender: Contender,
+    source: Source,
+    nesting: Nesting,
+    notify: Progress = silent,
+    layer_bits: LayerBits = "same",
+) -> Rounded:
     """Rounds all weights of a model that can nest, ours as `convert` does.
 
     Args:
@@ -114,6 +125,7 @@ def round_with(contender: Contender, source: Source, nesting: Nesting, notify: P
         source: the model, with the samples that the method may look at; what is calibrated equalizes its chains.
         nesting: levels for every weight.
         notify: called with a stage's name, the steps done and the steps in all.
+        layer_bits: of what is calibrated, as `convert` has it.
 
     Raises:
         UnsupportedModelError, WeightsError: as plan.make_plan.
@@ -122,17 +134,20 @@ def round_with(contender: Contender, source: Source, nesting: Nesting, notify: P
         return _Apart(contender.method, source, nesting)
     if contender.calibrated:
         source, _ = equalize(source, nesting, contender.method, notify=notify)
-    return _Nested(contender.method, source, nesting, notify)
+    return _Nested(contender.method, source, nesting, notify, layer_bits if contender.calibrated else "same")
 
 
 class _Nested(Rounded):
     """Levels of one nested file."""
 
-    def __init__(self, method: Method, source: Source, nesting: Nesting, notify: Progress) -> None:
+    def __init__(
+        self, method: Method, source: Source, nesting: Nesting, notify: Progress, layer_bits: LayerBits
+    ) -> None:
         begin = time.perf_counter()
         seen = source if method.needs_means else replace(source, samples=None, without=None)
         self._model, self._nesting, self._widened = source.model, nesting, source.widened
-        rounded = round_source(seen, nesting, method, notify=notify)
+        own = own_nestings(seen, nesting, notify=notify) if layer_bits == "own" else None
+        rounded = round_source(seen, nesting, method, own=own, notify=notify)
         self._plan = rounded.plan
         self.seconds = time.perf_counter() - begin
         self.bits_a_weight = _bits_a_weight(self._plan)
@@ -154,7 +169,7 @@ class _Nested(Rounded):
 
 
 class _Apart(Rounded):
-    """Levels of a baseline, each a stock model."""
+    """Levels of a baseline, each a stock model, in which layers of asymmetric weights compute in float."""
 
     def __init__(self, baseline: Baseline, source: Source, nesting: Nesting) -> None:
         begin = time.perf_counter()
@@ -168,15 +183,21 @@ class _Apart(Rounded):
 
     def replacements(self, level: int) -> Replacements:
         return {
-            InputSlot(position, reader.weight): Constant(as_weight(levels[level].values, draft.layout, draft.shape))
+            InputSlot(position, slot): Constant(as_weight(levels[level].values, draft.layout, draft.shape))
             for draft, levels in self._weights
-            for position, reader in _readers(self._model, draft.sites)
+            for position, slot in _readers(self._model, draft.sites)
         }
 
     def write(self, level: int, folder: Path) -> tuple[Path, int | None]:
         path, model = folder / f"level_{level}.tflite", copy.deepcopy(self._model)
+        in_float = []
         for draft, levels in self._weights:
-            replace_weights(model, draft.sites, levels[level].codes, levels[level].scales)
+            chosen = levels[level]
+            if chosen.zero_points is None:
+                replace_weights(model, draft.sites, chosen.codes, chosen.scales)
+            else:
+                in_float.append((draft.sites, chosen.values))
+        compute_in_float(model, in_float)
         fb.write_model(path, model)
         return path, None
 
@@ -195,10 +216,14 @@ def _drafts(source: Source, nesting: Nesting) -> list[Draft]:
     return nested
 
 
-def _readers(model: ModelT, sites: tuple[Site, ...]) -> list[tuple[int, Reader]]:
-    """Where the main subgraph reads a weight, and in which slots."""
-    positions = [position for site in sites if site.subgraph == 0 for position in site.operators]
-    return [(position, slots_of(model, model.subgraphs[0].operators[position])) for position in positions]
+def _readers(model: ModelT, sites: tuple[Site, ...]) -> list[InputSlot]:
+    """Where the main subgraph reads a weight."""
+    operators, found = model.subgraphs[0].operators, []
+    for site in sites:
+        for position in site.operators if site.subgraph == 0 else ():
+            operator = operators[position]
+            found.append(InputSlot(position, slots_of(model, operator).slot_of(operator, site.tensor)))
+    return found
 
 
 def _bits_a_weight(plan: Plan) -> float:

@@ -162,7 +162,7 @@ def _classify(job: Job) -> Job:
     import numpy as np
     from nq_tflite_models.classes import imagenet_classes
 
-    from nq_tflite.measure.evaluate import Classifier
+    from nq_tflite.measure.classifier import Classifier
     from nq_tflite.measure.photo_folder import read_photo_folder
     from nq_tflite.measure.preprocessing import pixel_preprocessing
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,22 +12,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nq_tflite.device.interpreter import Interpreter
 from nq_tflite.device.runtimes import RuntimeName
-from nq_tflite.errors import PhotosError, UnsupportedModelError
-from nq_tflite.format.affine import dequantize, quantize
+from nq_tflite.errors import PhotosError
 from nq_tflite.format.levels import signal_to_noise_db
-from nq_tflite.graph.image_input import ImageInput
-from nq_tflite.measure.float_reference import float_reference
 from nq_tflite.measure.input_in_child import input_in_child
-from nq_tflite.measure.photo_folder import PhotoFolder, read_photo_folder
-from nq_tflite.measure.preprocessing import PixelRange, SeenValues, preprocessing_for
+from nq_tflite.measure.keras_child import float_reference
+from nq_tflite.measure.photo_folder import read_photo_folder
+from nq_tflite.measure.precisions import EvaluatedPhotos, Precisions, joined, run_precisions
+from nq_tflite.measure.preprocessing import PixelRange, preprocessing_for
 from nq_tflite.measure.sample_inputs import SampleInputs, read_samples
-from nq_tflite.progress import Progress, ShowProgress, shown
+from nq_tflite.measure.workers import keep, tasks_on
+from nq_tflite.progress import ShowProgress, shown
 
 #: What tells the right classes: the path of a csv (photos) or of a .npy file, or an array.
 Labels = str | os.PathLike[str] | NDArray[Any]
-_IMAGES = "one input [1, height, width, 3 or 1] and one output [1, classes]"
 FULL_BIT_REFERENCE = "the model's own full-bit output"
 
 
@@ -96,6 +94,7 @@ def evaluate(
     runtime: RuntimeName | None = None,
     num_threads: int | None = None,
     k: int = 5,
+    client: Any = None,
     progress: ShowProgress = True,
 ) -> Evaluation:
     """Runs photos, or samples of any kind, through every precision of a model.
@@ -111,6 +110,8 @@ def evaluate(
             model tells it: by the scale of an int8 input, or by a Rescaling layer.
         runtime, num_threads: as nq.Interpreter.
         k: how many best classes may hold the right one in top_k.
+        client: a `distributed.Client` of the cluster to evaluate on; None for this process. Its workers read the model
+            and the photos at the same paths.
         progress: called after each photo; True for a bar in a terminal or notebook, None for silence.
 
     Raises:
@@ -118,6 +119,7 @@ def evaluate(
         RepresentativeDataError: samples or their labels cannot be used.
         UnsupportedModelError: a model is no classifier of such inputs, or the reference has other classes.
         FormatError, MissingPackageError, NativeLibraryError: as nq.Interpreter.
+        ClusterError: the cluster has no fit worker, or its workers die.
 
     Example:
         >>> evaluate("model.tflite", "photos", reference="float.tflite").scores[0].agreement  # doctest: +SKIP
@@ -125,35 +127,38 @@ def evaluate(
     """
     given = _given(photos, samples, labels)  # before any model is loaded
     with shown(progress) as notify, TemporaryDirectory(prefix="nq-evaluate-") as scratch:
-        models = _open_precisions(path, runtime, num_threads)
+        tasks = tasks_on(client, notify)
         other = None if reference is None else float_reference(reference, Path(scratch))
         name = None if reference is None else os.fspath(reference)
-        against = None if other is None else Classifier(other, None, runtime, num_threads, name)
-        _check_classes(models[0], against)
-        runs = [*models, *([against] if against else [])]
-        inputs: _Photos | SampleInputs
+        precisions = Precisions(os.fspath(path), other, name, runtime, num_threads)
+        first, *rest = precisions.opened()
+        inputs: EvaluatedPhotos | SampleInputs
         if isinstance(given, SampleInputs):
-            given.check(models[0].path, models[0].input_shape, models[0].num_classes)
+            given.check(first.path, first.input_shape, first.num_classes)
             inputs = given
         else:
             told = input_in_child(path)
-            image, *_ = [model.image_with(told) for model in runs]
-            folder = read_photo_folder(given, _csv(labels), models[0].num_classes)
-            inputs = _Photos(folder, runs, image, preprocess, crop_fraction)
-        logits = _collect(runs, inputs, notify)
-    target = logits[-1] if against else logits[0]
+            image, *_ = [model.image_with(told) for model in (first, *rest)]
+            chosen = preprocessing_for(image, preprocess, crop_fraction)
+            folder = read_photo_folder(given, _csv(labels), first.num_classes)
+            inputs = EvaluatedPhotos(folder, chosen, tuple(model.input_shape for model in (first, *rest)), image.values)
+        kept = tasks.submit("", keep, precisions)
+        parts = [tasks.submit("", run_precisions, kept, batch) for batch in tasks.batches(inputs)]
+        outputs = joined([part.result() for part in parts])
+    logits = outputs.logits
+    target = logits[-1] if other else logits[0]
     return Evaluation(
         path=os.fspath(path),
         reference=FULL_BIT_REFERENCE if reference is None else os.fspath(reference),
-        reference_top1=_top_k(target, inputs.accepted, 1) if against else None,
-        runtime=models[0].runtime,
-        num_photos=inputs.count,
+        reference_top1=_top_k(target, inputs.accepted, 1) if other else None,
+        runtime=first.runtime,
+        num_photos=len(inputs),
         k=k,
         scores=tuple(
-            score(model.bits, each, target, inputs.accepted, k) for model, each in zip(models, logits, strict=False)
+            score(bits, each, target, inputs.accepted, k) for bits, each in zip(precisions.bits, logits, strict=False)
         ),
         preprocessing=inputs.preprocessing,
-        doubt=inputs.doubt,
+        doubt=outputs.seen.doubt,
         inputs=inputs.noun,
     )
 
@@ -175,41 +180,6 @@ def _csv(labels: Labels | None) -> str | os.PathLike[str] | None:
     if labels is None or isinstance(labels, str | os.PathLike):
         return labels
     raise PhotosError("labels of photos", expected="the path of a csv", got=type(labels).__name__)
-
-
-class _Photos:
-    """A folder's photos as inputs of models."""
-
-    noun = "photos"
-
-    def __init__(
-        self,
-        folder: PhotoFolder,
-        models: Sequence[Classifier],
-        image: ImageInput,
-        preprocess: PixelRange | None,
-        crop_fraction: float | None,
-    ) -> None:
-        chosen = preprocessing_for(image, preprocess, crop_fraction)
-        self._folder, self._seen = folder, SeenValues(image.values)
-        self._pixels = [
-            replace(chosen, height=height, width=width, channels=channels)
-            for height, width, channels in (model.input_shape for model in models)
-        ]
-        self.count, self.preprocessing = len(folder.photos), str(chosen)
-        self.accepted = [photo.accepted for photo in folder.photos] if folder.labelled else None
-
-    def __iter__(self) -> Iterator[tuple[str, list[NDArray[Any]]]]:
-        """The name of each photo, and the input of every model. One at a time, so that any number fits."""
-        for photo in self._folder.photos:
-            ready = {each: each.apply(photo.path) for each in set(self._pixels)}
-            self._seen.add(ready[self._pixels[0]])
-            yield str(photo.path), [ready[each] for each in self._pixels]
-
-    @property
-    def doubt(self) -> str:
-        """Why the preprocessing may be the wrong one."""
-        return self._seen.doubt
 
 
 def score(
@@ -251,146 +221,6 @@ def standard_error(rate: float, count: int) -> float:
     0.05
     """
     return float(np.sqrt(rate * (1.0 - rate) / count))
-
-
-def to_input(values: NDArray[Any], details: dict[str, Any]) -> NDArray[Any]:
-    """Real values as an input tensor takes them: quantized by its scale where it is int8 or uint8.
-
-    Args:
-        values: float, any shape.
-        details: of the tensor, as get_input_details gives them.
-    """
-    dtype = np.dtype(details["dtype"])
-    if dtype.kind == "f":
-        return values.astype(dtype)
-    scale, zero_point = details["quantization"]
-    return quantize(values, scale, zero_point, dtype)
-
-
-def from_output(values: NDArray[Any], details: dict[str, Any]) -> NDArray[np.float64]:
-    """Real values of an output tensor, by its scale where it is int8 or uint8."""
-    if np.dtype(details["dtype"]).kind == "f":
-        return values.astype(np.float64)
-    scale, zero_point = details["quantization"]
-    return dequantize(values, scale, zero_point, np.float64)
-
-
-class Classifier:
-    """A model from one photo, or another input, to one score a class, at one precision.
-
-    Args:
-        path: a nested model, or a stock one with `bits` None.
-        bits: the precision; None for full-bit.
-        runtime, num_threads: as nq.Interpreter.
-        name: what errors call it; the path if not given.
-
-    Attributes:
-        levels: the model's precisions, part-bit first; empty for a stock model.
-        bits: the current one; None for a stock model.
-        input_shape: without the batch: height, width, channels of a photo.
-        num_classes: of the output.
-
-    Raises:
-        UnsupportedModelError: not one input, or not one output [1, classes].
-    """
-
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        bits: int | None = None,
-        runtime: RuntimeName | None = None,
-        num_threads: int | None = None,
-        name: str | None = None,
-    ) -> None:
-        self.path = name or os.fspath(path)
-        self._interpreter = Interpreter(
-            path, num_threads=num_threads, precision="full" if bits is None else bits, runtime=runtime
-        )
-        self._interpreter.allocate_tensors()
-        self.levels = self._interpreter.levels
-        self.bits = self._interpreter.precision if self.levels else None
-        inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
-        shapes = [[int(side) for side in details["shape"]] for details in (*inputs, *outputs)]
-        self._shapes = shapes
-        if len(shapes) != 2 or len(inputs) != 1 or shapes[0][:1] != [1]:
-            raise self._unsupported(_IMAGES, shapes)
-        if int(np.prod(shapes[1])) != shapes[1][-1]:
-            raise self._unsupported("an output [1, classes]", shapes[1])
-        for details in (*inputs, *outputs):
-            _check_type(self.path, details)
-        self._input, self._output = inputs[0], outputs[0]
-        self.input_shape, self.num_classes = tuple(shapes[0][1:]), shapes[1][-1]
-
-    @property
-    def runtime(self) -> str:
-        """Name and version of the stock runtime underneath."""
-        return self._interpreter.runtime
-
-    def image_with(self, told: ImageInput | None) -> ImageInput:
-        """The input as it is here, with the values that the graph tells of it.
-
-        Raises:
-            UnsupportedModelError: it is no photo.
-        """
-        image = ImageInput.of_shape([1, *self.input_shape])
-        if image is None:
-            raise self._unsupported(_IMAGES, self._shapes)
-        return image if told is None else replace(image, values=told.values, told_by=told.told_by)
-
-    def logits(self, photo: NDArray[Any]) -> NDArray[np.float64]:
-        """Scores of each class, [classes], of a preprocessed photo, or a sample, of the input's shape."""
-        self._interpreter.set_tensor(self._input["index"], to_input(photo[None], self._input))
-        self._interpreter.invoke()
-        return from_output(self._interpreter.get_tensor(self._output["index"]), self._output).reshape(-1)
-
-    def switch(self, bits: int) -> None:
-        """Switches the precision, from the next photo on."""
-        self._interpreter.switch(bits)
-        self.bits = bits
-
-    def _unsupported(self, expected: str, got: object) -> UnsupportedModelError:
-        return UnsupportedModelError(self.path, expected=f"a photo classifier with {expected}", got=str(got))
-
-
-def _check_type(path: str, details: dict[str, Any]) -> None:
-    dtype = np.dtype(details["dtype"])
-    if dtype not in (np.float32, np.int8, np.uint8) or (dtype.kind != "f" and not details["quantization"][0]):
-        raise UnsupportedModelError(
-            f"{path}, tensor {details['name']!r}", expected="float32, or int8 or uint8 with a scale", got=dtype.name
-        )
-
-
-def _open_precisions(
-    path: str | os.PathLike[str], runtime: RuntimeName | None, num_threads: int | None
-) -> list[Classifier]:
-    """One interpreter a precision, full-bit first; one alone for a stock model."""
-    first = Classifier(path, None, runtime, num_threads)
-    return [first, *(Classifier(path, bits, runtime, num_threads) for bits in first.levels[-2::-1])]
-
-
-def _check_classes(model: Classifier, reference: Classifier | None) -> None:
-    if reference is not None and reference.num_classes != model.num_classes:
-        raise UnsupportedModelError(
-            f"reference {reference.path}",
-            expected=f"{model.num_classes} classes as {model.path} has",
-            got=str(reference.num_classes),
-        )
-
-
-def _collect(
-    models: Sequence[Classifier], inputs: _Photos | SampleInputs, progress: Progress
-) -> list[NDArray[np.float64]]:
-    """Outputs of each model: [inputs, classes]."""
-    rows: list[list[NDArray[np.float64]]] = [[] for _ in models]
-    for done, (name, arrays) in enumerate(inputs, start=1):
-        # Samples are the same for all models; photos are as large as each model takes them.
-        for row, model, array in zip(rows, models, arrays * (len(models) // len(arrays)), strict=True):
-            values = model.logits(array)
-            if not np.isfinite(values).all():
-                raise UnsupportedModelError(model.path, expected="finite outputs", got=f"NaN or infinity for {name}")
-            row.append(values)
-        progress(inputs.noun, done, inputs.count)
-    return [np.stack(each) for each in rows]
 
 
 def _top_k(logits: NDArray[Any], accepted: Sequence[frozenset[int]] | None, k: int) -> float | None:

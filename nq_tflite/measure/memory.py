@@ -10,10 +10,9 @@ import contextlib
 import ctypes
 import gc
 import os
-import re
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,42 +23,8 @@ from nq_tflite.device.interpreter import Interpreter
 from nq_tflite.device.native import load_library
 from nq_tflite.device.opening import open_model
 from nq_tflite.device.runtimes import RuntimeName, load_runtime
-from nq_tflite.errors import NqError
-
-SMAPS = Path("/proc/self/smaps")
-
-_MAPPING = re.compile(r"^[0-9a-f]+-[0-9a-f]+ \S+ \S+ \S+ \S+ *(?P<path>.*)$")
-_FIELD = re.compile(r"^(?P<name>Rss|Anonymous): +(?P<kilobytes>\d+) kB$")
-
-
-@dataclass(frozen=True)
-class ResidentMemory:
-    """Resident bytes of a process, by mapping.
-
-    Attributes:
-        anonymous: pages of its own: heap, stacks, arenas, and private copies of file pages.
-        model_file: pages of the model's file mapping. The system can take them back at any time.
-        other_files: pages of other files: code of the runtime's libraries, above all.
-    """
-
-    anonymous: int
-    model_file: int
-    other_files: int
-
-    @property
-    def held(self) -> int:
-        """Bytes held for a model: anonymous and of its file."""
-        return self.anonymous + self.model_file
-
-    @property
-    def total(self) -> int:
-        """Bytes of all mappings."""
-        return self.held + self.other_files
-
-    def __sub__(self, other: ResidentMemory) -> ResidentMemory:
-        return ResidentMemory(
-            self.anonymous - other.anonymous, self.model_file - other.model_file, self.other_files - other.other_files
-        )
+from nq_tflite.measure.peers import Peer, PeerKind, new_environment
+from nq_tflite.measure.resident import ResidentMemory, resident_memory
 
 
 @dataclass(frozen=True)
@@ -128,6 +93,10 @@ class Footprint:
         peak: the most that all mappings together had added at any moment of loading and the first two invocations; None
             where the system does not keep it.
         delegation: what runs fused and why the rest does not; None for a stock model, which runs without nq_tflite.
+        peer: how a stock model runs that is not a plain Interpreter's; None for one that is, and for a nested model.
+        cache_bytes: of the weight cache's file; None without one.
+        first_start_seconds: construct, allocate and the first invocation in a new process; with a weight cache, before
+            it has its file, which this start writes.
     """
 
     path: str
@@ -138,43 +107,9 @@ class Footprint:
     reload: MedianReload
     peak: int | None = None
     delegation: Delegation | None = None
-
-
-def resident_memory(model_path: str | os.PathLike[str]) -> ResidentMemory:
-    """Resident bytes of this process, from /proc/self/smaps.
-
-    Raises:
-        NqError: the system has no /proc/self/smaps.
-
-    Example:
-        >>> resident_memory("model.tflite").anonymous  # doctest: +SKIP
-        31928320
-    """
-    try:
-        with SMAPS.open() as lines:  # line by line: the text as a whole would take half a megabyte of what is measured
-            return parse_smaps(lines, os.path.realpath(model_path))
-    except OSError as error:
-        raise NqError("resident memory", expected=str(SMAPS), got=str(error), fix="Measure on Linux.") from error
-
-
-def parse_smaps(lines: Iterable[str], model_path: str) -> ResidentMemory:
-    """Sums the lines of an smaps listing.
-
-    >>> listing = "00400000-00402000 r--p 00000000 08:02 1 /m.tflite\\nRss: 8 kB\\nAnonymous: 0 kB\\n"
-    >>> parse_smaps(listing.splitlines(), "/m.tflite").model_file
-    8192
-    """
-    path, anonymous, by_path = "", 0, {True: 0, False: 0}
-    for line in lines:
-        if mapping := _MAPPING.match(line):
-            path = mapping["path"]
-        elif field := _FIELD.match(line):
-            size = 1024 * int(field["kilobytes"])
-            private = field["name"] == "Anonymous"
-            anonymous += size if private else 0
-            # What is resident and not anonymous is a page of the mapped file.
-            by_path[path == model_path] += -size if private else size
-    return ResidentMemory(anonymous, by_path[True], by_path[False])
+    peer: PeerKind | None = None
+    cache_bytes: int | None = None
+    first_start_seconds: float | None = None
 
 
 def measure_footprint(
@@ -185,6 +120,8 @@ def measure_footprint(
     num_threads: int = 1,
     switches: int = 100,
     reloads: int = 10,
+    peer: PeerKind | None = None,
+    cache: str | None = None,
 ) -> Footprint:
     """Measures one model in this process, which should have run no other model before.
 
@@ -194,6 +131,8 @@ def measure_footprint(
         runtime, num_threads: as nq.Interpreter.
         switches: how many times to switch to part-bit and back.
         reloads: how many times to load it anew, a nested one at part-bit too, for its first upgrade.
+        peer: how to run a stock model; None for a plain Interpreter.
+        cache: the file of a weight cache, which an earlier start has written.
 
     Raises:
         FormatError, MissingPackageError, NativeLibraryError: as nq.Interpreter.
@@ -207,31 +146,46 @@ def measure_footprint(
     loaded = load_runtime(runtime)
     if nested:
         load_library()
-    _settled(model)  # what measuring itself takes from the heap is not the model's
+    load = _loader(model, nested, runtime, num_threads, peer, cache)
+    _settled(model, cache)  # what measuring itself takes from the heap is not the model's
     _trim_heap()
-    before = _settled(model)
+    before = _settled(model, cache)
     peaks = _restart_peak()
-    interpreter = open_model(model, nested, runtime, num_threads)
-    _run_twice(interpreter)
-    peak = _peak() - before.total if peaks else None
-    states = tuple(_states(interpreter, model, before, ("full", "part", "full") if nested else (None,)))
-    load = partial(open_model, model, nested, runtime, num_threads)
+    started = time.perf_counter()
+    interpreter = load()
+    interpreter.invoke()
+    first_seconds = time.perf_counter() - started
+    interpreter.invoke()
+    peak = peak_memory() - before.total if peaks else None
+    precisions = ("full", "part", "full") if nested else (None,)
+    states = tuple(_states(interpreter, model, cache, before, precisions))
     first = _time_first_upgrades(partial(load, "part"), reloads) if nested else None
     switch = _time_switches(interpreter, switches, first) if first else None
     delegation = interpreter.delegation if nested else None
     del interpreter
     reload = _time_reloads(load, reloads)
-    return Footprint(model, str(loaded), num_threads, states, switch, reload, peak, delegation)
+    cache_bytes = None if cache is None else Path(cache).stat().st_size
+    return Footprint(
+        model, str(loaded), num_threads, states, switch, reload, peak, delegation, peer, cache_bytes, first_seconds
+    )
+
+
+def _loader(
+    model: str, nested: bool, runtime: RuntimeName | None, num_threads: int, peer: PeerKind | None, cache: str | None
+) -> Callable[..., Any]:
+    if peer is None:
+        return partial(open_model, model, nested, runtime, num_threads)
+    return partial(Peer, model, peer, num_threads, cache or "", new_environment())
 
 
 def _states(
-    interpreter: Any, model: str, before: ResidentMemory, precisions: Sequence[str | None]
+    interpreter: Any, model: str, cache: str | None, before: ResidentMemory, precisions: Sequence[str | None]
 ) -> Iterator[MemoryState]:
     for precision in precisions:
         if precision is not None:
             interpreter.switch(precision)
         _run_twice(interpreter)
-        added = _settled(model) - before
+        added = _settled(model, cache) - before
         nested = precision is not None
         yield MemoryState(
             interpreter.precision if nested else None, added, interpreter.resident_bytes() if nested else None
@@ -258,15 +212,15 @@ def _restart_peak() -> bool:
     return True
 
 
-def _peak() -> int:
-    """The high-water mark, in bytes."""
+def peak_memory() -> int:
+    """The high-water mark of this process' resident memory, in bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 
 
-def _settled(model: str) -> ResidentMemory:
+def _settled(model: str, cache: str | None) -> ResidentMemory:
     gc.collect()
-    return resident_memory(model)
+    return resident_memory(model, cache)
 
 
 def _time_first_upgrades(load: Callable[[], Interpreter], count: int) -> tuple[list[float], list[float]]:

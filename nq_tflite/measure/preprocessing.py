@@ -235,6 +235,12 @@ class SeenValues:
         self._outside += int(np.count_nonzero((inputs < low - margin) | (inputs > high + margin)))
         self._count += inputs.size
 
+    def add_all(self, other: SeenValues) -> None:
+        """Those that another one has seen."""
+        self._ends = (min(self._ends[0], other._ends[0]), max(self._ends[1], other._ends[1]))
+        self._outside += other._outside
+        self._count += other._count
+
     @property
     def doubt(self) -> str:
         """Why the preprocessing may be the wrong one; "" if the photos fit."""

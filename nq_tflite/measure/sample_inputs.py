@@ -22,18 +22,23 @@ class SampleInputs:
     Attributes:
         arrays: real values [samples, ...].
         labels: class indices [samples, n], any of which counts as right; None without labels.
+        first: number of the first sample.
     """
 
     arrays: NDArray[Any]
     labels: NDArray[np.integer[Any]] | None
+    first: int = 0
     noun = "samples"
     preprocessing = "as they are in the file"
-    doubt = ""
+    values = None
 
-    @property
-    def count(self) -> int:
-        """How many."""
+    def __len__(self) -> int:
         return len(self.arrays)
+
+    def __getitem__(self, which: slice) -> SampleInputs:
+        """The samples of a slice, in order."""
+        labels = None if self.labels is None else self.labels[which]
+        return SampleInputs(self.arrays[which], labels, self.first + (which.start or 0))
 
     @property
     def accepted(self) -> list[frozenset[int]] | None:
@@ -42,7 +47,7 @@ class SampleInputs:
 
     def __iter__(self) -> Iterator[tuple[str, list[NDArray[Any]]]]:
         """The name of each sample, and the one input that every model takes."""
-        for number, array in enumerate(self.arrays):
+        for number, array in enumerate(self.arrays, self.first):
             yield f"sample {number}", [array]
 
     def check(self, model: str, shape: tuple[int, ...], num_classes: int) -> None:

@@ -14,7 +14,7 @@ from nq_tflite.device.native import load_library
 from nq_tflite.device.opening import open_model
 from nq_tflite.device.runtimes import RuntimeName, load_runtime
 from nq_tflite.measure.child_process import Job, answer_job, run_in_child
-from nq_tflite.measure.memory import resident_memory
+from nq_tflite.measure.resident import resident_memory
 from nq_tflite.records import from_dict
 
 #: Untimed invocations before the first sample.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from nq_tflite.measure.evaluate import Evaluation, Score
 
 #: Of `contenders.CONTENDERS`: methods that no nested file can hold stand back.
-_BASELINES = ("minmax", "squant-nesting")
+_BASELINES = ("minmax", "nestquant-code", "squant-nesting")
 
 
 def accuracy_figure(evaluation: Evaluation, *, width: float = WIDTH) -> Figure:

@@ -104,7 +104,7 @@ def benchmark_figure(report: BenchmarkReport, *, width: float = WIDTH) -> Figure
         report: of `nq_tflite.measure.benchmark.benchmark`.
         width: inches.
     """
-    rows = [_row_name(each.path, each.bits) for each in report.settings[0].latencies]
+    rows = [_row_name(each.path, each.bits, each.peer) for each in report.settings[0].latencies]
     with new_figure(width, 0.34 * len(rows) + 0.22 * len(report.settings) + 1.3) as figure:
         latency, memory = figure.subplots(1, 2, sharey=True, width_ratios=(1.4, 1))
         _plot_ratios(latency, report)
@@ -121,8 +121,8 @@ def benchmark_figure(report: BenchmarkReport, *, width: float = WIDTH) -> Figure
         return figure
 
 
-def _row_name(path: str, bits: int | None) -> str:
-    return short_label(Path(path).name, 28) + ("" if bits is None else f", {bits} bits")
+def _row_name(path: str, bits: int | None, peer: str | None) -> str:
+    return short_label(Path(path).name, 28) + (f", {peer}" if peer else "" if bits is None else f", {bits} bits")
 
 
 def _plot_ratios(axes: Axes, report: BenchmarkReport) -> None:
@@ -154,4 +154,4 @@ def _plot_held(axes: Axes, report: BenchmarkReport, rows: Sequence[str]) -> None
 
 
 def _held_megabytes(footprint: Footprint) -> dict[str, float]:
-    return {_row_name(footprint.path, each.bits): each.added.held / 1e6 for each in footprint.states}
+    return {_row_name(footprint.path, each.bits, footprint.peer): each.added.held / 1e6 for each in footprint.states}

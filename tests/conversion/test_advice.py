@@ -88,6 +88,15 @@ def test_layers_far_below_the_others_are_named_worst_first() -> None:
     [found] = told(report_of((1.0, 1.0), *rows))
     assert found.startswith("worse, bad: 6 dB or more below")
     assert "--budget" in found
+    assert told(report_of((1.0, 1.0), *rows, replace(row("d", 20.0), nesting="8|4"))) == ()
+
+
+def test_layers_with_bits_of_their_own_are_not_told_to_have_some() -> None:
+    assert "--layer-bits own" in " ".join(told(report_of((0.6, 0.99))))
+    mixed = [replace(row("a", 40.0), nesting="8|6"), row("b", 20.0)]
+    [found] = told(report_of((0.6, 0.99), *mixed))
+    assert "--layer-bits" not in found
+    assert "another bit" in found
 
 
 def test_layers_that_cost_little_may_be_excluded() -> None:

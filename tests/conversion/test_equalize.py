@@ -17,7 +17,7 @@ from nq_tflite.conversion.equalize import EXPONENTS, MOST_LOSS_DB, equalize
 from nq_tflite.conversion.report import read_conversion
 from nq_tflite.conversion.rounding import METHODS
 from nq_tflite.conversion.sources.source import Source, load_source
-from nq_tflite.conversion.trial import start_walk
+from nq_tflite.conversion.trial import start_walk, walking_runtime
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.format.levels import signal_to_noise_db
 from nq_tflite.format.nesting import Nesting
@@ -81,48 +81,71 @@ def snr_db(source: Source, inputs: np.ndarray) -> float:
 def test_a_chain_is_equalized_and_gains_on_inputs_that_nobody_saw(source: Source) -> None:
     found, equalization = equalize(source, Nesting((8, 4)), METHODS["descent"], notify=silent)
     assert equalization is not None
-    [exponent] = equalization.exponents
-    assert exponent > 0
+    linear, *rectified = equalization.exponents
+    assert linear > 0
+    assert rectified == [1, 1]
     assert equalization.gain_db > 0.5
     assert snr_db(found, images(32, seed=9)) > snr_db(source, images(32, seed=9)) + 0.5
 
 
 def test_weights_are_paired_and_moments_follow(source: Source) -> None:
     """All that rounding knows of the source is of the equalized model."""
-    found = source.equalized([1.0], final=True)
+    assert source.equalizable is not None
+    found = source.equalized([1.0, 0.0, 0.0], final=True)
     assert len(found.reference.weights) == len(source.reference.weights) == 10
-    [chain] = source.equalizable.chains if source.equalizable else []
-    [factors] = [source.equalizable.factors(chain, 1.0)] if source.equalizable else []
-    assert np.exp(np.log(factors).mean()) == pytest.approx(1)
+    chain = source.equalizable.chains[0]
+    change = source.equalizable.change(chain, 1.0)
+    assert np.exp(np.log(change.factors).mean()) == pytest.approx(1)
     for tensor, labels in chain.tensors.items():
         old, new = source.reference.moments[tensor], found.reference.moments[tensor]
-        np.testing.assert_allclose(new.mean * factors[labels], old.mean)
-        np.testing.assert_allclose(new.variance * factors[labels] ** 2, old.variance)
+        np.testing.assert_allclose((new.mean + change.offsets[tensor]) * change.factors[labels], old.mean)
+        np.testing.assert_allclose(new.variance * change.factors[labels] ** 2, old.variance)
+
+
+def tensors_of(model: Any, tensors: list[int], count: int) -> list[np.ndarray]:
+    """What tensors of a float model hold for images: [images, height, width, channels] each."""
+    graph = model.subgraphs[0]
+    kept, graph.outputs = graph.outputs, tensors
+    interpreter = walking_runtime().interpreter(model_content=fb.pack_model(model))
+    graph.outputs = kept
+    interpreter.allocate_tensors()
+    seen = []
+    for image in images(count):
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image[None])
+        interpreter.invoke()
+        seen.append([interpreter.get_tensor(each["index"])[0] for each in interpreter.get_output_details()])
+    return [np.stack(values) for values in zip(*seen, strict=True)]
 
 
 def test_exponent_one_makes_channels_alike(source: Source) -> None:
     """The widest values of all channels are the same then, and calibration would see the new ranges."""
     assert source.equalizable is not None
-    model, _ = source.equalizable.equalized([1.0])
-    [chain] = source.equalizable.chains
-    assert len(chain.tensors) == 5
-    graph = model.subgraphs[0]
-    kept, graph.outputs = graph.outputs, list(chain.tensors)
-    interpreter = module.start_walk.__globals__["walking_runtime"]().interpreter(model_content=fb.pack_model(model))
-    graph.outputs = kept
-    interpreter.allocate_tensors()
-    seen = []
-    for image in images(48):
-        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image[None])
-        interpreter.invoke()
-        seen.append([interpreter.get_tensor(each["index"])[0] for each in interpreter.get_output_details()])
-    widest = np.max([[np.abs(values).max(axis=(0, 1)) for values in each] for each in seen], axis=(0, 1))
+    model, _ = source.equalizable.equalized([1.0, 1.0, 1.0])
+    first, *others = source.equalizable.chains
+    assert [len(each.tensors) for each in (first, *others)] == [5, 1, 1]
+    values = tensors_of(model, list(first.tensors), 48)
+    widest = np.max([np.abs(each).max(axis=(0, 1, 2)) for each in values], axis=0)
     np.testing.assert_allclose(widest, widest[0], rtol=1e-3)
-    for number, tensor in enumerate(chain.tensors):
-        values = np.stack([each[number] for each in seen])
-        quantization = graph.tensors[tensor].quantization
+    for tensor, each in zip(first.tensors, values, strict=True):
+        quantization = model.subgraphs[0].tensors[tensor].quantization
         assert quantization is not None
-        np.testing.assert_allclose([*quantization.min, *quantization.max], [values.min(), values.max()], rtol=1e-3)
+        np.testing.assert_allclose([*quantization.min, *quantization.max], [each.min(), each.max()], rtol=1e-3)
+    for chain in others:
+        [each] = tensors_of(model, list(chain.tensors), 48)
+        np.testing.assert_allclose(each.max(axis=(0, 1, 2)), 6, rtol=1e-3)
+
+
+def test_offsets_narrow_the_ranges(source: Source) -> None:
+    """With the same exponent, the tensors of the chain together cover less."""
+    assert source.equalizable is not None
+    chain = source.equalizable.chains[0]
+    change = source.equalizable.change(chain, 1.0)
+    assert change.offsets.keys() == chain.tensors.keys()
+    with_offsets = [each.limits for each in change.ranges.values()]
+    without = [
+        source.equalizable.ranges[tensor].divided(change.factors[labels]) for tensor, labels in chain.tensors.items()
+    ]
+    assert sum(high - low for low, high in with_offsets) < sum(np.ptp(each.limits) for each in without)
 
 
 def test_convert_says_so_and_gives_the_same_bytes(model: Any, tmp_path: Path) -> None:
@@ -135,7 +158,7 @@ def test_convert_says_so_and_gives_the_same_bytes(model: Any, tmp_path: Path) ->
     assert one.equalization == other.equalization
     assert one.equalization is not None
     assert str(one.equalization) in str(one)
-    assert "1 of 1 linear chain equalized, by exponents of " in str(one)
+    assert "3 of 3 linear chains equalized, by exponents of " in str(one)
     assert without.equalization is None
     assert one.estimate is not None
     assert without.estimate is not None
@@ -156,10 +179,18 @@ def test_types_and_ranges_are_those_asked_for(model: Any, tmp_path: Path) -> Non
     assert graph.tensors[graph.outputs[0]].type == types.UINT8
 
 
-def test_models_without_chains_keep_their_bytes(mixed_model: Any, samples: np.ndarray, tmp_path: Path) -> None:
+def test_models_without_chains_keep_their_bytes(tmp_path: Path) -> None:
+    """A convolution that reads what a ReLU gives would pay for other factors with its own weights."""
+    import keras
+    from nq_tflite_models.nets.seeded import set_seeded_weights
+
+    layers, inputs = keras.layers, keras.Input(SHAPE[1:])
+    x = layers.Conv2D(16, 3, activation="relu")(inputs)
+    x = layers.Flatten()(layers.Conv2D(16, 3, activation="relu")(x))
+    model = set_seeded_weights(keras.Model(inputs, layers.Dense(10)(x)), 3)
     paths = [tmp_path / name for name in ("with.tflite", "without.tflite")]
     for path in paths:
-        report = nq.convert(mixed_model, path, "8|5", samples, rounding="squant", equalize=path is paths[0])
+        report = nq.convert(model, path, "8|5", images(8), rounding="squant", equalize=path is paths[0])
         assert report.equalization is None
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
@@ -178,9 +209,9 @@ def test_where_nobody_can_tell_it_is_left(source: Source, monkeypatch: pytest.Mo
     monkeypatch.setattr(module, "start_walk", refuse)
     found, equalization = equalize(source, Nesting((8, 4)), METHODS["descent"], notify=silent)
     assert equalization is not None
-    assert equalization.exponents == (0.0,)
+    assert not any(equalization.exponents)
     assert str(equalization) == (
-        "1 linear chain not equalized: operator X: expected one that runs by itself, got it does not"
+        "3 linear chains not equalized: operator X: expected one that runs by itself, got it does not"
     )
     assert fb.pack_model(found.model) == fb.pack_model(source.model)
 
@@ -189,8 +220,8 @@ def test_outputs_that_lose_are_left(source: Source, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(module, "_gain_db", lambda *_: -0.2)
     _, equalization = equalize(source, Nesting((8, 4)), METHODS["descent"], notify=silent)
     assert equalization is not None
-    assert equalization.exponents == (0.0,)
-    assert str(equalization) == "1 linear chain not equalized: a precision would lose by it"
+    assert not any(equalization.exponents)
+    assert str(equalization) == "3 linear chains not equalized: a precision would lose by it"
 
 
 def decibels(part: float, full: float) -> np.ndarray:
@@ -224,6 +255,6 @@ def test_the_command_has_the_option(model: Any, tmp_path: Path) -> None:
     given = [tmp_path / "model.keras", tmp_path / "nested.tflite", "--representative", tmp_path / "samples.npy"]
     result = invoke("convert", *given, "--rounding", "squant")
     assert result.exit_code == 0, result.output
-    assert "1 linear chain " in " ".join(result.output.split())
+    assert "3 linear chains " in " ".join(result.output.split())
     result = invoke("convert", *given, "--rounding", "squant", "--no-equalize", "--json")
     assert json.loads(result.stdout)["equalization"] is None

@@ -114,7 +114,7 @@ def test_the_fewest_part_bits_that_agree(classifier: bytes, images: np.ndarray, 
     assert report.nesting == chosen.nesting
     assert all((each.kept or 0) < 0.9 for each in search.candidates[: search.chosen])
     assert [each.part_bytes for each in search.candidates] == sorted(each.part_bytes for each in search.candidates)
-    nq.convert(classifier, tmp_path / "named.tflite", report.nesting, images)
+    nq.convert(classifier, tmp_path / "named.tflite", report.nesting, images, layer_bits="own")
     assert (tmp_path / "auto.tflite").read_bytes() == (tmp_path / "named.tflite").read_bytes()
 
 
@@ -163,7 +163,7 @@ def test_layers_are_measured_one_at_a_time(classifier: bytes, images: np.ndarray
     found = measure_sensitivities(source, Road(METHODS["nearest"]))
     assert fb.pack_model(source.model) == before
     assert source.samples is not None
-    samples = source.samples.arrays[:24]
+    samples = source.samples.arrays[:8]
     wanted = np.concatenate(GraphWalk(source.model, samples, walking_runtime()).outputs())
     for weight in make_plan(source.model, PROBE, METHODS["nearest"]).weights:
         model, [site] = fb.read_model(classifier).model, weight.sites

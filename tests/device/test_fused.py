@@ -87,6 +87,31 @@ def test_every_layer_is_xnnpacks_bit_for_bit(
                     np.testing.assert_array_equal(a, b)
 
 
+def test_large_images_come_in_bands_bit_for_bit(litert: Any, tmp_path: Path) -> None:
+    """What lies between layers is above the size from which it is computed some rows at a time."""
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(6)
+    images = np.random.default_rng(10).normal(0.2, 0.6, (2, 97, 113, 3)).astype(np.float32)
+    image = keras.Input(images.shape[1:], name="image")
+    first = layers.Conv2D(32, 3, padding="same", activation="relu6")(image)
+    wide = layers.DepthwiseConv2D(5, padding="same", activation="relu6")(first)
+    added = layers.Add()([layers.Conv2D(32, 1)(wide), layers.Conv2D(32, 1)(image)])
+    narrow = layers.DepthwiseConv2D(3, strides=2)(layers.Conv2D(48, 1, activation="relu")(added))
+    again = layers.Add()([added, layers.Conv2D(32, 3, padding="same")(added)])
+    outputs = [layers.Conv2D(4, 1)(narrow), layers.Conv2D(8, 5, strides=3, padding="same")(again)]
+    content = export(keras.Model(image, outputs), sample_source(images))
+    nq.convert(content, tmp_path / "nested.tflite", "8|4", rounding="nearest")
+    for bits in (8, 4):
+        nq.extract(tmp_path / "nested.tflite", tmp_path / "stock.tflite", bits)
+        wanted = litert(jobs.all_outputs, tmp_path / "stock.tflite", images)
+        for threads in (1, 2):
+            got = litert(jobs.all_outputs, tmp_path / "nested.tflite", images, precision=bits, threads=threads)
+            for a, b in zip(got, wanted, strict=True):
+                np.testing.assert_array_equal(a, b)
+
+
 def test_isas_and_thread_counts_agree(worker_of: Any, branches: bytes, inputs: np.ndarray, tmp_path: Path) -> None:
     nq.convert(branches, tmp_path / "nested.tflite", "8|5", rounding="nearest")
     run = worker_of(installed_runtimes()[0])

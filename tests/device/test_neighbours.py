@@ -155,6 +155,86 @@ def floats(b: Branches) -> None:
         b.add("CONCATENATION", [real, other, real], shape, options=schema.ConcatenationOptionsT(axis=axis), **settings)
 
 
+def float_functions(b: Branches) -> None:
+    """Of floats, near those of the runtime, whose own differ from machine to machine in the last bits."""
+    real, other = (b.graph.add("DEQUANTIZE", [x], IMAGE, dtype=np.float32) for x in (b.trunk, b.other))
+    settings: dict[str, Any] = {"scale": None, "dtype": np.float32}
+    for name in ("LOGISTIC", "TANH", "ELU", "RELU", "RELU6", "RELU_N1_TO_1", "HARD_SWISH"):
+        b.add(name, [real], version=1, **settings)
+    b.add("LEAKY_RELU", [real], options=schema.LeakyReluOptionsT(alpha=0.2), **settings)
+    for beta in (1.0, 0.3):
+        b.add("SOFTMAX", [other], options=schema.SoftmaxOptionsT(beta=beta), **settings)
+    for keep, shape in ((True, (1, 1, 1, 61)), (False, (1, 61))):
+        b.add("MEAN", [real, b.vector(1, 2)], shape, options=schema.ReducerOptionsT(keepDims=keep), **settings)
+    for name in ("AVERAGE_POOL_2D", "MAX_POOL_2D"):
+        for padding, shape, activation in (
+            (schema.Padding.SAME, (1, 5, 4, 61), 0),
+            (schema.Padding.VALID, (1, 4, 3, 61), 3),
+        ):
+            pool = schema.Pool2DOptionsT(
+                padding=padding, strideH=2, strideW=2, filterHeight=3, filterWidth=2, fusedActivationFunction=activation
+            )
+            b.add(name, [real], shape, options=pool, **settings)
+    transformers(b, real, other, settings)
+    b.add("RESHAPE", [real, b.vector(-1, 63, 61)], (1, 63, 61), version=1, **settings)
+    expanded = b.add("EXPAND_DIMS", [real, b.graph.constant(np.int32(-2))], (1, 9, 7, 1, 61), version=1, **settings)
+    b.add("SQUEEZE", [expanded], IMAGE, version=1, options=schema.SqueezeOptionsT(squeezeDims=[3]), **settings)
+    for size in ((18, 14), (5, 3), (20, 9)):
+        for align, half in ((False, False), (True, False), (False, True)):
+            for name, options in (
+                ("RESIZE_BILINEAR", schema.ResizeBilinearOptionsT),
+                ("RESIZE_NEAREST_NEIGHBOR", schema.ResizeNearestNeighborOptionsT),
+            ):
+                resize = options(alignCorners=align, halfPixelCenters=half)
+                b.add(name, [real, b.vector(*size)], (1, *size, 61), version=3, options=resize, **settings)
+
+
+def transformers(b: Branches, real: int, other: int, settings: dict[str, Any]) -> None:
+    """What stands between the dense layers of a transformer."""
+    for approximate in (False, True):
+        b.add("GELU", [real], options=schema.GeluOptionsT(approximate=approximate), **settings)
+    squared = b.add("SQUARE", [real], version=1, **settings)
+    b.add("NEG", [real], version=1, **settings)
+    variance = b.add("ADD", [squared, b.graph.constant(np.float32(0.3))], options=schema.AddOptionsT(), **settings)
+    for name in ("SQRT", "RSQRT"):
+        b.add(name, [variance], version=1, **settings)
+    b.add("DIV", [real, variance], options=schema.DivOptionsT(), **settings)
+    for name in ("SQUARED_DIFFERENCE", "MAXIMUM", "MINIMUM"):
+        b.add(name, [real, other], version=2, **settings)
+    for axes, shape in (([-1], (1, 9, 7, 1)), ([1], (1, 1, 7, 61)), ([1, 2, 3], (1, 1, 1, 1)), ([3, 2], (1, 9, 1, 1))):
+        keep = schema.ReducerOptionsT(keepDims=True)
+        mean = b.add("MEAN", [real, b.vector(*axes)], shape, options=keep, **settings)
+    b.add("SQUARED_DIFFERENCE", [real, mean], version=2, **settings)
+    for order, shape in (((0, 2, 1, 3), (1, 7, 9, 61)), ((0, 2, 3, 1), (1, 7, 61, 9)), ((0, 3, 1, 2), (1, 61, 9, 7))):
+        b.add("TRANSPOSE", [real, b.vector(*order)], shape, **settings)
+    turned = b.graph.add("TRANSPOSE", [other, b.vector(0, 1, 3, 2)], (1, 9, 61, 7), dtype=np.float32)
+    for right, adjoint in ((turned, False), (other, True)):
+        options = schema.BatchMatMulOptionsT(adjY=adjoint)
+        b.add("BATCH_MATMUL", [real, right], (1, 9, 7, 7), version=1, options=options, **settings)
+    slices(b, real, settings)
+
+
+def slices(b: Branches, x: int, settings: dict[str, Any]) -> None:
+    b.add("SLICE", [x, b.vector(0, 2, 0, 5), b.vector(-1, 3, 7, 40)], (1, 3, 7, 40), **settings)
+    ones = b.vector(1, 1, 1, 1)
+    for begin, end, masks, shape in (
+        ((0, -2, 0, 0), (0, 0, 7, 61), (0b1101, 0b1111, 0), (1, 2, 7, 61)),
+        ((0, 0, 0, 10), (0, -2, 0, 60), (0b0111, 0b0101, 0), (1, 7, 7, 50)),
+        ((0, 3, 0, 0), (0, 0, 0, 0), (0b1101, 0b1101, 0b0010), (1, 7, 61)),
+    ):
+        options = schema.StridedSliceOptionsT(beginMask=masks[0], endMask=masks[1], shrinkAxisMask=masks[2])
+        b.add("STRIDED_SLICE", [x, b.vector(*begin), b.vector(*end), ones], shape, options=options, **settings)
+    steps = b.vector(1, 2, 3, 1)
+    options = schema.StridedSliceOptionsT(beginMask=0b1111, endMask=0b1111)
+    b.add("STRIDED_SLICE", [x, ones, ones, steps], (1, 5, 3, 61), options=options, **settings)
+
+
+def rearranging(b: Branches) -> None:
+    slices(b, b.trunk, {"scale": SCALE, "zero_point": ZERO_POINT})
+    for order, shape in (((0, 2, 1, 3), (1, 7, 9, 61)), ((0, 2, 3, 1), (1, 7, 61, 9)), ((0, 3, 1, 2), (1, 61, 9, 7))):
+        b.as_trunk("TRANSPOSE", [b.trunk, b.vector(*order)], shape)
+
+
 def movement(b: Branches) -> None:
     for axis, shape, count in (
         (3, (1, 9, 7, 122), 2),
@@ -184,7 +264,7 @@ def resizing(b: Branches) -> None:
                 b.as_trunk(name, [b.trunk, b.vector(*size)], (1, *size, 61), version=3, options=settings)
 
 
-FAMILIES = [arithmetic, squeeze_and_excite, pooling, tables, conversions, floats, movement, resizing]
+FAMILIES = [arithmetic, squeeze_and_excite, pooling, tables, conversions, floats, movement, rearranging, resizing]
 
 
 @pytest.fixture(scope="session")
@@ -248,6 +328,27 @@ def test_neighbours_are_those_of_litert_bit_for_bit(
         assert_same(got, wanted, list(outputs))
 
 
+@pytest.mark.parametrize("batch", [1, 3])
+def test_functions_of_floats_are_near_those_of_litert(
+    batch: int, litert: Any, stock_litert: Any, images: np.ndarray, tmp_path: Path
+) -> None:
+    b = Branches(6)
+    float_functions(b)
+    nq.convert(b.graph.build(list(b.outputs.values())), tmp_path / "nested.tflite", "8|5", rounding="nearest")
+    nq.extract(tmp_path / "nested.tflite", tmp_path / "stock.tflite", "full")
+    assert litert(delegation_jobs.is_one_partition, tmp_path / "nested.tflite")
+    wanted = stock_litert(jobs.all_outputs, tmp_path / "stock.tflite", images[:batch])
+    options: dict[str, Any] = {"precision": "full"}
+    one, two = (
+        litert(jobs.all_outputs, tmp_path / "nested.tflite", images[:batch], threads=threads, **options)
+        for threads in (1, 2)
+    )
+    assert_same(two, one, list(b.outputs))
+    for got, exact, name in zip(one, wanted, b.outputs, strict=True):
+        atol = 2e-6 * max(1.0, float(np.abs(exact).max()))  # products of matrices may cancel
+        np.testing.assert_allclose(got, exact, rtol=2e-6, atol=atol, err_msg=name)
+
+
 def test_what_stays_with_the_runtime_is_right_too(
     litert: Any, stock_litert: Any, images: np.ndarray, tmp_path: Path
 ) -> None:
@@ -267,9 +368,13 @@ def test_what_stays_with_the_runtime_is_right_too(
     assert_same(got, wanted, list(b.outputs))
 
 
+def finite(images: np.ndarray) -> np.ndarray:
+    return np.nan_to_num(images, nan=0, posinf=3, neginf=-3).clip(-3, 3)
+
+
 @pytest.fixture(scope="session")
-def modern(images: np.ndarray) -> bytes:
-    """What Keras makes of swish, squeeze-and-excite, dense blocks, pyramids and heads."""
+def modern(images: np.ndarray) -> Any:
+    """What has swish, squeeze-and-excite, dense blocks, pyramids and heads, in Keras."""
     import keras
     from keras import layers
 
@@ -285,16 +390,35 @@ def modern(images: np.ndarray) -> bytes:
     x = layers.Subtract()([layers.Conv2D(64, 1)(x), layers.Conv2D(64, 1, activation="tanh")(x)])
     head = layers.Dense(80, "softmax", kernel_initializer=keras.initializers.RandomNormal(stddev=4))
     classes = head(layers.Flatten()(layers.GlobalAveragePooling2D(keepdims=True)(x)))
-    finite = np.nan_to_num(images, nan=0, posinf=3, neginf=-3).clip(-3, 3)
-    model = keras.Model(image, [up, layers.Reshape((63, 64))(x), classes])
-    return export(model, sample_source(finite))
+    return keras.Model(image, [up, layers.Reshape((63, 64))(x), classes])
+
+
+@pytest.fixture(scope="session")
+def modern_int8(modern: Any, images: np.ndarray) -> bytes:
+    return export(modern, sample_source(finite(images)))
+
+
+def test_keras_graphs_of_floats(
+    litert: Any, runtimes: tuple[str, ...], worker_of: Any, modern: Any, images: np.ndarray, tmp_path: Path
+) -> None:
+    """In one piece at dynamic range too, near the exact results, and the same bytes under every runtime."""
+    nq.convert(export(modern, None), tmp_path / "nested.tflite", "8|5", rounding="nearest")
+    assert litert(delegation_jobs.is_one_partition, tmp_path / "nested.tflite")
+    given = finite(images)
+    exact = litert(jobs.all_outputs, tmp_path / "nested.tflite", given, precision="full", fuse=False)
+    got = litert(jobs.all_outputs, tmp_path / "nested.tflite", given, precision="full")
+    for near, wanted in zip(got, exact, strict=True):
+        assert np.square(near - wanted).sum() < 1e-3 * np.square(wanted).sum()
+    for runtime in runtimes:
+        again = worker_of(runtime)(jobs.all_outputs, tmp_path / "nested.tflite", given, precision="full", threads=2)
+        assert_same(again, got, [str(a.shape) for a in got])
 
 
 @pytest.mark.parametrize("precision", ["full", "part"])
 def test_keras_graphs(
-    precision: str, litert: Any, stock_litert: Any, modern: bytes, images: np.ndarray, tmp_path: Path
+    precision: str, litert: Any, stock_litert: Any, modern_int8: bytes, images: np.ndarray, tmp_path: Path
 ) -> None:
-    nq.convert(modern, tmp_path / "nested.tflite", "8|5", rounding="nearest")
+    nq.convert(modern_int8, tmp_path / "nested.tflite", "8|5", rounding="nearest")
     nq.extract(tmp_path / "nested.tflite", tmp_path / "stock.tflite", precision)
     assert litert(delegation_jobs.is_one_partition, tmp_path / "nested.tflite")
     for batch in (1, 3):

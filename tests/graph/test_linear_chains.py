@@ -1,4 +1,4 @@
-"""Linear chains: any positive factors of their channels leave the outputs alone; where they end."""
+"""Linear chains: any positive factors of their channels leave the outputs alone, and so do offsets; where they end."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema
 from nq_tflite.graph.linear_chains import find_chains
 from nq_tflite.graph.scale_chains import scale_chains
+from nq_tflite.graph.shift_chains import offset_parts, shift_chain
 
 Shape = tuple[int, ...]
 NONE, RELU = schema.ActivationFunctionType.NONE, schema.ActivationFunctionType.RELU
@@ -134,6 +135,7 @@ def image(seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=IMAGE).astype(np.float32)
 
 
+PADS = [[0, 0], [0, 1], [1, 0], [0, 0]]
 #: From a graph and one of its tensors [1, height, width, 4] to another such tensor.
 STEPS: dict[str, Callable[[FloatGraph, int, int], int]] = {
     "conv": lambda g, x, _: g.conv(x, 4, size=3),
@@ -150,6 +152,11 @@ STEPS: dict[str, Callable[[FloatGraph, int, int], int]] = {
     "concatenate": lambda g, x, y: g.conv(g.concatenated(x, y, 3), 4),
     "twice": lambda g, x, _: g.conv(g.concatenated(x, x, 3), 4),
     "in depth": lambda g, x, y: g.conv(g.concatenated(g.padded(x, [[0, 0]] * 3 + [[1, 2]]), y, 3), 4),
+    "relu, depthwise": lambda g, x, _: g.depthwise(g.conv(x, 4, RELU)),
+    "relu, pad, depthwise": lambda g, x, _: g.pooled(
+        g.depthwise(g.padded(g.op("RELU", [x], g.shapes[x]), PADS)), "MAX_POOL_2D"
+    ),
+    "add, relu, depthwise": lambda g, x, y: g.depthwise(g.binary("ADD", g.conv(x, 4), y, RELU)),
     "relu": lambda g, x, _: g.op("RELU", [x], g.shapes[x]),
     "logistic": lambda g, x, _: g.op("LOGISTIC", [x], g.shapes[x]),
     "pad and pool": lambda g, x, _: g.pooled(g.padded(x, [[0, 0], [1, 0], [0, 1], [0, 0]]), "AVERAGE_POOL_2D"),
@@ -189,6 +196,9 @@ def test_factors_leave_the_outputs_alone(steps: list[tuple[str, int, int]], end:
         (["relu"], 0),
         (["conv", "logistic"], 1),
         (["conv", "add, relu"], 0),
+        (["relu, depthwise"], 3),
+        (["relu, pad, depthwise"], 2),
+        (["add, relu, depthwise"], 1),  # a convolution reads what is added
         (["add constant", "subtract from constant"], 1),
         (["conv", "concatenate"], 2),  # what is concatenated is one chain
         (["twice", "in depth"], 2),
@@ -205,6 +215,89 @@ def test_where_chains_are(steps: list[str], chains: int, end: str) -> None:
         tensors.append(STEPS[name](graph, tensors[-1], tensors[-2] if len(tensors) > 1 else tensors[-1]))
     more = end == "transposed twice"
     assert check_scaled(graph.build([ENDS[end](graph, tensors[-1])]), image()) == chains + more
+
+
+def test_factors_of_what_a_relu6_clips() -> None:
+    """Those that bring no value above 6 leave the outputs alone; a channel that reaches it keeps its own."""
+    graph = FloatGraph()
+    inner = graph.conv(graph.start(IMAGE), 4, schema.ActivationFunctionType.RELU6)
+    output = graph.conv(graph.depthwise(inner, 2, schema.ActivationFunctionType.RELU6), 3)
+    model = fb.read_model(graph.build([output])).model
+    values = 4 * image()
+    [clipped, wanted] = run(model, [inner, output], values)
+    [chain] = find_chains(model)
+    assert chain.cap == 6
+    assert not chain.is_linear
+    largest = clipped.max(axis=(0, 1, 2))
+    assert (largest == 6).any()
+    assert (largest < 6).any()
+    [got] = run(scale_chains(model, [chain], [largest / 6]), [output], values)
+    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-4)
+
+
+def check_shifted(content: bytes, inputs: np.ndarray, seed: int = 0) -> int:
+    """Any offsets of layers' outputs: the same outputs, and channels less offsets. Returns the chains with some."""
+    model, rng = fb.read_model(content).model, np.random.default_rng(seed)
+    offsets: dict[int, np.ndarray] = {}
+    shifted = scale_chains(model, [], [])
+    taking = [(chain, parts) for chain in find_chains(model) if (parts := offset_parts(model, chain)) is not None]
+    for chain, parts in taking:
+        of_layers = rng.normal(size=(len(next(iter(parts.values()))), chain.num_factors))
+        offsets |= {tensor: each @ of_layers for tensor, each in parts.items()}
+    shift_chain(shifted, offsets)
+    outputs = fb.indices(model.subgraphs[0].outputs)
+    ours, theirs = (run(each, [*outputs, *offsets], inputs) for each in (shifted, model))
+    for got, wanted, offset in zip(ours, theirs, [np.zeros(1) for _ in outputs] + [*offsets.values()], strict=True):
+        np.testing.assert_allclose(got + offset, wanted, rtol=1e-4, atol=1e-4 * float(np.abs(wanted).max()))
+    return len(taking)
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.tuples(st.sampled_from(sorted(STEPS)), st.integers(0, 9), st.integers(0, 9)), max_size=9),
+    st.sampled_from(sorted(ENDS)),
+    st.integers(0, 99),
+)
+def test_offsets_leave_the_outputs_alone(steps: list[tuple[str, int, int]], end: str, seed: int) -> None:
+    graph = FloatGraph(seed)
+    tensors = [graph.conv(graph.start(IMAGE), 4)]
+    for name, one, other in steps:
+        tensors.append(STEPS[name](graph, tensors[one % len(tensors)], tensors[other % len(tensors)]))
+    check_shifted(graph.build([ENDS[end](graph, tensors[-1])]), image(seed), seed)
+
+
+@pytest.mark.parametrize(
+    ("steps", "end", "chains"),
+    [
+        (["grouped"], "mean", 2),
+        (["conv"], "mean", 1),  # a 3 x 3 layer puts zeros around what it reads
+        (["grouped", "add", "grouped", "add"], "mean", 1),
+        (["grouped", "sub"], "mean", 1),
+        (["add constant", "subtract from constant"], "mean", 1),
+        (["pad and pool"], "mean", 0),  # so does padding
+        (["twice"], "mean", 1),
+        (["grouped"], "flattened", 1),
+        (["grouped"], "transposed", 1),
+        (["relu, depthwise"], "mean", 2),
+    ],
+    ids=lambda each: str(each),
+)
+def test_which_chains_take_offsets(steps: list[str], end: str, chains: int) -> None:
+    graph = FloatGraph()
+    tensors = [graph.conv(graph.start(IMAGE), 4)]
+    for name in steps:
+        tensors.append(STEPS[name](graph, tensors[-1], tensors[-2] if len(tensors) > 1 else tensors[-1]))
+    assert check_shifted(graph.build([ENDS[end](graph, tensors[-1])]), image()) == chains
+
+
+@pytest.mark.parametrize("absent", [[], [-1]])
+def test_layers_without_a_bias_get_one(absent: list[int]) -> None:
+    graph = FloatGraph()
+    x = graph.start((1, 4))
+    for _ in range(2):
+        inputs = [x, graph.random(4, 4), *absent]
+        x = graph.op("FULLY_CONNECTED", inputs, (1, 4), schema.FullyConnectedOptionsT())
+    assert check_shifted(graph.build([x]), image()[0, 0, :1]) == 1
 
 
 def no_chain(content: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""float16 and dynamic-range files nest as the float models that they stand for."""
+"""float16, dynamic-range, weight-only and INT4 files nest as the float models that they stand for."""
 
 from __future__ import annotations
 
@@ -9,13 +9,18 @@ import delegation_jobs
 import jobs
 import numpy as np
 import pytest
+from graphs import Graph
+from same_model import assert_same_model
 
 import nq_tflite as nq
 from nq_tflite.conversion.sources.keras_export import export
+from nq_tflite.format.levels import signal_to_noise_db
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema
 from nq_tflite.graph.nested import read_nested
+from nq_tflite.graph.prune import prune
 from nq_tflite.graph.readers import reader_of
+from nq_tflite.graph.widening import widen
 
 #: SNR in dB of fused full-bit against the stock dynamic-range model: both quantize activations to 8 bits, each its way.
 DYNAMIC_RANGE_SNR_DB = 35.0
@@ -148,3 +153,105 @@ def test_dynamic_range_weights_are_rounded_by_inputs(
     assert any("rounding has seen" in note for note in report.notes)
     assert report.estimate is not None
     assert report.estimate.snr_db[1] > report.estimate.snr_db[0] > 5
+
+
+# ---- LiteRT Quantizer's files ----------------------------------------------------------------------------------------
+
+#: A dense layer's outputs and inputs, and the weights that share a scale in blocks.
+CHANNELS, DEPTH, BLOCK = 64, 128, 32
+#: Of weights with a scale for each block, as 8-bit codes with one for each channel.
+BLOCKWISE_SNR_DB = 40.0
+
+
+def dense_of(kind: str) -> tuple[bytes, np.ndarray]:
+    """A float dense layer whose weight is stored as LiteRT Quantizer does it, and the values that it stands for."""
+    rng, graph = np.random.default_rng(21), Graph()
+    x = graph.input((1, DEPTH))
+    num_bits = {"int8": 8, "int4": 4, "int2": 2}[kind.split("-")[0]]
+    largest = (1 << (num_bits - 1)) - 1
+    codes = rng.integers(-largest, largest + 1, (CHANNELS, DEPTH)).astype(np.int8)
+    codes[:, 0] = largest
+    scales = rng.uniform(0.5, 2, CHANNELS).astype(np.float32) / np.float32(16 * largest)
+    values = codes * scales[:, None]
+    if kind == "int4-blocks":
+        of_blocks = rng.uniform(0.5, 2, (CHANNELS, DEPTH // BLOCK)).astype(np.float16) / np.float16(16)
+        values = codes * np.repeat(of_blocks, BLOCK, axis=1).astype(np.float32)
+        weight = graph.narrow(codes, 4, block_scales=of_blocks)
+    elif num_bits < 8:
+        weight = graph.narrow(codes, num_bits, scale=scales)
+    else:
+        point = 5 if kind == "int8-asymmetric" else 0
+        values = (codes - np.float32(point)) * scales[:, None]
+        weight = graph.constant(codes, scale=scales, zero_point=point)
+    floats = {"dtype": np.float32, "version": 1}
+    if not kind.endswith(("dynamic", "blocks")):
+        weight = graph.add("DEQUANTIZE", [weight], (CHANNELS, DEPTH), **floats)
+        graph._graph.tensors[weight].shapeSignature = None
+    bias = graph.constant(rng.normal(size=CHANNELS).astype(np.float32))
+    options = schema.FullyConnectedOptionsT()
+    y = graph.add("FULLY_CONNECTED", [x, weight, bias], (1, CHANNELS), options=options, **floats)
+    return graph.build([y]), values
+
+
+def nested_values(path: Path, level: int) -> np.ndarray:
+    [weight] = read_nested(path).weights
+    return np.asarray(weight.values(level))
+
+
+@pytest.mark.parametrize("kind", ["int8-only", "int4-only", "int4-dynamic", "int2-dynamic"])
+def test_codes_with_a_scale_a_channel_keep_their_values(kind: str, tmp_path: Path) -> None:
+    content, values = dense_of(kind)
+    report = nq.convert(content, tmp_path / "nested.tflite", "8|5", exact=True)
+    np.testing.assert_array_equal(nested_values(tmp_path / "nested.tflite", 1), values)
+    assert [row.output_type for row in report.weights] == ["float32"]
+    narrow = kind.split("-")[0].upper()
+    assert any(f"1 {narrow} weight" in note for note in report.notes) == (narrow != "INT8")
+
+
+@pytest.mark.parametrize(("kind", "nesting"), [("int4-dynamic", "5|4"), ("int2-dynamic", "3|2")])
+def test_narrow_codes_nest_in_few_bits(kind: str, nesting: str, tmp_path: Path) -> None:
+    content, values = dense_of(kind)
+    report = nq.convert(content, tmp_path / "nested.tflite", nesting, exact=True)
+    np.testing.assert_array_equal(nested_values(tmp_path / "nested.tflite", 1), values)
+    assert any(f"'{nesting}' holds all" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("kind", ["int4-blocks", "int8-asymmetric"])
+def test_what_has_no_symmetric_scale_a_channel_comes_near(kind: str, tmp_path: Path) -> None:
+    content, values = dense_of(kind)
+    report = nq.convert(content, tmp_path / "nested.tflite", "8|5", rounding="nearest")
+    snr = signal_to_noise_db(values, nested_values(tmp_path / "nested.tflite", 1))
+    assert report.weights[0].snr_db[1] == pytest.approx(snr, abs=0.01)
+    assert snr > BLOCKWISE_SNR_DB
+    assert any("each block" in note for note in report.notes) == (kind == "int4-blocks")
+    names = [fb.text(tensor.name) for tensor in fb.read_model(tmp_path / "nested.tflite").model.subgraphs[0].tensors]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("kind", ["int8-only", "int4-only"])
+def test_weight_only_outputs_are_the_stock_files(
+    kind: str, runtimes: tuple[str, ...], worker_of: Any, tmp_path: Path
+) -> None:
+    """To the bit under builtin kernels, which multiply the same floats; tflite-runtime lacks a DEQUANTIZE of INT4."""
+    content, _ = dense_of(kind)
+    (tmp_path / "stock.tflite").write_bytes(content)
+    nq.convert(content, tmp_path / "nested.tflite", "8|5", exact=True)
+    inputs = np.random.default_rng(22).normal(size=(4, DEPTH)).astype(np.float32)
+    for runtime in runtimes:
+        [full] = worker_of(runtime)(jobs.run_nested, tmp_path / "nested.tflite", inputs, ["full"])
+        if (kind, runtime) == ("int4-only", "tflite-runtime"):
+            with pytest.raises(RuntimeError, match="DEQUANTIZE"):
+                worker_of(runtime)(jobs.run_stock, tmp_path / "stock.tflite", inputs)
+            continue
+        np.testing.assert_array_equal(full, worker_of(runtime)(jobs.run_stock, tmp_path / "stock.tflite", inputs))
+
+
+@pytest.mark.parametrize("kind", ["int8-only", "int4-dynamic", "int4-blocks"])
+def test_what_is_not_nested_stays_what_it_was(kind: str) -> None:
+    content, _ = dense_of(kind)
+    model, before = fb.read_model(content).model, fb.read_model(content).model
+    widened = widen(model)
+    assert len(widened.stored_bytes) == 1
+    widened.restore(model)
+    prune(model)
+    assert_same_model(model, before)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from distributions import ROOT, exported, needed
+from nq_tflite_models.nets import board_net
 
 from nq_tflite.device.native import library_path
 
@@ -57,6 +58,13 @@ def classes(jdk: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     sources = [*ANDROID.rglob("*.java"), *HOST_TESTS.rglob("*.java")]
     run(jdk / "bin" / "javac", "--release", "11", "-Xlint:all,-options", "-Werror", "-d", folder, *sources)
     return folder
+
+
+def test_what_litert_2_lacks_only_the_delegate_needs(jdk: Path, tmp_path: Path) -> None:
+    """Its packages have no class Delegate: all but `interpreter/` compiles without."""
+    stubs = [each for each in (HOST_TESTS / "android" / "stubs").rglob("*.java") if "tensorflow" not in each.parts]
+    sources = [*(ANDROID / "java").rglob("*.java"), ANDROID / "example" / "CompiledClassifier.java", *stubs]
+    run(jdk / "bin" / "javac", "--release", "11", "-Xlint:all,-options", "-Werror", "-d", tmp_path, *sources)
 
 
 @pytest.fixture(scope="session")
@@ -113,8 +121,53 @@ def test_the_jni_layer_for_arm64(includes: list[str], tmp_path: Path) -> None:
     assert "JNI_OnLoad" in exported(tmp_path / "arm64.so")
 
 
+#: Argument: a nested file. LiteRT's environment loads the accelerator by its name, from the library's folder.
+COMPILES = """
+import sys
+import numpy as np
+from ai_edge_litert.environment import Environment
+import nq_tflite as nq
+from nq_tflite.device import compiled_model
+from nq_tflite.device.native import library_path
+environment = Environment.create(runtime_path=str(library_path().parent))
+compiled_model._environments.add(environment)
+compiled = nq.CompiledModel.from_file(sys.argv[1], environment=environment, precision="part")
+inputs, outputs = compiled.create_input_buffers(0), compiled.create_output_buffers(0)
+interpreter = nq.Interpreter(sys.argv[1], precision="part", runtime="ai-edge-litert")
+interpreter.allocate_tensors()
+source, sink = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+image = np.random.default_rng(0).integers(-128, 128, source["shape"]).astype(np.int8)
+inputs[0].write(image)
+interpreter.set_tensor(source["index"], image)
+for precision in ("part", "full"):
+    compiled.precision = interpreter.precision = precision
+    compiled.run_by_index(0, inputs, outputs)
+    interpreter.invoke()
+    wanted = interpreter.get_tensor(sink["index"])
+    got = outputs[0].read(wanted.size, wanted.dtype.type)
+    assert got.tobytes() == wanted.tobytes()
+print(compiled.levels)
+"""
+
+
+def test_litert_finds_the_accelerator_by_its_name(tmp_path: Path) -> None:
+    """As LiteRT 2.2 does among an app's libraries; the one of that name has nothing but a need of the other."""
+    library = Path(shutil.copy(library_path(), tmp_path))
+    link = ["-Wl,--no-as-needed", "-Wl,-rpath,$ORIGIN"]
+    named = tmp_path / "libLiteRtGpuAccelerator.so"
+    run(*CXX, ANDROID / "litert_accelerator.cc", *link, library, "-o", named)
+    assert library.name in needed(named)
+    assert not exported(named)
+    board_net.nest(board_net.mobilenet_v2(32), tmp_path / "model.tflite")
+    command = [sys.executable, "-c", COMPILES, tmp_path / "model.tflite"]
+    environment = os.environ | {"NQ_TFLITE_LIBRARY": str(library)}
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, env=environment, check=False)
+    assert (done.returncode, done.stdout) == (0, "(4, 8)\n"), done.stderr
+
+
 @pytest.mark.slow
-def test_cmake_builds_both_libraries(jdk: Path, tmp_path: Path) -> None:
+def test_cmake_builds_all_libraries(jdk: Path, tmp_path: Path) -> None:
     run("cmake", "-S", ANDROID, "-B", tmp_path, "-G", "Ninja", f"-DJAVA_HOME={jdk}")
-    run("cmake", "--build", tmp_path, "--target", "nq_tflite_jni")
+    run("cmake", "--build", tmp_path, "--target", "nq_tflite_jni", "nq_litert_accelerator")
     assert exported(tmp_path / "libnq_tflite_jni.so") == {"JNI_OnLoad"}
+    assert library_path().name in needed(tmp_path / "libLiteRtGpuAccelerator.so")

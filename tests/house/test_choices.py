@@ -16,10 +16,11 @@ from nq_tflite.conversion.sources.export_options import ACTIVATION_RANGES, IO_TY
 from nq_tflite.device.runtimes import RUNTIMES, RuntimeName
 from nq_tflite.govern.policy import PRESETS, Policy, Preset
 from nq_tflite.measure.benchmark import benchmark
-from nq_tflite.measure.compare import ACTIVATIONS, Activations, compare
+from nq_tflite.measure.compare import compare
 from nq_tflite.measure.contenders import CONTENDERS, ContenderName
 from nq_tflite.measure.evaluate import evaluate
 from nq_tflite.measure.preprocessing import PIXEL_RANGES, PixelRange
+from nq_tflite.measure.tasks import ACTIVATIONS, Activations
 
 
 @pytest.mark.parametrize(

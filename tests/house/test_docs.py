@@ -40,21 +40,23 @@ NOT_RUN = {
 MARKED = {
     ("README.md", "sh minutes"): 1,
     ("custom_ops/android/README.md", "sh ndk"): 1,
-    ("docs/accuracy.md", "sh minutes"): 1,
-    ("docs/benchmarks.md", "sh minutes"): 7,
+    ("docs/accuracy.md", "sh minutes"): 2,
+    ("docs/benchmarks.md", "sh minutes"): 8,
     ("docs/benchmarks.md", "sh root"): 1,
     ("docs/c_and_cpp.md", "sh native"): 1,
     ("docs/choosing_levels.md", "sh minutes"): 1,
     ("docs/delivery.md", "sh network"): 1,
     ("docs/fuzzing.md", "sh minutes"): 1,
     ("docs/governor.md", "sh board"): 1,
+    ("docs/paper.md", "sh minutes"): 1,
     ("docs/photos.md", "sh minutes"): 1,
     ("docs/models.md", "python jax"): 1,
     ("docs/models.md", "python torch"): 1,
     ("docs/models.md", "sh minutes"): 1,
     ("docs/quickstart.md", "sh install"): 1,
-    ("docs/raspberry_pi.md", "sh board"): 3,
+    ("docs/raspberry_pi.md", "sh board"): 5,
     ("docs/raspberry_pi.md", "sh install"): 1,
+    ("docs/sme.md", "sh minutes"): 1,
     ("models/README.md", "python network"): 1,
     ("models/README.md", "sh minutes"): 6,
     ("notebooks/README.md", "sh install"): 1,
@@ -69,7 +71,7 @@ OTHER_LANGUAGES = {
 #: Pages that convert a model: a few seconds each.
 SLOW = {f"docs/{name}.md" for name in ("accuracy", "choosing_levels", "index", "models", "quickstart", "report")}
 #: Sites that pages link to; nothing is fetched.
-SITES = {"arxiv.org", "github.com", "keepachangelog.com", "llvm.org", "semver.org"}
+SITES = {"arxiv.org", "github.com", "keepachangelog.com", "llvm.org", "pypi.org", "semver.org"}
 
 
 def pages_with(language: str) -> list[Any]:

@@ -36,6 +36,7 @@ OWNERS = {
     "rich": {"cli", "__main__", "progress"},
     "PIL": {"measure.preprocessing"},
     "psutil": {"govern"},
+    "distributed": {"measure.workers"},
     "threadpoolctl": {"conversion.trial"},
     "nq_tflite_models": {"measure.demo"},
 }

@@ -242,3 +242,26 @@ def join_while_running(runtime: str, path: Path, upgrades: list[Path], inputs: n
         interpreter.precision = bits
         outputs.append(feed(interpreter, inputs))
     return {"refused": refused, "outputs": outputs}
+
+
+def file_pages(runtime: str, path: Path, precision: nq.Precision) -> list[tuple[int, int]]:
+    """Resident bytes of the file's mappings, and this process's share of them, with one interpreter and with two.
+
+    A page that is mapped twice counts twice among the first, and once among the second.
+    """
+    kept, found = [], []
+    for _ in range(2):
+        interpreter = nq.Interpreter(path, runtime=runtime, precision=precision)
+        interpreter.allocate_tensors()
+        interpreter.invoke()
+        kept.append(interpreter)
+        sums = Counter[str]()
+        is_file = False
+        for line in Path("/proc/self/smaps").read_text().splitlines():
+            name, *values = line.split(maxsplit=5)
+            if not name.endswith(":"):
+                is_file = len(values) == 5 and values[4] == str(path)
+            elif is_file and name in ("Rss:", "Pss:"):
+                sums[name] += 1024 * int(values[0])
+        found.append((sums["Rss:"], sums["Pss:"]))
+    return found

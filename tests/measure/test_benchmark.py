@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ from nq_tflite.errors import FormatError, MissingPackageError, NativeLibraryErro
 from nq_tflite.graph.inspection import inspect_file
 from nq_tflite.measure.benchmark import Series, benchmark, cpu_name, summarize
 from nq_tflite.measure.child_process import run_in_child
-from nq_tflite.measure.memory import ResidentMemory, parse_smaps, resident_memory
+from nq_tflite.measure.resident import ResidentMemory, parse_smaps, resident_memory
+from nq_tflite.measure.rounds import interleaved
 
 SMAPS = """\
 55f0c0000000-55f0c0021000 rw-p 00000000 00:00 0                          [heap]
@@ -25,15 +27,25 @@ Anonymous:           100 kB
 VmFlags: rd wr mr mw me ac
 7f0000000000-7f0000400000 r--s 00000000 08:02 1234                       /data/a model.tflite
 Rss:                4000 kB
+Pss:                2000 kB
 Anonymous:             0 kB
 7f0000400000-7f0000500000 r--s 00400000 08:02 1234                       /data/a model.tflite
 Rss:                  96 kB
+Pss:                  96 kB
+Anonymous:             0 kB
+7f0000600000-7f0000700000 r--s 00000000 08:02 1235                       /data/weights.cache
+Rss:                  64 kB
+Pss:                  64 kB
 Anonymous:             0 kB
 7f0001000000-7f0001100000 rw-p 00000000 08:02 99                         /usr/lib/libc.so.6
 Rss:                  40 kB
+Pss:                  11 kB
+Private_Dirty:         8 kB
 Anonymous:             8 kB
 7f0002000000-7f0002100000 rw-p 00000000 00:00 0
 Rss:                  12 kB
+Pss:                   6 kB
+Private_Dirty:         0 kB
 Anonymous:            12 kB
 """
 
@@ -54,9 +66,16 @@ def test_sums_of_mappings() -> None:
 
 
 def test_smaps_by_mapping() -> None:
-    memory = parse_smaps(SMAPS.splitlines(), "/data/a model.tflite")
-    assert memory == ResidentMemory(anonymous=120 * 1024, model_file=4096 * 1024, other_files=32 * 1024)
-    assert memory - ResidentMemory(1024, 1024, 1024) == ResidentMemory(119 * 1024, 4095 * 1024, 31 * 1024)
+    kilobytes = {"anonymous": 120, "model_file": 4096, "other_files": 32, "cache_file": 64, "private_dirty": 8}
+    bytes_by_kind = {kind: 1024 * size for kind, size in kilobytes.items()}
+    pss = 1024 * (100 + 2000 + 96 + 64 + 8 + 6)  # of a library, the private pages alone
+    memory = parse_smaps(SMAPS.splitlines(), "/data/a model.tflite", "/data/weights.cache")
+    assert memory == ResidentMemory(**bytes_by_kind, pss=pss)
+    assert (memory.clean_files, memory.held) == (1024 * 4160, 1024 * 4280)
+    assert memory - ResidentMemory(1024, 1024, 1024) == ResidentMemory(
+        119 * 1024, 4095 * 1024, 31 * 1024, 64 * 1024, 8 * 1024, pss
+    )
+    assert parse_smaps(SMAPS.splitlines(), "/data/a model.tflite").other_files == 96 * 1024
 
 
 def test_resident_memory_of_this_process(tmp_path: Path) -> None:
@@ -67,7 +86,7 @@ def test_resident_memory_of_this_process(tmp_path: Path) -> None:
 
 
 def test_no_smaps_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nq_tflite.measure.memory.SMAPS", tmp_path / "smaps")
+    monkeypatch.setattr("nq_tflite.measure.resident.SMAPS", tmp_path / "smaps")
     with pytest.raises(NqError, match="Measure on Linux"):
         resident_memory("model.tflite")
 
@@ -137,6 +156,47 @@ def test_a_model_alone_is_its_own_baseline(nested_dir: Path) -> None:
     )
     assert [(setting.num_threads, len(setting.latencies)) for setting in report.settings] == [(1, 1), (2, 1)]
     assert report.baseline.endswith("int8_8_5.tflite")
+
+
+@pytest.mark.skipif("ai-edge-litert" not in installed_runtimes(), reason="peers need ai-edge-litert")
+def test_peers_beside_a_stock_file(nested_dir: Path, int8_tflite: bytes, tmp_path: Path) -> None:
+    stock, nested = tmp_path / "stock.tflite", nested_dir / "int8_8_5.tflite"
+    stock.write_bytes(int8_tflite)
+    report = benchmark(nested, [stock], runs=2, warmup=0, switches=1, reloads=1, peers=("weight-cache", "ynnpack"))
+    assert [each.peer for each in report.settings[0].latencies][:4] == [None, None, None, "weight-cache"]
+    cached = next(each for each in report.footprints if each.peer == "weight-cache")
+    assert cached.path == str(stock)
+    assert cached.cache_bytes is not None
+    assert 0 < cached.states[0].added.cache_file <= cached.cache_bytes + os.sysconf("SC_PAGE_SIZE")
+    assert cached.first_start_seconds is not None
+    assert {"ynnpack"} == report.missing_peers.keys() or any(each.peer == "ynnpack" for each in report.footprints)
+    assert list(tmp_path.iterdir()) == [stock]  # the cache lay elsewhere and is gone
+
+
+def test_peers_that_cannot_run_say_why(nested_dir: Path) -> None:
+    nested = nested_dir / "int8_8_5.tflite"
+    report = benchmark(nested, [nested], runs=1, warmup=0, switches=1, reloads=1, peers=("weight-cache",))
+    assert report.missing_peers == {"weight-cache": "no stock model to run"}
+    assert all(each.peer is None for each in report.footprints)
+
+
+def test_short_invocations_are_timed_together() -> None:
+    class Model:
+        def __init__(self, seconds: float) -> None:
+            self.seconds, self.count = seconds, 0
+
+        def invoke(self) -> None:
+            self.count += 1
+            end = time.perf_counter() + self.seconds
+            while time.perf_counter() < end:
+                pass
+
+    quick, slow = Model(1e-5), Model(5e-3)
+    (many, once), (seconds, _) = interleaved([quick, slow], runs=3, warmup=1)
+    assert 1 < many <= 200
+    assert once == 1
+    assert quick.count == 4 + 4 * (1 + many)
+    assert min(seconds) >= 1e-5
 
 
 def test_an_isa_of_ones_own(nested_dir: Path) -> None:

@@ -61,7 +61,7 @@ def weights_alone(mixed_model: Any, photos: Path, others: Path) -> MethodCompari
 
 @pytest.fixture(scope="module")
 def whole_files(mixed_model: Any, photos: Path, others: Path) -> MethodComparison:
-    methods = ["minmax", "squant-nesting", "nearest", "descent-calibrated"]
+    methods = ["minmax", "nestquant-code", "squant-nesting", "nearest", "descent-calibrated"]
     options: dict[str, Any] = {"methods": methods, "calibration": others, "activations": "int8"}
     return compare(mixed_model, photos, nestings=["8|5"], **options, **PIXELS)
 
@@ -123,6 +123,8 @@ def test_whole_files_score_as_files_do(
     for method in ("minmax", "squant-nesting"):  # the same codes, but for ties
         assert by_method[method].scores[0].logit_snr_db == pytest.approx(stock.logit_snr_db, abs=0.5)
         assert by_method[method].scores[1].logit_snr_db < stock.logit_snr_db
+    part, full = (score.logit_snr_db for score in by_method["nestquant-code"].scores[::-1])
+    assert part < stock.logit_snr_db - 1 < full  # codes of its own, which have more of each channel's range
 
 
 def test_a_float_tflite_without_calibration(float_tflite: bytes, photos: Path, tmp_path: Path) -> None:

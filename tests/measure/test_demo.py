@@ -16,7 +16,8 @@ from nq_tflite.cli import nq_tflite
 from nq_tflite.errors import FormatError, MissingPackageError, ModelSourceError
 from nq_tflite.measure import demo
 from nq_tflite.measure.child_process import run_in_child
-from nq_tflite.measure.memory import Footprint, MedianReload, MedianSwitch, MemoryState, ResidentMemory
+from nq_tflite.measure.memory import Footprint, MedianReload, MedianSwitch, MemoryState
+from nq_tflite.measure.resident import ResidentMemory
 
 MEMORY = ResidentMemory(1, 2, 3)
 RELOAD = MedianReload(10, 0.003, 0.007)

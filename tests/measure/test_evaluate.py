@@ -11,15 +11,8 @@ import pytest
 from PIL import Image
 
 from nq_tflite.errors import PhotosError, RepresentativeDataError, UnsupportedModelError
-from nq_tflite.measure.evaluate import (
-    FULL_BIT_REFERENCE,
-    Evaluation,
-    evaluate,
-    from_output,
-    score,
-    standard_error,
-    to_input,
-)
+from nq_tflite.measure.classifier import from_output, to_input
+from nq_tflite.measure.evaluate import FULL_BIT_REFERENCE, Evaluation, evaluate, score, standard_error
 from nq_tflite.measure.photo_folder import read_photo_folder
 from nq_tflite.measure.preprocessing import pixel_preprocessing
 

@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 from labelled_pictures import NUM_PICTURES, write_pictures, zipped
 from nq_tflite_models.labelled import labelled
+from nq_tflite_models.measure.critical import Kept, critical_nestings
 from nq_tflite_models.measure.litert_quantizer import quantized_by_litert
 from nq_tflite_models.measure.paired import paired_difference
 
@@ -190,6 +191,27 @@ def test_rows(folder: Path, model: Path, no_litert: None) -> None:
             difference = row["score"]["top1"] - exact["score"]["top1"]
             assert row["against_float"]["difference"] == pytest.approx(difference)
             assert row["against_float"]["low"] <= difference <= row["against_float"]["high"]
+
+
+def test_the_narrowest_part_bit_that_keeps_accuracy() -> None:
+    """Widths are taken from full-bit down, so that a lucky narrow one does not count."""
+    top1 = {7: 0.9, 6: 0.91, 5: 0.86, 4: 0.7, 3: 0.9}
+    rows = [Kept("net", "descent", 8, bits, 0.9, part) for bits, part in top1.items()]
+    rows += [Kept("net", "descent", 6, 5, 0.9, 0.2), Kept("other", "descent", 8, 7, 0.5, 0.5)]
+    expected = [("net", 8, 5), ("net", 6, None), ("other", 8, 7)]
+    assert [(each.model, each.full_bits, each.part_bits) for each in critical_nestings(rows)] == expected
+
+
+@pytest.mark.slow
+def test_grid(folder: Path, model: Path, no_litert: None) -> None:
+    given = (folder, "--model", model, *OPTIONS[:4], "--num-calibration", 9)
+    done = invoke(*given, "--grid")
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout.count("┏") == 3
+    assert "3 of 6|3" in done.stdout
+    refused = invoke(*given, "--grid", "--nesting", "8|5")
+    assert refused.exit_code == 2
+    assert "--grid takes no --nesting." in refused.stderr
 
 
 def test_tables_fit_eighty_columns(folder: Path, model: Path, no_litert: None, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from jobs import run_nested, run_stock
 from nq_tflite_models.measure.comparison import MEMORY_DEFINITION, compare_models, model_files
-from nq_tflite_models.nets.zoo import MODELS, WITH_WEIGHTS, build_model
+from nq_tflite_models.nets.zoo import MODELS, PAPER, SETS, WITH_WEIGHTS, build_model
 
 from nq_tflite.device.runtimes import installed_runtimes
 from nq_tflite.errors import FormatError, ModelSourceError, NativeLibraryError, NestingError, UnsupportedModelError
@@ -87,12 +87,12 @@ def test_mlp_mixer_stays_int8_from_input_to_output() -> None:
     assert (names.count("QUANTIZE"), names.count("DEQUANTIZE"), names.count("FULLY_CONNECTED")) == (1, 1, 5)
 
 
-def test_layer_norm_of_the_mixer_is_keras() -> None:
+def test_layer_norm_is_keras() -> None:
     import keras
-    from nq_tflite_models.nets.mlp_mixer import _LayerNorm
+    from nq_tflite_models.nets.layer_norm import LayerNorm
 
     tokens = np.random.default_rng(1).normal(2.0, 3.0, (2, 5, 16)).astype(np.float32)
-    ours, theirs = _LayerNorm(epsilon=1e-6), keras.layers.LayerNormalization(epsilon=1e-6)
+    ours, theirs = LayerNorm(epsilon=1e-6), keras.layers.LayerNormalization(epsilon=1e-6)
     for layer in (ours, theirs):
         layer.build(tokens.shape)
         layer.set_weights([np.linspace(0.5, 1.5, 16), np.linspace(-1.0, 1.0, 16)])
@@ -139,9 +139,34 @@ def test_seeded_inputs() -> None:
     assert len(np.unique(images.mean((1, 2, 3)))) == 4
 
 
+def test_the_papers_set_is_of_models() -> None:
+    assert set(PAPER) <= set(MODELS)
+    assert len(set(PAPER)) == len(PAPER) == 14
+
+
+@pytest.mark.parametrize("name", ["resnet18", "shufflenet_v2", "vit_b16", "deit_s", "swin_t", "poolformer_s12"])
+@pytest.mark.slow
+def test_the_papers_architectures_have_their_numbers_of_weights(name: str) -> None:
+    """As torchvision and timm count them, moments of batch norms left out."""
+    from nq_tflite_models.nets import poolformer, resnet18, shufflenet_v2, vision_transformers
+
+    modules = {"resnet18": resnet18, "shufflenet_v2": shufflenet_v2, "poolformer_s12": poolformer}
+    model = getattr(modules.get(name, vision_transformers), f"untrained_{name}")()
+    expected = {
+        "resnet18": 11_689_512,
+        "shufflenet_v2": 2_278_604,
+        "vit_b16": 86_567_656,
+        "deit_s": 22_050_664,
+        "swin_t": 28_288_354,
+        "poolformer_s12": 11_915_176,
+    }
+    assert sum(int(np.prod(weight.shape)) for weight in model.trainable_weights) == expected[name]
+    assert (model.input_shape, model.output_shape) == ((None, 224, 224, 3), (None, 1000))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", [name for name in MODELS if not name.startswith("ds_cnn") and name not in WITH_WEIGHTS]
+    "name", [name for name in SETS["zoo"] if not name.startswith("ds_cnn") and name not in WITH_WEIGHTS]
 )
 def test_every_model_of_the_zoo(name: str) -> None:
     model = check_seeds(lambda seed: build_model(name, seed))
@@ -241,16 +266,20 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
 
 
-def test_command_prints_one_table(cache: Path) -> None:
-    done = run("--models", "ds_cnn_s", "--threads", "1,2", "--runs", 2, "--isa", "scalar", "--cache", cache)
+def test_command_prints_its_tables(cache: Path) -> None:
+    done = run(
+        "--models", "ds_cnn_s", "--threads", "1,2", "--runs", 2, "--isa", "scalar", "--storage", "--cache", cache
+    )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("┏") == 1
+    assert done.stdout.count("┏") == 4
     for text in (
         "(scalar kernels)",
         "nested 8|4",
         "ds_cnn_s",
         "full time",
         "part memory",
+        "switching, beside loading the stock file anew",
+        "storage: one nested file",
         MEMORY_DEFINITION,
         str(cache),
     ):
@@ -267,11 +296,14 @@ def test_command_as_json(cache: Path) -> None:
     (row,) = model["latencies"]
     assert [row[key]["bits"] for key in ("stock", "full", "part")] == [None, 8, 5]
     assert (row["num_threads"], row["stock"]["ratio"]) == (1, 1.0)
-    nested, stock = model["report"]["footprints"]
+    nested, stock, *peers = model["report"]["footprints"]
     added = {"stock": stock["states"][0], "full": nested["states"][0], "part": nested["states"][1]}
-    assert model["memory"] == {
-        key: state["added"]["anonymous"] + state["added"]["model_file"] for key, state in added.items()
-    }
+    for key, state in added.items():
+        assert model["memory"][key] == state["added"]["anonymous"] + state["added"]["model_file"]
+    cached = [each["states"][0]["added"] for each in peers if each["peer"] == "weight-cache"]
+    held = [each["anonymous"] + each["model_file"] + each["cache_file"] for each in cached]
+    assert model["memory"]["cached"] == (held[0] if held else None)
+    assert (row["cached"] is not None) == bool(held)
     assert model["files"]["name"] == "ds_cnn_s"
 
 

@@ -19,7 +19,8 @@ from nq_tflite.measure.benchmark import BenchmarkReport, Latency, Setting
 from nq_tflite.measure.compare import ComparedMethod, MethodComparison
 from nq_tflite.measure.evaluate import Evaluation, Score
 from nq_tflite.measure.findings import _slower
-from nq_tflite.measure.memory import Footprint, MedianReload, MemoryState, ResidentMemory
+from nq_tflite.measure.memory import Footprint, MedianReload, MemoryState
+from nq_tflite.measure.resident import ResidentMemory
 from nq_tflite.measure.timeline import Moment, PrecisionChange, Timeline
 from nq_tflite.plot import (
     accuracy_figure,
@@ -62,7 +63,16 @@ COMPARISON = MethodComparison(
     tuple(
         ComparedMethod(name, name, f"8|{bits}", 8.0, 1.0, (score(8, 0.9 + bits / 100), score(bits, bits / 10)), "")
         for bits in (6, 4)
-        for name in ("minmax", "squant-nesting", "nearest", "exact", "squant", "descent", "descent-calibrated")
+        for name in (
+            "minmax",
+            "nestquant-code",
+            "squant-nesting",
+            "nearest",
+            "exact",
+            "squant",
+            "descent",
+            "descent-calibrated",
+        )
     ),
 )
 BENCHMARK = BenchmarkReport(

@@ -1,4 +1,4 @@
-"""Small full-int8 graphs, operator by operator: what Keras and its converter would not give at will."""
+"""Small full-int8 graphs, or uint8 ones, operator by operator: what Keras and its converter would not give at will."""
 
 from __future__ import annotations
 
@@ -10,11 +10,18 @@ import numpy as np
 from nq_tflite.graph.flatbuffer import add_buffer, add_tensor, pack_model, schema
 
 _TYPES = {np.dtype(np.float32): schema.TensorType.FLOAT32, np.dtype(np.int32): schema.TensorType.INT32}
-_TYPES[np.dtype(np.int8)] = schema.TensorType.INT8
+_TYPES |= {
+    np.dtype(np.float16): schema.TensorType.FLOAT16,
+    np.dtype(np.int8): schema.TensorType.INT8,
+    np.dtype(np.uint8): schema.TensorType.UINT8,
+}
 
 
 class Graph:
     """A TFLite graph under construction; tensors are known by their indices, and the first dimension is the batch.
+
+    Args:
+        quantized: type of what has a scale, where nothing else is said.
 
     Example:
         graph = Graph()
@@ -23,7 +30,8 @@ class Graph:
         content = graph.build([y])
     """
 
-    def __init__(self) -> None:
+    def __init__(self, quantized: Any = np.int8) -> None:
+        self._quantized = quantized
         self._graph = schema.SubGraphT(tensors=[], inputs=[], outputs=[], operators=[], name="main")
         empty = schema.BufferT(data=np.empty(0, np.uint8))
         self._model = schema.ModelT(
@@ -42,8 +50,8 @@ class Graph:
     def input(
         self, shape: Sequence[int], *, scale: float | None = None, zero_point: int = 0, dtype: Any = np.float32
     ) -> int:
-        """An input of any batch: int8, or of that type without a scale."""
-        index = self._tensor(shape, dtype if scale is None else np.int8, 0, scale, zero_point, 0)
+        """An input of any batch: quantized, or of that type without a scale."""
+        index = self._tensor(shape, dtype if scale is None else self._quantized, 0, scale, zero_point, 0)
         self._graph.tensors[index].shapeSignature = [-1, *shape[1:]]
         self._graph.inputs.append(index)
         return index
@@ -53,6 +61,25 @@ class Graph:
         values = np.asarray(values)
         return self._tensor(values.shape, values.dtype, add_buffer(self._model, values), scale, zero_point, axis)
 
+    def narrow(self, codes: Any, num_bits: int, *, scale: Any = None, axis: int = 0, block_scales: Any = None) -> int:
+        """A constant of INT4 or INT2 codes, with a scale for each channel, or float16 ones for blocks of its rows."""
+        codes, in_a_byte = np.asarray(codes), 8 // num_bits
+        fields = (codes.reshape(-1, in_a_byte) & ((1 << num_bits) - 1)).astype(np.uint8)
+        packed = np.bitwise_or.reduce(fields << np.arange(0, 8, num_bits, dtype=np.uint8), axis=1).astype(np.uint8)
+        index = self._tensor(codes.shape, np.int8, add_buffer(self._model, packed), scale, 0, axis)
+        tensor = self._graph.tensors[index]
+        tensor.type = {4: schema.TensorType.INT4, 2: schema.TensorType.INT2}[num_bits]
+        if block_scales is not None:
+            scales = np.asarray(block_scales, np.float16)
+            of_blocks = self._tensor(scales.shape, np.float16, add_buffer(self._model, scales), None, 0, 0)
+            details = schema.BlockwiseQuantizationT(
+                scales=of_blocks, zeroPoints=-1, blockSize=codes.shape[-1] // scales.shape[-1]
+            )
+            tensor.quantization = schema.QuantizationParametersT(
+                details=details, detailsType=schema.QuantizationDetails.BlockwiseQuantization
+            )
+        return index
+
     def add(
         self,
         name: str,
@@ -61,12 +88,12 @@ class Graph:
         *,
         scale: float | None = None,
         zero_point: int = 0,
-        dtype: Any = np.int8,
+        dtype: Any = None,
         version: int = 2,
         options: Any = None,
     ) -> int:
         """An operator with one output of that shape and quantization; returns the output."""
-        index = self._tensor(shape, dtype, 0, scale, zero_point, 0)
+        index = self._tensor(shape, dtype or self._quantized, 0, scale, zero_point, 0)
         if len(shape) > 0:
             self._graph.tensors[index].shapeSignature = [-1, *shape[1:]] if dtype != np.int32 else list(shape)
         code = getattr(schema.BuiltinOperator, name)

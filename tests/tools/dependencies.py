@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LOCK = ROOT / "requirements" / f"cp{sys.version_info[0]}{sys.version_info[1]}-{platform.machine()}.txt"
 LIST = ROOT / "docs" / "dependencies.md"
 #: What an installation for use may ask for; "" is no extra at all. The others are for development.
-RUNTIME_EXTRAS = ("", "litert", "tflite-runtime", "govern", "cli", "convert", "plot", "report", "demo")
+RUNTIME_EXTRAS = ("", "litert", "tflite-runtime", "govern", "cli", "convert", "plot", "report", "cluster", "demo")
 #: What the packages' metadata leave out or spell at length.
 _LICENCES_IN_WORDS = {
     "3-Clause BSD License": "BSD-3-Clause",

@@ -13,8 +13,9 @@ namespace nq {
 
 class Convolution {
  public:
-  // The block must outlive the layer.
-  Convolution(const GemmKernel& kernel, const OptionBlock& block) : kernel_(kernel), block_(block) {}
+  // The block and the padding must outlive the layer; layers that run at the same time have paddings of their own.
+  Convolution(const GemmKernel& kernel, const OptionBlock& block, PaddingRow* padding)
+      : kernel_(kernel), block_(block), padding_(*padding) {}
 
   void reshape(const Geometry& geometry);
   const Geometry& geometry() const { return geometry_; }
@@ -56,7 +57,7 @@ class Convolution {
   bool in_place_ = false;   // the kernel reads activations where they are
   size_t row_bytes_ = 0;    // of a copied row
   int64_t panel_rows_ = 1;  // pixels that go to the kernel together
-  PaddingRow padding_;
+  PaddingRow& padding_;
 };
 
 }  // namespace nq

@@ -12,8 +12,9 @@ namespace nq {
 
 class DepthwiseConvolution {
  public:
-  // The block must outlive the layer.
-  DepthwiseConvolution(const DepthwiseKernel& kernel, const OptionBlock& block) : kernel_(kernel), block_(block) {}
+  // The block and the padding must outlive the layer; layers that run at the same time have paddings of their own.
+  DepthwiseConvolution(const DepthwiseKernel& kernel, const OptionBlock& block, PaddingRow* padding)
+      : kernel_(kernel), block_(block), padding_(*padding) {}
 
   void reshape(const Geometry& geometry);
   const Geometry& geometry() const { return geometry_; }
@@ -32,7 +33,7 @@ class DepthwiseConvolution {
   const OptionBlock& block_;
   Geometry geometry_;
   WindowTaps taps_;
-  PaddingRow padding_;
+  PaddingRow& padding_;
 };
 
 }  // namespace nq

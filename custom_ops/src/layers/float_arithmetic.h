@@ -1,4 +1,4 @@
-// ADD, SUB and MUL of float tensors, with a fused activation.
+// Arithmetic of two float tensors, with a fused activation.
 #pragma once
 
 #include "kernels/elementwise/elementwise.h"
@@ -10,22 +10,15 @@ namespace nq {
 class FloatArithmetic {
  public:
   using Element = float;
-  enum class Operation { kAdd, kSubtract, kMultiply };
 
-  FloatArithmetic(const ElementwiseKernel& kernel, Operation operation, FloatRange range)
-      : kernel_(kernel), operation_(operation), range_(range) {}
+  FloatArithmetic(ElementwiseKernel::Floats::Binary function, FloatRange range) : function_(function), range_(range) {}
 
   void run(const BinaryRun<float>& run) const {
-    const FloatOperands operands = {run.a, run.b, run.a_step, run.b_step};
-    const auto apply = operation_ == Operation::kAdd        ? kernel_.floats.add
-                       : operation_ == Operation::kSubtract ? kernel_.floats.subtract
-                                                            : kernel_.floats.multiply;
-    apply(operands, range_.min, range_.max, static_cast<size_t>(run.count), run.out);
+    function_({run.a, run.b, run.a_step, run.b_step}, range_.min, range_.max, static_cast<size_t>(run.count), run.out);
   }
 
  private:
-  const ElementwiseKernel& kernel_;
-  Operation operation_;
+  ElementwiseKernel::Floats::Binary function_;
   FloatRange range_;
 };
 

@@ -11,22 +11,22 @@ constexpr int64_t kTile = 256;  // channels that are summed together
 // The part of an output pixel's window that lies within the image.
 struct Taps {
   int64_t top, bottom, left, right;
-  const int8_t* image;
+  int64_t image;  // its first element
 
   int32_t count() const { return static_cast<int32_t>((bottom - top) * (right - left)); }
 };
 
-Taps taps_of(const Geometry& g, const int8_t* in, int64_t pixel) {
+Taps taps_of(const Geometry& g, int64_t pixel) {
   const Place place = place_of(g, pixel);
   const int64_t top = place.y * g.window.stride_h - g.pad_top, left = place.x * g.window.stride_w - g.pad_left;
   return {std::max<int64_t>(top, 0), std::min<int64_t>(top + g.window.kernel_h, g.in_h), std::max<int64_t>(left, 0),
-          std::min<int64_t>(left + g.window.kernel_w, g.in_w), in + place.batch * g.in_h * g.in_w * g.in_c};
+          std::min<int64_t>(left + g.window.kernel_w, g.in_w), place.batch * g.in_h * g.in_w * g.in_c};
 }
 
-template <typename Visit>
-void for_each_tap(const Geometry& g, const Taps& taps, const Visit& visit) {
+template <typename Element, typename Visit>
+void for_each_tap(const Geometry& g, const Taps& taps, const Element* in, const Visit& visit) {
   for (int64_t y = taps.top; y < taps.bottom; ++y) {
-    for (int64_t x = taps.left; x < taps.right; ++x) visit(taps.image + (y * g.in_w + x) * g.in_c);
+    for (int64_t x = taps.left; x < taps.right; ++x) visit(in + taps.image + (y * g.in_w + x) * g.in_c);
   }
 }
 
@@ -36,19 +36,19 @@ void max_pool_pixel(const ElementwiseKernel& kernel, const Geometry& g, Activati
                     int64_t pixel, int8_t* out) {
   const auto channels = static_cast<size_t>(g.in_c);
   std::memset(out, range.low, channels);
-  for_each_tap(g, taps_of(g, in, pixel), [&](const int8_t* from) { kernel.pooling.raise(from, channels, out); });
+  for_each_tap(g, taps_of(g, pixel), in, [&](const int8_t* from) { kernel.pooling.raise(from, channels, out); });
   if (range.high == 127) return;
   for (size_t c = 0; c < channels; ++c) out[c] = std::min(out[c], range.high);
 }
 
 void average_pool_pixel(const ElementwiseKernel& kernel, const Geometry& g, ActivationRange range, const int8_t* in,
                         int64_t pixel, int8_t* out) {
-  const Taps taps = taps_of(g, in, pixel);
+  const Taps taps = taps_of(g, pixel);
   const int32_t taken = taps.count(), half = taken / 2;
   for (int64_t begin = 0; begin < g.in_c; begin += kTile) {
     const int64_t count = std::min(kTile, g.in_c - begin);
     int32_t sums[kTile] = {};
-    for_each_tap(g, taps,
+    for_each_tap(g, taps, in,
                  [&](const int8_t* from) { kernel.pooling.add_to(from + begin, static_cast<size_t>(count), sums); });
     for (int64_t c = 0; c < count; ++c) {
       const int32_t mean = (sums[c] > 0 ? sums[c] + half : sums[c] - half) / taken;
@@ -57,11 +57,29 @@ void average_pool_pixel(const ElementwiseKernel& kernel, const Geometry& g, Acti
   }
 }
 
-void ImageMean::set(Quantization input, Quantization output, int64_t pixels) {
+void max_pool_floats(const ElementwiseKernel& kernel, const Geometry& g, FloatRange range, const float* in,
+                     int64_t pixel, float* out) {
+  const auto channels = static_cast<size_t>(g.in_c);
+  std::fill_n(out, channels, range.min);
+  for_each_tap(g, taps_of(g, pixel), in, [&](const float* from) { kernel.floats.raise(from, channels, out); });
+  for (size_t c = 0; c < channels; ++c) out[c] = out[c] > range.max ? range.max : out[c];
+}
+
+void average_pool_floats(const ElementwiseKernel& kernel, const Geometry& g, FloatRange range, const float* in,
+                         int64_t pixel, float* out) {
+  const auto channels = static_cast<size_t>(g.in_c);
+  const Taps taps = taps_of(g, pixel);
+  std::fill_n(out, channels, 0.0f);
+  for_each_tap(g, taps, in, [&](const float* from) { kernel.floats.add_to(from, channels, out); });
+  kernel.floats.scale(out, channels, 1.0f / static_cast<float>(taps.count()));
+  kernel.floats.clamp(out, channels, range.min, range.max, out);
+}
+
+void ImageMean::set_pixels(int64_t pixels) {
   pixels_ = pixels;
   const auto count = static_cast<float>(pixels);
-  scale_ = input.scale / output.scale * (1.0f / count);  // in XNNPACK's order
-  offset_ = static_cast<float>(output.zero_point) - count * static_cast<float>(input.zero_point) * scale_;
+  scale_ = input_.scale / output_.scale * (1.0f / count);  // in XNNPACK's order
+  offset_ = static_cast<float>(output_.zero_point) - count * static_cast<float>(input_.zero_point) * scale_;
 }
 
 void ImageMean::run(const int8_t* in, int64_t channels, int64_t begin, int64_t count, int8_t* out) const {
@@ -79,6 +97,18 @@ void ImageMean::finish(const int32_t* sums, int64_t count, int8_t* out) const {
   for (int64_t c = 0; c < count; ++c) {
     out[c] = clamp_to_int8(round_to_int16(static_cast<float>(sums[c]) * scale_ + offset_));
   }
+}
+
+void FloatImageMean::run(const float* in, int64_t channels, int64_t begin, int64_t count, float* out) const {
+  const auto size = static_cast<size_t>(count);
+  if (channels == 1) {
+    *out = kernel_.floats.sum(in, static_cast<size_t>(pixels_)) / static_cast<float>(pixels_);
+    return;
+  }
+  std::fill_n(out + begin, size, 0.0f);
+  for (int64_t pixel = 0; pixel < pixels_; ++pixel)
+    kernel_.floats.add_to(in + pixel * channels + begin, size, out + begin);
+  kernel_.floats.scale(out + begin, size, 1.0f / static_cast<float>(pixels_));
 }
 
 }  // namespace nq

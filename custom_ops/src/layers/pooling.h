@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "kernels/elementwise/elementwise.h"
+#include "kernels/quantize/quantize.h"
 #include "layers/geometry.h"
 #include "layers/quantization.h"
 
@@ -18,12 +19,21 @@ void max_pool_pixel(const ElementwiseKernel& kernel, const Geometry& g, Activati
 void average_pool_pixel(const ElementwiseKernel& kernel, const Geometry& g, ActivationRange range, const int8_t* in,
                         int64_t pixel, int8_t* out);
 
+// The same of floats.
+void max_pool_floats(const ElementwiseKernel& kernel, const Geometry& g, FloatRange range, const float* in,
+                     int64_t pixel, float* out);
+void average_pool_floats(const ElementwiseKernel& kernel, const Geometry& g, FloatRange range, const float* in,
+                         int64_t pixel, float* out);
+
 // MEAN over an image's pixels with XNNPACK's arithmetic: an exact sum, scaled in float.
 class ImageMean {
  public:
-  explicit ImageMean(const ElementwiseKernel& kernel) : kernel_(kernel) {}
+  using Element = int8_t;
 
-  void set(Quantization input, Quantization output, int64_t pixels);
+  ImageMean(const ElementwiseKernel& kernel, Quantization input, Quantization output)
+      : kernel_(kernel), input_(input), output_(output) {}
+
+  void set_pixels(int64_t pixels);
 
   // Channels [begin, begin + count) of one image; `in` and `out` are at its first pixel's channel 0.
   void run(const int8_t* in, int64_t channels, int64_t begin, int64_t count, int8_t* out) const;
@@ -32,8 +42,24 @@ class ImageMean {
   void finish(const int32_t* sums, int64_t count, int8_t* out) const;
 
   const ElementwiseKernel& kernel_;
+  Quantization input_, output_;
   int64_t pixels_ = 0;
   float scale_ = 0, offset_ = 0;
+};
+
+// The same of floats.
+class FloatImageMean {
+ public:
+  using Element = float;
+
+  explicit FloatImageMean(const ElementwiseKernel& kernel) : kernel_(kernel) {}
+
+  void set_pixels(int64_t pixels) { pixels_ = pixels; }
+  void run(const float* in, int64_t channels, int64_t begin, int64_t count, float* out) const;
+
+ private:
+  const ElementwiseKernel& kernel_;
+  int64_t pixels_ = 0;
 };
 
 }  // namespace nq

@@ -2,14 +2,18 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "kernels/unpack/weight.h"
 
 namespace nq {
 
-QuantizedLayer::QuantizedLayer(const NestedWeight& weight, const LayerQuantization& quantization, const int32_t* bias)
-    : weight_(weight), quantization_(quantization), bias_(bias), multipliers_(padded_channels(weight.block)) {
-  const std::vector<float>& scales = quantization_.weight_scales;
+QuantizedLayer::QuantizedLayer(const NestedWeight& weight, LayerQuantization quantization, const int32_t* bias)
+    : weight_(weight),
+      quantization_(std::move(quantization)),
+      bias_(bias),
+      multipliers_(padded_channels(weight.block)) {
+  const std::vector<float> scales = std::exchange(quantization_.weight_scales, {});
   for (uint32_t c = 0; c < weight_.block.channels; ++c) {
     const float scale = scales[scales.size() == 1 ? 0 : c];
     multipliers_[c] = quantization_.input_scale * scale / quantization_.output_scale;  // in XNNPACK's order

@@ -22,7 +22,7 @@ struct LayerQuantization {
 class QuantizedLayer {
  public:
   // `bias` may be null. The weight's memory and the bias must outlive the layer.
-  QuantizedLayer(const NestedWeight& weight, const LayerQuantization& quantization, const int32_t* bias);
+  QuantizedLayer(const NestedWeight& weight, LayerQuantization quantization, const int32_t* bias);
 
   // For a layer whose kernel adds sum_offset to each activation.
   LayerTask task(int level, int32_t sum_offset, const int8_t* input, int64_t num_pixels);
@@ -40,7 +40,7 @@ class QuantizedLayer {
   bool fits_16(uint32_t channel, int32_t bias, int32_t magnitude) const;
 
   const NestedWeight& weight_;
-  LayerQuantization quantization_;
+  LayerQuantization quantization_;  // without the weight's scales, which multipliers_ has
   const int32_t* bias_;
   std::vector<float> multipliers_;
   bool shrinks_ = true;

@@ -1,5 +1,5 @@
-// Images of another size, NHWC. Nearest pixels as TFLite's own kernel takes them; linear interpolation with XNNPACK's
-// 11-bit weights.
+// Images of another size, NHWC. Nearest pixels as TFLite's own kernel takes them; linear interpolation of int8 with
+// XNNPACK's 11-bit weights.
 #pragma once
 
 #include <cstdint>
@@ -11,9 +11,11 @@ struct ResizeMode {
   bool align_corners = false, half_pixel_centers = false;
 };
 
-// Along one axis: of each output position the input positions it lies between, and how far from the first in 1/2048.
+// Along one axis: of each output position the input positions it lies between, and how far from the first, in 1/2048
+// and as it is.
 struct ResizeTap {
   int32_t first, second, weight;
+  float beyond;
 };
 
 std::vector<ResizeTap> nearest_taps(int32_t in, int32_t out, ResizeMode mode);
@@ -27,5 +29,7 @@ struct ResizedImage {
 // One row of the output; `in` is the image that it belongs to.
 void nearest_row(const ResizedImage& image, const int8_t* in, int64_t row, int8_t* out);
 void linear_row(const ResizedImage& image, const int8_t* in, int64_t row, int8_t* out);
+void nearest_row_of_floats(const ResizedImage& image, const float* in, int64_t row, float* out);
+void linear_row_of_floats(const ResizedImage& image, const float* in, int64_t row, float* out);
 
 }  // namespace nq

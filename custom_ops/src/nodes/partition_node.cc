@@ -1,10 +1,13 @@
 #include "nodes/partition_node.h"
 
+#include <algorithm>
 #include <map>
+#include <optional>
 #include <unordered_map>
 #include <unordered_set>
 
 #include "nodes/arena.h"
+#include "nodes/bands.h"
 #include "nodes/graph.h"
 #include "nodes/node_calls.h"
 #include "operators/layer_operator.h"
@@ -73,7 +76,13 @@ class PartitionNode {
       if (num_elements(shapes_.at(index)) > 0) throw RunError{no_data(context->tensors[index])};
       pointer = &nothing;  // of an empty batch
     }
-    for (const auto& step : steps_) step->run(tensors_, environment_.threads.get());
+    for (Work& work : works_) {
+      if (work.bands) {
+        work.bands->run(tensors_, arena + work.bands_offset, environment_.threads.get());
+      } else {
+        steps_[work.first]->run(tensors_, environment_.threads.get());
+      }
+    }
   }
 
  private:
@@ -127,36 +136,102 @@ class PartitionNode {
     return {};
   }
 
-  // Tensors that stay within the partition live in the arena; the runtime has the others.
-  void place_tensors() {
-    std::map<int, Lifetime> lifetimes;
-    for (int i = 0; i < static_cast<int>(steps_.size()); ++i) {
-      const int output = steps_[i]->output();
-      if (outputs_.count(output) == 0) {
-        const auto elements = static_cast<size_t>(num_elements(shapes_.at(output)));
-        lifetimes[output] = {elements * steps_[i]->element_bytes(), i, i};
-      }
-      for (const int input : steps_[i]->inputs()) {
-        if (const auto found = lifetimes.find(input); found != lifetimes.end()) found->second.last_step = i;
+  // A step, or steps that are computed in bands.
+  struct Work {
+    size_t first, last;
+    std::optional<BandedSteps> bands;
+    size_t bands_offset = 0;  // of their memory in the arena
+  };
+
+  void divide_work() {
+    works_.clear();
+    const std::vector<size_t> last = find_bands(steps_, shapes_, outputs_);
+    for (size_t i = 0; i < steps_.size(); i = last[i] + 1) {
+      Work& work = works_.emplace_back(Work{i, last[i], {}});
+      if (work.first == work.last) continue;
+      std::vector<Operator*> together;
+      for (size_t k = work.first; k <= work.last; ++k) together.push_back(steps_[k].get());
+      work.bands.emplace(together, environment_.threads->size());
+    }
+  }
+
+  size_t bytes_of(int tensor, const Operator& writer) const {
+    return static_cast<size_t>(num_elements(shapes_.at(tensor))) * writer.element_bytes();
+  }
+
+  // The last work that reads each tensor.
+  std::map<int, int> last_readings() const {
+    std::map<int, int> last;
+    for (size_t i = 0; i < works_.size(); ++i) {
+      for (size_t k = works_[i].first; k <= works_[i].last; ++k) {
+        for (const int input : steps_[k]->inputs()) last[input] = static_cast<int>(i);
       }
     }
+    return last;
+  }
+
+  // Of the last step's inputs one that nobody else reads any more, in whose place its output may lie; -1 if none.
+  int replaced_by(const Work& work, int position, const std::map<int, int>& last_readings,
+                  const std::map<int, size_t>& homes) const {
+    const Operator& step = *steps_[work.last];
+    for (const int input : step.inputs()) {
+      const auto reads = [&](size_t k) {
+        const std::vector<int>& inputs = steps_[k]->inputs();
+        return std::find(inputs.begin(), inputs.end(), input) != inputs.end();
+      };
+      bool is_free = homes.count(input) != 0 && last_readings.at(input) == position && step.may_replace(input);
+      for (size_t k = work.first; is_free && k < work.last; ++k) is_free = !reads(k);
+      if (is_free) return input;
+    }
+    return -1;
+  }
+
+  // Tensors that stay within the partition live in the arena; the runtime has the others. Those between steps that are
+  // computed in bands are nowhere.
+  void place_tensors() {
+    divide_work();
+    const std::map<int, int> last = last_readings();
     std::vector<Lifetime> wanted;
-    for (const auto& [index, lifetime] : lifetimes) wanted.push_back(lifetime);
+    std::map<int, size_t> homes;  // of tensors among the wanted
+    std::vector<size_t> bands(works_.size());
+    tensors_.clear();
+    for (const auto& [index, shape] : shapes_) tensors_[index] = nullptr;
+    for (size_t i = 0; i < works_.size(); ++i) {
+      const Work& work = works_[i];
+      const int now = static_cast<int>(i), output = steps_[work.last]->output();
+      for (size_t k = work.first; k < work.last; ++k) tensors_.erase(steps_[k]->output());
+      if (work.bands) {
+        bands[i] = wanted.size();
+        wanted.push_back({work.bands->bytes(), now, now});
+      }
+      if (outputs_.count(output) != 0) continue;
+      const auto read = last.find(output);
+      const int end = read == last.end() ? now : read->second;
+      const int replaced = replaced_by(work, now, last, homes);
+      const size_t home = replaced < 0 ? wanted.size() : homes.at(replaced);
+      if (replaced < 0) {
+        wanted.push_back({bytes_of(output, *steps_[work.last]), now, end});
+      } else {
+        wanted[home].last_step = end;
+      }
+      homes[output] = home;
+    }
     const ArenaPlan plan = plan_arena(wanted);
     arena_bytes_ = plan.bytes;
     environment_.arena->get(arena_bytes_);  // now rather than at the first inference
-    tensors_.clear();
     internal_.clear();
-    for (const auto& [index, shape] : shapes_) tensors_[index] = nullptr;
-    size_t position = 0;
-    for (const auto& [index, lifetime] : lifetimes) internal_[index] = plan.offsets[position++];
+    for (const auto& [index, home] : homes) internal_[index] = plan.offsets[home];
+    for (size_t i = 0; i < works_.size(); ++i) {
+      if (works_[i].bands) works_[i].bands_offset = plan.offsets[bands[i]];
+    }
   }
 
   NodeEnvironment environment_;
   Status status_;
   Steps steps_;
   std::unordered_set<int> outputs_;  // what others read
-  std::map<int, size_t> internal_;   // what only the partition knows, by place in the arena
+  std::vector<Work> works_;
+  std::map<int, size_t> internal_;  // what only the partition knows, by place in the arena
   size_t arena_bytes_ = 0;
   Shapes shapes_;
   Pointers tensors_;

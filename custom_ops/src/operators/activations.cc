@@ -1,3 +1,4 @@
+#include "layers/float_function.h"
 #include "layers/softmax.h"
 #include "layers/table.h"
 #include "operators/makers.h"
@@ -12,10 +13,17 @@ struct LeakyReluParams {
 struct SoftmaxParams {
   float beta;
 };
+struct GeluParams {
+  bool approximate;
+};
 
+template <typename Arithmetic>
 class SoftmaxOperator : public Operator {
+  using Element = typename Arithmetic::Element;
+
  public:
-  SoftmaxOperator(int input, int output, const Softmax& softmax) : Operator({input}, output), softmax_(softmax) {}
+  SoftmaxOperator(int input, int output, const Arithmetic& softmax)
+      : Operator({input}, output, sizeof(Element)), softmax_(softmax) {}
 
   Status reshape(const Shapes& shapes, Shape* output) override {
     *output = shapes.at(inputs()[0]);
@@ -26,8 +34,8 @@ class SoftmaxOperator : public Operator {
   }
 
   void run(const Pointers& tensors, ThreadPool* threads) override {
-    const int8_t* in = input(tensors, 0);
-    int8_t* out = output(tensors);
+    const Element* in = input<Element>(tensors, 0);
+    Element* out = output<Element>(tensors);
     share(threads, rows_, columns_, [&](Range rows) {
       for (int64_t row = rows.begin; row < rows.end; ++row) {
         softmax_.run_row(in + row * columns_, columns_, out + row * columns_);
@@ -37,7 +45,7 @@ class SoftmaxOperator : public Operator {
 
  private:
   using Operator::output;
-  Softmax softmax_;
+  Arithmetic softmax_;
   int64_t rows_ = 0, columns_ = 0;
 };
 
@@ -54,8 +62,23 @@ std::unique_ptr<Operator> make_by_table(const TfLiteContext& context, const TfLi
   return std::make_unique<MapOperator<int8_t, int8_t, Table>>(input, output, table);
 }
 
+template <typename Function>
+std::unique_ptr<Operator> make_float_map(const TfLiteNode& node, const Function& function) {
+  return std::make_unique<MapOperator<float, float, Function>>(node.inputs->data[0], node.outputs->data[0], function);
+}
+
+// Of floats alone.
+std::unique_ptr<Operator> make_of_floats(const TfLiteContext& context, const TfLiteNode& node,
+                                         ElementwiseKernel::Floats::Unary function, std::string* reason) {
+  if (!has_float_ends(context, node, 1)) return stays(reason, "int8 activations; floats are supported");
+  return make_float_map(node, FloatFunction(function));
+}
+
 std::unique_ptr<Operator> make_clamp(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
                                      int activation, std::string* reason) {
+  if (has_float_ends(context, node, 1)) {
+    return make_float_map(node, FloatClamp(*kernels.elementwise, float_activation_range(activation)));
+  }
   return make_by_table(context, node, kernels, reason, [&](Quantization input, Quantization output, Table* table) {
     const ActivationRange range = activation_range(activation, context.tensors[node.outputs->data[0]]);
     return make_relu_table(input, output, range, table);
@@ -66,6 +89,8 @@ std::unique_ptr<Operator> make_clamp(const TfLiteContext& context, const TfLiteN
 
 std::unique_ptr<Operator> make_logistic(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
                                         std::string* reason) {
+  if (has_float_ends(context, node, 1))
+    return make_float_map(node, FloatFunction(kernels.elementwise->floats.logistic));
   return make_by_table(context, node, kernels, reason, [&](Quantization input, Quantization output, Table* table) {
     *table = logistic_table(*kernels.elementwise, input, output);
     return true;
@@ -74,6 +99,7 @@ std::unique_ptr<Operator> make_logistic(const TfLiteContext& context, const TfLi
 
 std::unique_ptr<Operator> make_tanh(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
                                     std::string* reason) {
+  if (has_float_ends(context, node, 1)) return make_float_map(node, FloatFunction(kernels.elementwise->floats.tanh));
   return make_by_table(context, node, kernels, reason, [&](Quantization input, Quantization output, Table* table) {
     *table = tanh_table(*kernels.elementwise, input, output);
     return true;
@@ -82,6 +108,7 @@ std::unique_ptr<Operator> make_tanh(const TfLiteContext& context, const TfLiteNo
 
 std::unique_ptr<Operator> make_elu(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
                                    std::string* reason) {
+  if (has_float_ends(context, node, 1)) return make_float_map(node, FloatFunction(kernels.elementwise->floats.elu));
   return make_by_table(context, node, kernels, reason, [&](Quantization input, Quantization output, Table* table) {
     *table = elu_table(*kernels.elementwise, input, output);
     return true;
@@ -92,6 +119,7 @@ std::unique_ptr<Operator> make_leaky_relu(const TfLiteContext& context, const Tf
                                           std::string* reason) {
   const auto* params = params_of<LeakyReluParams>(node);
   if (params == nullptr || !std::isnormal(params->alpha)) return stays(reason, "slope");
+  if (has_float_ends(context, node, 1)) return make_float_map(node, FloatLeak(*kernels.elementwise, params->alpha));
   return make_by_table(context, node, kernels, reason, [&](Quantization input, Quantization output, Table* table) {
     return make_leaky_relu_table(input, output, params->alpha, table);
   });
@@ -114,18 +142,55 @@ std::unique_ptr<Operator> make_relu6(const TfLiteContext& context, const TfLiteN
 
 std::unique_ptr<Operator> make_hard_swish(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
                                           std::string* reason) {
+  if (has_float_ends(context, node, 1)) {
+    return make_float_map(node, FloatFunction(kernels.elementwise->floats.hard_swish));
+  }
   return make_by_table(context, node, kernels, reason, make_hard_swish_table);
 }
 
-std::unique_ptr<Operator> make_softmax(const TfLiteContext& context, const TfLiteNode& node, const Kernels&,
+std::unique_ptr<Operator> make_softmax(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
                                        std::string* reason) {
-  if (!has_int8_ends(context, node, 1, reason)) return nullptr;
+  const bool floats = has_float_ends(context, node, 1);
+  if (!floats && !has_int8_ends(context, node, 1, reason)) return nullptr;
   const auto* params = params_of<SoftmaxParams>(node);
   const int input = node.inputs->data[0], output = node.outputs->data[0];
+  if (params == nullptr || !(params->beta > 0) || !std::isfinite(params->beta)) return stays(reason, "beta");
+  if (floats) {
+    const FloatSoftmax softmax(*kernels.elementwise, params->beta);
+    return std::make_unique<SoftmaxOperator<FloatSoftmax>>(input, output, softmax);
+  }
   const Quantization from = quantization_of(context.tensors[input]), to = quantization_of(context.tensors[output]);
-  if (params == nullptr || params->beta <= 0 || !std::isfinite(params->beta * from.scale)) return stays(reason, "beta");
+  if (!std::isfinite(params->beta * from.scale)) return stays(reason, "beta");
   if (to.scale != 1.0f / 256 || to.zero_point != -128) return stays(reason, "an output other than of 256ths");
-  return std::make_unique<SoftmaxOperator>(input, output, Softmax(from.scale, params->beta, to));
+  return std::make_unique<SoftmaxOperator<Softmax>>(input, output, Softmax(from.scale, params->beta, to));
+}
+
+std::unique_ptr<Operator> make_gelu(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
+                                    std::string* reason) {
+  const auto* params = params_of<GeluParams>(node);
+  const ElementwiseKernel::Floats& floats = kernels.elementwise->floats;
+  if (params == nullptr) return stays(reason, "damaged options");
+  return make_of_floats(context, node, params->approximate ? floats.gelu_by_tanh : floats.gelu, reason);
+}
+
+std::unique_ptr<Operator> make_negation(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
+                                        std::string* reason) {
+  return make_of_floats(context, node, kernels.elementwise->floats.negate, reason);
+}
+
+std::unique_ptr<Operator> make_square(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
+                                      std::string* reason) {
+  return make_of_floats(context, node, kernels.elementwise->floats.square, reason);
+}
+
+std::unique_ptr<Operator> make_root(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
+                                    std::string* reason) {
+  return make_of_floats(context, node, kernels.elementwise->floats.root, reason);
+}
+
+std::unique_ptr<Operator> make_inverse_root(const TfLiteContext& context, const TfLiteNode& node,
+                                            const Kernels& kernels, std::string* reason) {
+  return make_of_floats(context, node, kernels.elementwise->floats.inverse_root, reason);
 }
 
 }  // namespace nq

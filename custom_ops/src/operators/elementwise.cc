@@ -5,6 +5,7 @@
 #include "layers/multiplication.h"
 #include "operators/makers.h"
 #include "operators/map_operator.h"
+#include "operators/row_operator.h"
 
 namespace nq {
 namespace {
@@ -24,7 +25,7 @@ struct Operand {
 };
 
 template <typename Arithmetic>
-class BinaryOperator : public Operator {
+class BinaryOperator : public Operator, private RowOperator {
   using Element = typename Arithmetic::Element;
 
  public:
@@ -35,7 +36,13 @@ class BinaryOperator : public Operator {
         arithmetic_(arithmetic) {}
 
   Status reshape(const Shapes& shapes, Shape* output) override {
-    if (broadcast_.set(shape_of(a_, shapes), shape_of(b_, shapes), output)) return {};
+    const Shape a = shape_of(a_, shapes), b = shape_of(b_, shapes);
+    are_alike_ = a == b && inputs().size() == 2;
+    if (broadcast_.set(a, b, output)) {
+      are_images_ = are_alike_ && a.size() == 4 && std::max(a[1], a[2]) <= kMaxImageSide;
+      if (are_images_) geometry_ = geometry_of(a);
+      return {};
+    }
     return error(NQ_INVALID_MODEL, "two operands have shapes that do not fit; expected sizes that are equal, or 1");
   }
 
@@ -48,6 +55,12 @@ class BinaryOperator : public Operator {
       });
     });
   }
+
+  RowOperator* by_rows(int input) override {
+    const bool is_operand = inputs()[0] == input || inputs().back() == input;
+    return is_int8_sum() && are_images_ && is_operand ? this : nullptr;
+  }
+  bool may_replace(int) const override { return is_int8_sum() && are_alike_; }
 
   // As in a swish, x * logistic(x): a function of one code, and so a table itself.
   std::unique_ptr<Operator> fold_table(const Table& table, int from, int to) const override {
@@ -70,6 +83,35 @@ class BinaryOperator : public Operator {
  private:
   using Operator::output;
 
+  static constexpr bool is_int8_sum() { return std::is_same_v<Arithmetic, Addition>; }
+
+  static Geometry geometry_of(const Shape& shape) {
+    Geometry g;
+    g.batches = shape[0];
+    g.in_h = g.out_h = shape[1];
+    g.in_w = g.out_w = shape[2];
+    g.in_c = g.out_c = shape[3];
+    return g;
+  }
+
+  const Geometry& geometry() const override { return geometry_; }
+
+  void run_rows(const Band& band, const int8_t* in, const Pointers& tensors, int8_t* out,
+                ThreadPool* threads) override {
+    if constexpr (is_int8_sum()) {
+      const int64_t row = int64_t{geometry_.in_w} * geometry_.in_c, count = band.geometry.out_h * row;
+      const int64_t first = (int64_t{band.batch} * geometry_.in_h + band.first_row) * row;
+      const auto operand = [&](const Operand& operand) {
+        const int8_t* whole = tensors.count(inputs()[operand.position]) == 0 ? nullptr : data_of(operand, tensors);
+        return whole == nullptr ? in : whole + first;
+      };
+      const int8_t *a = operand(a_), *b = operand(b_);
+      share(threads, count, 1, [&](Range range) {
+        arithmetic_.run({a + range.begin, b + range.begin, 1, 1, range.end - range.begin, out + range.begin});
+      });
+    }
+  }
+
   const Shape& shape_of(const Operand& operand, const Shapes& shapes) const {
     return operand.constant != nullptr ? operand.shape : shapes.at(inputs()[operand.position]);
   }
@@ -81,6 +123,8 @@ class BinaryOperator : public Operator {
   Operand a_, b_;
   Arithmetic arithmetic_;
   Broadcast broadcast_;
+  bool are_alike_ = false, are_images_ = false;  // the operands, none of them constant
+  Geometry geometry_;
 };
 
 // A node with two operands.
@@ -111,7 +155,9 @@ bool read_operand(const TfLiteContext& context, int index, std::vector<int>* inp
          refuse(reason, "a damaged constant");
 }
 
-bool read_binary(const TfLiteContext& context, const TfLiteNode& node, BinaryNode* binary, std::string* reason) {
+// With the fused activation of its builtin_data, if it `has_activation`.
+bool read_binary(const TfLiteContext& context, const TfLiteNode& node, bool has_activation, BinaryNode* binary,
+                 std::string* reason) {
   if (node.inputs->size != 2 || node.outputs->size != 1) return refuse(reason, "another number of operands");
   const TfLiteTensor* out = tensor_at(context, node.outputs->data[0]);
   if (!is_quantized_int8(out) && !is_float(out)) return refuse(reason, not_int8(out, out));
@@ -123,12 +169,13 @@ bool read_binary(const TfLiteContext& context, const TfLiteNode& node, BinaryNod
   }
   if (binary->inputs.empty()) return refuse(reason, "two constants");
   const auto* params = params_of<BinaryParams>(node);
-  if (params == nullptr || !is_known(params->activation)) return refuse(reason, "activation");
+  if (has_activation && (params == nullptr || !is_known(params->activation))) return refuse(reason, "activation");
+  const int activation = has_activation ? params->activation : kActivationNone;
   binary->a = quantization_of(context.tensors[node.inputs->data[0]]);
   binary->b = quantization_of(context.tensors[node.inputs->data[1]]);
   binary->out = quantization_of(*out);
-  if (!binary->is_float) binary->range = activation_range(params->activation, *out);  // floats have no scale
-  binary->float_range = float_activation_range(params->activation);
+  if (!binary->is_float) binary->range = activation_range(activation, *out);  // floats have no scale
+  binary->float_range = float_activation_range(activation);
   return true;
 }
 
@@ -139,21 +186,28 @@ std::unique_ptr<Operator> make_binary(const TfLiteNode& node, BinaryNode binary,
                                                       arithmetic);
 }
 
-std::unique_ptr<Operator> make_float_binary(const TfLiteNode& node, BinaryNode binary, const Kernels& kernels,
-                                            FloatArithmetic::Operation operation) {
-  const FloatArithmetic arithmetic(*kernels.elementwise, operation, binary.float_range);
+std::unique_ptr<Operator> make_float_binary(const TfLiteNode& node, BinaryNode binary,
+                                            ElementwiseKernel::Floats::Binary function) {
+  const FloatArithmetic arithmetic(function, binary.float_range);
   return make_binary(node, std::move(binary), arithmetic);
+}
+
+// Of floats alone.
+std::unique_ptr<Operator> make_of_floats(const TfLiteContext& context, const TfLiteNode& node, bool has_activation,
+                                         ElementwiseKernel::Floats::Binary function, std::string* reason) {
+  BinaryNode binary;
+  if (!read_binary(context, node, has_activation, &binary, reason)) return nullptr;
+  if (!binary.is_float) return stays(reason, "int8 activations; floats are supported");
+  return make_float_binary(node, std::move(binary), function);
 }
 
 // a + sign * b
 std::unique_ptr<Operator> make_sum(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
                                    float sign, std::string* reason) {
   BinaryNode binary;
-  if (!read_binary(context, node, &binary, reason)) return nullptr;
-  using Operation = FloatArithmetic::Operation;
-  if (binary.is_float) {
-    return make_float_binary(node, std::move(binary), kernels, sign < 0 ? Operation::kSubtract : Operation::kAdd);
-  }
+  if (!read_binary(context, node, true, &binary, reason)) return nullptr;
+  const ElementwiseKernel::Floats& floats = kernels.elementwise->floats;
+  if (binary.is_float) return make_float_binary(node, std::move(binary), sign < 0 ? floats.subtract : floats.add);
   const Quantization &a = binary.a, &b = binary.b, &out = binary.out;
   Addition addition(*kernels.addition);
   if (!addition.set({a.scale / out.scale, a.zero_point}, {sign * (b.scale / out.scale), b.zero_point}, out.zero_point,
@@ -178,13 +232,31 @@ std::unique_ptr<Operator> make_subtraction(const TfLiteContext& context, const T
 std::unique_ptr<Operator> make_multiplication(const TfLiteContext& context, const TfLiteNode& node,
                                               const Kernels& kernels, std::string* reason) {
   BinaryNode binary;
-  if (!read_binary(context, node, &binary, reason)) return nullptr;
-  if (binary.is_float) {
-    return make_float_binary(node, std::move(binary), kernels, FloatArithmetic::Operation::kMultiply);
-  }
+  if (!read_binary(context, node, true, &binary, reason)) return nullptr;
+  if (binary.is_float) return make_float_binary(node, std::move(binary), kernels.elementwise->floats.multiply);
   Multiplication multiplication(*kernels.elementwise);
   if (!multiplication.set(binary.a, binary.b, binary.out, binary.range)) return stays(reason, "scales too far apart");
   return make_binary(node, std::move(binary), multiplication);
+}
+
+std::unique_ptr<Operator> make_division(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
+                                        std::string* reason) {
+  return make_of_floats(context, node, true, kernels.elementwise->floats.divide, reason);
+}
+
+std::unique_ptr<Operator> make_squared_difference(const TfLiteContext& context, const TfLiteNode& node,
+                                                  const Kernels& kernels, std::string* reason) {
+  return make_of_floats(context, node, false, kernels.elementwise->floats.difference_squared, reason);
+}
+
+std::unique_ptr<Operator> make_maximum(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
+                                       std::string* reason) {
+  return make_of_floats(context, node, false, kernels.elementwise->floats.greater, reason);
+}
+
+std::unique_ptr<Operator> make_minimum(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
+                                       std::string* reason) {
+  return make_of_floats(context, node, false, kernels.elementwise->floats.lesser, reason);
 }
 
 }  // namespace nq

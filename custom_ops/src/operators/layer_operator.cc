@@ -6,6 +6,7 @@
 #include "layers/convolution.h"
 #include "layers/depthwise_convolution.h"
 #include "operators/reader.h"
+#include "operators/row_operator.h"
 #include "operators/tensors.h"
 #include "operators/weight_binding.h"
 #include "session/membership.h"
@@ -13,7 +14,7 @@
 namespace nq {
 namespace {
 
-class LayerOperator : public Operator {
+class LayerOperator : public Operator, private RowOperator {
  public:
   LayerOperator(const TfLiteContext& context, const Reader& reader)
       : Operator({reader.input}, reader.output, reader.is_float ? sizeof(float) : sizeof(int8_t)),
@@ -30,8 +31,28 @@ class LayerOperator : public Operator {
                    name == nullptr ? "" : name);
     }
     std::visit([&](auto& layer) { layer.reshape(g); }, *layer_);
+    geometry_ = g;
     *output = output_shape(in, g);
     return {};
+  }
+
+  void run(const Pointers& tensors, ThreadPool* threads) override {
+    begin_rows();
+    const auto run = [&](auto& layer) {
+      if (reader_.is_float) {
+        dynamic_->run(&layer, level_, input<float>(tensors, 0), output<float>(tensors), threads);
+      } else {
+        run_quantized(&layer, input(tensors, 0), output(tensors), threads);
+      }
+    };
+    std::visit(run, *layer_);
+    end_rows();
+  }
+
+  // Floats are quantized by the image.
+  RowOperator* by_rows(int input) override {
+    const bool by_rows = !reader_.is_float && reader_.kind != ReaderKind::kDense && input == reader_.input;
+    return by_rows ? this : nullptr;
   }
 
   bool absorb_padding(const ImagePadding& padding, int input) override {
@@ -61,28 +82,35 @@ class LayerOperator : public Operator {
                                                     static_cast<const int32_t*>(values));
     }
     if (reader_.kind == ReaderKind::kDepthwise) {
-      layer_ = std::make_unique<Layer>(DepthwiseConvolution(*environment.kernels.depthwise, weight.block));
+      layer_ = std::make_unique<Layer>(
+          DepthwiseConvolution(*environment.kernels.depthwise, weight.block, environment.padding.get()));
     } else {
-      layer_ = std::make_unique<Layer>(Convolution(*environment.kernels.gemm, weight.block));
+      layer_ = std::make_unique<Layer>(Convolution(*environment.kernels.gemm, weight.block, environment.padding.get()));
     }
   }
 
-  void run_at(int level, const Pointers& tensors, ThreadPool* threads) {
-    const auto run = [&](auto& layer) {
-      if (reader_.is_float) {
-        dynamic_->run(&layer, level, input<float>(tensors, 0), output<float>(tensors), threads);
-      } else {
-        const int64_t pixels = layer.geometry().pixels();
-        const LayerTask task = quantized_->task(level, layer.sum_offset(), input(tensors, 0), pixels);
-        layer.run(task, quantized_->requantization(level, layer.sum_offset()), output(tensors), threads);
-      }
-    };
-    std::visit(run, *layer_);
-  }
+  void use_level(int level) { level_ = level; }
 
  private:
   using Operator::output;
   using Layer = std::variant<Convolution, DepthwiseConvolution>;
+
+  const Geometry& geometry() const override { return geometry_; }
+
+  // The layer keeps the shape of the last band: one that is computed by rows is so until it gets another shape.
+  void run_rows(const Band& band, const int8_t* in, const Pointers&, int8_t* out, ThreadPool* threads) override {
+    const auto run = [&](auto& layer) {
+      layer.reshape(band.geometry);
+      run_quantized(&layer, in, out, threads);
+    };
+    std::visit(run, *layer_);
+  }
+
+  template <typename Layer>
+  void run_quantized(Layer* layer, const int8_t* in, int8_t* out, ThreadPool* threads) {
+    const LayerTask task = quantized_->task(level_, layer->sum_offset(), in, layer->geometry().pixels());
+    layer->run(task, quantized_->requantization(level_, layer->sum_offset()), out, threads);
+  }
 
   Shape output_shape(const Shape& in, const Geometry& g) const {
     if (reader_.kind != ReaderKind::kDense) return {g.batches, g.out_h, g.out_w, g.out_c};
@@ -94,6 +122,8 @@ class LayerOperator : public Operator {
 
   const TfLiteContext& context_;
   Reader reader_;
+  Geometry geometry_;
+  int level_ = 0;
   std::unique_ptr<QuantizedLayer> quantized_;  // or
   std::unique_ptr<DynamicLayer> dynamic_;
   std::unique_ptr<Layer> layer_;
@@ -109,13 +139,10 @@ class NestedLayer : public LayerOperator {
     build(environment, weight, tensors.scale, weight.block.has_bias ? tensors.bias_in : reader.bias);
   }
 
-  void run(const Pointers& tensors, ThreadPool* threads) override {
-    const int level = session_->begin(member_.get());
-    run_at(level, tensors, threads);
-    session_->end(member_.get());
-  }
-
  private:
+  void begin_rows() override { use_level(session_->begin(member_.get())); }
+  void end_rows() override { session_->end(member_.get()); }
+
   std::shared_ptr<Session> session_;
   Membership member_;
 };
@@ -134,9 +161,8 @@ class PlainLayer : public LayerOperator {
     }
     pack_weight(block, static_cast<const int8_t*>(context.tensors[reader.weight].data), levels);
     build(environment, weight_, -1, reader.bias);
+    use_level(1);
   }
-
-  void run(const Pointers& tensors, ThreadPool* threads) override { run_at(1, tensors, threads); }
 
  private:
   NestedWeight weight_;
@@ -147,8 +173,13 @@ Status bind(const TfLiteContext& context, const TfLiteNode& nested, const TfLite
             const TfLiteRegistration& registration, NestedWeight* weight, TensorIndices* tensors, Reader* reader) {
   if (Status status = bind_weight(context, nested, weight, tensors); !status.ok()) return status;
   std::string reason;
-  if (parse_reader(context, reader_node, registration, tensors->weight, tensors->bias_out, reader, &reason)) return {};
-  return error(NQ_SYSTEM, "its reader changed after it was claimed: %s", reason.c_str());
+  if (!parse_reader(context, reader_node, registration, tensors->weight, tensors->bias_out, reader, &reason)) {
+    return error(NQ_SYSTEM, "its reader changed after it was claimed: %s", reason.c_str());
+  }
+  const Layout layout = reader->kind == ReaderKind::kDepthwise ? Layout::kDepthwise : Layout::kMatrix;
+  if (weight->block.layout == layout) return {};
+  return invalid_model("its reader is %s depthwise convolution; expected the layout of one",
+                       layout == Layout::kDepthwise ? "a" : "no");
 }
 
 // Two levels of 4 bits: what pack_weight makes of an INT8 weight.

@@ -1,6 +1,6 @@
 // The operators around nested weights that a partition takes in, so that a network need not go back to the runtime
-// between its layers. Each gives the results of ai-edge-litert to the bit: XNNPACK's, or those of TFLite's own kernel
-// for what XNNPACK leaves to it.
+// between its layers. Of int8, each gives the results of ai-edge-litert to the bit: XNNPACK's, or those of TFLite's own
+// kernel for what XNNPACK leaves to it. Of floats, functions are near the exact ones and the same on every machine.
 #pragma once
 
 #include "operators/operator.h"
@@ -14,16 +14,19 @@ using Maker = std::unique_ptr<Operator>(const TfLiteContext& context, const TfLi
 
 // Elementwise, with two operands, either of which may be constant or broadcast; int8 or float32.
 Maker make_addition, make_subtraction, make_multiplication;
+Maker make_division, make_squared_difference, make_maximum, make_minimum;  // of floats alone
+Maker make_matrix_product;                                                 // the same
 
-// Elementwise, by table.
+// Elementwise: int8 by table, and float32.
 Maker make_logistic, make_tanh, make_elu, make_leaky_relu, make_relu, make_relu_n1_to_1, make_relu6, make_hard_swish;
+Maker make_gelu, make_negation, make_square, make_root, make_inverse_root;  // of floats alone
 Maker make_softmax;
 
 // float32 or int8 to int8, and int8 to float32.
 Maker make_quantization, make_dequantization;
 
-Maker make_max_pooling, make_average_pooling, make_image_mean;
-Maker make_padding, make_concatenation;
+Maker make_max_pooling, make_average_pooling, make_mean;
+Maker make_padding, make_concatenation, make_transposition, make_slice, make_strided_slice;
 Maker make_nearest_resize, make_linear_resize;
 
 // Shapes, and the arithmetic on them that Keras leaves in its graphs.

@@ -11,13 +11,26 @@ struct Entry {
 };
 
 constexpr Entry kMakers[] = {
-    {0, make_addition},      {1, make_average_pooling}, {2, make_concatenation},   {6, make_dequantization},
-    {14, make_logistic},     {17, make_max_pooling},    {18, make_multiplication}, {19, make_relu},
-    {20, make_relu_n1_to_1}, {21, make_relu6},          {22, make_reshape},        {23, make_linear_resize},
-    {25, make_softmax},      {28, make_tanh},           {34, make_padding},        {40, make_image_mean},
-    {41, make_subtraction},  {43, make_squeeze},        {45, make_shape_element},  {70, make_expand_dims},
-    {77, make_shape_query},  {83, make_shape_pack},     {97, make_nearest_resize}, {98, make_leaky_relu},
-    {111, make_elu},         {114, make_quantization},  {117, make_hard_swish},
+    {0, make_addition},        {1, make_average_pooling},
+    {2, make_concatenation},   {6, make_dequantization},
+    {14, make_logistic},       {17, make_max_pooling},
+    {18, make_multiplication}, {19, make_relu},
+    {20, make_relu_n1_to_1},   {21, make_relu6},
+    {22, make_reshape},        {23, make_linear_resize},
+    {25, make_softmax},        {28, make_tanh},
+    {34, make_padding},        {39, make_transposition},
+    {40, make_mean},           {41, make_subtraction},
+    {42, make_division},       {43, make_squeeze},
+    {45, make_strided_slice},  {55, make_maximum},
+    {57, make_minimum},        {59, make_negation},
+    {65, make_slice},          {70, make_expand_dims},
+    {75, make_root},           {76, make_inverse_root},
+    {77, make_shape_query},    {83, make_shape_pack},
+    {92, make_square},         {97, make_nearest_resize},
+    {98, make_leaky_relu},     {99, make_squared_difference},
+    {111, make_elu},           {114, make_quantization},
+    {117, make_hard_swish},    {126, make_matrix_product},
+    {150, make_gelu},
 };
 
 Maker* maker_of(int32_t builtin_code) {

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "kernels/kernels.h"
+#include "layers/padding_row.h"
 #include "session/session.h"
 #include "threads/thread_pool.h"
 
@@ -14,8 +15,10 @@ struct NodeEnvironment {
   std::shared_ptr<Session> session;
   Kernels kernels;
   std::shared_ptr<ThreadPool> threads;
-  int num_threads = 0;               // 0: as many as the runtime recommends
-  std::shared_ptr<Workspace> arena;  // for tensors within partitions: these run one after the other
+  int num_threads = 0;  // 0: as many as the runtime recommends
+  // Partitions run one after the other, and so do their layers.
+  std::shared_ptr<Workspace> arena;  // for tensors within partitions
+  std::shared_ptr<PaddingRow> padding;
 };
 
 }  // namespace nq

@@ -37,6 +37,7 @@ inline bool is_shape(const Shape& shape) {
 using Shapes = std::map<int, Shape>;
 using Pointers = std::map<int, uint8_t*>;
 
+class RowOperator;
 class Table;
 
 // What a PAD does to an image, rows and columns of `value`.
@@ -61,6 +62,11 @@ class Operator {
   // Takes the shapes of its inputs and gives the output's.
   virtual Status reshape(const Shapes& shapes, Shape* output) = 0;
   virtual void run(const Pointers& tensors, ThreadPool* threads) = 0;
+
+  // Itself where it computes rows of int8 from rows of the tensor `input`, which is read once; else null.
+  virtual RowOperator* by_rows(int /*input*/) { return nullptr; }
+  // Whether its output may lie in the place of tensor `input`: each element depends on the same one of that.
+  virtual bool may_replace(int /*input*/) const { return false; }
 
   // What it pads, if it does nothing else; else null.
   virtual const ImagePadding* padding() const { return nullptr; }

@@ -14,14 +14,15 @@ struct ReducerParams {
   bool keep_dims;
 };
 
-using PoolPixel = void(const ElementwiseKernel& kernel, const Geometry& g, ActivationRange range, const int8_t* in,
-                       int64_t pixel, int8_t* out);
-
+template <typename Element, typename OutputRange>
 class PoolOperator : public Operator {
  public:
-  PoolOperator(int input, int output, const Window& window, ActivationRange range, PoolPixel* pool,
+  using PoolPixel = void(const ElementwiseKernel& kernel, const Geometry& g, OutputRange range, const Element* in,
+                         int64_t pixel, Element* out);
+
+  PoolOperator(int input, int output, const Window& window, OutputRange range, PoolPixel* pool,
                const ElementwiseKernel& kernel)
-      : Operator({input}, output), window_(window), range_(range), pool_(pool), kernel_(kernel) {}
+      : Operator({input}, output, sizeof(Element)), window_(window), range_(range), pool_(pool), kernel_(kernel) {}
 
   Status reshape(const Shapes& shapes, Shape* output) override {
     const Shape& in = shapes.at(inputs()[0]);
@@ -38,9 +39,9 @@ class PoolOperator : public Operator {
     return {};
   }
 
-  // The lowest code changes no maximum, so taps on it may as well be left out.
+  // The lowest code changes no maximum, so taps on it may as well be left out. Floats are padded with zeros.
   bool absorb_padding(const ImagePadding& padding, int input) override {
-    if (pool_ != max_pool_pixel || window_.same_padding || padding.value != -128) return false;
+    if (!takes_greatest_code() || window_.same_padding || padding.value != -128) return false;
     window_.pad_top += padding.top;
     window_.pad_bottom += padding.bottom;
     window_.pad_left += padding.left;
@@ -50,8 +51,8 @@ class PoolOperator : public Operator {
   }
 
   void run(const Pointers& tensors, ThreadPool* threads) override {
-    const int8_t* in = input(tensors, 0);
-    int8_t* out = output(tensors);
+    const Element* in = input<Element>(tensors, 0);
+    Element* out = output<Element>(tensors);
     const int64_t cost = int64_t{geometry_.out_c} * window_.kernel_h * window_.kernel_w;
     share(threads, geometry_.pixels(), cost, [&](Range pixels) {
       for (int64_t pixel = pixels.begin; pixel < pixels.end; ++pixel) {
@@ -62,36 +63,56 @@ class PoolOperator : public Operator {
 
  private:
   using Operator::output;
+
+  bool takes_greatest_code() const {
+    if constexpr (std::is_same_v<Element, int8_t>) return pool_ == max_pool_pixel;
+    return false;
+  }
+
   Window window_;
-  ActivationRange range_;
+  OutputRange range_;
   PoolPixel* pool_;
   const ElementwiseKernel& kernel_;
   Geometry geometry_;
 };
 
-class ImageMeanOperator : public Operator {
+// Axes that lie together, counted from the front.
+struct MeanAxes {
+  size_t first, count;
+};
+
+// Over what these axes span, as over an image's pixels: what lies behind them are its channels.
+template <typename Mean>
+class MeanOperator : public Operator {
+  using Element = typename Mean::Element;
+
  public:
-  ImageMeanOperator(int input, int output, const ElementwiseKernel& kernel, Quantization from, Quantization to,
-                    bool keep_dims)
-      : Operator({input}, output), from_(from), to_(to), keep_dims_(keep_dims), mean_(kernel) {}
+  MeanOperator(int input, int output, const Mean& mean, MeanAxes axes, bool keep_dims)
+      : Operator({input}, output, sizeof(Element)), mean_(mean), axes_(axes), keep_dims_(keep_dims) {}
 
   Status reshape(const Shapes& shapes, Shape* output) override {
     const Shape& in = shapes.at(inputs()[0]);
-    pixels_ = in.size() == 4 ? int64_t{in[1]} * in[2] : 0;
+    const size_t end = axes_.first + axes_.count;
+    const bool has_axes = in.size() >= end;
+    const auto first = in.begin() + static_cast<std::ptrdiff_t>(has_axes ? axes_.first : 0);
+    const auto last = in.begin() + static_cast<std::ptrdiff_t>(has_axes ? end : 0);
+    pixels_ = has_axes ? num_elements(Shape(first, last)) : 0;
     if (pixels_ < 1 || pixels_ > kMaxPixels) {
       return error(NQ_INVALID_MODEL, "a mean over %lld pixels; expected an image of 1 to %lld",
                    static_cast<long long>(pixels_), static_cast<long long>(kMaxPixels));
     }
-    batches_ = in[0];
-    channels_ = in[3];
-    mean_.set(from_, to_, pixels_);
-    *output = keep_dims_ ? Shape{in[0], 1, 1, in[3]} : Shape{in[0], in[3]};
+    batches_ = num_elements(Shape(in.begin(), first));
+    channels_ = num_elements(Shape(last, in.end()));
+    mean_.set_pixels(pixels_);
+    output->assign(in.begin(), first);
+    if (keep_dims_) output->insert(output->end(), axes_.count, 1);
+    output->insert(output->end(), last, in.end());
     return {};
   }
 
   void run(const Pointers& tensors, ThreadPool* threads) override {
-    const int8_t* in = input(tensors, 0);
-    int8_t* out = output(tensors);
+    const Element* in = input<Element>(tensors, 0);
+    Element* out = output<Element>(tensors);
     share(threads, batches_ * channels_, pixels_, [&](Range range) {
       while (range.begin < range.end) {  // the part of it that lies in one image
         const int64_t batch = range.begin / channels_, channel = range.begin % channels_;
@@ -104,65 +125,104 @@ class ImageMeanOperator : public Operator {
 
  private:
   using Operator::output;
-  Quantization from_, to_;
+  Mean mean_;
+  MeanAxes axes_;
   bool keep_dims_;
-  ImageMean mean_;
   int64_t batches_ = 0, pixels_ = 0, channels_ = 0;
 };
 
-std::unique_ptr<Operator> make_pooling(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
-                                       PoolPixel* pool, std::string* reason) {
-  if (!has_int8_ends(context, node, 1, reason)) return nullptr;
+// A pooling node's window, and its fused activation.
+bool read_pooling(const TfLiteContext& context, const TfLiteNode& node, bool floats, Window* window, int* activation,
+                  std::string* reason) {
   const TfLiteTensor &in = context.tensors[node.inputs->data[0]], &out = context.tensors[node.outputs->data[0]];
   const auto* params = params_of<PoolParams>(node);
-  if (params == nullptr || !is_known(params->activation)) return stays(reason, "activation");
+  if (params == nullptr || !is_known(params->activation)) return refuse(reason, "activation");
   const auto [least, greatest] = std::minmax({params->stride_w, params->stride_h, params->filter_w, params->filter_h});
   if ((params->padding != kPaddingSame && params->padding != kPaddingValid) || least < 1 || greatest > kMaxWindowStep) {
-    return stays(reason, "padding, stride or filter");
+    return refuse(reason, "padding, stride or filter");
   }
-  if (int64_t{params->filter_w} * params->filter_h > kMaxPixels) return stays(reason, "filter");
-  if (!same_quantization(in, out) || in.dims->size != 4)
-    return stays(reason, "another scale after pooling than before, or another rank than 4");
-  Window window;
-  window.kernel_h = params->filter_h;
-  window.kernel_w = params->filter_w;
-  window.stride_h = params->stride_h;
-  window.stride_w = params->stride_w;
-  window.same_padding = params->padding == kPaddingSame;
-  return std::make_unique<PoolOperator>(node.inputs->data[0], node.outputs->data[0], window,
-                                        activation_range(params->activation, out), pool, *kernels.elementwise);
+  if (int64_t{params->filter_w} * params->filter_h > kMaxPixels) return refuse(reason, "filter");
+  if ((!floats && !same_quantization(in, out)) || in.dims->size != 4) {
+    return refuse(reason, "another scale after pooling than before, or another rank than 4");
+  }
+  window->kernel_h = params->filter_h;
+  window->kernel_w = params->filter_w;
+  window->stride_h = params->stride_h;
+  window->stride_w = params->stride_w;
+  window->same_padding = params->padding == kPaddingSame;
+  *activation = params->activation;
+  return true;
 }
 
-// Height and width of NHWC, in either order, counted from the front or from behind.
-bool are_image_axes(const int32_t* axes) {
-  const auto from_front = [](int32_t axis) { return axis < 0 ? axis + 4 : axis; };
-  const int32_t first = from_front(axes[0]), second = from_front(axes[1]);
-  return std::min(first, second) == 1 && std::max(first, second) == 2;
+using PoolCodes = PoolOperator<int8_t, ActivationRange>;
+using PoolFloats = PoolOperator<float, FloatRange>;
+
+std::unique_ptr<Operator> make_pooling(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
+                                       PoolCodes::PoolPixel* pool_codes, PoolFloats::PoolPixel* pool_floats,
+                                       std::string* reason) {
+  const bool floats = has_float_ends(context, node, 1);
+  if (!floats && !has_int8_ends(context, node, 1, reason)) return nullptr;
+  Window window;
+  int activation = kActivationNone;
+  if (!read_pooling(context, node, floats, &window, &activation, reason)) return nullptr;
+  const int input = node.inputs->data[0], output = node.outputs->data[0];
+  const ElementwiseKernel& kernel = *kernels.elementwise;
+  if (floats) {
+    return std::make_unique<PoolFloats>(input, output, window, float_activation_range(activation), pool_floats, kernel);
+  }
+  return std::make_unique<PoolCodes>(input, output, window, activation_range(activation, context.tensors[output]),
+                                     pool_codes, kernel);
+}
+
+// Of a constant, in any order, from the front or from behind; false unless they lie together.
+bool read_axes(const TfLiteContext& context, int index, int32_t rank, MeanAxes* axes) {
+  const TfLiteTensor* tensor = tensor_at(context, index);
+  if (tensor == nullptr) return false;
+  const auto count = static_cast<int>(tensor->bytes / sizeof(int32_t));
+  const int32_t* given = constant_int32(context, index, count);
+  if (given == nullptr || count < 1 || count > rank) return false;
+  std::vector<int32_t> sorted(given, given + count);
+  for (int32_t& axis : sorted) axis = axis < 0 ? axis + rank : axis;
+  std::sort(sorted.begin(), sorted.end());
+  for (size_t i = 0; i < sorted.size(); ++i) {
+    if (sorted[i] != sorted[0] + static_cast<int32_t>(i)) return false;
+  }
+  *axes = {static_cast<size_t>(sorted[0]), sorted.size()};
+  return sorted[0] >= 0 && sorted.back() < rank;
 }
 
 }  // namespace
 
 std::unique_ptr<Operator> make_max_pooling(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
                                            std::string* reason) {
-  return make_pooling(context, node, kernels, max_pool_pixel, reason);
+  return make_pooling(context, node, kernels, max_pool_pixel, max_pool_floats, reason);
 }
 
 std::unique_ptr<Operator> make_average_pooling(const TfLiteContext& context, const TfLiteNode& node,
                                                const Kernels& kernels, std::string* reason) {
-  return make_pooling(context, node, kernels, average_pool_pixel, reason);
+  return make_pooling(context, node, kernels, average_pool_pixel, average_pool_floats, reason);
 }
 
-std::unique_ptr<Operator> make_image_mean(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
-                                          std::string* reason) {
-  if (!has_int8_ends(context, node, 2, reason)) return nullptr;
-  const TfLiteTensor &in = context.tensors[node.inputs->data[0]], &out = context.tensors[node.outputs->data[0]];
-  const int32_t* axes = constant_int32(context, node.inputs->data[1], 2);
+std::unique_ptr<Operator> make_mean(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
+                                    std::string* reason) {
+  const bool floats = has_float_ends(context, node, 2);
+  if (!floats && !has_int8_ends(context, node, 2, reason)) return nullptr;
+  const int input = node.inputs->data[0], output = node.outputs->data[0];
+  const TfLiteTensor &in = context.tensors[input], &out = context.tensors[output];
   const auto* params = params_of<ReducerParams>(node);
-  if (axes == nullptr || params == nullptr || in.dims->size != 4 || !are_image_axes(axes)) {
+  MeanAxes axes;
+  if (params == nullptr || !read_axes(context, node.inputs->data[1], in.dims->size, &axes)) {
+    return stays(reason, "axes that are computed or lie apart");
+  }
+  if (floats) {
+    const FloatImageMean mean(*kernels.elementwise);
+    return std::make_unique<MeanOperator<FloatImageMean>>(input, output, mean, axes, params->keep_dims);
+  }
+  if (in.dims->size != 4 || axes.first != 1 || axes.count != 2) {
     return stays(reason, "axes other than height and width, which are supported");
   }
-  return std::make_unique<ImageMeanOperator>(node.inputs->data[0], node.outputs->data[0], *kernels.elementwise,
-                                             quantization_of(in), quantization_of(out), params->keep_dims);
+  const ImageMean mean(*kernels.elementwise, quantization_of(in), quantization_of(out));
+  return std::make_unique<MeanOperator<ImageMean>>(input, output, mean, axes, params->keep_dims);
 }
 
 }  // namespace nq

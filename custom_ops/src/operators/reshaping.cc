@@ -26,8 +26,8 @@ using NewShape = std::function<bool(const Shape& in, Shape* out)>;
 
 class ReshapeOperator : public Operator {
  public:
-  ReshapeOperator(int input, int output, NewShape new_shape)
-      : Operator({input}, output), new_shape_(std::move(new_shape)) {}
+  ReshapeOperator(int input, int output, size_t element_bytes, NewShape new_shape)
+      : Operator({input}, output, element_bytes), new_shape_(std::move(new_shape)) {}
 
   Status reshape(const Shapes& shapes, Shape* output) override {
     const Shape& in = shapes.at(inputs()[0]);
@@ -40,7 +40,7 @@ class ReshapeOperator : public Operator {
   void run(const Pointers& tensors, ThreadPool* threads) override {
     const int8_t* in = input(tensors, 0);
     int8_t* out = output(tensors);
-    share(threads, elements_, 1, [&](Range range) {
+    share(threads, elements_ * static_cast<int64_t>(element_bytes()), 1, [&](Range range) {
       std::memcpy(out + range.begin, in + range.begin, static_cast<size_t>(range.end - range.begin));
     });
   }
@@ -195,15 +195,17 @@ NewShape expanded(int32_t axis) {
 std::unique_ptr<Operator> make_view(const TfLiteContext& context, const TfLiteNode& node, NewShape new_shape,
                                     std::string* reason) {
   const int input = node.inputs->data[0], output = node.outputs->data[0];
-  if (!same_quantization(context.tensors[input], context.tensors[output])) return stays(reason, "scales");
-  return std::make_unique<ReshapeOperator>(input, output, std::move(new_shape));
+  const bool floats = is_float(&context.tensors[input]);
+  if (!floats && !same_quantization(context.tensors[input], context.tensors[output])) return stays(reason, "scales");
+  return std::make_unique<ReshapeOperator>(input, output, floats ? sizeof(float) : sizeof(int8_t),
+                                           std::move(new_shape));
 }
 
 }  // namespace
 
 std::unique_ptr<Operator> make_reshape(const TfLiteContext& context, const TfLiteNode& node, const Kernels&,
                                        std::string* reason) {
-  if (!has_int8_ends(context, node, 1, reason)) return nullptr;
+  if (!has_float_ends(context, node, 1) && !has_int8_ends(context, node, 1, reason)) return nullptr;
   Shape sizes;
   if (!read_new_shape(context, node, &sizes))
     return stays(reason, "a computed shape that leaves more open than one size");
@@ -212,7 +214,7 @@ std::unique_ptr<Operator> make_reshape(const TfLiteContext& context, const TfLit
 
 std::unique_ptr<Operator> make_squeeze(const TfLiteContext& context, const TfLiteNode& node, const Kernels&,
                                        std::string* reason) {
-  if (!has_int8_ends(context, node, 1, reason)) return nullptr;
+  if (!has_float_ends(context, node, 1) && !has_int8_ends(context, node, 1, reason)) return nullptr;
   const auto* params = params_of<SqueezeParams>(node);
   if (params == nullptr || params->num_squeeze_dims < 0 || params->num_squeeze_dims > kMaxRank) {
     return stays(reason, "axes");
@@ -223,7 +225,7 @@ std::unique_ptr<Operator> make_squeeze(const TfLiteContext& context, const TfLit
 
 std::unique_ptr<Operator> make_expand_dims(const TfLiteContext& context, const TfLiteNode& node, const Kernels&,
                                            std::string* reason) {
-  if (!has_int8_ends(context, node, 2, reason)) return nullptr;
+  if (!has_float_ends(context, node, 2) && !has_int8_ends(context, node, 2, reason)) return nullptr;
   const int32_t* axis = constant_int32(context, node.inputs->data[1], 1);
   return axis == nullptr ? stays(reason, "an axis that is computed")
                          : make_view(context, node, expanded(*axis), reason);

@@ -56,12 +56,16 @@ Status check_matrix_shape(const TfLiteTensor& tensor, const OptionBlock& block) 
 }
 
 Status check_depthwise_shape(const TfLiteTensor& tensor, const OptionBlock& block) {
+  const int rank = tensor.dims->size;
   const int* dims = tensor.dims->data;
-  const bool ok = tensor.dims->size == 4 && dims[0] == 1 && dims[1] > 0 && dims[2] > 0 && dims[3] > 0 &&
-                  static_cast<uint64_t>(dims[1]) * static_cast<uint64_t>(dims[2]) == block.depth &&
-                  static_cast<uint32_t>(dims[3]) == block.channels;
-  if (ok) return {};
-  return invalid_model("the weight's shape is %s; expected [1, height, width, %u] with %u taps",
+  uint64_t depth = 1;
+  for (int i = 0; i + 1 < rank; ++i) {
+    const bool fits = dims[i] > 0 && depth <= block.depth;
+    depth = fits ? depth * static_cast<uint64_t>(dims[i]) : 0;
+  }
+  const int last = rank < 1 ? 0 : dims[rank - 1];
+  if (rank >= 2 && last > 0 && static_cast<uint32_t>(last) == block.channels && depth == block.depth) return {};
+  return invalid_model("the weight's shape is %s; expected %u channels last and a product of the others of %u",
                        shape_of(tensor).c_str(), block.channels, block.depth);
 }
 

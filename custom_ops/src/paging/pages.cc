@@ -74,16 +74,21 @@ uintptr_t page_size() {
 
 PageRange section_pages(const FileMapping& mapping, const uint8_t* data, uint64_t size) {
   const auto start = reinterpret_cast<uintptr_t>(data);
-  const auto end = static_cast<uintptr_t>(std::min<uint64_t>(start + align(size, kSectionAlignment), mapping.end));
-  const auto first = static_cast<uintptr_t>(align(start, page_size()));
-  const uintptr_t last = end / page_size() * page_size();
+  return pages_between(mapping, start, static_cast<uintptr_t>(start + align(size, kSectionAlignment)));
+}
+
+PageRange pages_between(const FileMapping& mapping, uintptr_t start, uintptr_t end) {
+  const auto first = static_cast<uintptr_t>(align(std::max(start, mapping.start), page_size()));
+  const uintptr_t last = std::min(end, mapping.end) / page_size() * page_size();
   if (first >= last) return {};
   return {reinterpret_cast<uint8_t*>(first), last - first};
 }
 
+Status release(PageRange pages) { return pages.size == 0 ? Status() : advise(pages, MADV_DONTNEED, "MADV_DONTNEED"); }
+
 Status page_out(PageRange pages) {
   if (pages.size == 0) return {};
-  if (Status status = advise(pages, MADV_DONTNEED, "MADV_DONTNEED"); !status.ok()) return status;
+  if (Status status = release(pages); !status.ok()) return status;
   // A fault maps cached neighbours too, up to a large folio of 2 MB, but only within its mapping: this advice splits
   // the section off into a mapping of its own, and keeps a stray read from reading ahead.
   return advise(pages, MADV_RANDOM, "MADV_RANDOM");

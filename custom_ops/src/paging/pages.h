@@ -23,6 +23,12 @@ struct PageRange {
 // Android package does, shares a page at each end of a section with its neighbours, and keeps it.
 PageRange section_pages(const FileMapping& mapping, const uint8_t* data, uint64_t size);
 
+// The whole pages between two places of the mapping.
+PageRange pages_between(const FileMapping& mapping, uintptr_t start, uintptr_t end);
+
+// Drops the pages from this process; whoever reads them again gets them from the file, with their neighbours.
+Status release(PageRange pages);
+
 // Drops the pages from this process and keeps reads of their neighbours from bringing them back.
 Status page_out(PageRange pages);
 

@@ -114,6 +114,9 @@ void find_pages(Placement* placement) {
   placement->mapping = find_file_mapping(start, static_cast<size_t>(end - start));
   if (!placement->mapping) return;
   placement->file = MappedFile(*placement->mapping);
+  const auto sections = reinterpret_cast<uintptr_t>(start);
+  const auto before = static_cast<uintptr_t>(std::min<uint64_t>(placement->table.sections[0].offset, sections));
+  placement->graph = pages_between(*placement->mapping, sections - before, sections);
   for (int level = 0; level <= last; ++level) {
     PlacedSection& section = placement->sections[level];
     section.pages = section_pages(*placement->mapping, section.data, placement->table.sections[level].size);

@@ -23,6 +23,7 @@ struct PlacedSection {
 struct Placement {
   SectionTable table;
   std::array<PlacedSection, kMaxLevels> sections;
+  PageRange graph;                     // pages of the model before its sections; empty where it is not pageable
   std::optional<FileMapping> mapping;  // none: not pageable
   MappedFile file;                     // of the mapping
   int num_weights = 0;                 // distinct ones: signatures may share

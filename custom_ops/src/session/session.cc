@@ -138,6 +138,7 @@ void Session::end(Member* member) {
   {
     const Lock state(state_);
     invocations_.end(&member->node);
+    note_end();
   }
   release_deferred();
 }
@@ -146,6 +147,7 @@ void Session::invocation_ended() {
   {
     const Lock state(state_);
     invocations_.end_all();
+    note_end();
   }
   release_deferred();
 }
@@ -343,6 +345,7 @@ Status Session::move_to(const Placement& placement, int level, nq_switch_result*
     result->from_level = shared_.level;
     result->to_level = shared_.level = level;
     shared_.held_level = top;
+    graph_pages_ = GraphPages::kWanted;
     result->deferred = top > level && invocations_.running_above(level);
   }
   result->bytes_paged_in = paged_bytes(placement, held + 1, level);
@@ -359,24 +362,51 @@ Status Session::move_to(const Placement& placement, int level, nq_switch_result*
   return status;
 }
 
-bool Session::page_out_due() {
-  const Lock state(state_);
+void Session::note_end() {
+  if (graph_pages_ == GraphPages::kWanted && !invocations_.running_above(-1)) graph_pages_ = GraphPages::kDue;
+}
+
+bool Session::page_out_due() const {
   return under_state().placement && under_state().held_level > under_state().level &&
          !invocations_.running_above(under_state().level);
 }
 
-// Whoever holds control_ comes here after letting go of it, so a page-out that finds it taken is not lost.
+bool Session::graph_due() const { return under_state().placement && graph_pages_ == GraphPages::kDue; }
+
+bool Session::release_due() {
+  const Lock state(state_);
+  return page_out_due() || graph_due();
+}
+
+// Whoever holds control_ comes here after letting go of it, so a release that finds it taken is not lost.
 void Session::release_deferred() {
-  while (page_out_due()) {
+  while (release_due()) {
     if (!control_.try_lock()) return;
     const Lock control(control_, std::adopt_lock);
-    if (!page_out_due()) return;
-    static_cast<void>(page_out_levels(*under_control().placement, under_control().level + 1,
-                                      under_control().held_level));  // no caller to report to
-    drops_cache_ = false;
-    const Lock state(state_);
-    shared_.held_level = shared_.level;
+    release_graph();
+    release_levels();
   }
+}
+
+// Neither has a caller to report to.
+void Session::release_graph() {
+  {
+    const Lock state(state_);
+    if (!graph_due()) return;
+    graph_pages_ = GraphPages::kGone;
+  }
+  static_cast<void>(release(under_control().placement->graph));
+}
+
+void Session::release_levels() {
+  {
+    const Lock state(state_);
+    if (!page_out_due()) return;
+  }
+  static_cast<void>(page_out_levels(*under_control().placement, under_control().level + 1, under_control().held_level));
+  drops_cache_ = false;
+  const Lock state(state_);
+  shared_.held_level = shared_.level;
 }
 
 }  // namespace nq

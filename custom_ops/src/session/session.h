@@ -90,7 +90,12 @@ class Session {
   Status page_in_levels(const Placement& placement, int first, int last) NQ_REQUIRES(control_);
   Status page_out_levels(const Placement& placement, int first, int last) NQ_REQUIRES(control_);
   Status move_to(const Placement& placement, int level, nq_switch_result* result) NQ_REQUIRES(control_);
-  bool page_out_due() NQ_EXCLUDES(state_);
+  void note_end() NQ_REQUIRES(state_);
+  bool page_out_due() const NQ_REQUIRES(state_);
+  bool graph_due() const NQ_REQUIRES(state_);
+  bool release_due() NQ_EXCLUDES(state_);
+  void release_graph() NQ_REQUIRES(control_) NQ_EXCLUDES(state_);
+  void release_levels() NQ_REQUIRES(control_) NQ_EXCLUDES(state_);
   void release_deferred() NQ_EXCLUDES(control_, state_);
 
   // control_ is held while pages move or members change, state_ only for moments: an invocation never waits for a disk.
@@ -101,6 +106,9 @@ class Session {
   bool loaded_ NQ_GUARDED_BY(state_) = false;
   std::vector<std::pair<const void*, Delegation>> delegations_ NQ_GUARDED_BY(state_);  // by graph
   Invocations invocations_ NQ_GUARDED_BY(state_);
+  // Loading reads all of the model's graph, and the first invocation at a level reads the biases that it folds. The
+  // pages go after that: later invocations bring back the few that they read, constants of the runtime's operators.
+  enum class GraphPages { kGone, kWanted, kDue } graph_pages_ NQ_GUARDED_BY(state_) = GraphPages::kGone;
 
   Shared shared_ NQ_GUARDED_BY(control_) NQ_GUARDED_BY(state_);
 

@@ -17,6 +17,11 @@ final class HostModel implements AutoCloseable {
         handle = open(model, delegate);
     }
 
+    /** Compiles it as LiteRT does, with a delegate that an accelerator gives: what is thrown says no more. */
+    HostModel(ByteBuffer model, String accelerator) {
+        this(model, ask(Long.parseLong(accelerator)));
+    }
+
     /** The file's bytes: 8|6|4, three weights. */
     static native byte[] file();
 
@@ -34,6 +39,7 @@ final class HostModel implements AutoCloseable {
     @Override
     public void close() {
         close(handle);
+        release();
     }
 
     private static native long open(ByteBuffer model, long delegate);
@@ -41,4 +47,8 @@ final class HostModel implements AutoCloseable {
     private static native byte[] run(long handle);
 
     private static native void close(long handle);
+
+    private static native long ask(long accelerator);
+
+    private static native void release();
 }

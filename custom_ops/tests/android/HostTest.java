@@ -27,6 +27,8 @@ public final class HostTest {
         startsWhereItIsAskedTo(folder);
         refusesWhatItCannotDo(folder);
         saysWhenTheFileIsDamaged(folder);
+        compilesAsAnAccelerator(folder);
+        saysWhyItDoesNotCompile(folder);
         saysWhenAnAssetIsCompressed();
         System.out.println(checks + " checks passed");
     }
@@ -133,6 +135,51 @@ public final class HostTest {
             check(Arrays.equals(HostModel.expected(0), model.run()));
             nested.setPrecision(Precision.ofBits(6));
             check(Arrays.equals(HostModel.expected(1), model.run()));
+        }
+    }
+
+    /** LiteRT's CompiledModel: options by thread, a session each, and precisions as under an interpreter. */
+    private static void compilesAsAnAccelerator(Path folder) throws Exception {
+        ByteBuffer buffer = NestedAsset.map(store(folder.resolve("compiled.apk"), 0));
+        for (boolean fuse : new boolean[] {true, false}) {
+            NqAccelerator nested = new NqAccelerator(Precision.PART, 2, fuse);
+            try (HostModel model = nested.compile(() -> new HostModel(buffer, NqAccelerator.handle()))) {
+                check(nested.getPrecision() == 4 && nested.canPage());
+                check(Arrays.equals(HostModel.expected(0), model.run()));
+                check(nested.setPrecision(Precision.FULL).bytesIn > 0);
+                check(Arrays.equals(HostModel.expected(2), model.run()));
+            }
+            nested.close();
+            nested.close();
+            refused(NqException.INVALID_ARGUMENT, "closed", nested::getPrecision);
+        }
+        // A model that is compiled outside has a session of nobody's, and starts at full-bit.
+        NqAccelerator other = new NqAccelerator(Precision.PART, 1);
+        try (HostModel model = new HostModel(buffer, NqAccelerator.handle())) {
+            check(Arrays.equals(HostModel.expected(2), model.run()));
+            refused(NqException.NOT_READY, "no nested model", other::getPrecision);
+        }
+        other.close();
+    }
+
+    private static void saysWhyItDoesNotCompile(Path folder) throws Exception {
+        ByteBuffer buffer = NestedAsset.map(store(folder.resolve("uncompiled.apk"), 0));
+        try (NqAccelerator nested = new NqAccelerator(Precision.FULL, -1)) {
+            nested.compile(() -> new HostModel(buffer, NqAccelerator.handle()));
+            check(false);
+        } catch (NqException error) {
+            check(error.status() == NqException.INVALID_MODEL && error.getMessage().contains("num_threads=-1"));
+            check(error.getCause() instanceof IllegalStateException);
+        }
+        IOException lost = new IOException("no such file");
+        try (NqAccelerator nested = new NqAccelerator(Precision.FULL, 1)) {
+            nested.compile(
+                    () -> {
+                        throw lost;
+                    });
+            check(false);
+        } catch (IOException error) {
+            check(error == lost);
         }
     }
 

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "fake_runtime.h"
+#include "litert_abi.h"
 #include "nested_file.h"
 
 namespace {
@@ -75,6 +76,17 @@ void give_up(JNIEnv* env, const FakeRuntime& runtime) {
   env->ThrowNew(env->FindClass("java/lang/IllegalStateException"), runtime.errors().c_str());
 }
 
+// LiteRT's side of an accelerator: what its delegate wrapper would hold.
+struct Wrapped {
+  TfLiteDelegate* delegate = nullptr;
+  void (*deleter)(TfLiteDelegate*) = nullptr;
+} wrapped;
+
+LiteRtStatus wrap_delegate(TfLiteDelegate* delegate, void (*deleter)(TfLiteDelegate*), LiteRtDelegateWrapper**) {
+  wrapped = {delegate, deleter};
+  return kLiteRtStatusOk;
+}
+
 }  // namespace
 
 extern "C" {
@@ -134,5 +146,23 @@ JNIEXPORT jbyteArray Java_org_nqtflite_HostModel_run(JNIEnv* env, jclass, jlong 
 
 JNIEXPORT void Java_org_nqtflite_HostModel_close(JNIEnv*, jclass, jlong handle) {
   delete reinterpret_cast<Model*>(handle);
+}
+
+// As LiteRT asks an accelerator for its delegate while it compiles a model.
+JNIEXPORT jlong Java_org_nqtflite_HostModel_ask(JNIEnv* env, jclass, jlong accelerator) {
+  const auto& definition = *reinterpret_cast<const LiteRtAcceleratorDef*>(accelerator);
+  LiteRtRuntimeContext runtime = {};
+  runtime.header = {sizeof runtime, 1, 1, 0};
+  runtime.wrap_delegate = wrap_delegate;
+  LiteRtDelegateWrapper* wrapper = nullptr;
+  const LiteRtStatus status = definition.create_delegate(&runtime, nullptr, nullptr, nullptr, &wrapper);
+  if (status == kLiteRtStatusOk) return reinterpret_cast<jlong>(wrapped.delegate);
+  env->ThrowNew(env->FindClass("java/lang/IllegalStateException"), "LiteRT has no delegate");
+  return 0;
+}
+
+JNIEXPORT void Java_org_nqtflite_HostModel_release(JNIEnv*, jclass) {
+  if (wrapped.delegate != nullptr) wrapped.deleter(wrapped.delegate);
+  wrapped = {};
 }
 }

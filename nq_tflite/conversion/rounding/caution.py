@@ -17,8 +17,9 @@ import numpy as np
 
 from nq_tflite.conversion.rounding.descent import descent
 from nq_tflite.conversion.rounding.nearest import nearest, nearest_inside
+from nq_tflite.conversion.rounding.quadratic import Real
 from nq_tflite.conversion.rounding.squant import BORDER, squant
-from nq_tflite.conversion.rounding.statistics import Moments, Real, Rehearsal, Unseen
+from nq_tflite.conversion.rounding.statistics import Moments, Rehearsal, Unseen
 from nq_tflite.conversion.rounding.task import RoundingTask
 from nq_tflite.format.levels import Codes, value_at
 
@@ -60,7 +61,7 @@ def _ladder(task: RoundingTask, name: str, codes: Codes) -> Iterator[tuple[str, 
     yield name, nearest_inside(task, codes)
     if name == "descent":
         for penalty in _PENALTIES:
-            yield name, nearest_inside(task, descent(task, penalty))
+            yield name, nearest_inside(task, descent(task, penalty, cells_alone=True))
     for border in (BORDER, BORDER / 2, BORDER / 4, BORDER / 8):
         yield "squant", squant(task, border)
     yield "nearest", nearest(task)
@@ -84,7 +85,7 @@ class _Judge:
         return next(number for number, (_, codes) in enumerate(ladder) if self._accepts(codes))
 
     def _accepts(self, codes: Codes) -> bool:
-        return self._holds(codes) and (not self._unseen or self._coarse(codes) <= self._coarse(self._plain))
+        return self._holds(codes) and self._serves(codes)
 
     def _holds(self, codes: Codes) -> bool:
         """Whether full-bit is near enough to the source, by all that can be told of its inputs."""
@@ -110,8 +111,7 @@ class _Judge:
 
     def _makes_up(self, codes: Codes) -> bool:
         """Whether the outputs are no further from the float net's, since codes make up for the errors before them."""
-        last, target = self._unseen[-1], self._task.target
-        ours, plain = (last.total_error(each.astype(np.float64), target) for each in (codes, self._plain))
+        ours, plain = self._unseen[-1].total_errors([codes, self._plain], self._task.target)
         return self._is_less(ours, plain)
 
     def _is_less(self, ours: Moments, plain: Moments, usual: float | None = None) -> bool:
@@ -131,19 +131,15 @@ class _Judge:
             return within(with_our_means=False, with_plain_means=not self._made_up)
         return all(within(with_our_means=means, with_plain_means=means) for means in (False, True))
 
-    def _coarse(self, codes: Codes) -> float:
-        """Error of the outputs at the levels before full-bit, each in units of plain rounding's."""
-        total = 0.0
+    def _serves(self, codes: Codes) -> bool:
+        """Whether the levels before full-bit err no more than plain rounding's, in the mean of their ratios."""
+        excess = 0.0
         for level, inputs in enumerate(self._unseen[:-1]):
-            ours, plain = (
-                self._sum(
-                    inputs.total_error(value_at(each, self._task.nesting, level).astype(np.float64), self._task.target),
-                    with_means=not self._task.corrected,
-                )
-                for each in (codes, self._plain)
-            )
-            total += ours / max(plain, 1e-300)
-        return total
+            values = [value_at(each, self._task.nesting, level) for each in (codes, self._plain)]
+            errors = inputs.total_errors(values, self._task.target)
+            ours, plain = (self._sum(each, with_means=not self._task.corrected) for each in errors)
+            excess += (ours - plain) / max(plain, 1e-300)
+        return excess <= 0
 
     def _sum(self, moments: Moments, *, with_means: bool) -> float:
         variance, squared_mean = moments

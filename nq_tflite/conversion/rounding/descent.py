@@ -2,20 +2,18 @@
 
 A layer's squared output error is a quadratic (v - t) H (v - t)' of its weights' values v (statistics.py). Levels
 choose their cells from the coarsest down, each by its own statistics: a start by GPTQ (Frantar et al., ICLR 2023),
-which rounds one column of weights after another and makes up for its error in those that are left, then sweeps of exact
-coordinate descent. With more than two levels a last descent moves full-bit codes so that all levels gain together.
+which rounds one depth of all weights after another and makes up for its error in those that are left, then sweeps of
+exact coordinate descent. With more than two levels a last descent moves full-bit codes so that all levels gain
+together. Matrices have a column a channel, as in quadratic.py.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
-from nq_tflite.conversion.rounding.joint import joint_descent
+from nq_tflite.conversion.rounding.joint import Level, joint_descent
 from nq_tflite.conversion.rounding.lattice import Lattice, gptq, sweep
-from nq_tflite.conversion.rounding.statistics import Quadratic, Real
+from nq_tflite.conversion.rounding.quadratic import Quadratic, Rows, channels, columns
 from nq_tflite.conversion.rounding.task import RoundingTask
 from nq_tflite.format.levels import Codes, cell_middles
 
@@ -25,41 +23,40 @@ BORDER = 0.25
 _PENALTY, _PENALTY_AT_BORDER = 1.0, 0.1
 
 
-def descent(task: RoundingTask, penalty: float = _PENALTY) -> Codes:
+def descent(task: RoundingTask, penalty: float = _PENALTY, *, cells_alone: bool = False) -> Codes:
     """Chooses cells level by level, coarsest first, each by its own statistics, then the code inside the last cell.
 
     Args:
         penalty: what leaving the nearest cell at the coarsest level costs.
+        cells_alone: whether only the cells before full-bit count, and any code inside them will do.
     """
     quadratics = [each.quadratic for each in task.statistics if each.quadratic is not None]
-    groups = len(quadratics[0].hessian)
-
-    def grouped(values: NDArray[Any]) -> Real:
-        return np.asarray(values, np.float64).reshape(groups, -1, values.shape[-1])
-
-    nearest = grouped(task.nearest())
-    wanted = grouped(task.target)
-    low = grouped(np.broadcast_to(task.lowest, task.target.shape))
-    high = np.full(nearest.shape, float(task.highest))
+    groups, precisions = len(quadratics[0].hessian), task.nesting.precisions
+    if cells_alone and len(precisions) == 2:
+        precisions = precisions[:1]
+    nearest = columns(task.nearest(), groups)
+    low = columns(np.broadcast_to(task.lowest, task.target.shape), groups)
+    high = np.full_like(nearest, task.highest)
     levels = []
-    for level, (bits, quadratic) in enumerate(zip(task.nesting.precisions, quadratics, strict=True)):
+    for level, (bits, quadratic) in enumerate(zip(precisions, quadratics, strict=False)):
         width = 1 << (8 - bits)
-        middle = cell_middles(task.target.shape[1], task.nesting, level).astype(np.float64)
+        middle = cell_middles(task.target.shape[1], task.nesting, level).astype(np.float32)
         lattice = Lattice(width, middle, np.floor(low / width), np.floor(high / width))
-        target = grouped(quadratic.target(task.target))
+        target = quadratic.target(task.target)
         if level == 0:
-            cells = _coarsest(quadratic, target, lattice, nearest, wanted + task.step / 2, penalty)
+            wanted = columns(task.target + task.step / 2, groups)
+            cells = _coarsest(quadratic, target, lattice, nearest, wanted, penalty)
         else:
             cells = _descend(quadratic, target, lattice, gptq(quadratic, target, lattice))
         low, high = np.maximum(low, cells * width), np.minimum(high, cells * width + width - task.step)
-        levels.append((width, middle, target, quadratic.hessian))
+        levels.append(Level(width, middle, target, quadratic.hessian))
     if len(levels) > 2:
         low = joint_descent(low, nearest, (task.lowest, task.highest), task.step, levels)
-    return low.reshape(task.target.shape).astype(np.int8)
+    return channels(low).astype(np.int8)
 
 
-def _coarsest(quadratic: Quadratic, target: Real, lattice: Lattice, nearest: Real, wanted: Real, price: float) -> Real:
-    """Real near the plain code's: its own, or the other one of a border that is near."""
+def _coarsest(quadratic: Quadratic, target: Rows, lattice: Lattice, nearest: Rows, wanted: Rows, price: float) -> Rows:
+    """Cells near the plain code's: its own, or the other one of a border that is near."""
     home = np.floor(nearest / lattice.width)
     place = np.clip(wanted / lattice.width - home, 0, 1)
     other = np.where(place < 0.5, home - 1, home + 1)
@@ -67,22 +64,20 @@ def _coarsest(quadratic: Quadratic, target: Real, lattice: Lattice, nearest: Rea
     other = np.where((from_border <= BORDER) & (other >= lattice.low) & (other <= lattice.high), other, home)
     low, high = np.minimum(home, other), np.maximum(home, other)
     start = gptq(quadratic, target, Lattice(lattice.width, lattice.middle, low, high))
-    mean_curvature = np.trace(quadratic.hessian, axis1=1, axis2=2)[:, None, None] / target.shape[2]
-    penalty = (_PENALTY_AT_BORDER + from_border) * price * lattice.width**2 * mean_curvature
+    mean_curvature = np.trace(quadratic.hessian, axis1=1, axis2=2)[:, None, None] / target.shape[1]
+    penalty = (_PENALTY_AT_BORDER + from_border) * np.float32(price * lattice.width**2) * mean_curvature
 
-    def choose(columns: slice, j: int, cells: Real, gradient: Real, curvature: Real) -> Real:
-        at = columns.start + j
-        steps = [(each[:, :, at] - cells) * lattice.width for each in (home, other)]
+    def choose(at: int, cells: Rows, gradient: Rows, curvature: Rows) -> Rows:
+        steps = [(each[:, at] - cells) * np.float32(lattice.width) for each in (home, other)]
         costs = [d * (curvature * d + 2 * gradient) for d in steps]
-        return np.asarray(np.where(costs[1] + penalty[:, :, at] < costs[0], other[:, :, at], home[:, :, at]))
+        return np.asarray(np.where(costs[1] + penalty[:, at] < costs[0], other[:, at], home[:, at]))
 
     return sweep(quadratic, target, lattice, start, choose)
 
 
-def _descend(quadratic: Quadratic, target: Real, lattice: Lattice, start: Real) -> Real:
-    def choose(columns: slice, j: int, cells: Real, gradient: Real, curvature: Real) -> Real:
-        at = columns.start + j
-        best = np.rint(cells - gradient / (curvature * lattice.width))
-        return np.asarray(np.clip(best, lattice.low[:, :, at], lattice.high[:, :, at]))
+def _descend(quadratic: Quadratic, target: Rows, lattice: Lattice, start: Rows) -> Rows:
+    def choose(at: int, cells: Rows, gradient: Rows, curvature: Rows) -> Rows:
+        best = np.rint(cells - gradient / (curvature * np.float32(lattice.width)))
+        return np.asarray(np.clip(best, lattice.low[:, at], lattice.high[:, at]))
 
     return sweep(quadratic, target, lattice, start, choose)

@@ -4,112 +4,118 @@ Levels that choose one after another leave the finest one little freedom. Here e
 
     J(w) = sum over precisions h of 2^-(n - h) (D_h(w) - t_h) H_h (D_h(w) - t_h)'
 
-is least, D_h(w) being the value that the upper h bits of w stand for.
+is least, D_h(w) being the value that the upper h bits of w stand for. Matrices have a column a channel, as in
+quadratic.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nq_tflite.conversion.rounding.statistics import Real
+from nq_tflite.conversion.rounding.quadratic import BLOCK, Rows, blocks
 
 #: How far codes may move from where they start, and from the plain code, in steps.
 _REACH = 8
 _SWEEPS = 3
 _STILL = 0.005
-_BLOCK = 64
+
+
+@dataclass(frozen=True)
+class Level:
+    """What one level makes of codes, and what it should make of them.
+
+    Attributes:
+        width: of a cell, in codes.
+        middle: of a cell: float32 [depth]
+        target: t, [groups, depth, channels of a group]
+        hessian: float32 [groups, depth, depth]
+    """
+
+    width: int
+    middle: Rows
+    target: Rows
+    hessian: Rows
+
+    def values(self, codes: Rows, middle: Rows) -> Rows:
+        """D of codes."""
+        width = np.float32(self.width)
+        return np.asarray(np.floor(codes / width) * width + middle)
 
 
 def joint_descent(
-    codes: Real,
-    plain: Real,
-    bounds: tuple[NDArray[np.int16], int],
-    step: int,
-    levels: Sequence[tuple[int, Real, Real, Real]],
-) -> Real:
-    """Moves codes [groups, channels of a group, depth] so that all levels gain together.
+    codes: Rows, plain: Rows, bounds: tuple[NDArray[np.int16], int], step: int, levels: Sequence[Level]
+) -> Rows:
+    """Moves codes [groups, depth, channels of a group] so that all levels gain together.
 
     Args:
         codes: where to start.
         plain: the codes of rounding to nearest.
         bounds: least [depth] and greatest [] allowed code.
         step: distance of neighbouring codes.
-        levels: for each, part-bit first: the width of a cell, its middle [depth], the targets t, and H
-            [groups, depth, depth].
+        levels: part-bit first.
     """
-    walkers = [_Level(*level, weight=levels[-1][0] / level[0]) for level in levels]
-    low = np.maximum(np.minimum(codes, plain - _REACH * step), bounds[0])
-    high = np.minimum(np.maximum(codes, plain + _REACH * step), bounds[1])
+    reach = np.float32(_REACH * step)
+    low = np.maximum(np.minimum(codes, plain - reach), bounds[0].astype(np.float32)[:, None])
+    high = np.minimum(np.maximum(codes, plain + reach), np.float32(bounds[1]))
     codes = codes.copy()
-    for walker in walkers:
-        walker.start(codes)
-    depth = codes.shape[2]
-    for _ in range(_SWEEPS * (2 if depth < _BLOCK else 1)):
+    walkers = [_Walker(level, codes, levels[-1].width / level.width) for level in levels]
+    depth = codes.shape[1]
+    for _ in range(_SWEEPS * (2 if depth < BLOCK else 1)):
         changed = 0
-        for begin in range(0, depth, _BLOCK):
-            end = min(begin + _BLOCK, depth)
+        for block in blocks(depth):
             for walker in walkers:
-                walker.enter(begin, end)
-            for j in range(begin, end):
-                changed += _move_column(codes, low, high, step, walkers, j)
-            for walker in walkers:
-                walker.leave()
+                walker.enter(block)
+            for at in range(block.start, block.stop):
+                changed += _move(codes[:, at], low[:, at], high[:, at], step, walkers, at)
         if changed <= _STILL * codes.size:
             break
     return codes
 
 
-def _move_column(codes: Real, low: Real, high: Real, step: int, walkers: Sequence[_Level], j: int) -> int:
-    now = codes[:, :, j]
-    count = int((high[:, :, j] - low[:, :, j]).max()) // step + 1
-    candidates = np.minimum(low[:, :, j, None] + np.arange(count, dtype=np.float64) * step, high[:, :, j, None])
+def _move(now: Rows, low: Rows, high: Rows, step: int, walkers: Sequence[_Walker], at: int) -> int:
+    """Moves the codes `now` [groups, channels of a group] of one depth; how many have changed."""
+    count = int((high - low).max()) // step + 1
+    steps = np.arange(count, dtype=np.float32)[:, None, None] * np.float32(step)
+    candidates = np.minimum(low + steps, high)
     cost = np.zeros(candidates.shape, np.float32)
     for walker in walkers:
-        cost += walker.cost(candidates, now, j)
-    best = np.take_along_axis(candidates, cost.argmin(axis=2)[:, :, None], axis=2)[:, :, 0]
+        cost += walker.cost(candidates, now, at)
+    best = np.take_along_axis(candidates, cost.argmin(axis=0)[None], axis=0)[0]
     changed = int(np.count_nonzero(best != now))
     if changed:
         for walker in walkers:
-            walker.move(best, now, j)
-        codes[:, :, j] = best
+            walker.move(best, now, at)
+        now[...] = best
     return changed
 
 
-class _Level:
+class _Walker:
     """The gradient of one level's error, kept up with the codes."""
 
-    def __init__(self, width: int, middle: Real, target: Real, hessian: Real, weight: float) -> None:
-        self._width, self._middle, self._target, self._weight = width, middle, target, np.float32(weight)
-        self._hessian = hessian.astype(np.float32)
+    def __init__(self, level: Level, codes: Rows, weight: float) -> None:
+        self._level, self._weight = level, np.float32(weight)
+        self._away = level.values(codes, level.middle[:, None]) - level.target
 
-    def start(self, codes: Real) -> None:
-        self._gradient = (self._values(codes, self._middle) - self._target).astype(np.float32) @ self._hessian
+    def enter(self, block: slice) -> None:
+        """Takes the depths of a block in hand."""
+        self._start, hessian = block.start, self._level.hessian
+        self._within = hessian[:, block, block]
+        self._gradient = hessian[:, block] @ self._away
 
-    def enter(self, begin: int, end: int) -> None:
-        """Takes the columns of a block in hand; the others hear of their changes when it is left."""
-        self._columns = slice(begin, end)
-        self._within = self._hessian[:, begin:end, begin:end]
-        self._block = self._gradient[:, :, begin:end].copy()
-        self._steps = np.zeros(self._block.shape, np.float32)
+    def cost(self, candidates: Rows, now: Rows, at: int) -> Rows:
+        """Of codes [candidates, groups, channels of a group] in place of those that are there now."""
+        j, middle = at - self._start, self._level.middle[at]
+        change = self._level.values(candidates, middle) - self._level.values(now, middle)
+        curvature = self._within[:, j, j, None]
+        return np.asarray(self._weight * change * (curvature * change + 2 * self._gradient[:, j]))
 
-    def cost(self, candidates: Real, now: Real, j: int) -> NDArray[np.float32]:
-        middle, at = self._middle[j], j - self._columns.start
-        change = (self._values(candidates, middle) - self._values(now, middle)[:, :, None]).astype(np.float32)
-        curvature = self._within[:, at, at, None, None]
-        return np.asarray(self._weight * change * (curvature * change + 2 * self._block[:, :, at, None]))
-
-    def move(self, best: Real, now: Real, j: int) -> None:
-        middle, at = self._middle[j], j - self._columns.start
-        change = (self._values(best, middle) - self._values(now, middle)).astype(np.float32)
-        self._steps[:, :, at] += change
-        self._block += change[:, :, None] * self._within[:, None, at]
-
-    def leave(self) -> None:
-        self._gradient += self._steps @ self._hessian[:, self._columns]
-
-    def _values(self, codes: Real, middle: Real | np.floating[Any]) -> Real:
-        return np.asarray(np.floor(codes / self._width) * self._width + middle)
+    def move(self, best: Rows, now: Rows, at: int) -> None:
+        """Takes the codes at one depth."""
+        j, middle = at - self._start, self._level.middle[at]
+        change = self._level.values(best, middle) - self._level.values(now, middle)
+        self._away[:, at] += change
+        self._gradient[:, j + 1 :] += self._within[:, j + 1 :, j, None] * change[:, None]

@@ -1,4 +1,7 @@
-"""The nearest points of a lattice in the measure of a quadratic: where to start, and how to get better."""
+"""The nearest points of a lattice in the measure of a quadratic: where to start, and how to get better.
+
+All of it is float32, [groups, depth, channels of a group] as in quadratic.py.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nq_tflite.conversion.rounding.statistics import Quadratic, Real
+from nq_tflite.conversion.rounding.quadratic import BLOCK, Quadratic, Rows, blocks
 
 _SWEEPS = 3
 #: A sweep that changes no larger a share of the weights is the last.
 _STILL = 0.002
-#: Columns that are finished before the others hear of their changes.
-_BLOCK = 64
 
 
 @dataclass(frozen=True)
@@ -23,71 +24,66 @@ class Lattice:
     Attributes:
         width: of a cell, in codes.
         middle: [depth]
-        low, high: [groups, channels of a group, depth]
+        low, high: [groups, depth, channels of a group]
     """
 
     width: int
-    middle: Real
-    low: Real
-    high: Real
+    middle: Rows
+    low: Rows
+    high: Rows
 
-    def values(self, cells: Real) -> Real:
+    def values(self, cells: Rows) -> Rows:
         """v"""
-        return np.asarray(cells * self.width + self.middle)
+        return np.asarray(cells * np.float32(self.width) + self.middle[:, None])
 
 
-#: (columns of the block, column in it, cells, gradient, curvature) -> the cells to take.
-Choice = Callable[[slice, int, Real, Real, Real], Real]
+#: (depth, and there [groups, channels of a group]: cells, gradient; curvature [groups, 1]) -> the cells to take.
+Choice = Callable[[int, Rows, Rows, Rows], Rows]
 
 
-def sweep(quadratic: Quadratic, target: Real, lattice: Lattice, start: Real, choose: Choice) -> Real:
-    """Coordinate descent: column by column, each weight to what is best with all others as they are."""
-    cells = start.copy()
-    hessian = quadratic.hessian.astype(np.float32)
-    gradient = (lattice.values(cells) - target).astype(np.float32) @ hessian
-    depth = cells.shape[2]
-    for _ in range(_SWEEPS * (3 if depth < _BLOCK else 1)):
+def sweep(quadratic: Quadratic, target: Rows, lattice: Lattice, start: Rows, choose: Choice) -> Rows:
+    """Coordinate descent: depth by depth, each weight to what is best with all others as they are."""
+    cells, hessian = start.copy(), quadratic.hessian
+    away, width = lattice.values(cells) - target, np.float32(lattice.width)
+    depth = cells.shape[1]
+    for _ in range(_SWEEPS * (3 if depth < BLOCK else 1)):
         changed = 0
-        for begin in range(0, depth, _BLOCK):
-            columns = slice(begin, min(begin + _BLOCK, depth))
-            within, block = hessian[:, columns, columns], gradient[:, :, columns].copy()
-            steps = np.zeros(block.shape, np.float32)
-            for j in range(columns.stop - columns.start):
-                now = cells[:, :, begin + j]
-                chosen = choose(columns, j, now, block[:, :, j], within[:, None, j, j])
-                step = ((chosen - now) * lattice.width).astype(np.float32)
+        for block in blocks(depth):
+            gradient, within = hessian[:, block] @ away, hessian[:, block, block]
+            for j, at in enumerate(range(block.start, block.stop)):
+                chosen = choose(at, cells[:, at], gradient[:, j], within[:, j, j, None])
+                step = (chosen - cells[:, at]) * width
                 count = np.count_nonzero(step)
                 if count:
                     changed += count
-                    steps[:, :, j] = step
-                    cells[:, :, begin + j] = chosen
-                    block += step[:, :, None] * within[:, None, j]
-            gradient += steps @ hessian[:, columns]
+                    cells[:, at] = chosen
+                    away[:, at] += step
+                    gradient[:, j + 1 :] += within[:, j + 1 :, j, None] * step[:, None]
         if changed <= _STILL * cells.size:
             break
     return cells
 
 
-def gptq(quadratic: Quadratic, target: Real, lattice: Lattice) -> Real:
-    """Rounds column after column, those of the greatest curvature first, and spreads each error over the rest."""
-    order = np.argsort(-np.diagonal(quadratic.hessian, axis1=1, axis2=2).mean(axis=0), kind="stable")
-    inverse = quadratic.inverse[:, order][:, :, order]
-    upper = np.linalg.cholesky(inverse).transpose(0, 2, 1)
-    wanted, middle = target[:, :, order].copy(), lattice.middle[order]
-    low, high = lattice.low[:, :, order], lattice.high[:, :, order]
-    cells = np.empty_like(wanted)
-    depth = wanted.shape[2]
-    for begin in range(0, depth, _BLOCK):
-        end = min(begin + _BLOCK, depth)
-        errors = np.zeros((*wanted.shape[:2], end - begin))
-        for j in range(begin, end):
-            cells[:, :, j] = np.clip(
-                np.rint((wanted[:, :, j] - middle[j]) / lattice.width), low[:, :, j], high[:, :, j]
-            )
-            error = (wanted[:, :, j] - cells[:, :, j] * lattice.width - middle[j]) / upper[:, None, j, j]
-            wanted[:, :, j + 1 : end] -= error[:, :, None] * upper[:, None, j, j + 1 : end]
-            errors[:, :, j - begin] = error
-        wanted[:, :, end:] -= errors @ upper[:, begin:end, end:]
+def gptq(quadratic: Quadratic, target: Rows, lattice: Lattice) -> Rows:
+    """Rounds depth after depth, those of the greatest curvature first.
+
+    With H = M' D M and e = v - t, the error is
+
+        e H e' = sum over depths j of D_j (e_j + sum over i < j of M_ji e_i)^2
+
+    Each e_j makes its own term least, given the ones before it. That is GPTQ, without an inverse.
+    """
+    order, lower = quadratic.factor.order, quadratic.factor.lower
+    wanted, middle, width = target[:, order], lattice.middle[order], np.float32(lattice.width)
+    low, high = lattice.low[:, order], lattice.high[:, order]
+    cells, errors = np.empty_like(wanted), np.empty_like(wanted)
+    for block in blocks(wanted.shape[1]):
+        before, within = slice(0, block.start), lower[:, block, block]
+        best = wanted[:, block] - middle[block, None] - lower[:, block, before] @ errors[:, before]
+        for j, at in enumerate(range(block.start, block.stop)):
+            cells[:, at] = np.clip(np.rint(best[:, j] / width), low[:, at], high[:, at])
+            errors[:, at] = cells[:, at] * width + middle[at] - wanted[:, at]
+            best[:, j + 1 :] -= within[:, j + 1 :, j, None] * errors[:, None, at]
     placed = np.empty_like(cells)
-    placed[:, :, order] = cells
+    placed[:, order] = cells
     return placed

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Rows = NDArray[np.float32]
-Real = NDArray[np.floating[Any]]
+from nq_tflite.conversion.rounding.quadratic import Factor, Quadratic, Real, Rows, columns
 
 #: Ridges that keep a covariance from few samples invertible, and its directions without evidence from being free.
 _RIDGE = 0.01
@@ -62,26 +64,6 @@ class InputStatistics:
 
 
 @dataclass(frozen=True)
-class Quadratic:
-    """H and what goes with it.
-
-    Attributes:
-        hessian: [groups, depth, depth]: H with ridges, in any unit: the codes of the least error are the same.
-        inverse: of it.
-        shift: [groups, depth, depth], what turns w into t from the right.
-    """
-
-    hessian: Real
-    inverse: Real
-    shift: Real
-
-    def target(self, weights: Real) -> Real:
-        """t of weights [channels, depth]: they make up for what is lost in earlier layers."""
-        groups = len(self.hessian)
-        return (weights.reshape(groups, -1, weights.shape[1]) @ self.shift).reshape(weights.shape)
-
-
-@dataclass(frozen=True)
 class CentredRows:
     """Rows of a layer's inputs, and their mean.
 
@@ -103,6 +85,10 @@ class CentredRows:
     def around_zero(self) -> CentredRows:
         """The rows with their mean, which counts as they do where no bias takes its error away."""
         return CentredRows(np.zeros_like(self.mean), self.rows + self.mean[:, None].astype(np.float32))
+
+    def divided(self, root: float) -> CentredRows:
+        """The same inputs in another unit."""
+        return CentredRows(self.mean / root, self.rows / np.float32(root))
 
     def covariance(self, other: CentredRows) -> Real:
         """[groups, depth, depth]; in float64 where sums of float32 overflow, as those of values near 1e19 do."""
@@ -142,22 +128,23 @@ class Unseen:
         Args:
             error: [channels, depth]
         """
-        return self._moments(error, np.zeros_like(error))
+        return _moments(*_outputs(self.rounded, error))
 
-    def total_error(self, values: Real, target: Real) -> Moments:
-        """The same of a weight's outputs beside the float net's: the error of the inputs is in it."""
-        return self._moments(values, target)
+    def total_errors(self, weights: Sequence[NDArray[Any]], target: Real) -> list[Moments]:
+        """The same of several weights' outputs beside the float net's: the error of the inputs is in it."""
+        exact, exact_mean = _outputs(self.exact, target)
+        outputs = (_outputs(self.rounded, values) for values in weights)
+        return [_moments(ours - exact, mean - exact_mean) for ours, mean in outputs]
 
-    def _moments(self, values: Real, target: Real) -> Moments:
-        groups = len(self.rounded.rows)
 
-        def grouped(matrix: Real) -> Rows:
-            return np.asarray(matrix.reshape(groups, -1, matrix.shape[1]).transpose(0, 2, 1), np.float32)
+def _outputs(inputs: CentredRows, matrix: NDArray[Any]) -> tuple[Rows, Real]:
+    """What weights [channels, depth] make of inputs without their mean, [groups, rows, channels], and of the mean."""
+    values = columns(matrix, len(inputs.rows))
+    return inputs.rows @ values, np.einsum("gk,gkc->gc", inputs.mean, values)
 
-        ours, theirs = grouped(values), grouped(target)
-        outputs = self.rounded.rows @ ours - self.exact.rows @ theirs
-        means = np.einsum("gk,gkc->gc", self.rounded.mean, ours) - np.einsum("gk,gkc->gc", self.exact.mean, theirs)
-        return np.square(outputs, dtype=np.float64).mean(axis=1).ravel(), np.square(means).ravel()
+
+def _moments(outputs: Rows, means: Real) -> Moments:
+    return np.square(outputs, dtype=np.float64).mean(axis=1).ravel(), np.square(means).ravel()
 
 
 @dataclass(frozen=True)
@@ -192,47 +179,68 @@ def input_statistics(
     return InputStatistics(mean, _BELIEF * (rounded.mean - original.mean), quadratic)
 
 
+def level_statistics(
+    original: CentredRows, rounded: Sequence[CentredRows], prior: Prior | None, taps: int, *, covariances: bool
+) -> tuple[InputStatistics, ...]:
+    """Those of every level, in a thread each: a matrix product stays in one, so their number changes no bit.
+
+    Args:
+        rounded: of each level's net.
+        original, prior, taps, covariances: as `input_statistics`.
+    """
+
+    def of_level(each: CentredRows) -> InputStatistics:
+        return input_statistics(original, each, prior, taps, covariances=covariances)
+
+    with ThreadPoolExecutor(min(len(rounded), os.cpu_count() or 1)) as pool:
+        return tuple(pool.map(of_level, rounded))
+
+
 def _quadratic(original: CentredRows, rounded: CentredRows, prior: Prior | None, taps: int) -> Quadratic:
-    """The matrices of deep layers take some 100 MB each, so most are changed in place."""
+    """A matrix of a deep layer takes 170 MB in float64: there are three of them at a time."""
     hessian = rounded.covariance(rounded)
-    ridges = _ridges(hessian, original.mean, prior, taps)
-    hessian += ridges
-    inverse = np.linalg.inv(hessian)
-    across = original.covariance(rounded)
-    across += ridges
-    del ridges
-    shift = across @ inverse
-    shift *= _BELIEF
-    diagonal = np.arange(shift.shape[-1])
-    shift[:, diagonal, diagonal] += 1 - _BELIEF
-    unit = _unit(max(float(hessian.max()), -float(hessian.min())))
-    hessian /= unit
-    inverse *= unit
-    return Quadratic(hessian, inverse, shift)
+    _add_ridges(hessian, original.mean, prior, taps)
+    root = _root(max(float(hessian.max()), -float(hessian.min())))
+    if root != 1:
+        hessian /= root**2
+        same = original is rounded
+        rounded = rounded.divided(root)
+        original = rounded if same else original.divided(root)
+    return Quadratic(hessian.astype(np.float32), Factor.of(hessian), original.rows, rounded.rows, _BELIEF)
 
 
-def _unit(largest: float) -> float:
-    """What to divide an error by that float32 could not hold: a power of two, and 1 for ordinary errors."""
-    return float(2.0 ** np.floor(np.log2(largest))) if largest > _LARGEST else 1.0
+def _root(largest: float) -> float:
+    """What to divide inputs by whose squares float32 could not hold: a power of two, and 1 for ordinary ones."""
+    return float(2.0 ** np.floor(np.log2(largest) / 2)) if largest > _LARGEST else 1.0
 
 
-def _ridges(covariance: Real, mean: Real, prior: Prior | None, taps: int) -> Real:
+def _add_ridges(covariance: Real, mean: Real, prior: Prior | None, taps: int) -> None:
     depth = covariance.shape[-1]
     level = np.trace(covariance, axis1=1, axis2=2) / depth
     level = np.maximum(level, 1e-3 * level.mean() + 1e-9)
-    ridges: Real = _RIDGE * level[:, None, None] * np.eye(depth)
-    if prior is None:
-        return ridges
-    doubt = (mean - prior.mean) / 2
-    ridges += _PRIOR * _prior_covariance(prior, taps) + doubt[:, :, None] * doubt[:, None, :]
-    return ridges
+    if prior is not None:
+        doubt = (mean - prior.mean) / 2
+        covariance += doubt[:, :, None] * doubt[:, None, :]
+        if _vary_together(prior, taps):
+            covariance += _PRIOR * _prior_covariance(prior, taps)
+        else:
+            _diagonal(covariance)[...] += _PRIOR * prior.variance
+    _diagonal(covariance)[...] += _RIDGE * level[:, None]
+
+
+def _diagonal(matrices: Real) -> Real:
+    """A view of the diagonals: [groups, depth]."""
+    diagonal: Real = np.einsum("gkk->gk", matrices)
+    return diagonal
+
+
+def _vary_together(prior: Prior, taps: int) -> bool:
+    """Whether a layer's inputs are the taps of a square kernel on one channel."""
+    return prior.variance.shape[1] == taps > 1 and round(taps**0.5) ** 2 == taps
 
 
 def _prior_covariance(prior: Prior, taps: int) -> Real:
-    """Inputs vary on their own; the taps of a square kernel on one input vary together, the more the nearer."""
-    depth, side = prior.variance.shape[1], round(taps**0.5)
-    if depth != taps or taps == 1 or side * side != taps:
-        return np.asarray(prior.variance[:, :, None] * np.eye(depth))
-    y, x = np.divmod(np.arange(taps), side)
+    """The taps of a square kernel on one input vary together, the more the nearer."""
+    y, x = np.divmod(np.arange(taps), round(taps**0.5))
     distance = np.hypot(y[:, None] - y, x[:, None] - x)
     return np.asarray(prior.variance[:, :1, None] * _TAP_CORRELATION**distance)

@@ -6,44 +6,45 @@ be scaled (`graph.linear_chains`), channel c is divided by
     s_c = (r_c / geometric mean of r) ** exponent
 
 with r_c the largest magnitude that its values had on the representative data, in any tensor of the chain. With an
-exponent of 1 all channels are equally wide. The next layers' weights then differ more from one input channel to the
+exponent of 1 all channels are equally wide. Where the chain takes offsets (`graph.shift_chains`), each channel's range
+is first moved to lie around 0. The next layers' weights then differ more from one input channel to the
 other, which costs them more of their own codes: that is why smaller exponents can be better, and 0 changes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nq_tflite.conversion.sources.activation_ranges import feed
-from nq_tflite.conversion.sources.calibration import Sample
+from nq_tflite.conversion.sources.channel_ranges import ChannelRange
 from nq_tflite.conversion.sources.moments import Moments
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.linear_chains import Chain
 from nq_tflite.graph.model import ModelT
 from nq_tflite.graph.scale_chains import scale_chains
+from nq_tflite.graph.shift_chains import offset_parts, shift_chain
 
 Real = NDArray[np.float64]
 #: A channel that stays at a thousandth of the others is taken for one that does nothing.
 _MOST_APART = 2.0**10
 
 
-@dataclass
-class ChannelRange:
-    """The least and the largest value of each channel of a tensor: float64 [channels]."""
+@dataclass(frozen=True)
+class Change:
+    """What a chain becomes.
 
-    low: Real
-    high: Real
+    Attributes:
+        factors: float64 [chain.num_factors]; channels are divided by them,
+        offsets: and then have these taken off, for each tensor: float64 [channels]; empty if the chain takes none.
+        ranges: what the channels' values are then.
+    """
 
-    def add(self, values: NDArray[np.float32]) -> None:
-        """Takes in more values: [..., channels]."""
-        rows = values.reshape(-1, len(self.low))
-        self.low = np.minimum(self.low, rows.min(axis=0))
-        self.high = np.maximum(self.high, rows.max(axis=0))
+    factors: Real
+    offsets: Mapping[int, Real]
+    ranges: Mapping[int, ChannelRange]
 
 
 @dataclass(frozen=True)
@@ -65,21 +66,31 @@ class Equalizable:
     moments: Mapping[int, Moments]
     quantize: Callable[[bytes, bool], bytes]
 
-    def factors(self, chain: Chain, exponent: float) -> Real:
-        """What the channels of a chain are divided by: float64 [chain.num_factors], with a geometric mean of 1."""
-        magnitudes = np.zeros(chain.num_factors)
-        for tensor, labels in chain.tensors.items():
-            seen = self.ranges[tensor]
-            np.maximum.at(magnitudes, labels, np.maximum(np.abs(seen.low), np.abs(seen.high)))
-        alive = magnitudes > magnitudes.max() / _MOST_APART
-        logarithms = np.log(np.where(alive, magnitudes, 1.0))
-        mean = logarithms.sum() / max(int(alive.sum()), 1)
-        return np.asarray(np.exp(np.where(alive, exponent * (logarithms - mean), 0.0)))
+    def change(self, chain: Chain, exponent: float) -> Change:
+        """What an exponent makes of a chain; 0 leaves it as it is."""
+        ranges = {tensor: self.ranges[tensor] for tensor in chain.tensors}
+        if not exponent:
+            return Change(np.ones(chain.num_factors), {}, ranges)
+        offsets = self._offsets(chain)
+        ranges = {tensor: each.shifted(offsets[tensor]) if offsets else each for tensor, each in ranges.items()}
+        factors = _factors(chain, ranges, exponent)
+        return Change(
+            factors,
+            {tensor: each / factors[chain.tensors[tensor]] for tensor, each in offsets.items()},
+            {tensor: each.divided(factors[chain.tensors[tensor]]) for tensor, each in ranges.items()},
+        )
 
-    def limits(self, tensor: int, factors: Real) -> tuple[float, float]:
-        """The least and the largest value that a tensor has when its channels are divided by factors [channels]."""
-        seen = self.ranges[tensor]
-        return float((seen.low / factors).min()), float((seen.high / factors).max())
+    def _offsets(self, chain: Chain) -> dict[int, Real]:
+        """Those with which the channels' ranges lie around 0, as nearly as sums let them in all tensors at once."""
+        parts = offset_parts(self.model, chain)
+        if parts is None:
+            return {}
+        ranges = [self.ranges[tensor] for tensor in chain.tensors]
+        weights = np.array([1 / max(float((each.high - each.low).mean()), 1e-30) for each in ranges])[:, None]
+        carried = np.stack([parts[tensor] for tensor in chain.tensors])
+        middles = np.stack([(each.low + each.high) / 2 for each in ranges])
+        of_layers = np.linalg.lstsq(carried * weights, middles * weights, rcond=None)[0]
+        return dict(zip(chain.tensors, carried @ of_layers, strict=True))
 
     def equalized(self, exponents: Sequence[float]) -> tuple[ModelT, dict[int, Moments]]:
         """The float model with channels scaled, the ranges that calibration would see in it, and its moments.
@@ -87,42 +98,34 @@ class Equalizable:
         Args:
             exponents: for each chain; 0 leaves it as it is.
         """
-        changed = [(chain, each) for chain, each in zip(self.chains, exponents, strict=True) if each]
-        factors = [self.factors(chain, exponent) for chain, exponent in changed]
-        model, moments = scale_chains(self.model, [chain for chain, _ in changed], factors), dict(self.moments)
-        for (chain, _), each in zip(changed, factors, strict=True):
+        changed = [
+            (chain, self.change(chain, each)) for chain, each in zip(self.chains, exponents, strict=True) if each
+        ]
+        moments = dict(self.moments)
+        model = scale_chains(self.model, [chain for chain, _ in changed], [each.factors for _, each in changed])
+        for chain, each in changed:
+            shift_chain(model, each.offsets)
             for tensor, labels in chain.tensors.items():
-                scale = each[labels]
-                model.subgraphs[0].tensors[tensor].quantization = fb.new_range(*self.limits(tensor, scale))
+                scale = each.factors[labels]
+                model.subgraphs[0].tensors[tensor].quantization = fb.new_range(*each.ranges[tensor].limits)
                 if tensor in moments:
                     old = moments[tensor]
-                    moments[tensor] = Moments(old.mean / scale, old.variance / np.square(scale))
+                    mean = old.mean / scale - each.offsets.get(tensor, 0.0)
+                    moments[tensor] = Moments(mean, old.variance / np.square(scale))
         return model, moments
 
 
-def measure_channels(
-    model: ModelT, chains: Sequence[Chain], interpreter_of: Callable[[bytes], Any], samples: Iterable[Sample]
-) -> dict[int, ChannelRange]:
-    """Ranges of the channels of the tensors of chains, by tensor.
+def _factors(chain: Chain, ranges: Mapping[int, ChannelRange], exponent: float) -> Real:
+    """What the channels of a chain are divided by: float64 [chain.num_factors].
 
-    Args:
-        model: the one that the chains were found in.
-        interpreter_of: makes an interpreter of a model's bytes.
-        samples: what to run it on.
+    They have a geometric mean of 1. Where a ReLU6 clips values at 6, they bring narrower channels nearer to that.
     """
-    tensors = [tensor for chain in chains for tensor in chain.tensors]
-    graph = model.subgraphs[0]
-    wide = {tensor: len(labels) for chain in chains for tensor, labels in chain.tensors.items()}
-    ranges = {tensor: ChannelRange(np.full(wide[tensor], np.inf), np.full(wide[tensor], -np.inf)) for tensor in tensors}
-    outputs = fb.indices(graph.outputs)
-    graph.outputs = outputs + tensors
-    try:
-        interpreter = interpreter_of(fb.pack_model(model))
-    finally:
-        graph.outputs = outputs
-    for sample in samples:
-        feed(model, interpreter, sample)
-        details = interpreter.get_output_details()
-        for tensor, each in zip(tensors, details[len(outputs) :], strict=True):
-            ranges[tensor].add(interpreter.get_tensor(each["index"]))
-    return ranges
+    magnitudes = np.zeros(chain.num_factors)
+    for tensor, labels in chain.tensors.items():
+        np.maximum.at(magnitudes, labels, ranges[tensor].magnitudes)
+    alive = magnitudes > magnitudes.max() / _MOST_APART
+    if chain.cap is not None:
+        return np.asarray(np.where(alive, np.minimum(magnitudes / chain.cap, 1.0) ** exponent, 1.0))
+    logarithms = np.log(np.where(alive, magnitudes, 1.0))
+    mean = logarithms.sum() / max(int(alive.sum()), 1)
+    return np.asarray(np.exp(np.where(alive, exponent * (logarithms - mean), 0.0)))

@@ -23,7 +23,9 @@ class ExportOptions(TypedDict, total=False):
     activation_ranges: ActivationRanges
 
 
-def check_options(input_type: object, output_type: object, activation_ranges: object) -> None:
+def check_options(
+    input_type: object = "float32", output_type: object = "float32", activation_ranges: object = "minmax"
+) -> None:
     """Raises UnsupportedModelError for a name that there is not."""
     _check("activation ranges", activation_ranges, ACTIVATION_RANGES)
     for each in (input_type, output_type):

@@ -8,8 +8,9 @@ import re
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,6 +19,7 @@ import numpy as np
 
 from nq_tflite.conversion.sources.activation_ranges import METHODS, measure, outputs, set_ranges
 from nq_tflite.conversion.sources.calibration import ModelInput, Sample, fitted
+from nq_tflite.conversion.sources.channel_ranges import ChannelRange, measure_ranges, needs_calibrator
 from nq_tflite.conversion.sources.export_options import ActivationRanges, IoType, check_options
 from nq_tflite.conversion.sources.keras_models import (
     KerasModel,
@@ -32,7 +34,7 @@ from nq_tflite.conversion.sources.keras_saved_model import write_saved_model
 from nq_tflite.conversion.sources.moments import FoldedNorm
 from nq_tflite.errors import (
     MissingPackageError,
-    OutputError,
+    NqError,
     RepresentativeDataError,
     UnsupportedModelError,
     how_to_install,
@@ -133,23 +135,25 @@ class Calibrated:
     Attributes:
         content: the .tflite.
         samples: those, as the model's inputs take them.
+        channels: of the tensors of linear chains, the ranges of their channels, by tensor.
     """
 
     content: bytes
     samples: Callable[[], Iterator[Sample]]
-
-    def interpreter(self, content: bytes | None = None) -> Any:
-        """tensorflow's own, of this model or of one with the same inputs."""
-        return _interpreter(_tensorflow(), content or self.content)
+    channels: Mapping[int, ChannelRange]
 
 
 def calibrate(source: Any, samples: Callable[[], Iterator[Sample]]) -> Calibrated:
-    """What tensorflow's quantizer would quantize: a full-int8 model before it becomes one.
+    """What tensorflow's quantizer quantizes: a full-int8 model before it becomes one.
 
     Args:
         source, samples: as `export`, whose errors it raises.
     """
-    return Calibrated(*_with_samples(_tensorflow(), open_source(source), samples, None))
+    tf = _tensorflow()
+    content, samples = _with_samples(tf, open_source(source), samples, None)
+    with _errors_of_samples():
+        ranges = measure_ranges(content, partial(_interpreter, tf), samples)
+    return Calibrated(ranges.content, samples, ranges.channels)
 
 
 def _with_samples(
@@ -158,7 +162,10 @@ def _with_samples(
     samples: Callable[[], Iterator[Sample]],
     io_types: tuple[IoType, IoType] | None,
 ) -> tuple[bytes, Callable[[], Iterator[Sample]]]:
-    """A full-int8 model with inputs and outputs of these types, or without any the calibrated one; and the samples."""
+    """A full-int8 model with inputs and outputs of these types; and the samples.
+
+    Without types it is what would be quantized: the float model, calibrated if only tensorflow can do that.
+    """
     _refuse_loops(tf, source)
     samples = named_samples(source, samples)
     with _converter(tf, source) as converter:
@@ -169,7 +176,12 @@ def _with_samples(
         input_type, output_type = io_types or ("float32", "float32")
         converter.inference_input_type = tf.dtypes.as_dtype(input_type)
         converter.inference_output_type = tf.dtypes.as_dtype(output_type)
-        converter._experimental_calibrate_only = io_types is None
+        if io_types is None:
+            converter._experimental_calibrate_only = True
+            calibrate = converter._quantize
+            converter._quantize = lambda content, *options: (
+                calibrate(content, *options) if needs_calibrator(fb.read_model(content).model) else content
+            )
         return _convert(converter, with_samples=True), samples
 
 
@@ -352,20 +364,30 @@ def _fitted_samples(
     return checked
 
 
+@contextmanager
+def _errors_of_samples() -> Iterator[None]:
+    """What a runtime or tensorflow says while it runs samples becomes a RepresentativeDataError."""
+    try:
+        yield
+    except NqError:
+        raise
+    except (ValueError, RuntimeError, KeyError) as error:
+        raise RepresentativeDataError(
+            "calibration",
+            expected="samples that fit the model's inputs",
+            got=(_converter_lines(str(error)) or [type(error).__name__])[0],
+            fix="Their shapes and types fit: check their values, and run the model on one.",
+        ) from error
+
+
 def _convert(converter: Any, *, with_samples: bool) -> bytes:
     try:
-        return bytes(converter.convert())
-    except (RepresentativeDataError, OutputError):
+        with _errors_of_samples() if with_samples else nullcontext():
+            return bytes(converter.convert())
+    except NqError:
         raise
     except Exception as error:
         lines = _converter_lines(str(error)) or [type(error).__name__]
-        if with_samples and isinstance(error, ValueError | RuntimeError | KeyError):
-            raise RepresentativeDataError(
-                "calibration",
-                expected="samples that fit the model's inputs",
-                got=lines[0],
-                fix="Their shapes and types fit: check their values, and run the model on one.",
-            ) from error
         lacking = sorted(set(_LACKING.findall(str(error))))
         raise UnsupportedModelError(
             "tensorflow's converter",

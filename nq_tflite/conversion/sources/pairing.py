@@ -58,7 +58,7 @@ def layer_weights(model: ModelT) -> Iterator[LayerWeight]:
     for number, subgraph in fb.subgraphs(model):
         for position, operator in enumerate(subgraph.operators):
             reader = reader_of(model, operator)
-            index = -1 if reader is None or reader.looks_up else reader.weight_of(operator)
+            index = reader.weight_of(operator) if reader is not None and reader.is_layer and not reader.looks_up else -1
             if reader is None or index < 0:
                 continue
             tensor = subgraph.tensors[index]

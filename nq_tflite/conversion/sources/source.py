@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nq_tflite.conversion.sources.calibration import ModelInput, RepresentativeData, Sample, fitted, sample_source
-from nq_tflite.conversion.sources.equalization import Equalizable, measure_channels
-from nq_tflite.conversion.sources.export_options import ExportOptions
+from nq_tflite.conversion.sources.equalization import Equalizable
+from nq_tflite.conversion.sources.export_options import ExportOptions, check_options
 from nq_tflite.conversion.sources.keras_export import (
-    Calibrated,
     calibrate,
     export,
     folded_norms,
@@ -31,9 +30,12 @@ from nq_tflite.conversion.sources.procedural_inputs import procedural_inputs
 from nq_tflite.conversion.sources.sample_store import Kept, SampleStore
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.external_weights import bring_in_external
 from nq_tflite.graph.flatbuffer import Array
+from nq_tflite.graph.legacy_uint8 import to_int8
 from nq_tflite.graph.linear_chains import find_chains
 from nq_tflite.graph.model import ModelT, TensorPlace, TensorT
+from nq_tflite.graph.narrow_codes import to_int8_codes
 from nq_tflite.graph.packed_files import PackedFile, packed_files
 from nq_tflite.graph.selection import Selection
 from nq_tflite.graph.sites import refuse_nested
@@ -117,6 +119,7 @@ class Source:
         widened: the model's weights that the file has in another type.
         files: those that the file has packed behind the model.
         equalizable: the linear chains of a calibrated model; None where there are none, or nobody asked for them.
+        notes: what had to be done to the file's weights before they can nest.
     """
 
     model: ModelT
@@ -127,6 +130,7 @@ class Source:
     widened: Widened = field(default_factory=Widened)
     files: Sequence[PackedFile] = ()
     equalizable: Equalizable | None = None
+    notes: tuple[str, ...] = ()
 
     def equalized(self, exponents: Sequence[float], *, final: bool) -> Source:
         """The same with the channels of its linear chains scaled.
@@ -190,6 +194,7 @@ def load_source(
         widened=nets.widened,
         files=files,
         equalizable=None if nets.chains is None else nets.chains(moments),
+        notes=nets.notes,
     )
     if not look:
         return loaded
@@ -212,6 +217,7 @@ class _Nets:
     folded: Sequence[FoldedNorm] = ()
     widened: Widened = field(default_factory=Widened)
     chains: Callable[[Mapping[int, Moments]], Equalizable] | None = None
+    notes: tuple[str, ...] = ()
 
 
 def _from_keras(
@@ -227,41 +233,33 @@ def _from_keras(
     if not look or named is None:
         model = fb.read_model(export(source, named, **options)).model
         return _Nets(model, model, named, folded_norms(source) if look else ())
-    original, folded = fb.read_model(export(source, None)).model, folded_norms(source)
-    if equalize and find_chains(original):
-        return _with_chains(calibrate(source, named), named, folded, **options)
-    return _Nets(fb.read_model(export(source, named, **options)).model, original, named, folded)
-
-
-def _with_chains(
-    calibrated: Calibrated,
-    samples: Callable[[], Iterator[Sample]],
-    folded: Sequence[FoldedNorm],
-    **options: Unpack[ExportOptions],
-) -> _Nets:
-    """Of a model with linear chains: full-int8, as calibration leaves it, and what it takes to equalize them."""
+    check_options(**options)
+    calibrated, folded = calibrate(source, named), folded_norms(source)
+    original = fb.read_model(calibrated.content).model
+    chains = find_chains(original) if equalize else ()
+    if not chains:
+        return _Nets(fb.read_model(quantize(calibrated, **options)).model, original, named, folded)
 
     def quantized(content: bytes, final: bool) -> bytes:
         return quantize(replace(calibrated, content=content), **(options if final else {}))
 
-    original = fb.read_model(calibrated.content).model
-    chains = find_chains(original)
-    ranges = measure_channels(original, chains, calibrated.interpreter, calibrated.samples())
-    model = fb.read_model(quantized(calibrated.content, False)).model
     return _Nets(
-        model,
+        fb.read_model(quantized(calibrated.content, False)).model,
         original,
-        samples,
+        named,
         folded,
-        chains=lambda moments: Equalizable(original, chains, ranges, moments, quantized),
+        chains=lambda moments: Equalizable(original, chains, calibrated.channels, moments, quantized),
     )
 
 
 def _from_file(source: str | os.PathLike[str] | bytes, samples: Callable[[], Iterator[Sample]] | None) -> _Nets:
-    """Of a stock .tflite file, whose float16 and dynamic-range weights become float32."""
+    """Of a stock .tflite file, whose weights that float layers read become float32, and whose uint8 ones INT8."""
     model = fb.read_model(source).model
     refuse_nested(model)
-    return _Nets(model, model, samples, widened=widen(model))
+    bring_in_external(model, source)
+    reexpressed, narrow, widened = to_int8(model), to_int8_codes(model), widen(model)
+    notes = (*(() if reexpressed is None else (str(reexpressed),)), *narrow, *widened.notes())
+    return _Nets(model, model, samples, widened=widened, notes=notes)
 
 
 def _made_samples(model: ModelT, folded: Sequence[FoldedNorm], store: SampleStore) -> Samples:

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import nestings
 
-from nq_tflite.conversion.rounding.baselines import MINMAX, SQUANT_NESTING
+from nq_tflite.conversion.rounding.baselines import MINMAX, PUBLISHED_CODE, SQUANT_NESTING
+from nq_tflite.conversion.rounding.baselines.published_code import adaptively_rounded
 from nq_tflite.format.nesting import Nesting
 
 
@@ -63,7 +64,54 @@ def test_squant_nesting_balances_what_nearest_leaves() -> None:
     assert np.abs((full.codes - nearest).sum(axis=1) / 8).max() > 0.5
 
 
+# ---- NestQuant's code ------------------------------------------------------------------------------------------------
+
+
+@given(nesting=nestings, seed=st.integers(0, 2**32 - 1), taps=st.sampled_from([1, 9]))
+def test_published_codes_take_all_of_an_asymmetric_range(nesting: Nesting, seed: int, taps: int) -> None:
+    target = weights(seed, inputs=63 // taps, taps=taps) + 0.1
+    levels = PUBLISHED_CODE.levels(target, taps, nesting)
+    full = levels[-1]
+    assert (full.values.min(axis=1) < 0).all()
+    spread = full.codes.max(axis=1).astype(int) - full.codes.min(axis=1)
+    assert (spread >= (1 << nesting.full_bits) - 3).all()  # a step at each end may be rounded away
+    assert (np.abs(full.values - target) <= 1.51 * full.scales[:, None]).all()  # rounded zero point and second nearest
+    upper = [
+        level.codes.astype(int) >> (nesting.full_bits - bits)
+        for level, bits in zip(levels, nesting.precisions, strict=True)
+    ]
+    widths = zip(nesting.precisions[1:], nesting.precisions, strict=False)
+    for coarse, fine, (more, bits) in zip(upper, upper[1:], widths, strict=False):
+        residual = fine - (coarse << (more - bits))
+        assert residual.min() >= -(1 << (more - bits))
+        assert residual.max() < 1 << (more - bits)
+
+
+def test_published_code_of_known_weights() -> None:
+    """Of [-1, 2]: r = 255 / 3 = 85 and z = -85 + 128 = 43, so that -1 is code -128 and 2 is 127."""
+    part, full = PUBLISHED_CODE.levels(np.array([[-1.0, 2.0, 0.0, 0.5]]), 1, Nesting.parse("8|4"))
+    assert full.codes.tolist() == [[-128, 127, -43, 0]]  # 0.5 is -0.5, a tie
+    assert full.zero_points is not None
+    assert full.zero_points.tolist() == [-43.0]
+    np.testing.assert_allclose(full.values, [[-1.0, 2.0, 0.0, 43 / 85]], rtol=1e-6)
+    assert part.codes.tolist() == [[-128, 112, -48, 0]]  # 7 is the highest of 4 bits
+    np.testing.assert_allclose(part.values, (part.codes.astype(int) + 43) / 85, rtol=1e-6)
+
+
+def test_kernels_are_balanced_before_channels() -> None:
+    """Every kernel's errors sum to a step or less, and every channel's to half a step."""
+    taps, inputs = 9, 8
+    target = np.random.default_rng(4).normal(0, 30, (6, taps * inputs)).clip(-128, 127)
+    error = adaptively_rounded(target, 8, taps) - target
+    assert (np.abs(error) < 1).all()
+    assert (np.abs(error.reshape(6, taps, inputs).sum(axis=1)) <= 1).all()
+    assert (np.abs(error.sum(axis=1)) <= 0.5).all()
+    plain = np.rint(target) - target
+    assert np.abs(plain.sum(axis=1)).max() > 0.5
+
+
 @pytest.mark.parametrize(("nesting", "minmax", "squant"), [("8|4", 12, 9), ("8|6|4", 18, 10), ("6|3", 9, 7)])
 def test_bits_a_weight(nesting: str, minmax: int, squant: int) -> None:
     assert MINMAX.bits_a_weight(Nesting.parse(nesting)) == minmax
     assert SQUANT_NESTING.bits_a_weight(Nesting.parse(nesting)) == squant
+    assert PUBLISHED_CODE.bits_a_weight(Nesting.parse(nesting)) == squant

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,9 +9,10 @@ from hypothesis import strategies as st
 
 from nq_tflite.conversion.rounding import RoundingTask, descent, nearest, squant
 from nq_tflite.conversion.rounding.descent import BORDER, _descend
-from nq_tflite.conversion.rounding.joint import joint_descent
+from nq_tflite.conversion.rounding.joint import Level, joint_descent
 from nq_tflite.conversion.rounding.lattice import Lattice, gptq
-from nq_tflite.conversion.rounding.statistics import CentredRows, InputStatistics, Quadratic, input_statistics
+from nq_tflite.conversion.rounding.quadratic import Quadratic, channels, columns
+from nq_tflite.conversion.rounding.statistics import CentredRows, InputStatistics, input_statistics
 from nq_tflite.format.levels import cell_middles, lowest_codes, value_at
 from nq_tflite.format.nesting import Nesting
 
@@ -37,7 +36,7 @@ def statistics_of(
 def cost(quadratic: Quadratic, target: np.ndarray, values: np.ndarray) -> np.ndarray:
     """(v - t) H (v - t)' of every channel [groups, channels of a group]."""
     away = values - target
-    return np.asarray(np.einsum("gck,gkl,gcl->gc", away, quadratic.hessian, away))
+    return np.asarray(np.einsum("gkc,gkl,glc->gc", away, quadratic.hessian.astype(float), away))
 
 
 @st.composite
@@ -46,10 +45,11 @@ def problems(draw: st.DrawFn) -> tuple[Quadratic, np.ndarray, Lattice]:
     rng = np.random.default_rng(draw(seeds))
     groups, channels, depth = draw(st.integers(1, 2)), draw(st.integers(1, 4)), draw(st.sampled_from([1, 3, 9, 70]))
     width = draw(st.sampled_from([1, 4, 16]))
-    target = rng.normal(0, draw(st.sampled_from([5.0, 60.0])), (groups, channels, depth))
-    middle = np.full(depth, width / 2)
-    low = np.floor(target / width) - rng.integers(0, 3, target.shape)
-    return quadratic_of(rng, groups, depth), target, Lattice(width, middle, low, low + rng.integers(0, 4, target.shape))
+    target = rng.normal(0, draw(st.sampled_from([5.0, 60.0])), (groups, depth, channels)).astype(np.float32)
+    middle = np.full(depth, width / 2, np.float32)
+    low = np.floor(target / width) - rng.integers(0, 3, target.shape).astype(np.float32)
+    high = low + rng.integers(0, 4, target.shape).astype(np.float32)
+    return quadratic_of(rng, groups, depth), target, Lattice(width, middle, low, high)
 
 
 @given(problem=problems())
@@ -71,12 +71,10 @@ def test_no_single_weight_could_do_better(problem: tuple[Quadratic, np.ndarray, 
     for _ in range(20):
         cells = _descend(quadratic, target, lattice, cells)
     least = cost(quadratic, target, lattice.values(cells))
-    for column in range(cells.shape[2]):
+    for at in range(cells.shape[1]):
         for step in (-1, 1):
             moved = cells.copy()
-            moved[:, :, column] = np.clip(
-                moved[:, :, column] + step, lattice.low[:, :, column], lattice.high[:, :, column]
-            )
+            moved[:, at] = np.clip(moved[:, at] + step, lattice.low[:, at], lattice.high[:, at])
             assert (cost(quadratic, target, lattice.values(moved)) >= least * (1 - 1e-4) - 1e-4).all()
 
 
@@ -84,22 +82,23 @@ def test_no_single_weight_could_do_better(problem: tuple[Quadratic, np.ndarray, 
 def test_joint_descent_never_increases_what_it_minimises(seed: int, bits: set[int], groups: int) -> None:
     nesting, rng, depth = Nesting(tuple(sorted(bits, reverse=True))), np.random.default_rng(seed), 9
     step, lowest = 1 << (8 - nesting.full_bits), lowest_codes(depth, nesting)
-    target = rng.normal(0, 50, (groups, 2, depth))
-    plain = np.clip(np.rint(target / step) * step, lowest, 128 - step)
-    start = np.clip(plain + step * rng.integers(-3, 4, plain.shape), lowest, 128 - step)
+    target = rng.normal(0, 50, (groups, depth, 2)).astype(np.float32)
+    lowest = lowest[:, None]
+    plain = np.clip(np.rint(target / step) * step, lowest, 128 - step).astype(np.float32)
+    start = np.clip(plain + step * rng.integers(-3, 4, plain.shape), lowest, 128 - step).astype(np.float32)
     quadratics = [quadratic_of(rng, groups, depth) for _ in nesting.precisions]
-    levels: list[tuple[int, Any, Any, Any]] = [
-        (1 << (8 - precision), cell_middles(depth, nesting, level).astype(float), target, quadratic.hessian)
+    levels = [
+        Level(1 << (8 - precision), cell_middles(depth, nesting, level).astype(np.float32), target, quadratic.hessian)
         for level, (precision, quadratic) in enumerate(zip(nesting.precisions, quadratics, strict=True))
     ]
-    found = joint_descent(start, plain, (lowest, 128 - step), step, levels)
+    found = joint_descent(start, plain, (lowest[:, 0], 128 - step), step, levels)
     assert ((found >= lowest) & (found <= 128 - step) & (found % step == 0)).all()
 
     def objective(codes: np.ndarray) -> float:
-        flat = codes.reshape(-1, depth).astype(np.int8)
+        flat = channels(codes).astype(np.int8)
         return sum(
             2.0 ** (precision - nesting.full_bits)
-            * float(cost(quadratic, target, value_at(flat, nesting, level).reshape(target.shape).astype(float)).sum())
+            * float(cost(quadratic, target, columns(value_at(flat, nesting, level), groups)).sum())
             for level, (precision, quadratic) in enumerate(zip(nesting.precisions, quadratics, strict=True))
         )
 
@@ -132,8 +131,8 @@ def test_outputs_err_less_than_by_other_methods(text: str, groups: int) -> None:
     def error(codes: np.ndarray, level: int) -> float:
         quadratic = statistics[level].quadratic
         assert quadratic is not None
-        values = value_at(codes, nesting, level).reshape(groups, -1, 27).astype(float)
-        return float(cost(quadratic, task.target.reshape(values.shape), values).sum())
+        values = columns(value_at(codes, nesting, level), groups)
+        return float(cost(quadratic, columns(task.target, groups), values).sum())
 
     for level in range(len(nesting.precisions) - 1):
         best = error(descent(task), level)

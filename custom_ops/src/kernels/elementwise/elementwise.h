@@ -22,6 +22,10 @@ struct FloatOperands {
   int64_t a_step, b_step;
 };
 
+struct MatrixSizes {
+  size_t rows, depth, columns;
+};
+
 // What is not a number counts as large where it becomes a code, and stays so among floats.
 struct ElementwiseKernel {
   const char* isa = nullptr;
@@ -44,10 +48,27 @@ struct ElementwiseKernel {
     void (*add_to)(const int8_t* in, size_t count, int32_t* sums) = nullptr;  // sums += in
   } pooling;
 
-  // clamp(a + b, low, high), and so on
-  using FloatFn = void (*)(const FloatOperands& operands, float low, float high, size_t count, float* out);
   struct Floats {
-    FloatFn add = nullptr, subtract = nullptr, multiply = nullptr;
+    // clamp(a + b, low, high), and so on
+    using Binary = void (*)(const FloatOperands& operands, float low, float high, size_t count, float* out);
+    Binary add = nullptr, subtract = nullptr, multiply = nullptr, divide = nullptr, difference_squared = nullptr;
+    Binary greater = nullptr, lesser = nullptr;
+    using Unary = void (*)(const float* in, size_t count, float* out);
+    Unary logistic = nullptr, tanh = nullptr, elu = nullptr, hard_swish = nullptr, gelu = nullptr;
+    Unary gelu_by_tanh = nullptr;  // the approximation that many nets are trained with
+    Unary negate = nullptr, square = nullptr, root = nullptr, inverse_root = nullptr;
+    void (*leak)(const float* in, size_t count, float slope, float* out) = nullptr;  // x < 0 ? slope * x : x
+    void (*clamp)(const float* in, size_t count, float low, float high, float* out) = nullptr;
+    void (*scale)(float* values, size_t count, float factor) = nullptr;
+    void (*raise)(const float* in, size_t count, float* out) = nullptr;    // out = max(out, in)
+    void (*add_to)(const float* in, size_t count, float* sums) = nullptr;  // sums += in
+    float (*sum)(const float* in, size_t count) = nullptr;
+    float (*greatest)(const float* in, size_t count) = nullptr;  // of one or more
+    // out = exp((in - greatest) * beta); gives their sum
+    float (*exponentials)(const float* in, size_t count, float greatest, float beta, float* out) = nullptr;
+    // out [rows, columns] = a [rows, depth] b [depth, columns]; or b [columns, depth], whose rows are b's columns
+    void (*multiply_matrices)(const float* a, const float* b, const MatrixSizes& sizes, float* out) = nullptr;
+    void (*multiply_by_rows)(const float* a, const float* b, const MatrixSizes& sizes, float* out) = nullptr;
   } floats;
 };
 

@@ -82,3 +82,5 @@ inline int8_t look_up_code(const int8_t* table, int8_t code) { return table[code
 
 }  // namespace
 }  // namespace nq
+
+#include "kernels/elementwise/float_loops.h"

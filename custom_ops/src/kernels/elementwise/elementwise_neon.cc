@@ -96,9 +96,7 @@ constexpr ElementwiseKernel elementwise_neon = [] {
   kernel.look_up = look_up;
   kernel.pooling.raise = raise;
   kernel.pooling.add_to = add_to;
-  kernel.floats.add = add_floats;
-  kernel.floats.subtract = subtract_floats;
-  kernel.floats.multiply = multiply_floats;
+  kernel.floats = float_loops();
   return kernel;
 }();
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from nq_tflite.conversion.rounding.baselines.codes import LevelCodes
 from nq_tflite.conversion.rounding.baselines.minmax import minmax, minmax_bits
+from nq_tflite.conversion.rounding.baselines.published_code import published_code
 from nq_tflite.conversion.rounding.baselines.squant_nesting import squant_nesting, squant_nesting_bits
-from nq_tflite.conversion.rounding.statistics import Real
+from nq_tflite.conversion.rounding.quadratic import Real
 from nq_tflite.format.nesting import Nesting
 
 
@@ -31,6 +32,7 @@ class Baseline:
 
 
 MINMAX = Baseline("minmax", minmax, minmax_bits)
+PUBLISHED_CODE = Baseline("nestquant-code", published_code, squant_nesting_bits)
 SQUANT_NESTING = Baseline("squant-nesting", squant_nesting, squant_nesting_bits)
 
-__all__ = ["MINMAX", "SQUANT_NESTING", "Baseline", "LevelCodes"]
+__all__ = ["MINMAX", "PUBLISHED_CODE", "SQUANT_NESTING", "Baseline", "LevelCodes"]

@@ -17,12 +17,15 @@ class LevelCodes:
     Attributes:
         codes: int8 [channels, depth]
         scales: float32 [channels], real value of one code; 0 for a channel of zeros.
+        zero_points: [channels], the code that stands for 0; None where it is 0 everywhere, as INT8 kernels want it.
     """
 
     codes: Codes
     scales: NDArray[np.float32]
+    zero_points: NDArray[np.float64] | None = None
 
     @property
     def values(self) -> NDArray[np.float32]:
         """Real weights: [channels, depth]."""
-        return self.codes * self.scales[:, None]
+        codes = self.codes if self.zero_points is None else self.codes - self.zero_points[:, None]
+        return np.asarray(codes * self.scales[:, None], np.float32)

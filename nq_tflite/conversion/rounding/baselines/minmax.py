@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from nq_tflite.conversion.rounding.baselines.codes import LevelCodes
-from nq_tflite.conversion.rounding.statistics import Real
+from nq_tflite.conversion.rounding.quadratic import Real
 from nq_tflite.format.nesting import Nesting
 
 

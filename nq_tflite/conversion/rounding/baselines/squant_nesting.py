@@ -1,12 +1,13 @@
-"""NestQuant as published (Xie et al., IEEE TMC 2025, section 3): upper bits by SQuant, on the grid of multiples of 2^l.
+"""NestQuant on symmetric weights (after Xie et al., IEEE TMC 2025, section 3): upper bits by SQuant, in steps of 2^l.
 
 With q the plain n-bit code at scale s and l = n - h,
 
     q_h = SQuant(q / 2^l), clipped to [-2^(h-1), 2^(h-1) - 1],     w_h = 2^l s q_h,     residual = q - 2^l q_h.
 
-Full-bit is the plain code. Adaptive rounding moves q_h up to a step away from q / 2^l, so that the residual takes l + 1
-bits and a file n + 1 bits a weight. Biases stay as they are. The paper has two levels; with more, each is rounded from
-the codes of the next finer one, and each residual takes its extra bit.
+Full-bit is the plain code, as INT8 kernels take it; the authors' own code (`published_code`) has asymmetric ones.
+Adaptive rounding moves q_h up to a step away from q / 2^l, so that the residual takes l + 1 bits and a file n + 1 bits
+a weight. Biases stay as they are. The paper has two levels; with more, each is rounded from the codes of the next finer
+one, and each residual takes its extra bit.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import numpy as np
 
 from nq_tflite.conversion.rounding.baselines.codes import LevelCodes
 from nq_tflite.conversion.rounding.baselines.minmax import symmetric
+from nq_tflite.conversion.rounding.quadratic import Real
 from nq_tflite.conversion.rounding.squant import moves
-from nq_tflite.conversion.rounding.statistics import Real
 from nq_tflite.format.levels import Codes
 from nq_tflite.format.nesting import Nesting
 

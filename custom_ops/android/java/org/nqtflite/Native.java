@@ -18,6 +18,14 @@ final class Native {
 
     static native void destroyDelegate(long delegate);
 
+    static native long acceleratorHandle();
+
+    static native void setAcceleratorOptions(long session, String precision, String fuse, String numThreads);
+
+    static native void clearAcceleratorOptions();
+
+    static native String lastError();
+
     static native int[] precisions(long session);
 
     static native int getLevel(long session);

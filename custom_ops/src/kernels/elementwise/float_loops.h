@@ -1,0 +1,218 @@
+// Functions of floats, for elementwise_loops.h, which compiles them for each ISA. They use additions, products,
+// divisions and comparisons alone, in one order, so that every ISA gives the same bytes; what is not a number stays so.
+
+namespace nq {
+namespace {
+
+// exp(x) = scale * p + scale, and exp(x) - 1 = scale * p + (scale - 1), which keeps its digits near 0.
+struct Exponential {
+  float p, scale;
+};
+
+constexpr float kLeastExponent = -86.0f;  // from here on exp(x) counts as 0
+
+// Of x <= 0: scale is a power of two, and p = exp(r) - 1 of the rest, |r| <= log(2) / 2, by a polynomial of degree 7
+// whose error is below 1e-7.
+inline Exponential exponential(float x) {
+  constexpr float kOneAndAHalfTimes2To23 = 12582912.0f;  // added, it leaves the integer in the lower bits
+  x = x < kLeastExponent ? kLeastExponent : x;
+  const float shifted = x * 1.44269504f + kOneAndAHalfTimes2To23;
+  const float whole = shifted - kOneAndAHalfTimes2To23;
+  const float r = (x - whole * 0.693359375f) - whole * -2.12194440e-4f;  // log(2) in two parts, the first exact
+  const float series =
+      ((((1.9875691500e-4f * r + 1.3981999507e-3f) * r + 8.3334519073e-3f) * r + 4.1665795894e-2f) * r +
+       1.6666665459e-1f) *
+          r +
+      5.0000001201e-1f;
+  uint32_t bits;
+  std::memcpy(&bits, &shifted, sizeof(bits));
+  bits = (bits - 0x4B400000u + 127u) << 23;
+  Exponential result;
+  std::memcpy(&result.scale, &bits, sizeof(bits));
+  result.p = series * (r * r) + r;
+  return result;
+}
+
+inline float exp_of(float x) {
+  const Exponential e = exponential(x);
+  const float power = e.scale * e.p + e.scale;
+  return x < kLeastExponent ? 0.0f : power;
+}
+
+inline float exp_minus_1(float x) {
+  const Exponential e = exponential(x);
+  return e.scale * e.p + (e.scale - 1.0f);
+}
+
+inline float logistic(float x) {
+  const float power = exp_of(x < 0.0f ? x : -x);
+  const float dividend = x < 0.0f ? power : 1.0f;
+  return dividend / (1.0f + power);
+}
+
+inline float tanh_of(float x) {
+  const float less = exp_minus_1(x < 0.0f ? x + x : -(x + x));
+  const float magnitude = -less / (less + 2.0f);
+  return x < 0.0f ? -magnitude : magnitude;
+}
+
+inline float elu(float x) {
+  const float below = exp_minus_1(x < 0.0f ? x : x - x);
+  return x > 0.0f ? x : below;
+}
+
+inline float hard_swish(float x) { return x * clamp_float(x + 3.0f, 0.0f, 6.0f) / 6.0f; }
+
+// x or 0, less |x| / 2 times erfc(|x| / sqrt(2)), which is Abramowitz and Stegun's 7.1.26. Beyond 20 it counts as 0.
+inline float gelu(float x) {
+  const float given = x < 0.0f ? -x : x, magnitude = given > 20.0f ? 20.0f : given;
+  const float t = 1.0f / (1.0f + 0.231641888f * magnitude);
+  const float series =
+      ((((1.061405429f * t - 1.453152027f) * t + 1.421413741f) * t - 0.284496736f) * t + 0.254829592f) * t;
+  const float tail = series * exp_of(-0.5f * magnitude * magnitude) * (0.5f * magnitude);
+  return (x > 0.0f ? x : 0.0f) - tail;
+}
+
+// x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) / 2
+inline float gelu_by_tanh(float x) { return x * logistic(1.5957691216f * (x + 0.044715f * (x * x * x))); }
+
+template <typename Function>
+[[gnu::always_inline]] inline void map_floats(const float* __restrict in, size_t count, float* __restrict out,
+                                              const Function& function) {
+  for (size_t i = 0; i < count; ++i) out[i] = function(in[i]);
+}
+
+void logistic_floats(const float* in, size_t count, float* out) { map_floats(in, count, out, logistic); }
+void tanh_floats(const float* in, size_t count, float* out) { map_floats(in, count, out, tanh_of); }
+void elu_floats(const float* in, size_t count, float* out) { map_floats(in, count, out, elu); }
+void hard_swish_floats(const float* in, size_t count, float* out) { map_floats(in, count, out, hard_swish); }
+void gelu_floats(const float* in, size_t count, float* out) { map_floats(in, count, out, gelu); }
+void gelu_floats_by_tanh(const float* in, size_t count, float* out) { map_floats(in, count, out, gelu_by_tanh); }
+void negate_floats(const float* in, size_t count, float* out) {
+  map_floats(in, count, out, [](float x) { return -x; });
+}
+void square_floats(const float* in, size_t count, float* out) {
+  map_floats(in, count, out, [](float x) { return x * x; });
+}
+void root_floats(const float* in, size_t count, float* out) {
+  map_floats(in, count, out, [](float x) { return __builtin_sqrtf(x); });
+}
+void inverse_root_floats(const float* in, size_t count, float* out) {
+  map_floats(in, count, out, [](float x) { return 1.0f / __builtin_sqrtf(x); });
+}
+
+void difference_squared(const FloatOperands& operands, float low, float high, size_t count, float* out) {
+  combine_floats(operands, low, high, count, out, [](float a, float b) { return (a - b) * (a - b); });
+}
+void divide_floats(const FloatOperands& operands, float low, float high, size_t count, float* out) {
+  combine_floats(operands, low, high, count, out, [](float a, float b) { return a / b; });
+}
+void greater_of(const FloatOperands& operands, float low, float high, size_t count, float* out) {
+  combine_floats(operands, low, high, count, out, [](float a, float b) { return (a > b) | (a != a) ? a : b; });
+}
+void lesser_of(const FloatOperands& operands, float low, float high, size_t count, float* out) {
+  combine_floats(operands, low, high, count, out, [](float a, float b) { return (a < b) | (a != a) ? a : b; });
+}
+
+void leak_floats(const float* in, size_t count, float slope, float* out) {
+  map_floats(in, count, out, [slope](float x) {
+    const float leaked = x * slope;
+    return x < 0.0f ? leaked : x;
+  });
+}
+
+void clamp_floats(const float* in, size_t count, float low, float high, float* out) {  // in place too
+  for (size_t i = 0; i < count; ++i) out[i] = clamp_float(in[i], low, high);
+}
+
+void scale_floats(float* values, size_t count, float factor) {
+  for (size_t i = 0; i < count; ++i) values[i] *= factor;
+}
+
+// What is not a number is greater than all others.
+void raise_floats(const float* __restrict in, size_t count, float* __restrict out) {
+  for (size_t i = 0; i < count; ++i) out[i] = (in[i] > out[i]) | (in[i] != in[i]) ? in[i] : out[i];
+}
+
+void add_floats_to(const float* __restrict in, size_t count, float* __restrict sums) {
+  for (size_t i = 0; i < count; ++i) sums[i] += in[i];
+}
+
+constexpr size_t kLanes = 16;  // that sum and compare apart, so that compilers can vectorize with the order fixed
+
+float greatest_float(const float* in, size_t count) {
+  float lanes[kLanes];
+  for (float& lane : lanes) lane = in[0];
+  size_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) raise_floats(in + i, kLanes, lanes);
+  raise_floats(in + i, count - i, lanes);
+  for (size_t half = kLanes / 2; half > 0; half /= 2) raise_floats(lanes + half, half, lanes);
+  return lanes[0];
+}
+
+float sum_floats(const float* in, size_t count) {
+  float lanes[kLanes] = {};
+  size_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) add_floats_to(in + i, kLanes, lanes);
+  add_floats_to(in + i, count - i, lanes);
+  for (size_t half = kLanes / 2; half > 0; half /= 2) add_floats_to(lanes + half, half, lanes);
+  return lanes[0];
+}
+
+float exponentials(const float* __restrict in, size_t count, float greatest, float beta, float* __restrict out) {
+  float lanes[kLanes] = {};
+  size_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    for (size_t k = 0; k < kLanes; ++k) out[i + k] = exp_of((in[i + k] - greatest) * beta);
+    for (size_t k = 0; k < kLanes; ++k) lanes[k] += out[i + k];
+  }
+  for (size_t k = 0; i + k < count; ++k) {
+    out[i + k] = exp_of((in[i + k] - greatest) * beta);
+    lanes[k] += out[i + k];
+  }
+  for (size_t half = kLanes / 2; half > 0; half /= 2) add_floats_to(lanes + half, half, lanes);
+  return lanes[0];
+}
+
+}  // namespace
+}  // namespace nq
+
+#include "kernels/elementwise/matrix_loops.h"
+
+namespace nq {
+namespace {
+
+constexpr ElementwiseKernel::Floats float_loops() {
+  ElementwiseKernel::Floats floats;
+  floats.add = add_floats;
+  floats.subtract = subtract_floats;
+  floats.multiply = multiply_floats;
+  floats.logistic = logistic_floats;
+  floats.tanh = tanh_floats;
+  floats.elu = elu_floats;
+  floats.hard_swish = hard_swish_floats;
+  floats.gelu = gelu_floats;
+  floats.gelu_by_tanh = gelu_floats_by_tanh;
+  floats.negate = negate_floats;
+  floats.square = square_floats;
+  floats.root = root_floats;
+  floats.inverse_root = inverse_root_floats;
+  floats.difference_squared = difference_squared;
+  floats.divide = divide_floats;
+  floats.greater = greater_of;
+  floats.lesser = lesser_of;
+  floats.leak = leak_floats;
+  floats.clamp = clamp_floats;
+  floats.scale = scale_floats;
+  floats.raise = raise_floats;
+  floats.add_to = add_floats_to;
+  floats.sum = sum_floats;
+  floats.greatest = greatest_float;
+  floats.exponentials = exponentials;
+  floats.multiply_matrices = multiply_matrices;
+  floats.multiply_by_rows = multiply_by_rows;
+  return floats;
+}
+
+}  // namespace
+}  // namespace nq

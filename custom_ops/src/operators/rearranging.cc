@@ -1,0 +1,199 @@
+// TRANSPOSE, SLICE and STRIDED_SLICE.
+#include <limits>
+
+#include "layers/strided_copy.h"
+#include "operators/makers.h"
+
+namespace nq {
+namespace {
+
+constexpr size_t kMaxRank = 8;
+
+struct StridedSliceParams {
+  int begin_mask, end_mask, ellipsis_mask, new_axis_mask, shrink_axis_mask;
+};
+
+// The elements of an input that it takes, and the shape that it gives them.
+class Rearrangement {
+ public:
+  virtual ~Rearrangement() = default;
+  // False where the input's shape does not fit.
+  virtual bool apply(const Shape& in, Shape* out, std::vector<StridedCopy::Axis>* axes, int64_t* offset) const = 0;
+};
+
+std::vector<int64_t> strides_of(const Shape& shape) {
+  std::vector<int64_t> strides(shape.size(), 1);
+  for (size_t axis = shape.size(); axis-- > 1;) strides[axis - 1] = strides[axis] * shape[axis];
+  return strides;
+}
+
+class Transposition : public Rearrangement {
+ public:
+  explicit Transposition(std::vector<int32_t> order) : order_(std::move(order)) {}
+
+  bool apply(const Shape& in, Shape* out, std::vector<StridedCopy::Axis>* axes, int64_t* offset) const override {
+    if (in.size() != order_.size()) return false;
+    const std::vector<int64_t> strides = strides_of(in);
+    for (const int32_t from : order_) {
+      const auto axis = static_cast<size_t>(from);
+      out->push_back(in[axis]);
+      axes->push_back({in[axis], strides[axis]});
+    }
+    *offset = 0;
+    return true;
+  }
+
+ private:
+  std::vector<int32_t> order_;
+};
+
+// Along one axis. `begin` and `end` may count from behind.
+struct Cut {
+  int32_t begin = 0, end = std::numeric_limits<int32_t>::max(), step = 1;
+  bool drops_axis = false;  // one element, whose axis goes
+};
+
+class Slicing : public Rearrangement {
+ public:
+  explicit Slicing(std::vector<Cut> cuts) : cuts_(std::move(cuts)) {}
+
+  bool apply(const Shape& in, Shape* out, std::vector<StridedCopy::Axis>* axes, int64_t* offset) const override {
+    if (in.size() < cuts_.size()) return false;
+    const std::vector<int64_t> strides = strides_of(in);
+    *offset = 0;
+    for (size_t axis = 0; axis < in.size(); ++axis) {
+      const Cut cut = axis < cuts_.size() ? cuts_[axis] : Cut{};
+      const auto within = [&](int64_t place) {
+        return std::min<int64_t>(std::max<int64_t>(place < 0 ? place + in[axis] : place, 0), in[axis]);
+      };
+      const int64_t begin = within(cut.begin), end = cut.drops_axis ? begin + 1 : within(cut.end);
+      if (end > in[axis]) return false;
+      const int64_t size = std::max<int64_t>(0, (end - begin + cut.step - 1) / cut.step);
+      *offset += begin * strides[axis];
+      if (cut.drops_axis) continue;
+      out->push_back(static_cast<int32_t>(size));
+      axes->push_back({size, strides[axis] * cut.step});
+    }
+    return true;
+  }
+
+ private:
+  std::vector<Cut> cuts_;
+};
+
+template <typename Element>
+class RearrangeOperator : public Operator {
+ public:
+  RearrangeOperator(int input, int output, std::unique_ptr<Rearrangement> rearrangement)
+      : Operator({input}, output, sizeof(Element)), rearrangement_(std::move(rearrangement)) {}
+
+  Status reshape(const Shapes& shapes, Shape* output) override {
+    output->clear();
+    std::vector<StridedCopy::Axis> axes;
+    int64_t offset = 0;
+    if (!rearrangement_->apply(shapes.at(inputs()[0]), output, &axes, &offset)) {
+      return error(NQ_INVALID_MODEL, "a tensor is rearranged by axes, or places, that it does not have");
+    }
+    copy_.set(std::move(axes), offset);
+    return {};
+  }
+
+  void run(const Pointers& tensors, ThreadPool* threads) override {
+    const Element* in = input<Element>(tensors, 0);
+    Element* out = output<Element>(tensors);
+    if (copy_.row_elements() == 0) return;
+    share(threads, copy_.rows(), copy_.row_elements(), [&](Range rows) { copy_.copy_rows(in, rows, out); });
+  }
+
+ private:
+  using Operator::output;
+  std::unique_ptr<Rearrangement> rearrangement_;
+  StridedCopy copy_;
+};
+
+// Floats, or int8 whose scale stays.
+bool has_ends_alike(const TfLiteContext& context, const TfLiteNode& node, int num_inputs, std::string* reason) {
+  if (has_float_ends(context, node, num_inputs)) return true;
+  if (!has_int8_ends(context, node, num_inputs, reason)) return false;
+  return same_quantization(context.tensors[node.inputs->data[0]], context.tensors[node.outputs->data[0]]) ||
+         refuse(reason, "scales");
+}
+
+std::unique_ptr<Operator> make_rearrangement(const TfLiteContext& context, const TfLiteNode& node,
+                                             std::unique_ptr<Rearrangement> rearrangement) {
+  const int input = node.inputs->data[0], output = node.outputs->data[0];
+  if (is_float(&context.tensors[input])) {
+    return std::make_unique<RearrangeOperator<float>>(input, output, std::move(rearrangement));
+  }
+  return std::make_unique<RearrangeOperator<int8_t>>(input, output, std::move(rearrangement));
+}
+
+// One value for each axis of the first input, which is null where they are computed.
+const int32_t* values_of_axes(const TfLiteContext& context, const TfLiteNode& node, int slot) {
+  const int rank = context.tensors[node.inputs->data[0]].dims->size;
+  return static_cast<size_t>(rank) <= kMaxRank ? constant_int32(context, node.inputs->data[slot], rank) : nullptr;
+}
+
+}  // namespace
+
+std::unique_ptr<Operator> make_transposition(const TfLiteContext& context, const TfLiteNode& node, const Kernels&,
+                                             std::string* reason) {
+  if (!has_ends_alike(context, node, 2, reason)) return nullptr;
+  const int32_t* given = values_of_axes(context, node, 1);
+  if (given == nullptr) return stays(reason, "an order of axes that is computed, or a rank above 8");
+  const auto rank = static_cast<int32_t>(context.tensors[node.inputs->data[0]].dims->size);
+  std::vector<int32_t> order(given, given + rank);
+  for (int32_t& axis : order) axis = axis < 0 ? axis + rank : axis;
+  std::vector<int32_t> sorted = order;
+  std::sort(sorted.begin(), sorted.end());
+  for (int32_t axis = 0; axis < rank; ++axis) {
+    if (sorted[static_cast<size_t>(axis)] != axis) return stays(reason, "axes that are none");
+  }
+  return make_rearrangement(context, node, std::make_unique<Transposition>(std::move(order)));
+}
+
+std::unique_ptr<Operator> make_slice(const TfLiteContext& context, const TfLiteNode& node, const Kernels&,
+                                     std::string* reason) {
+  if (!has_ends_alike(context, node, 3, reason)) return nullptr;
+  const int32_t *begin = values_of_axes(context, node, 1), *size = values_of_axes(context, node, 2);
+  if (begin == nullptr || size == nullptr) return stays(reason, "places that are computed, or a rank above 8");
+  std::vector<Cut> cuts;
+  for (int axis = 0; axis < context.tensors[node.inputs->data[0]].dims->size; ++axis) {
+    Cut cut;
+    cut.begin = begin[axis];
+    if (begin[axis] < 0 || size[axis] < -1 || size[axis] > cut.end - begin[axis]) return stays(reason, "places");
+    if (size[axis] >= 0) cut.end = begin[axis] + size[axis];
+    cuts.push_back(cut);
+  }
+  return make_rearrangement(context, node, std::make_unique<Slicing>(std::move(cuts)));
+}
+
+std::unique_ptr<Operator> make_strided_slice(const TfLiteContext& context, const TfLiteNode& node,
+                                             const Kernels& kernels, std::string* reason) {
+  const TfLiteTensor* in = node.inputs->size > 0 ? tensor_at(context, node.inputs->data[0]) : nullptr;
+  if (in != nullptr && in->type == kTfLiteInt32) return make_shape_element(context, node, kernels, reason);
+  if (!has_ends_alike(context, node, 4, reason)) return nullptr;
+  const auto* params = params_of<StridedSliceParams>(node);
+  const int32_t *begin = values_of_axes(context, node, 1), *end = values_of_axes(context, node, 2);
+  const int32_t* step = values_of_axes(context, node, 3);
+  if (params == nullptr || params->ellipsis_mask != 0 || params->new_axis_mask != 0) {
+    return stays(reason, "an ellipsis or a new axis");
+  }
+  if (begin == nullptr || end == nullptr || step == nullptr) {
+    return stays(reason, "places that are computed, or a rank above 8");
+  }
+  std::vector<Cut> cuts;
+  for (int axis = 0; axis < in->dims->size; ++axis) {
+    const auto masked = [axis](int mask) { return (mask >> axis & 1) != 0; };
+    Cut cut;
+    if (step[axis] < 1) return stays(reason, "a step backwards");
+    cut.step = step[axis];
+    if (!masked(params->begin_mask)) cut.begin = begin[axis];
+    if (!masked(params->end_mask)) cut.end = end[axis];
+    cut.drops_axis = masked(params->shrink_axis_mask);
+    cuts.push_back(cut);
+  }
+  return make_rearrangement(context, node, std::make_unique<Slicing>(std::move(cuts)));
+}
+
+}  // namespace nq

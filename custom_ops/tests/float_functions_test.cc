@@ -1,0 +1,272 @@
+// Functions of floats between layers: near those of real numbers, and the same bytes from every kernel.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "check.h"
+#include "guarded.h"
+#include "kernels/kernels.h"
+#include "layers/pooling.h"
+#include "layers/resize.h"
+#include "layers/softmax.h"
+
+namespace {
+
+using Floats = nq::ElementwiseKernel::Floats;
+using nq_test::Guarded;
+
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN(), kInfinity = std::numeric_limits<float>::infinity();
+
+std::vector<const nq::ElementwiseKernel*> supported_kernels() {
+  std::vector<const nq::ElementwiseKernel*> kernels;
+  for (const nq::ElementwiseKernel* kernel : nq::kernels_of<nq::ElementwiseKernel>()) {
+    if (kernel->supported()) kernels.push_back(kernel);
+  }
+  return kernels;
+}
+
+const nq::ElementwiseKernel& base() { return **nq::kernels_of<nq::ElementwiseKernel>().begin(); }
+
+// Close together near 0, and on to where the functions no longer change.
+std::vector<float> many_reals() {
+  std::vector<float> reals = {0.0f, -0.0f, 1e-30f, -1e-30f, 200.0f, -200.0f, 3e38f, -3e38f};
+  for (int i = -120'000; i <= 120'000; ++i) reals.push_back(static_cast<float>(i) * 1e-3f);
+  for (int i = -5'000; i <= 5'000; ++i) reals.push_back(static_cast<float>(i) * 1e-6f);
+  return reals;
+}
+
+std::vector<float> random_reals(size_t count, float spread, std::mt19937* random) {
+  std::normal_distribution<float> normal(0.0f, spread);
+  std::vector<float> reals(count);
+  for (float& real : reals) real = normal(*random);
+  return reals;
+}
+
+// Relative to the exact result, which counts as 0 where floats are subnormal.
+template <typename Exact>
+void check_near(Floats::Unary function, const Exact& exact) {
+  constexpr double kLeast = 1e-30;
+  const std::vector<float> in = many_reals();
+  std::vector<float> out(in.size());
+  function(in.data(), in.size(), out.data());
+  for (size_t i = 0; i < in.size(); ++i) {
+    const double wanted = exact(static_cast<double>(in[i]));
+    if (std::isinf(wanted)) {
+      ASSERT_EQ(wanted, static_cast<double>(out[i]));
+    } else {
+      ASSERT_NEAR(wanted, static_cast<double>(out[i]), 4e-7 * std::max(std::abs(wanted), kLeast)) << "of " << in[i];
+    }
+  }
+}
+
+TEST(functions_are_near_those_of_real_numbers) {
+  const Floats& floats = base().floats;
+  check_near(floats.logistic, [](double x) { return 1 / (1 + std::exp(-x)); });
+  check_near(floats.tanh, [](double x) { return std::tanh(x); });
+  check_near(floats.elu, [](double x) { return x < 0 ? std::expm1(x) : x; });
+  check_near(floats.hard_swish, [](double x) {
+    // Not finite for the greatest ones, whose product with 6 is beyond what floats hold.
+    return x > 1e38 ? static_cast<double>(kInfinity) : x * std::min(std::max(x + 3, 0.0), 6.0) / 6;
+  });
+}
+
+TEST(gelu_is_near_that_of_real_numbers) {
+  const std::vector<float> in = many_reals();
+  std::vector<float> exact(in.size()), by_tanh(in.size());
+  base().floats.gelu(in.data(), in.size(), exact.data());
+  base().floats.gelu_by_tanh(in.data(), in.size(), by_tanh.data());
+  for (size_t i = 0; i < in.size(); ++i) {
+    const auto x = static_cast<double>(in[i]);
+    const double tolerance = 4e-7 * std::max(std::abs(x), 1e-30);
+    ASSERT_NEAR(x / 2 * std::erfc(-x / std::sqrt(2.0)), static_cast<double>(exact[i]), tolerance) << "of " << x;
+    if (std::abs(x) > 1e12) continue;  // whose cube is beyond what floats hold
+    const double inner = std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x);
+    ASSERT_NEAR(x / 2 * (1 + std::tanh(inner)), static_cast<double>(by_tanh[i]), tolerance) << "of " << x;
+  }
+}
+
+TEST(products_of_matrices) {
+  std::mt19937 random(5);
+  for (const nq::ElementwiseKernel* kernel : supported_kernels()) {
+    for (const nq::MatrixSizes& sizes :
+         {nq::MatrixSizes{1, 1, 1}, {3, 7, 15}, {8, 64, 16}, {19, 33, 50}, {9, 197, 64}}) {
+      const Guarded<float> a(random_reals(sizes.rows * sizes.depth, 1, &random));
+      const Guarded<float> b(random_reals(sizes.depth * sizes.columns, 1, &random)), turned(b.size());
+      for (size_t k = 0; k < sizes.depth; ++k) {
+        for (size_t column = 0; column < sizes.columns; ++column) {
+          turned[column * sizes.depth + k] = b[k * sizes.columns + column];
+        }
+      }
+      const Guarded<float> out(sizes.rows * sizes.columns), by_rows(out.size()), wanted(out.size());
+      kernel->floats.multiply_matrices(a.data(), b.data(), sizes, out.data());
+      base().floats.multiply_matrices(a.data(), b.data(), sizes, wanted.data());
+      CHECK_EQ(0, std::memcmp(out.data(), wanted.data(), out.size() * sizeof(float)));
+      kernel->floats.multiply_by_rows(a.data(), turned.data(), sizes, by_rows.data());
+      base().floats.multiply_by_rows(a.data(), turned.data(), sizes, wanted.data());
+      CHECK_EQ(0, std::memcmp(by_rows.data(), wanted.data(), out.size() * sizeof(float)));
+      for (size_t i = 0; i < out.size(); ++i) {
+        double sum = 0;
+        for (size_t k = 0; k < sizes.depth; ++k) {
+          sum += static_cast<double>(a[i / sizes.columns * sizes.depth + k]) *
+                 static_cast<double>(b[k * sizes.columns + i % sizes.columns]);
+        }
+        EXPECT_NEAR(sum, static_cast<double>(out[i]), 2e-4);
+        EXPECT_NEAR(sum, static_cast<double>(by_rows[i]), 2e-4);
+      }
+    }
+  }
+}
+
+TEST(what_is_not_a_number_stays_so) {
+  const float in[] = {kNan, kInfinity, -kInfinity};
+  for (const nq::ElementwiseKernel* kernel : supported_kernels()) {
+    const auto of = [&](Floats::Unary function) {
+      std::vector<float> out(3);
+      function(in, 3, out.data());
+      EXPECT_TRUE(std::isnan(out[0]));
+      return std::vector<float>{out[1], out[2]};
+    };
+    CHECK((of(kernel->floats.logistic) == std::vector<float>{1, 0}));
+    CHECK((of(kernel->floats.tanh) == std::vector<float>{1, -1}));
+    CHECK((of(kernel->floats.elu) == std::vector<float>{kInfinity, -1}));
+    float clamped[3];
+    kernel->floats.clamp(in, 3, 0, 6, clamped);
+    CHECK(std::isnan(clamped[0]) && clamped[1] == 6 && clamped[2] == 0);
+    for (size_t place = 0; place < 40; place += 13) {
+      std::vector<float> row(40, 1.0f);
+      row[place] = kNan;
+      CHECK(std::isnan(kernel->floats.greatest(row.data(), row.size())));
+    }
+  }
+}
+
+TEST(softmax_is_that_of_real_numbers) {
+  std::mt19937 random(1);
+  for (const nq::ElementwiseKernel* kernel : supported_kernels()) {
+    for (const int64_t count : {1, 2, 15, 16, 17, 100, 1001}) {
+      const Guarded<float> in(random_reals(static_cast<size_t>(count), 5, &random)), out(static_cast<size_t>(count));
+      if (count > 20) in[7] = -kInfinity;  // a masked place
+      nq::FloatSoftmax(*kernel, 0.7f).run_row(in.data(), count, out.data());
+      double sum = 0;
+      for (const float x : in) sum += std::exp(0.7 * static_cast<double>(x));
+      for (size_t i = 0; i < in.size(); ++i) {
+        const double wanted = std::exp(0.7 * static_cast<double>(in[i])) / sum;
+        EXPECT_NEAR(wanted, static_cast<double>(out[i]), 3e-6 * wanted);
+      }
+    }
+  }
+}
+
+// At any length and behind closed pages.
+TEST(kernels_agree) {
+  std::mt19937 random(2);
+  const Floats& scalar = base().floats;
+  for (const nq::ElementwiseKernel* kernel : supported_kernels()) {
+    for (size_t count = 0; count < 100; ++count) {
+      const Guarded<float> in(random_reals(count, 20, &random));
+      if (count > 9) in[1] = kNan, in[2] = kInfinity, in[3] = -kInfinity, in[4] = 3e38f, in[5] = -0.0f, in[6] = -1e-40f;
+      const auto check_same = [&](const auto& apply) {
+        const Guarded<float> got(count, 0.5f), wanted(count, 0.5f);
+        apply(kernel->floats, got.data());
+        apply(scalar, wanted.data());
+        CHECK_EQ(0, std::memcmp(got.data(), wanted.data(), count * sizeof(float)));
+      };
+      for (const auto unary :
+           {&Floats::logistic, &Floats::tanh, &Floats::elu, &Floats::hard_swish, &Floats::gelu, &Floats::gelu_by_tanh,
+            &Floats::negate, &Floats::square, &Floats::root, &Floats::inverse_root}) {
+        check_same([&](const Floats& floats, float* out) { (floats.*unary)(in.data(), count, out); });
+      }
+      const Guarded<float> other(random_reals(count, 20, &random));
+      for (const auto binary : {&Floats::add, &Floats::subtract, &Floats::multiply, &Floats::divide,
+                                &Floats::difference_squared, &Floats::greater, &Floats::lesser}) {
+        for (const int64_t step : {0, 1}) {
+          check_same([&](const Floats& floats, float* out) {
+            if (count > 0) (floats.*binary)({in.data(), other.data(), 1, step}, -1e9f, 1e9f, count, out);
+          });
+        }
+      }
+      check_same([&](const Floats& floats, float* out) { floats.leak(in.data(), count, 0.1f, out); });
+      check_same([&](const Floats& floats, float* out) { floats.clamp(in.data(), count, -1, 6, out); });
+      check_same([&](const Floats& floats, float* out) { floats.scale(out, count, 0.3f); });
+      check_same([&](const Floats& floats, float* out) { floats.raise(in.data(), count, out); });
+      check_same([&](const Floats& floats, float* out) { floats.add_to(in.data(), count, out); });
+      if (count == 0) continue;
+      const Guarded<float> finite(random_reals(count, 20, &random));
+      const float greatest = *std::max_element(finite.begin(), finite.end());
+      CHECK_EQ(greatest, kernel->floats.greatest(finite.data(), count));
+      CHECK_EQ(scalar.sum(finite.data(), count), kernel->floats.sum(finite.data(), count));
+      check_same([&](const Floats& floats, float* out) {
+        out[0] = floats.exponentials(finite.data(), count, greatest, 0.4f, out);
+      });
+    }
+  }
+}
+
+TEST(pooled_floats) {
+  std::mt19937 random(3);
+  const auto pick = [&](int from, int to) { return from + static_cast<int>(random() % (to - from + 1)); };
+  for (int round = 0; round < 100; ++round) {
+    nq::Geometry g;
+    g.window = {pick(1, 4), pick(1, 4), pick(1, 3), pick(1, 3), 1, 1, pick(0, 1) == 1};
+    g.batches = pick(1, 2), g.in_h = pick(4, 9), g.in_w = pick(4, 9), g.in_c = g.out_c = pick(1, 3) * pick(1, 40);
+    nq::place_window(&g);
+    const auto channels = static_cast<size_t>(g.in_c);
+    const std::vector<float> in = random_reals(static_cast<size_t>(g.batches) * g.in_h * g.in_w * channels, 3, &random);
+    const int64_t pixel = pick(0, static_cast<int>(g.pixels()) - 1);
+    const Guarded<float> greatest(channels), mean(channels);
+    nq::max_pool_floats(base(), g, {-2, 2.5f}, in.data(), pixel, greatest.data());
+    nq::average_pool_floats(base(), g, {-2, 2.5f}, in.data(), pixel, mean.data());
+    for (size_t c = 0; c < channels; ++c) {
+      double most = -2, sum = 0, count = 0;
+      for (int tap = 0; tap < g.window.kernel_h * g.window.kernel_w; ++tap) {
+        const auto y = pixel / g.out_w % g.out_h * g.window.stride_h - g.pad_top + tap / g.window.kernel_w;
+        const auto x = pixel % g.out_w * g.window.stride_w - g.pad_left + tap % g.window.kernel_w;
+        if (y < 0 || y >= g.in_h || x < 0 || x >= g.in_w) continue;
+        const auto image = pixel / g.out_w / g.out_h;
+        const double real =
+            static_cast<double>(in[static_cast<size_t>((image * g.in_h + y) * g.in_w + x) * channels + c]);
+        most = std::max(most, real), sum += real, count += 1;
+      }
+      EXPECT_EQ(std::min(most, 2.5), static_cast<double>(greatest[c]));
+      EXPECT_NEAR(std::min(std::max(sum / count, -2.0), 2.5), static_cast<double>(mean[c]), 3e-6);
+    }
+  }
+}
+
+TEST(means_over_images_of_floats) {
+  std::mt19937 random(4);
+  for (const int64_t pixels : {1, 2, 49, 1000}) {
+    for (const int64_t channels : {1, 61, 300}) {
+      const std::vector<float> in = random_reals(static_cast<size_t>(pixels * channels), 2, &random);
+      const Guarded<float> out(static_cast<size_t>(channels));
+      nq::FloatImageMean mean(base());
+      mean.set_pixels(pixels);
+      mean.run(in.data(), channels, 0, channels / 3, out.data());
+      mean.run(in.data(), channels, channels / 3, channels - channels / 3, out.data());
+      for (int64_t c = 0; c < channels; ++c) {
+        double sum = 0;
+        for (int64_t pixel = 0; pixel < pixels; ++pixel)
+          sum += static_cast<double>(in[static_cast<size_t>(pixel * channels + c)]);
+        EXPECT_NEAR(sum / static_cast<double>(pixels), static_cast<double>(out[static_cast<size_t>(c)]), 1e-5);
+      }
+    }
+  }
+}
+
+TEST(resized_floats) {
+  const std::vector<float> in = {0, 10, 1, 20, 2, 30, 3, 40};  // 2 x 2 pixels of two channels
+  const nq::ResizedImage nearest{2, 2, 2, nq::nearest_taps(2, 1, {}), nq::nearest_taps(2, 4, {})};
+  const Guarded<float> out(8);
+  nq::nearest_row_of_floats(nearest, in.data(), 0, out.data());
+  CHECK(std::equal(out.begin(), out.end(), std::vector<float>{0, 10, 0, 10, 1, 20, 1, 20}.begin()));
+  const nq::ResizeMode corners{true, false};
+  const nq::ResizedImage linear{2, 2, 2, nq::linear_taps(2, 3, corners), nq::linear_taps(2, 4, corners)};
+  nq::linear_row_of_floats(linear, in.data(), 1, out.data());  // half way down, in thirds across
+  const std::vector<double> wanted = {1, 20, 4 / 3.0, 70 / 3.0, 5 / 3.0, 80 / 3.0, 2, 30};
+  for (size_t i = 0; i < 8; ++i) EXPECT_NEAR(wanted[i], static_cast<double>(out[i]), 1e-5);
+}
+
+}  // namespace
