@@ -2,8 +2,8 @@
 
     make count-arm
 
-Each kernel runs a layer's shape once and three times; the difference is two runs without what surrounds them. Weights
-are unpacked once for a panel of rows, as in a network, and results are requantized; both are in the count.
+Each kernel runs a layer's shape between two marks; what surrounds it is not counted. Weights are unpacked once for a
+panel of rows, as in a network, and results are requantized; both are in the count.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-CPU = "cortex-a76"
-ISAS = ("scalar", "neon", "neondotprod")
+CPU = "max,sme=off,sve=off"
+ISAS = ("scalar", "neon", "neondotprod", "neoni8mm")
 SHAPES = (  # kind, depth, channels, rows
     ("matrix", 576, 64, 3136),
     ("matrix", 1152, 128, 784),
@@ -26,14 +26,15 @@ SHAPES = (  # kind, depth, channels, rows
 )
 
 
-def count(build: Path, kind: str, isa: str, shape: tuple[int, int, int], times: int) -> int:
-    """How many instructions gemm_bench executes to run one shape so many times."""
-    counts = build / "counts.txt"
+def count(build: Path, kind: str, isa: str, shape: tuple[int, int, int]) -> int:
+    """How many instructions gemm_bench executes to run one shape."""
+    blocks = build / "blocks.txt"
     emulator = ["qemu-aarch64", "-cpu", CPU, "-L", "/usr/aarch64-linux-gnu"]
-    plugin = ["-plugin", str(build / "libqemu_count.so"), "-d", "plugin", "-D", str(counts)]
-    program = [str(build / "bench" / "gemm_bench"), "run", kind, isa, *map(str, shape), str(times)]
+    plugin = ["-plugin", f"{build / 'libqemu_blocks.so'},out={blocks}", "-d", "plugin", "-D", "/dev/null"]
+    program = [str(build / "bench" / "gemm_bench"), "run", kind, isa, *map(str, shape), "1"]
     subprocess.run([*emulator, *plugin, *program], check=True)
-    return int(counts.read_text().split()[0])
+    lines = (line.split() for line in blocks.read_text().splitlines())
+    return sum(int(instructions) * int(times) for _, instructions, times in lines)
 
 
 def main(build: Path) -> None:
@@ -43,10 +44,8 @@ def main(build: Path) -> None:
         depth, channels, rows = shape
         line = f"{kind:10} K {depth:4}  N {channels:4}  M {rows:4}    "
         for isa in ISAS:
-            executed = count(build, kind, isa, (depth, channels, rows), 3) - count(
-                build, kind, isa, (depth, channels, rows), 1
-            )
-            line += f"{executed / (2 * depth * channels * rows):13.3f}"
+            executed = count(build, kind, isa, (depth, channels, rows))
+            line += f"{executed / (depth * channels * rows):13.3f}"
         print(line, flush=True)
 
 

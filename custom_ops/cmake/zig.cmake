@@ -10,3 +10,4 @@ set(CMAKE_SHARED_LINKER_FLAGS_INIT -s)
 # It names CPUs where others name architectures, and fails on those.
 set(NQ_CRC32_OPTIONS -mcpu=generic+crc)
 set(NQ_NEONDOTPROD_OPTIONS -mcpu=generic+dotprod)
+set(NQ_NEONI8MM_OPTIONS -mcpu=generic+dotprod+i8mm)

@@ -104,7 +104,7 @@ void check_pixels(const DepthwiseKernel& kernel, const NaiveLayer& layer, int le
   const Guarded<int32_t> bias =
       layer.folded_bias(layer.weight_at(level), layer.input_zero_point + kernel.sum_offset, true);
   const std::vector<int8_t> got =
-      run<nq::Requantization, int8_t>(kernel, layer, level, input, num_pixels, step, layer.requantization(), bias);
+      run<nq::Requantization, int8_t>(kernel, layer, level, input, num_pixels, step, layer.requantization(level), bias);
   CHECK_OUTPUTS(std::string("depthwise ") + kernel.isa, expected, got);
 }
 

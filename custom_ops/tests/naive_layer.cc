@@ -1,5 +1,6 @@
 #include "naive_layer.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "kernels/unpack/weight.h"
@@ -46,6 +47,7 @@ NaiveLayer::NaiveLayer(nq::Layout layout, uint32_t channels, uint32_t depth, con
     multiplier[c] = any_multiplier(c, depth, random);
   }
   shrinks = (*random)() % 4 != 0;
+  tells_ranges = (*random)() % 4 != 0;
 }
 
 nq::PackedWeight NaiveLayer::weight_at(int level) const {
@@ -53,6 +55,7 @@ nq::PackedWeight NaiveLayer::weight_at(int level) const {
   weight.block = block;
   weight.level = level;
   for (size_t k = 0; k <= static_cast<size_t>(level); ++k) weight.levels[k] = levels[k].data();
+  if (tells_ranges) weight.least = nq::channel_sums(weight).least;
   return weight;
 }
 
@@ -61,8 +64,9 @@ int NaiveLayer::weight(int level, uint32_t c, uint32_t i) const {
 }
 
 Guarded<int32_t> NaiveLayer::weight_sums(const nq::PackedWeight& packed) {
-  Guarded<int32_t> sums(pad(packed.block.channels));
-  nq::channel_sums(packed, sums.data());
+  const nq::ChannelSums found = nq::channel_sums(packed);
+  Guarded<int32_t> sums(found.sums.size());
+  std::copy(found.sums.begin(), found.sums.end(), sums.begin());
   return sums;
 }
 
@@ -78,6 +82,16 @@ int8_t NaiveLayer::requantized(int64_t sum, uint32_t c) const {
   const double above = scaled - rounded;
   if (above > 0.5 || (above == 0.5 && std::fmod(rounded, 2.0) != 0)) rounded += 1;
   return static_cast<int8_t>(std::min<double>(std::max<double>(rounded + zero_point, low), high));
+}
+
+bool NaiveLayer::fits_16(int level) const {
+  const double farthest = std::max(127 - input_zero_point, input_zero_point + 128);
+  for (uint32_t c = 0; c < block.channels; ++c) {
+    double largest = std::abs(static_cast<double>(bias[c]));
+    for (uint32_t i = 0; i < block.depth; ++i) largest += farthest * std::abs(weight(level, c, i));
+    if (largest * multiplier[c] > 32766) return false;
+  }
+  return true;
 }
 
 nq::Geometry any_geometry(std::mt19937* random, bool depthwise) {

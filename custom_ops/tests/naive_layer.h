@@ -28,7 +28,9 @@ struct NaiveLayer {
   // What the kernels take, from the library's sums of weights: (bias or 0) - offset * sum of weights.
   Guarded<int32_t> folded_bias(const nq::PackedWeight& weight, int32_t offset, bool with_bias) const;
   static Guarded<int32_t> weight_sums(const nq::PackedWeight& weight);
-  nq::Requantization requantization() const { return {multiplier.data(), zero_point, low, high, shrinks}; }
+  nq::Requantization requantization(int level) const {
+    return {multiplier.data(), zero_point, low, high, shrinks, tells_ranges && fits_16(level)};
+  }
 
   // The output for activations that `activation(i)` gives.
   template <typename Activation>
@@ -40,6 +42,7 @@ struct NaiveLayer {
     return requantized(sum, c);
   }
   int8_t requantized(int64_t sum, uint32_t c) const;
+  bool fits_16(int level) const;  // no activations give a scaled sum beyond int16
 
   nq::OptionBlock block;
   std::vector<int8_t> codes;
@@ -48,7 +51,8 @@ struct NaiveLayer {
   Guarded<float> multiplier;
   int32_t input_zero_point = -5, zero_point = 3;
   int8_t low = -128, high = 127;
-  bool shrinks;  // whether the requantization says that its multipliers, all below 1, are so
+  bool shrinks;       // whether the requantization says that its multipliers, all below 1, are so
+  bool tells_ranges;  // whether kernels are told the least weight, and that scaled sums fit in int16 where they do
 };
 
 // A small one, with every kind of window.

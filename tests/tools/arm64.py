@@ -26,11 +26,14 @@ DEBIAN_PACKAGES = (
 )
 WHEELS = ("tflite-runtime==2.14.0", "ai-edge-litert==2.3.0", "numpy==1.26.4", "flatbuffers==25.12.19")
 RUNTIMES = ("ai-edge-litert", "tflite-runtime")
-#: CPUs by qemu's names: what /proc/cpuinfo calls their part and features. The Raspberry Pi 4's and the 5's; only the
-#: second has dot products.
+#: qemu 7 has no CPU by name that multiplies 8-bit matrices: one of everything less what this one lacks.
+I8MM = "max,sme=off,sve=off"
+#: CPUs by qemu's names: what /proc/cpuinfo calls their part and features. The Raspberry Pi 4's; the 5's, which has dot
+#: products; and one like a Cortex-A710, which has matrix products too.
 CPUS = {
     "cortex-a72": ("0xd08", "fp asimd evtstrm crc32 cpuid"),
     "cortex-a76": ("0xd0b", "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm asimddp"),
+    I8MM: ("0xd47", "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm asimddp i8mm"),
 }
 
 

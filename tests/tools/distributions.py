@@ -27,7 +27,7 @@ SYSTEM_LIBRARIES = re.compile(r"lib(c|m|dl|pthread|gcc_s|stdc\+\+)\.so\.\d|ld-li
 #: ISAs that a library has kernels for: where a compiler refuses a flag, they are left out without a word.
 ISAS = {
     "x86_64": ("pclmulqdq", "avx2", "avxvnni", "avx512vnni", "avx512vpclmulqdq"),
-    "aarch64": ("neon", "crc32", "neondotprod"),
+    "aarch64": ("neon", "crc32", "neondotprod", "neoni8mm"),
     "armv7l": ("neon",),
 }
 

@@ -18,6 +18,7 @@ bool has_neon();
 #if defined(__aarch64__)
 bool has_crc32();
 bool has_neondotprod();
+bool has_neoni8mm();
 #endif
 
 }  // namespace nq

@@ -49,6 +49,11 @@ bool has_neondotprod() {
   constexpr unsigned long kDotProducts = 1ul << 20;  // HWCAP_ASIMDDP, which headers older than Linux 4.15 lack
   return (getauxval(AT_HWCAP) & kDotProducts) != 0;
 }
+
+bool has_neoni8mm() {
+  constexpr unsigned long kSecondWord = 26, kMatrixProducts = 1ul << 13;  // AT_HWCAP2, HWCAP2_I8MM, of Linux 5.6
+  return has_neondotprod() && (getauxval(kSecondWord) & kMatrixProducts) != 0;
+}
 #elif defined(__arm__)
 bool has_neon() {
   constexpr unsigned long kNeon = 1ul << 12;  // HWCAP_NEON

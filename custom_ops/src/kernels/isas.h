@@ -31,3 +31,6 @@ NQ_ISA("crc32", has_crc32)
 #if defined(NQ_NEONDOTPROD)
 NQ_ISA("neondotprod", has_neondotprod)
 #endif
+#if defined(NQ_NEONI8MM)
+NQ_ISA("neoni8mm", has_neoni8mm)
+#endif

@@ -46,8 +46,10 @@ void Convolution::reshape(const Geometry& geometry) {
   taps_.reshape(geometry);
   padding_.reshape(geometry);
   const auto num_taps = static_cast<int64_t>(taps_.size());
-  in_place_ = kernel_.activations.prepare == nullptr && geometry.in_c % kDepthPerBlock == 0 &&
-              (num_taps == 1 || (kernel_.activations.gathers && geometry.in_c >= kMinPieceDepth));
+  const auto& rows = kernel_.activations;
+  const auto step = static_cast<int32_t>(num_taps == 1 ? kDepthPerBlock : rows.piece_step);
+  in_place_ = rows.prepare == nullptr && geometry.in_c % step == 0 &&
+              (num_taps == 1 || (rows.gathers && geometry.in_c >= kMinPieceDepth));
   const uint64_t depth = align(uint64_t{block_.depth}, kDepthPerBlock);
   row_bytes_ = align(depth * kernel_.activations.bytes + kShort, kLineBytes);
   panel_rows_ = panel_rows();

@@ -44,7 +44,7 @@ void DepthwiseConvolution::run_pixels(const LayerTask& task, const Finish& finis
         const int64_t length = std::min(taps_.run_length(place), pixels.end - pixel);
         const int8_t** run_taps = taps + static_cast<size_t>(num_runs) * depth;
         taps_.point(task.input, padding_.data(), place, run_taps);
-        runs[num_runs] = {run_taps, static_cast<int>(length)};
+        runs[num_runs] = {run_taps, static_cast<int>(length), num_runs > 0 && place.x > 0};
         advance(geometry_, &place, length);
         pixel += length;
       }

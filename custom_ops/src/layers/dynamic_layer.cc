@@ -32,9 +32,10 @@ const DynamicLayer::Constants& DynamicLayer::constants_of(int level, int32_t sum
 DynamicLayer::Constants DynamicLayer::make_constants(int level, int32_t sum_offset) const {
   const OptionBlock& block = weight_.block;
   Constants constants;
-  constants.sums.resize(padded_channels(block));
   constants.bias.resize(padded_channels(block));
-  channel_sums(weight_at(weight_, level), constants.sums.data());
+  ChannelSums of_weight = channel_sums(weight_at(weight_, level));
+  constants.sums = std::move(of_weight.sums);
+  constants.least = of_weight.least;
   for (const int32_t sum : constants.sums) {  // wraps as the accumulation that it precedes does
     constants.offset.push_back(
         static_cast<int32_t>(0u - static_cast<uint32_t>(sum_offset) * static_cast<uint32_t>(sum)));

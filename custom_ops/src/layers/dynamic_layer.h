@@ -39,8 +39,10 @@ class DynamicLayer {
     for (int64_t first = 0; first < groups.count; first += groups.together) {
       const int64_t count = std::min(groups.together, groups.count - first);
       const QuantizedRows rows = quantize_rows(kernel_, input + first * groups.size, groups.size, count, pool);
-      const LayerTask task = {weight_at(weight_, level), constants.offset.data(), rows.codes,
-                              static_cast<int8_t>(rows.zero_point[0]), count * groups.pixels};
+      PackedWeight weight = weight_at(weight_, level);
+      weight.least = constants.least;
+      const LayerTask task = {weight, constants.offset.data(), rows.codes, static_cast<int8_t>(rows.zero_point[0]),
+                              count * groups.pixels};
       layer->run(task, dequantization(constants, rows), output + first * groups.pixels * g.out_c, pool);
     }
   }
@@ -55,6 +57,7 @@ class DynamicLayer {
   struct Constants {
     std::vector<int32_t> sums, offset;  // sum(w), -sum_offset * sum(w)
     std::vector<float> bias;
+    int8_t least = 0;  // of the codes
   };
 
   Groups groups_of(const Geometry& geometry) const;

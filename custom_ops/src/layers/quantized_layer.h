@@ -26,20 +26,25 @@ class QuantizedLayer {
 
   // For a layer whose kernel adds sum_offset to each activation.
   LayerTask task(int level, int32_t sum_offset, const int8_t* input, int64_t num_pixels);
-  Requantization requantization() const;
+  Requantization requantization(int level, int32_t sum_offset);
 
  private:
-  // bias - (input_zero_point + sum_offset) * sum of weights, for every channel, padded to a multiple of 64. The sums
-  // take a pass over the weight, once a level.
-  const int32_t* folded_bias(int level, int32_t sum_offset);
-  std::vector<int32_t> fold(int level, int32_t sum_offset) const;
+  // What a pass over the weight gives, once a level.
+  struct Folded {
+    std::vector<int32_t> bias;  // less (input_zero_point + sum_offset) * sum of weights; padded to 64 channels
+    int8_t least = 0;           // of the codes
+    bool fits_16 = true;        // of Requantization
+  };
+  const Folded& folded(int level, int32_t sum_offset);
+  Folded fold(int level, int32_t sum_offset) const;
+  bool fits_16(uint32_t channel, int32_t bias, int32_t magnitude) const;
 
   const NestedWeight& weight_;
   LayerQuantization quantization_;  // without the weight's scales, which multipliers_ has
   const int32_t* bias_;
   std::vector<float> multipliers_;
   bool shrinks_ = true;
-  std::array<std::vector<int32_t>, kMaxLevels> folded_;
+  std::array<Folded, kMaxLevels> folded_;
 };
 
 }  // namespace nq

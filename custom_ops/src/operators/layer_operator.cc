@@ -109,7 +109,7 @@ class LayerOperator : public Operator, private RowOperator {
   template <typename Layer>
   void run_quantized(Layer* layer, const int8_t* in, int8_t* out, ThreadPool* threads) {
     const LayerTask task = quantized_->task(level_, layer->sum_offset(), in, layer->geometry().pixels());
-    layer->run(task, quantized_->requantization(), out, threads);
+    layer->run(task, quantized_->requantization(level_, layer->sum_offset()), out, threads);
   }
 
   Shape output_shape(const Shape& in, const Geometry& g) const {

@@ -44,8 +44,14 @@ void run_taps(const DepthwiseKernel& kernel, const DepthwiseTask& task, const Fi
   for (uint32_t channel = task.first_channel; channel < end; channel += kDepthwiseChannels) {
     const uint32_t count = std::min<uint32_t>(kDepthwiseChannels, end - channel);
     const int8_t* codes = unpack_taps(kernel.unpack, task.weight, channel, reinterpret_cast<int8_t*>(task.scratch));
-    const DepthwiseTile tile = {
-        codes, depth, task.pixels, channel, count, task.bias + channel, task.scratch + codes_bytes(depth)};
+    const DepthwiseTile tile = {codes,
+                                depth,
+                                task.pixels,
+                                channel,
+                                count,
+                                task.bias + channel,
+                                task.scratch + codes_bytes(depth),
+                                task.weight.least};
     multiply(kernel, tile, finish.from_channel(channel), out + channel, out_stride);
   }
 }

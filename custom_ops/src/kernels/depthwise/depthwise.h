@@ -18,6 +18,7 @@ namespace nq {
 struct TapRun {
   const int8_t* const* taps;
   int num_pixels;
+  bool goes_on = false;  // its first pixel is next to the last one of the run before, in the same row of the output
 };
 
 // Pixels that follow each other in the output.
@@ -39,6 +40,7 @@ struct DepthwiseTile {
   uint32_t first_channel, num_channels;  // num_channels is 1 to 64
   const int32_t* bias;                   // of the tile's first channel, as what finishes its sums
   uint8_t* scratch;                      // 64-aligned room for 64 weights of 16 bits for each tap up to a multiple of 4
+  int8_t least = -128;                   // no code is less
 };
 
 struct DepthwiseKernel {

@@ -7,3 +7,6 @@ NQ_DEPTHWISE_KERNEL(depthwise_avx512vnni)
 #if defined(NQ_NEON)
 NQ_DEPTHWISE_KERNEL(depthwise_neon)
 #endif
+#if defined(NQ_NEONDOTPROD)
+NQ_DEPTHWISE_KERNEL(depthwise_neondotprod)
+#endif

@@ -1,10 +1,10 @@
-// Two taps at a time, 16 channels: the second one's activations are inverted and their products subtracted, for
-// a - ~b * w is a + b * w + w, which fits in 16 bits whatever the codes are, as the sum of two products does not. The
-// weights of every second tap are taken from the bias instead.
+// Two taps at a time, 16 channels. The sum of two products fits in 16 bits but where a weight is -128: there the second
+// tap's activations are inverted and their products subtracted, for a - ~b * w is a + b * w + w, which always fits, and
+// the weights of every second tap are taken from the bias instead.
 #if defined(__ARM_NEON)
-#include "kernels/cpu.h"
-#include "kernels/depthwise/depthwise.h"
-#include "kernels/requantize/requantize_neon.h"
+#include "kernels/depthwise/depthwise_neon.h"
+
+#include "kernels/depthwise/depthwise_pixels.h"
 
 namespace nq {
 
@@ -13,19 +13,7 @@ extern const DepthwiseKernel depthwise_neon;
 
 namespace {
 
-constexpr uint32_t kChannels = 16;  // multiplied together
-constexpr int kPixels = 4;          // of a run, which share taps and weights
-
-struct SixteenSums {
-  EightSums low, high;
-};
-
-// Bytes behind the first `count` may lie outside the tensor.
-inline int8x16_t load_first(const int8_t* bytes, uint32_t count) {
-  int8_t all[kChannels] = {};
-  std::memcpy(all, bytes, count);
-  return vld1q_s8(all);
-}
+constexpr int kPixels = sizeof(void*) == 8 ? 4 : 2;  // of a run, which share weights: as many as the registers hold
 
 // 64 channels: the tile's, and zeros.
 void correct_bias(const DepthwiseTile& tile, int32_t* corrected) {
@@ -35,108 +23,188 @@ void correct_bias(const DepthwiseTile& tile, int32_t* corrected) {
   }
 }
 
-inline EightSums add_products(const EightSums& sums, int16x8_t products) {
-  return {vaddw_s16(sums.first, vget_low_s16(products)), vaddw_s16(sums.second, vget_high_s16(products))};
+[[gnu::always_inline]] inline void add_products(int16x8_t products, EightSums* sums) {
+  sums->first = vaddw_s16(sums->first, vget_low_s16(products));
+#if defined(__aarch64__)
+  sums->second = vaddw_high_s16(sums->second, products);
+#else
+  sums->second = vaddw_s16(sums->second, vget_high_s16(products));
+#endif
+  asm volatile("" : "+w"(sums->first), "+w"(sums->second));  // or compilers would put products before the sums
 }
 
-// 16 channels of some pixels, of which offsets[i] from a tap is the i-th one's first channel.
-template <int kNumPixels, typename Load>
-[[gnu::always_inline]] inline void multiply_channels(const DepthwiseTile& tile, const int8_t* const* taps,
-                                                     const size_t (&offsets)[kNumPixels], uint32_t c,
-                                                     const int32_t* bias, const Load& load_tap,
-                                                     SixteenSums (&sums)[kNumPixels]) {
-  const int8_t* codes = tile.codes + c;
-#pragma GCC unroll 4
-  for (int i = 0; i < kNumPixels; ++i) sums[i] = {load_sums(bias + c), load_sums(bias + c + 8)};
+template <bool kHasLeast>
+[[gnu::always_inline]] inline void add_two(int8x16_t first, int8x16_t of_first, int8x16_t second, int8x16_t of_second,
+                                           SixteenSums* sums) {
+  int16x8_t low = vmull_s8(vget_low_s8(first), vget_low_s8(of_first));
+  int16x8_t high = vmull_s8(vget_high_s8(first), vget_high_s8(of_first));
+  if constexpr (kHasLeast) {
+    second = vmvnq_s8(second);
+    low = vmlsl_s8(low, vget_low_s8(second), vget_low_s8(of_second));
+    high = vmlsl_s8(high, vget_high_s8(second), vget_high_s8(of_second));
+  } else {
+    low = vmlal_s8(low, vget_low_s8(second), vget_low_s8(of_second));
+    high = vmlal_s8(high, vget_high_s8(second), vget_high_s8(of_second));
+  }
+  add_products(low, &sums->low);
+  add_products(high, &sums->high);
+}
+
+[[gnu::always_inline]] inline void add_one(int8x16_t tap, int8x16_t weights, SixteenSums* sums) {
+  add_products(vmull_s8(vget_low_s8(tap), vget_low_s8(weights)), &sums->low);
+  add_products(vmull_s8(vget_high_s8(tap), vget_high_s8(weights)), &sums->high);
+}
+
+// 16 channels of some pixels that follow each other, the first of which reads `offset` behind each tap.
+template <bool kHasLeast, int kNumPixels, typename Load>
+[[gnu::always_inline]] inline void add_taps(const DepthwiseTile& tile, const int8_t* const* taps, size_t offset,
+                                            const int8_t* codes, const Load& load, SixteenSums (&sums)[kNumPixels]) {
+  const size_t step = tile.pixels.step;
   uint32_t t = 0;
   for (; t + 2 <= tile.depth; t += 2, codes += 2 * kLineBytes) {
     const int8x16_t of_first = vld1q_s8(codes), of_second = vld1q_s8(codes + kLineBytes);
-    const int8_t *first_tap = taps[t], *second_tap = taps[t + 1];
+    const int8_t *first = taps[t] + offset, *second = taps[t + 1] + offset;
 #pragma GCC unroll 4
-    for (int i = 0; i < kNumPixels; ++i) {
-      const int8x16_t first = load_tap(first_tap + offsets[i]), second = vmvnq_s8(load_tap(second_tap + offsets[i]));
-      const int16x8_t low = vmull_s8(vget_low_s8(first), vget_low_s8(of_first));
-      const int16x8_t high = vmull_s8(vget_high_s8(first), vget_high_s8(of_first));
-      sums[i].low = add_products(sums[i].low, vmlsl_s8(low, vget_low_s8(second), vget_low_s8(of_second)));
-      sums[i].high = add_products(sums[i].high, vmlsl_s8(high, vget_high_s8(second), vget_high_s8(of_second)));
+    for (int i = 0; i < kNumPixels; ++i, first += step, second += step) {
+      add_two<kHasLeast>(load(first), of_first, load(second), of_second, &sums[i]);
     }
   }
   if (t == tile.depth) return;
   const int8x16_t of_last = vld1q_s8(codes);
+  const int8_t* last = taps[t] + offset;
 #pragma GCC unroll 4
-  for (int i = 0; i < kNumPixels; ++i) {
-    const int8x16_t last = load_tap(taps[t] + offsets[i]);
-    sums[i].low = add_products(sums[i].low, vmull_s8(vget_low_s8(last), vget_low_s8(of_last)));
-    sums[i].high = add_products(sums[i].high, vmull_s8(vget_high_s8(last), vget_high_s8(of_last)));
-  }
+  for (int i = 0; i < kNumPixels; ++i, last += step) add_one(load(last), of_last, &sums[i]);
 }
 
-// `finish` is as for multiply_all; the pixels follow `pixel`.
-template <int kNumPixels, typename Finish>
-[[gnu::always_inline]] inline void multiply_pixels(const DepthwiseTile& tile, const int8_t* const* taps, size_t offset,
-                                                   const int32_t* bias, size_t pixel, const Finish& finish) {
-  size_t offsets[kNumPixels];
-  for (size_t i = 0; i < kNumPixels; ++i) offsets[i] = offset + tile.first_channel + i * tile.pixels.step;
-  SixteenSums sums[kNumPixels];
-  const auto finish_channels = [&](uint32_t c, uint32_t count) {
-    const auto low = finish(c);
-#pragma GCC unroll 4
-    for (size_t i = 0; i < kNumPixels; ++i) low(sums[i].low, pixel + i, count);
-    if (count <= 8) return;
-    const auto high = finish(c + 8);
-#pragma GCC unroll 4
-    for (size_t i = 0; i < kNumPixels; ++i) high(sums[i].high, pixel + i, count - 8);
+// A tile of fewer than 16 channels.
+template <bool kHasLeast, typename Store>
+void multiply_few(const DepthwiseTile& tile, const int32_t* bias, const Store& store) {
+  for_each_pixel(tile, [&](const int8_t* const* taps, size_t offset, size_t pixel) {
+    SixteenSums sums[] = {load_sixteen(bias)};
+    add_taps<kHasLeast>(tile, taps, offset + tile.first_channel, tile.codes, LoadFirst{tile.num_channels}, sums);
+    store.first(sums[0], pixel, tile.num_channels);
+  });
+}
+
+// 16 channels from c on, of all pixels.
+template <bool kHasLeast, typename Store>
+void multiply_any(const DepthwiseTile& all, uint32_t c, const int32_t* bias, const Store& to) {
+  const DepthwiseTile tile = all;  // which no store to the output changes
+  const Store store = to;
+  size_t pixel = 0;
+  const auto multiply = [&](auto& sums, const TapRun& run, size_t offset) __attribute__((always_inline)) {
+    for (SixteenSums& each : sums) each = load_sixteen(bias + c);
+    add_taps<kHasLeast>(tile, run.taps, offset, tile.codes + c, LoadAll(), sums);
+    store(sums, pixel, c);
+    pixel += sizeof(sums) / sizeof(SixteenSums);
   };
-  uint32_t c = 0;
-  for (; c + kChannels <= tile.num_channels; c += kChannels) {
-    const auto load_all = [](const int8_t* bytes) { return vld1q_s8(bytes); };  // a macro in Clang
-    multiply_channels(tile, taps, offsets, c, bias, load_all, sums);
-    finish_channels(c, kChannels);
-    for (size_t& each : offsets) each += kChannels;
-  }
-  if (const uint32_t count = tile.num_channels - c; count > 0) {
-    multiply_channels(
-        tile, taps, offsets, c, bias, [=](const int8_t* bytes) { return load_first(bytes, count); }, sums);
-    finish_channels(c, count);
+  for (int r = 0; r < tile.pixels.num_runs; ++r) {
+    const TapRun& run = tile.pixels.runs[r];
+    size_t offset = tile.first_channel + c;
+    int left = run.num_pixels;
+    SixteenSums several[kPixels], one[1];
+    for (; left >= kPixels; left -= kPixels, offset += kPixels * tile.pixels.step) multiply(several, run, offset);
+    for (; left > 0; --left, offset += tile.pixels.step) multiply(one, run, offset);
   }
 }
 
-// Calls finish(first channel), and what that returns, for the 8 channels from there: (sums, pixel, how many of them to
-// store). For all pixels.
-template <typename Finish>
-[[gnu::always_inline]] inline void multiply_all(const DepthwiseTile& tile, const Finish& finish) {
-  auto* bias = reinterpret_cast<int32_t*>(tile.scratch);
-  correct_bias(tile, bias);
+#if defined(__aarch64__)
+
+constexpr int kWindow = 3;
+
+// The six pixels of a row of the input that four windows read.
+struct SixPixels {
+  [[gnu::always_inline]] SixPixels(const int8_t* row, size_t step) {
+#pragma GCC unroll 6
+    for (size_t i = 0; i < 6; ++i) of[i] = vld1q_s8(row + i * step);
+  }
+  int8x16_t of[6];
+};
+
+// Four 3 x 3 windows side by side, without a weight of -128: two rows' taps in pairs, then two of the last row's.
+[[gnu::always_inline]] inline void add_windows(const int8_t* const (&rows)[kWindow], size_t step, const int8_t* codes,
+                                               SixteenSums (&sums)[kPixels]) {
+  {
+    const SixPixels top(rows[0], step), middle(rows[1], step);
+#pragma GCC unroll 3
+    for (int x = 0; x < kWindow; ++x) {
+      const int8x16_t of_top = vld1q_s8(codes + x * kLineBytes);
+      const int8x16_t of_middle = vld1q_s8(codes + (x + kWindow) * kLineBytes);
+#pragma GCC unroll 4
+      for (int i = 0; i < kPixels; ++i) add_two<false>(top.of[i + x], of_top, middle.of[i + x], of_middle, &sums[i]);
+    }
+  }
+  const SixPixels bottom(rows[2], step);
+  codes += 2 * kWindow * kLineBytes;
+  const int8x16_t of_first = vld1q_s8(codes), of_second = vld1q_s8(codes + kLineBytes);
+  const int8x16_t of_third = vld1q_s8(codes + 2 * kLineBytes);
+#pragma GCC unroll 4
+  for (int i = 0; i < kPixels; ++i) {
+    add_two<false>(bottom.of[i], of_first, bottom.of[i + 1], of_second, &sums[i]);
+    add_one(bottom.of[i + 2], of_third, &sums[i]);
+  }
+}
+
+// 16 channels from c on, of all pixels of 3 x 3 windows a pixel apart.
+template <typename Store>
+void multiply_windows(const DepthwiseTile& all, uint32_t c, const Store& to) {
+  const DepthwiseTile tile = all;
+  const Store store = to;
+  const size_t step = tile.pixels.step;
   size_t pixel = 0;
   for (int r = 0; r < tile.pixels.num_runs; ++r) {
     const TapRun& run = tile.pixels.runs[r];
-    size_t offset = 0;
+    size_t offset = tile.first_channel + c;
     int left = run.num_pixels;
-    for (; left >= kPixels; left -= kPixels, pixel += kPixels, offset += kPixels * tile.pixels.step) {
-      multiply_pixels<kPixels>(tile, run.taps, offset, bias, pixel, finish);
+    const int8_t* rows[kWindow] = {run.taps[0] + offset, run.taps[kWindow] + offset, run.taps[2 * kWindow] + offset};
+    for (; left >= kPixels; left -= kPixels, pixel += kPixels, offset += kPixels * step) {
+      SixteenSums sums[kPixels];
+#pragma GCC unroll 4
+      for (SixteenSums& each : sums) each = load_sixteen(tile.bias + c);
+      add_windows(rows, step, tile.codes + c, sums);
+      store(sums, pixel, c);
+      for (const int8_t*& row : rows) row += kPixels * step;
     }
-    for (; left > 0; --left, ++pixel, offset += tile.pixels.step) {
-      multiply_pixels<1>(tile, run.taps, offset, bias, pixel, finish);
+    for (; left > 0; --left, ++pixel, offset += step) {
+      SixteenSums one[] = {load_sixteen(tile.bias + c)};
+      add_taps<false>(tile, run.taps, offset, tile.codes + c, LoadAll(), one);
+      store(one, pixel, c);
     }
   }
 }
 
+bool has_windows(const DepthwiseTile& tile) {
+  const DepthwisePixels& pixels = tile.pixels;
+  return pixels.columns == kWindow && tile.depth == kWindow * kWindow && pixels.step == pixels.column_step;
+}
+
+#endif
+
+template <typename Store>
+void multiply_tile(const DepthwiseTile& tile, const Store& store) {
+  const bool has_least = tile.least == -128, few = tile.num_channels < kChannels;
+  const int32_t* bias = tile.bias;
+  if (has_least) {
+    correct_bias(tile, reinterpret_cast<int32_t*>(tile.scratch));
+    bias = reinterpret_cast<int32_t*>(tile.scratch);
+  }
+  if (few) return has_least ? multiply_few<true>(tile, bias, store) : multiply_few<false>(tile, bias, store);
+#if defined(__aarch64__)
+  if (!has_least && has_windows(tile)) {
+    return for_each_sixteen(tile, [&](uint32_t c) { multiply_windows(tile, c, store); });
+  }
+#endif
+  const auto multiply_sixteen = has_least ? multiply_any<true, Store> : multiply_any<false, Store>;
+  for_each_sixteen(tile, [&](uint32_t c) { multiply_sixteen(tile, c, bias, store); });
+}
+
 void multiply(const DepthwiseTile& tile, const Requantization& requantization, int8_t* out, size_t out_stride) {
-  const Requantizer requantizer = make_requantizer(requantization);
-  multiply_all(tile, [&](uint32_t c) {
-    const EightMultipliers multipliers = load_multipliers(requantization.multiplier + c);
-    return [=, &requantizer](const EightSums& sums, size_t pixel, uint32_t count) {
-      store_channels(requantizer, sums, multipliers, count, out + pixel * out_stride + c);
-    };
-  });
+  multiply_to_codes(tile, requantization, out, out_stride,
+                    [](const DepthwiseTile& of, const auto& store) { multiply_tile(of, store); });
 }
 
 void multiply_float(const DepthwiseTile& tile, const Dequantization& dequantization, float* out, size_t out_stride) {
-  multiply_all(tile, [&](uint32_t c) {
-    return [=, &dequantization](const EightSums& sums, size_t pixel, uint32_t count) {
-      Dequantizer(dequantization.from_row(pixel), c).store(sums, count, out + pixel * out_stride + c);
-    };
-  });
+  multiply_tile(tile, StoreFloats{&dequantization, out, out_stride});
 }
 
 }  // namespace

@@ -32,7 +32,7 @@ class Lookahead {
     share_ = lines / static_cast<size_t>(std::max(num_shares - levels_.num_levels + 1, 1)) + 1;
   }
 
-  // For a tile of so many steps of 4 in depth.
+  // For a tile of so many steps of 4 in depth; none are left to a kernel that fetches nothing.
   GemmAhead next(size_t num_steps) {
     if (level_ == levels_.num_levels) return nothing_;
     const uint8_t* bytes = levels_.data[level_] + line_ * kLineBytes;
@@ -40,6 +40,7 @@ class Lookahead {
     line_ += lines;
     if (line_ == lines_of(level_)) ++level_, line_ = 0;
     for (; lines > num_steps; --lines, bytes += kLineBytes) __builtin_prefetch(bytes, 0, 2);
+    if (lines == 0) return nothing_;
     return {bytes, (lines * kLineBytes + num_steps - 1) / num_steps};
   }
 
@@ -138,7 +139,8 @@ template <typename Finish, typename Out>
 void run_tile(const GemmKernel& kernel, const GemmTask& task, const CellMiddle& middle, uint32_t first_block,
               GemmTile tile, Lookahead next, const Finish& finish, Out* out, size_t out_stride, uint32_t num_channels) {
   const uint32_t total = depth_blocks(task.weight.block.depth);
-  const size_t num_steps = size_t{task.rows.piece_depth} * task.rows.num_pieces / kDepthPerBlock;
+  const size_t depth = size_t{task.rows.piece_depth} * task.rows.num_pieces;
+  const size_t num_steps = kernel.codes.fetches_ahead ? depth / kDepthPerBlock : 0;
   const PackedTile packed = {packed_levels(task.weight, uint64_t{first_block} * total), total, middle};
   auto* codes = reinterpret_cast<int8_t*>(task.scratch);
   UnpackingFn unpacking = find_unpacking(kernel, tile, packed.levels);
@@ -170,7 +172,7 @@ void run_tiles(const GemmKernel& kernel, const GemmTask& task, const Finish& fin
     if (channel >= weight.channels) return;
     const auto blocks = static_cast<int>(std::min<uint32_t>(kTileBlocks, end - block));
     const uint32_t channels = std::min<uint32_t>(blocks * kMatrixChannels, weight.channels - channel);
-    GemmTile tile = {codes, 0, blocks, task.rows, task.bias + channel, {codes, 0}};
+    GemmTile tile = {codes, 0, blocks, task.rows, task.bias + channel, {codes, 0}, task.weight.least};
     if (task.rows.num_rows == 1 && task.rows.num_pieces == 1) {
       alignas(kLineBytes) int32_t sums[kTileChannels];
       accumulate_row(kernel, task, middle, block, tile, sums);

@@ -43,6 +43,7 @@ struct GemmTile {
   GemmRows rows;        // num_rows is 1 to the kernel's rows
   const int32_t* bias;  // of the tile's first channel
   GemmAhead ahead;
+  int8_t least = -128;  // no code is less
 };
 
 // The codes of a tile of kTileBlocks blocks as they lie packed; each piece of a row is whole superblocks long.
@@ -67,6 +68,7 @@ struct GemmKernel {
     uint32_t bytes = sizeof(int8_t);
     void (*prepare)(const int8_t* in, uint32_t count, int8_t* out) = nullptr;
     bool gathers = false;
+    uint32_t piece_step = 4;  // what the depth of each of several pieces is a multiple of
   } activations;
 
   // Where a tile's codes come from, of `bytes` each.
@@ -79,6 +81,7 @@ struct GemmKernel {
     // Where not null, gives what unpacks those levels, interleaved, under a multiplication: loads, shifts and stores go
     // where products leave room. Null for levels that it has nothing for.
     UnpackingFn (*find_unpacking)(const PackedLevels& levels) = nullptr;
+    bool fetches_ahead = true;  // GemmTile's `ahead`; where false, the walk fetches it before each tile
   } codes;
 
   void (*multiply)(const GemmTile& tile, const Requantization& requantization, int8_t* out, size_t out_stride,

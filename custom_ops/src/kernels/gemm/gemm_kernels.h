@@ -16,3 +16,6 @@ NQ_GEMM_KERNEL(gemm_neon)
 #if defined(NQ_NEONDOTPROD)
 NQ_GEMM_KERNEL(gemm_neondotprod)
 #endif
+#if defined(NQ_NEONI8MM)
+NQ_GEMM_KERNEL(gemm_neoni8mm)
+#endif

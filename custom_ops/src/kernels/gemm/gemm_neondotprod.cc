@@ -1,8 +1,5 @@
-// A tile is up to 8 rows by 8 channels: 16 accumulators, and 16 activations of each row. A lane of these multiplies a
-// vector of weights, 4 channels by 4 of the depth, as it lies.
-//
-// The 8-bit matrix multiply of later CPUs has no kernel: it wants 8 of a channel's depth side by side, which takes a
-// shuffle for every vector of weights in every tile.
+// Up to 4 rows by 16 channels are 16 accumulators; a line of codes, 16 channels by 4 of the depth, is one load, and a
+// row of output one store. A lane of a row's 16 activations multiplies a vector of weights as it lies.
 #if defined(__ARM_FEATURE_DOTPROD)
 #include "kernels/cpu.h"
 #include "kernels/gemm/gemm_neon.h"
@@ -14,53 +11,71 @@ extern const GemmKernel gemm_neondotprod;
 
 namespace {
 
-template <int kLane, int kNumRows>
-[[gnu::always_inline]] inline void multiply_block(const int8_t* codes, const int8x16_t (&activations)[kNumRows],
-                                                  Sums<kNumRows>* sums) {
-  const int8x16_t first = vld1q_s8(codes), second = vld1q_s8(codes + 16);
-#pragma GCC unroll 8
-  for (int r = 0; r < kNumRows; ++r) {
-    EightSums& of_row = sums->of[r];
-    of_row.first = vdotq_laneq_s32(of_row.first, first, activations[r], kLane);
-    of_row.second = vdotq_laneq_s32(of_row.second, second, activations[r], kLane);
-  }
-}
-
-template <int kNumRows>
-[[gnu::always_inline]] inline void multiply_piece(const int8_t* codes, const int8_t* const* piece, uint32_t num_pieces,
-                                                  uint32_t piece_depth, Sums<kNumRows>* sums) {
-  int8x16_t activations[kNumRows];
-  const uint32_t whole = piece_depth / kStep * kStep;
-  const RowPointers<kNumRows> rows(piece, num_pieces);
-  for (uint32_t at = 0; at < whole; at += kStep, codes += kStep * kMatrixChannels) {
-    rows.load(at, activations);
-    multiply_block<0>(codes, activations, sums);
-    multiply_block<1>(codes + kLineBytes, activations, sums);
-    multiply_block<2>(codes + 2 * kLineBytes, activations, sums);
-    multiply_block<3>(codes + 3 * kLineBytes, activations, sums);
-  }
-  for (uint32_t at = whole; at < piece_depth; at += kDepthPerBlock, codes += kLineBytes) {
-    rows.load_four(at, activations);
-    multiply_block<0>(codes, activations, sums);
-  }
-}
-
 struct DotProducts {
-  static constexpr int kRows = 8;
+  static constexpr int kRows = 4, kVectors = 4;
+  static constexpr uint32_t kTogether = kDepthPerBlock;
 
-  template <int kNumRows>
-  [[gnu::always_inline]] static inline Sums<kNumRows> multiply(const GemmTile& tile, uint32_t channel) {
-    const GemmRows& rows = tile.rows;
-    const int8_t* codes = codes_of(tile, channel);
-    const EightSums bias = load_sums(tile.bias + channel);
-    Sums<kNumRows> sums;
-#pragma GCC unroll 8
-    for (int r = 0; r < kNumRows; ++r) sums.of[r] = bias;
-    for (uint32_t k = 0; k < rows.num_pieces; ++k, codes += size_t{rows.piece_depth} * kMatrixChannels) {
-      multiply_piece(codes, rows.pieces + k, rows.num_pieces, rows.piece_depth, &sums);
+  template <int kNumRows, int kNumVectors>
+  struct Accumulators {
+    // Loaded for each row anew: copies would take a vector pipe, and dot products fill those.
+    [[gnu::always_inline]] explicit Accumulators(const int32_t* bias) {
+#pragma GCC unroll 4
+      for (int r = 0; r < kNumRows; ++r) {
+        asm volatile("" : "+r"(bias));
+#pragma GCC unroll 4
+        for (int v = 0; v < kNumVectors; ++v) all.of[r][v] = vld1q_s32(bias + v * kVectorChannels);
+      }
     }
-    return sums;
-  }
+
+    // Moves `codes` on. Clang would compute the addresses of several lines from one pointer, where a load moves it for
+    // nothing.
+    template <int kLane>
+    [[gnu::always_inline]] void add_block(const int8_t*& codes, const int8x16_t (&activations)[kNumRows]) {
+      asm volatile("" : "+r"(codes));
+      int8x16_t weights[kNumVectors];
+      if constexpr (kNumVectors == 4) {
+        const int8x16x4_t line = vld1q_s8_x4(codes);
+        for (int v = 0; v < 4; ++v) weights[v] = line.val[v];
+      } else {
+        for (int v = 0; v < kNumVectors; ++v) weights[v] = vld1q_s8(codes + v * 16);
+      }
+      codes += kLineBytes;
+#pragma GCC unroll 4
+      for (int r = 0; r < kNumRows; ++r) {
+#pragma GCC unroll 4
+        for (int v = 0; v < kNumVectors; ++v) {
+          all.of[r][v] = vdotq_laneq_s32(all.of[r][v], weights[v], activations[r], kLane);
+        }
+      }
+    }
+
+    [[gnu::always_inline]] void add(const int8_t* codes, const RowPointers<kNumRows>& rows, uint32_t depth) {
+      int8x16_t activations[kNumRows];
+      const uint32_t whole = depth / kStep * kStep;
+      uint32_t at = 0;
+      for (; at < whole; at += kStep) {
+        rows.load(at, activations);
+        add_block<0>(codes, activations);
+        add_block<1>(codes, activations);
+        add_block<2>(codes, activations);
+        add_block<3>(codes, activations);
+      }
+      if ((depth & 8) != 0) {
+        rows.load_eight(at, activations);
+        add_block<0>(codes, activations);
+        add_block<1>(codes, activations);
+        at += 8;
+      }
+      if ((depth & 4) != 0) {
+        rows.load_four(at, activations);
+        add_block<0>(codes, activations);
+      }
+    }
+
+    [[gnu::always_inline]] const Sums<kNumRows, kNumVectors>& sums() const { return all; }
+
+    Sums<kNumRows, kNumVectors> all;
+  };
 };
 
 }  // namespace
@@ -69,9 +84,10 @@ constexpr GemmKernel gemm_neondotprod = [] {
   GemmKernel kernel;
   kernel.isa = "neondotprod";
   kernel.supported = has_neondotprod;
-  kernel.rows = DotProducts::kRows;
+  kernel.rows = 2 * DotProducts::kRows;
   kernel.activations.gathers = true;
   kernel.codes.unpack = unpack_neon;
+  kernel.codes.fetches_ahead = false;
   kernel.multiply = multiply<DotProducts>;
   kernel.sums.accumulate = accumulate<DotProducts>;
   kernel.sums.requantize = requantize;

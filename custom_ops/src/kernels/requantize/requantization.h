@@ -13,8 +13,11 @@ struct Requantization {
   int32_t zero_point;
   int8_t low, high;
   bool shrinks = false;  // no multiplier is 1 or more, so that a scaled sum stays within int32
+  bool fits_16 = false;  // whatever the activations are, each scaled sum is less than 32767 in size
 
-  Requantization from_channel(uint32_t channel) const { return {multiplier + channel, zero_point, low, high, shrinks}; }
+  Requantization from_channel(uint32_t channel) const {
+    return {multiplier + channel, zero_point, low, high, shrinks, fits_16};
+  }
   Requantization from_row(size_t) const { return *this; }
 };
 

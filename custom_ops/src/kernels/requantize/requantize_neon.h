@@ -11,14 +11,31 @@
 namespace nq {
 namespace {
 
+// 1.5 * 2^23, added to a value of less than 2^22 in size, leaves the nearest integer, the even one of two, in the lower
+// bits.
+constexpr float kRounding = 12582912.0f;
+
 // The nearest integers, the even one of two; beyond int16 the nearest int16.
 inline int16x4_t round_to_words(float32x4_t values) {
 #if defined(__aarch64__)
   return vqmovn_s32(vcvtnq_s32_f32(values));
 #else
-  // 32-bit NEON has no such conversion: 1.5 * 2^23, added, leaves the integer in the lower bits.
   values = vminq_f32(vmaxq_f32(values, vdupq_n_f32(-32768.0f)), vdupq_n_f32(32767.0f));
-  return vmovn_s32(vreinterpretq_s32_f32(vaddq_f32(values, vdupq_n_f32(12582912.0f))));
+  return vmovn_s32(vreinterpretq_s32_f32(vaddq_f32(values, vdupq_n_f32(kRounding))));
+#endif
+}
+
+// The same for values within int16.
+inline int16x8_t round_within_words(float32x4_t first, float32x4_t second, float32x4_t rounding) {
+  const int32x4_t low = vreinterpretq_s32_f32(vaddq_f32(first, rounding));
+  const int32x4_t high = vreinterpretq_s32_f32(vaddq_f32(second, rounding));
+#if defined(__ARM_FEATURE_DOTPROD)
+  return vuzp1q_s16(vreinterpretq_s16_s32(low), vreinterpretq_s16_s32(high));
+#else
+  // Older CPUs take three operations for the other, and Clang would make it of two narrowings side by side.
+  int16x4_t narrow = vmovn_s32(low);
+  asm("" : "+w"(narrow));
+  return vcombine_s16(narrow, vmovn_s32(high));
 #endif
 }
 
@@ -26,6 +43,7 @@ inline int16x4_t round_to_words(float32x4_t values) {
 struct Requantizer {
   int16x8_t zero_point;
   int8x8_t low, high;
+  float32x4_t rounding = vdupq_n_f32(kRounding);
 
   int8x8_t codes_of(float32x4_t first, float32x4_t second) const {
     const int16x8_t words = vqaddq_s16(vcombine_s16(round_to_words(first), round_to_words(second)), zero_point);
@@ -39,6 +57,11 @@ inline Requantizer make_requantizer(int32_t zero_point, int8_t low, int8_t high)
 
 inline Requantizer make_requantizer(const Requantization& requantization) {
   return make_requantizer(requantization.zero_point, requantization.low, requantization.high);
+}
+
+// Whether codes are nothing but rounded and narrowed: what Requantizer saturates and clamps for cannot happen.
+inline bool is_plain(const Requantization& requantization) {
+  return requantization.fits_16 && requantization.low == -128 && requantization.high == 127;
 }
 
 // Of 8 channels.
@@ -61,11 +84,31 @@ inline EightMultipliers load_multipliers(const float* multiplier) {
   return {vld1q_f32(multiplier), vld1q_f32(multiplier + 4)};
 }
 
+inline float32x4_t scale_sums(int32x4_t sums, float32x4_t multipliers) {
+  return vmulq_f32(vcvtq_f32_s32(sums), multipliers);
+}
+
+// The codes of twice 8 sums.
+template <bool kPlain>
+[[gnu::always_inline]] inline int8x16_t codes_of(const Requantizer& requantizer, const EightSums& a,
+                                                 const EightMultipliers& of_a, const EightSums& b,
+                                                 const EightMultipliers& of_b) {
+  const float32x4_t scaled[] = {scale_sums(a.first, of_a.first), scale_sums(a.second, of_a.second),
+                                scale_sums(b.first, of_b.first), scale_sums(b.second, of_b.second)};
+  if constexpr (!kPlain) {
+    return vcombine_s8(requantizer.codes_of(scaled[0], scaled[1]), requantizer.codes_of(scaled[2], scaled[3]));
+  }
+  const int16x8_t first = round_within_words(scaled[0], scaled[1], requantizer.rounding);
+  const int16x8_t second = round_within_words(scaled[2], scaled[3], requantizer.rounding);
+  return vcombine_s8(vqmovn_s16(vqaddq_s16(first, requantizer.zero_point)),
+                     vqmovn_s16(vqaddq_s16(second, requantizer.zero_point)));
+}
+
 // Requantizes 8 channels and stores the first `count` of them.
 inline void store_channels(const Requantizer& requantizer, const EightSums& sums, const EightMultipliers& multipliers,
                            uint32_t count, int8_t* out) {
-  const int8x8_t codes = requantizer.codes_of(vmulq_f32(vcvtq_f32_s32(sums.first), multipliers.first),
-                                              vmulq_f32(vcvtq_f32_s32(sums.second), multipliers.second));
+  const int8x8_t codes =
+      requantizer.codes_of(scale_sums(sums.first, multipliers.first), scale_sums(sums.second, multipliers.second));
   if (count >= 8) {
     vst1_s8(out, codes);
   } else {

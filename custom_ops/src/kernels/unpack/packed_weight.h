@@ -12,6 +12,7 @@ struct PackedWeight {
   OptionBlock block;
   const uint8_t* levels[kMaxLevels] = {};  // each level's buffer, up to `level`
   int level = 0;
+  int8_t least = -128;  // no code is less
 };
 
 // The levels in use from a superblock on.

@@ -30,9 +30,16 @@ struct Float32Sink {
 };
 
 struct SumSink {
-  int32_t* sums;
+  ChannelSums* all;
   void operator()(const int8_t* codes, size_t count, size_t, uint32_t channel, uint32_t step) const {
-    for (size_t i = 0; i < count; ++i) sums[channel + i * step] += codes[i];
+    int32_t *sums = all->sums.data() + channel, *magnitudes = all->magnitudes.data() + channel;
+    int8_t least = all->least;
+    for (size_t i = 0; i < count; ++i) {
+      sums[i * step] += codes[i];
+      magnitudes[i * step] += codes[i] < 0 ? -codes[i] : codes[i];
+      least = std::min(least, codes[i]);
+    }
+    all->least = least;
   }
 };
 
@@ -180,9 +187,13 @@ void write_bias(const OptionBlock& block, const uint8_t* level_data, int level, 
   for (uint32_t c = 0; c < block.channels; ++c) out[c] = bias[c] + static_cast<float>(delta[c]) * step * scale[c];
 }
 
-void channel_sums(const PackedWeight& weight, int32_t* sums) {
-  std::fill(sums, sums + align(weight.block.channels, kDepthwiseChannels), 0);
-  write_codes(unpack_base, weight.block, weight.levels, weight.level, SumSink{sums});
+ChannelSums channel_sums(const PackedWeight& weight) {
+  const size_t padded = align(weight.block.channels, kDepthwiseChannels);
+  ChannelSums sums;
+  sums.sums.resize(padded);
+  sums.magnitudes.resize(padded);
+  write_codes(unpack_base, weight.block, weight.levels, weight.level, SumSink{&sums});
+  return sums;
 }
 
 namespace {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "format/option_block.h"
 #include "kernels/unpack/packed_weight.h"
@@ -30,8 +31,13 @@ void write_bias(const OptionBlock& block, const uint8_t* level_data, int level, 
 void write_bias(const OptionBlock& block, const uint8_t* level_data, int level, const float* scale, const float* bias,
                 float* out);
 
-// sum(w) of every channel over its depth, without padding; the channels up to a multiple of 64 get 0.
-void channel_sums(const PackedWeight& weight, int32_t* sums);
+// What one pass over a weight's codes tells.
+struct ChannelSums {
+  std::vector<int32_t> sums;        // sum(w) of every channel over its depth, without padding
+  std::vector<int32_t> magnitudes;  // sum(|w|); both have zeros for the channels up to a multiple of 64
+  int8_t least = 0;                 // no code is less
+};
+ChannelSums channel_sums(const PackedWeight& weight);
 
 // The other way, in memory: packs an INT8 weight in TFLite's order as two levels of 4 bits, for kernels that read
 // packed weights. `block` says layout, channels and depth; `levels[k]` is 64 * 4 * num_superblocks(block) bytes.
