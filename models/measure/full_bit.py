@@ -12,8 +12,9 @@ import keras
 import numpy as np
 import numpy.typing as npt
 from nq_tflite_models.measure.dynamic_range import write_dynamic_range
+from nq_tflite_models.nets import for_rounding
 from nq_tflite_models.nets.fake_quant import full_int8
-from nq_tflite_models.nets.for_rounding import NETS, TUNING_NETS, RoundingNet
+from nq_tflite_models.nets.for_rounding import RoundingNet
 from nq_tflite_models.nets.seeded import model_inputs
 
 import nq_tflite as nq
@@ -71,7 +72,7 @@ def measure_full_bit(
         nesting: levels.
 
     Example:
-        list(measure_full_bit("conv", NETS["conv"], [0, 48]))
+        list(measure_full_bit("conv", for_rounding.NETS["conv"], [0, 48]))
     """
     keras.utils.clear_session()
     model = net.build()
@@ -107,7 +108,8 @@ def measured_nets(
 def full_bit_rows(name: str, samples: Sequence[int], nesting: str, *, notify: Progress) -> list[FullBitRow]:
     """A task: all rows of one net."""
     notify("", 0, 0)
-    return list(measure_full_bit(name, (NETS | TUNING_NETS)[name], samples, nesting=nesting))
+    net = (for_rounding.NETS | for_rounding.TUNING_NETS)[name]
+    return list(measure_full_bit(name, net, samples, nesting=nesting))
 
 
 def named_inputs(model: keras.Model, count: int, seed: int) -> Inputs:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 #: Of `contenders.CONTENDERS`: methods that no nested file can hold stand back.
 _BASELINES = ("minmax", "nestquant-code", "squant-nesting")
+_BASELINE_MARKERS = ("x", "+", "1")
 
 
 def accuracy_figure(evaluation: Evaluation, *, width: float = WIDTH) -> Figure:
@@ -99,7 +100,7 @@ def comparison_figure(comparison: MethodComparison, *, width: float = WIDTH) -> 
             look: dict[str, Any] = {
                 "color": COLOURS[place % len(COLOURS)] if name in nested else QUIET,
                 "linestyle": "-" if name in nested else DASHES[1 + place],
-                "marker": MARKERS[place % len(MARKERS)] if name in nested else ("x", "+")[place],
+                "marker": MARKERS[place % len(MARKERS)] if name in nested else _BASELINE_MARKERS[place],
             }
             _plot_method(agreement, rows, lambda score: 100 * score.agreement, look, rows[0].title)
             _plot_method(decibels, rows, lambda score: score.logit_snr_db, look, "")

@@ -230,11 +230,15 @@ def _from_keras(
 ) -> _Nets:
     """Of an opened Keras model or SavedModel: full-int8 with samples, float without."""
     named = None if samples is None else named_samples(source, samples)
-    if not look or named is None:
-        model = fb.read_model(export(source, named, **options)).model
-        return _Nets(model, model, named, folded_norms(source) if look else ())
+    folded = folded_norms(source) if look else ()
+    if named is None:
+        model = fb.read_model(export(source, None, **options)).model
+        return _Nets(model, model, None, folded)
     check_options(**options)
-    calibrated, folded = calibrate(source, named), folded_norms(source)
+    calibrated = calibrate(source, named)
+    if not look:
+        model = fb.read_model(quantize(calibrated, **options)).model
+        return _Nets(model, model, named, folded)
     original = fb.read_model(calibrated.content).model
     chains = find_chains(original) if equalize else ()
     if not chains:
