@@ -37,3 +37,8 @@ def test_reports_in_words_and_in_a_notebook(nested_dir: Path, int8_tflite: bytes
 
 def test_names_from_files_are_text_on_a_page() -> None:
     assert "<script>" not in html_view(["<script>"], ["<script>"], [["<script>"]])
+
+
+def test_a_citation_has_this_version() -> None:
+    text = (Path(__file__).parents[2] / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"version: {nq.__version__}\n" in text
