@@ -140,7 +140,13 @@ def compare_labelled(
     ]
     judge = _Judge(name, data, bench.float(), bench.stock())
     while files:  # what has been told may go
-        judge.add(files.pop(0))
+        running = files.pop(0)
+        try:
+            judge.add(running)
+        except UnsupportedModelError as error:
+            if len(wanted) == 1:
+                raise
+            judge.rows.append(replace(running.row, note=str(error)))  # one of several nestings that gains nothing, say
     return LabelledComparison(
         model=name,
         num_evaluated=len(data.evaluated.files),
