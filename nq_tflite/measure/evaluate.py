@@ -137,9 +137,9 @@ def evaluate(
             given.check(first.path, first.input_shape, first.num_classes)
             inputs = given
         else:
-            folder = read_photo_folder(given, _csv(labels), first.num_classes)
             told = input_in_child(path)
             image, *_ = [model.image_with(told) for model in (first, *rest)]
+            folder = read_photo_folder(given, _csv(labels), first.num_classes)
             chosen = preprocessing_for(image, preprocess, crop_fraction)
             inputs = EvaluatedPhotos(folder, chosen, tuple(model.input_shape for model in (first, *rest)), image.values)
         kept = tasks.submit("", keep, precisions)

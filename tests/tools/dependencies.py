@@ -102,9 +102,9 @@ def licence(name: str) -> str:
     """
     metadata = importlib.metadata.metadata(name)
     classifiers = [each.split(" :: ")[-1] for each in metadata.get_all("Classifier") or () if "License ::" in each]
-    short = [each for each in (metadata["License"] or "",) if each and len(each) < 60 and "\n" not in each]
-    stated = [metadata["License-Expression"]] if metadata["License-Expression"] else short or classifiers
-    stated = stated or list(_in_licence_files(name))
+    # By get_all: where the package importlib_metadata has been loaded, a field that is not there is a KeyError.
+    short = [each for each in metadata.get_all("License") or () if each and len(each) < 60 and "\n" not in each]
+    stated = metadata.get_all("License-Expression") or short or classifiers or list(_in_licence_files(name))
     if not stated:
         raise ValueError(f"{name} {importlib.metadata.version(name)} names no licence")
     return ", ".join(_LICENCES_IN_WORDS.get(each, each) for each in stated)
