@@ -141,12 +141,10 @@ def compare_labelled(
     judge = _Judge(name, data, bench.float(), bench.stock())
     while files:  # what has been told may go
         running = files.pop(0)
-        try:
+        if len(wanted) > 1 and (refusal := _refusal(running)):
+            judge.rows.append(replace(running.row, note=refusal))
+        else:
             judge.add(running)
-        except UnsupportedModelError as error:
-            if len(wanted) == 1:
-                raise
-            judge.rows.append(replace(running.row, note=str(error)))  # one of several nestings that gains nothing, say
     return LabelledComparison(
         model=name,
         num_evaluated=len(data.evaluated.files),
@@ -251,6 +249,16 @@ class _Bench:
         return _Running(
             row, [self._tasks.submit(stage, file_logits, self._runner, file, batch) for batch in self._batches]
         )
+
+
+def _refusal(running: _Running) -> str | None:
+    """Why nothing could be rounded, as where a nesting saves no bytes; what a file then gives is another matter."""
+    try:
+        if running.facts is not None:
+            running.facts.result()
+    except UnsupportedModelError as error:
+        return str(error)
+    return None
 
 
 def _stage(row: LabelledRow) -> str:
