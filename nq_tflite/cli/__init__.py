@@ -31,9 +31,7 @@ Exit codes: 0 success, 1 failure, 2 bad usage, 130 interrupted.
 Completion: eval "$(_NQ_TFLITE_COMPLETE=bash_source nq-tflite)" in ~/.bashrc; zsh_source, fish_source too."""
 
 
-@click.group(
-    cls=NqGroup, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
-)
+@click.group(cls=NqGroup, epilog=_EPILOG)
 @click.version_option(__version__, prog_name="nq-tflite")
 def nq_tflite() -> None:
     """NestQuant for TensorFlow Lite: one file, several precisions, switched at run time."""

@@ -45,6 +45,7 @@ _CELL_WIDTHS = (30, 20, 16, 12)
 _BETWEEN_WORDS: Any = {"break_long_words": False, "break_on_hyphens": False}
 #: Rows of a table that may be turned on its side.
 _MOST_SIDEWAYS = 6
+_CONTEXT_SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 #: Rows of a table of layers, unless all are asked for.
 FEW_LAYERS = 5
 
@@ -57,7 +58,12 @@ layers_option = click.option(
 
 class NqCommand(click.Command):
     """Ends with one line `error: ...` on stderr and exit code 1 (2, and how to call it, for bad usage); or, at Ctrl-C,
-    with 130."""
+    with 130. Its help answers to -h too, whether a group or a program of its own calls it: click keeps the names of the
+    first call."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs["context_settings"] = _CONTEXT_SETTINGS | (kwargs.get("context_settings") or {})
+        super().__init__(*args, **kwargs)
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any

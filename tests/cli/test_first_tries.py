@@ -21,7 +21,7 @@ from click.testing import CliRunner, Result
 
 import nq_tflite as nq
 from nq_tflite.cli import nq_tflite
-from nq_tflite.cli.console import PIPE_WIDTH
+from nq_tflite.cli.console import PIPE_WIDTH, NqCommand, NqGroup
 from nq_tflite.errors import NestingError, OutputError, PolicyError, PrecisionError, did_you_mean
 from nq_tflite.files import check_output, replacing
 
@@ -193,6 +193,20 @@ def test_help_is_of_one_form(name: str) -> None:
         if option.multiple:
             assert "May be repeated" in text, option.name
     assert not re.search(r"\b(TEXT|INTEGER|RANGE|FLOAT)\b", shown)
+
+
+def test_a_command_called_alone_first_still_answers_to_h() -> None:
+    """Click keeps the names of a command's help option from its first call, whoever made it."""
+
+    @click.command(cls=NqCommand)
+    def alone() -> None:
+        """Does nothing."""
+
+    group = NqGroup(name="group")
+    group.add_section("Here", alone)
+    assert CliRunner().invoke(alone, ["--help"]).exit_code == 0
+    for arguments in (["alone", "-h"], ["-h"]):
+        assert CliRunner().invoke(group, arguments).exit_code == 0, arguments
 
 
 @pytest.mark.parametrize("name", sorted(nq_tflite.commands))
