@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from nq_tflite.conversion import layer_inputs
 from nq_tflite.conversion.layer_inputs import MOST_DEPTHWISE_ROWS, Layer, Window, layer_of, sample_rows
-from nq_tflite.conversion.trial import walking_runtime
 from nq_tflite.conversion.walk import GraphWalk
+from nq_tflite.device.runtimes import walking_runtime
 from nq_tflite.format.bitpack import Layout
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nq_tflite.conversion.rounding.quadratic import Factor, Quadratic, Real, Rows, columns
+from nq_tflite.conversion.rounding.products import Rows, gram, product
+from nq_tflite.conversion.rounding.quadratic import Factor, Quadratic, Real, columns
 
 #: Ridges that keep a covariance from few samples invertible, and its directions without evidence from being free.
 _RIDGE = 0.01
@@ -90,13 +91,13 @@ class CentredRows:
         """The same inputs in another unit."""
         return CentredRows(self.mean / root, self.rows / np.float32(root))
 
-    def covariance(self, other: CentredRows) -> Real:
+    def covariance(self) -> Real:
         """[groups, depth, depth]; in float64 where sums of float32 overflow, as those of values near 1e19 do."""
-        transposed = self.rows.transpose(0, 2, 1)
         with np.errstate(over="ignore", invalid="ignore"):
-            sums = (transposed @ other.rows).astype(np.float64)
+            sums = gram(self.rows).astype(np.float64)
         if not np.isfinite(sums).all():
-            sums = transposed.astype(np.float64) @ other.rows.astype(np.float64)
+            rows = self.rows.astype(np.float64)
+            sums = rows.transpose(0, 2, 1) @ rows
         sums /= self.rows.shape[1]
         return np.asarray(sums)
 
@@ -140,7 +141,7 @@ class Unseen:
 def _outputs(inputs: CentredRows, matrix: NDArray[Any]) -> tuple[Rows, Real]:
     """What weights [channels, depth] make of inputs without their mean, [groups, rows, channels], and of the mean."""
     values = columns(matrix, len(inputs.rows))
-    return inputs.rows @ values, np.einsum("gk,gkc->gc", inputs.mean, values)
+    return product(inputs.rows, values), np.einsum("gk,gkc->gc", inputs.mean, values)
 
 
 def _moments(outputs: Rows, means: Real) -> Moments:
@@ -198,7 +199,7 @@ def level_statistics(
 
 def _quadratic(original: CentredRows, rounded: CentredRows, prior: Prior | None, taps: int) -> Quadratic:
     """A matrix of a deep layer takes 170 MB in float64: there are three of them at a time."""
-    hessian = rounded.covariance(rounded)
+    hessian = rounded.covariance()
     _add_ridges(hessian, original.mean, prior, taps)
     root = _root(max(float(hessian.max()), -float(hessian.min())))
     if root != 1:

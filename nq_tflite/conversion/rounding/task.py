@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nq_tflite.conversion.rounding.products import Rows
 from nq_tflite.conversion.rounding.statistics import InputStatistics
 from nq_tflite.format.levels import lowest_codes
 from nq_tflite.format.nesting import Nesting
@@ -31,6 +32,7 @@ class RoundingTask:
     statistics: tuple[InputStatistics, ...] = ()
     scales: NDArray[np.float32] = field(default_factory=lambda: np.ones(1, np.float32))
     corrected: bool = False
+    _aims: dict[int, Rows] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def step(self) -> int:
@@ -46,6 +48,24 @@ class RoundingTask:
     def highest(self) -> int:
         """Largest allowed code."""
         return 128 - self.step
+
+    def aim(self, level: int) -> Rows:
+        """What a level's values should come to, by its statistics: t as columns, which takes as long as a descent."""
+        if level not in self._aims:
+            quadratic = self.statistics[level].quadratic
+            if quadratic is None:
+                raise ValueError(f"aim of level {level}: expected statistics with covariances")
+            self._aims[level] = quadratic.target(self.target)
+        return self._aims[level]
+
+    def rescaled(self, target: NDArray[np.float64], scales: NDArray[np.float32]) -> RoundingTask:
+        """The same weights in units of other scales."""
+        other = replace(self, target=target, scales=scales)
+        ratio = self.scales / np.where(scales > 0, scales, 1)
+        by_channel = np.broadcast_to(np.where(scales > 0, ratio, 1), len(target))
+        for level, aim in self._aims.items():
+            other._aims[level] = aim * by_channel.reshape(len(aim), 1, -1)
+        return other
 
     def nearest(self) -> NDArray[np.int16]:
         """The allowed code nearest to each target, ties to even: int16 [channels, depth]."""
