@@ -19,6 +19,8 @@ Rows = NDArray[np.float32]
 #: Rows sampled from all images; more cost time and change little.
 MOST_ROWS = 8192
 MOST_DEPTHWISE_ROWS = 1600
+#: Rows that are put in another order together: a third of the time that all at once take.
+_IN_CACHE = 32
 _SAME = 0
 
 
@@ -180,4 +182,7 @@ def _by_group(rows: Rows, groups: int) -> Rows:
     if groups == 1:
         return rows.reshape(1, count, -1)
     split = rows.reshape(count, taps, groups, inputs // groups).transpose(2, 0, 1, 3)
-    return np.ascontiguousarray(split).reshape(groups, count, -1)
+    grouped = np.empty(split.shape, rows.dtype)
+    for begin in range(0, count, _IN_CACHE):
+        grouped[:, begin : begin + _IN_CACHE] = split[:, begin : begin + _IN_CACHE]
+    return grouped.reshape(groups, count, -1)

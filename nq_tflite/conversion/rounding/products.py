@@ -25,6 +25,7 @@ _MANY, _WIDE = 1 << 26, 48
 _TERMS = 1024
 #: Columns of a symmetric product that are computed together; what lies before them is known then.
 _TILE = 512
+_IN_CACHE = 256
 
 
 def product(left: Rows, right: Rows) -> Rows:
@@ -69,7 +70,9 @@ class _Multiplication:
         """Adds the product to `sums`; terms that are missing are zeros."""
         terms = right.shape[1]
         lefts, rights = (self._interpreter.tensor(index)() for index in (self._left, self._right))
-        lefts[:, :, :terms], rights[:, :terms] = left, right
+        for begin in range(0, terms, _IN_CACHE):  # of a transposed matrix a third of the time that all at once take
+            lefts[:, :, begin : begin + _IN_CACHE] = left[:, :, begin : begin + _IN_CACHE]
+        rights[:, :terms] = right
         lefts[:, :, terms:], rights[:, terms:] = 0, 0
         del lefts, rights  # it does not run while somebody sees its memory
         self._interpreter.invoke()

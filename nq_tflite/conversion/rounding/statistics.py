@@ -24,6 +24,8 @@ _BELIEF = 0.5
 _TAP_CORRELATION = 0.6
 #: Entry of H from which on it is in a unit of its own, since descent computes in float32.
 _LARGEST = 1e18
+#: Narrow rows that are summed up in float32.
+_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class CentredRows:
     @classmethod
     def of(cls, rows: Rows) -> CentredRows:
         """Takes the mean off `rows`, in place."""
-        mean = rows.mean(axis=1, dtype=np.float64)
+        mean = _mean(rows)
         rows -= mean[:, None].astype(np.float32)
         return cls(mean, rows)
 
@@ -100,6 +102,14 @@ class CentredRows:
             sums = rows.transpose(0, 2, 1) @ rows
         sums /= self.rows.shape[1]
         return np.asarray(sums)
+
+
+def _mean(rows: Rows) -> Real:
+    """[groups, depth]; of narrow rows, over which NumPy is slow in float64, of float32 sums of a few."""
+    if rows.shape[2] >= _AT_ONCE:
+        return np.asarray(rows.mean(axis=1, dtype=np.float64))
+    sums = np.add.reduceat(rows, np.arange(0, rows.shape[1], _AT_ONCE), axis=1)
+    return np.asarray(sums.sum(axis=1, dtype=np.float64) / rows.shape[1])
 
 
 #: Of each channel's outputs: the variance, and the square of the mean.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 import weakref
 from bisect import bisect
 from collections import deque
@@ -67,8 +68,8 @@ class KeptArrays(Sequence[Array]):
 class SampleStore:
     """Keeps arrays. Its file is gone at the end of a `with` statement, or once nobody refers to the store.
 
-    The file has no name, so that nothing of it is left however the process ends. It is read and written, not mapped:
-    a write to a mapping would kill the process where the disk is full.
+    Several threads may keep and load at once. The file has no name, so that nothing of it is left however the process
+    ends. It is read and written, not mapped: a write to a mapping would kill the process where the disk is full.
 
     Args:
         memory: bytes of arrays that stay in memory; MEMORY if None.
@@ -81,6 +82,7 @@ class SampleStore:
         self._left = MEMORY if memory is None else memory
         self._file: BinaryIO | None = None
         self._gaps = _Gaps()
+        self._lock = threading.Lock()
         self._freed: deque[tuple[int | None, int]] = deque()
         self.file_bytes = 0
 
@@ -101,13 +103,14 @@ class SampleStore:
         """
         if isinstance(values, Kept):
             return values
-        self._take_back()
         size = values.nbytes
-        if size <= self._left or values.dtype.hasobject:
-            self._left -= size
-            return Kept(lambda: values, partial(self._freed.append, (None, size)))
-        start = self._gaps.take(size)
-        self._write(values, start)
+        with self._lock:
+            self._take_back()
+            if size <= self._left or values.dtype.hasobject:
+                self._left -= size
+                return Kept(lambda: values, partial(self._freed.append, (None, size)))
+            start = self._gaps.take(size)
+            self._write(values, start)
         return Kept(partial(self._read, values.shape, values.dtype, start), partial(self._freed.append, (start, size)))
 
     def _take_back(self) -> None:
@@ -136,12 +139,13 @@ class SampleStore:
         values, file = np.empty(shape, dtype), cast(Any, self._file)
         left = _bytes_of(values)
         try:
-            file.seek(start)
-            while left:
-                count = file.readinto(left)
-                if not count:
-                    raise OSError("it has become shorter")
-                left = left[count:]
+            with self._lock:
+                file.seek(start)
+                while left:
+                    count = file.readinto(left)
+                    if not count:
+                        raise OSError("it has become shorter")
+                    left = left[count:]
         except OSError as error:
             raise _failed("what was written there", error) from error
         return values
