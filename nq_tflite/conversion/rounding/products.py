@@ -71,7 +71,8 @@ class _Multiplication:
         terms = right.shape[1]
         lefts, rights = (self._interpreter.tensor(index)() for index in (self._left, self._right))
         for begin in range(0, terms, _IN_CACHE):  # of a transposed matrix a third of the time that all at once take
-            lefts[:, :, begin : begin + _IN_CACHE] = left[:, :, begin : begin + _IN_CACHE]
+            part = slice(begin, min(begin + _IN_CACHE, terms))
+            lefts[:, :, part] = left[:, :, part]
         rights[:, :terms] = right
         lefts[:, :, terms:], rights[:, terms:] = 0, 0
         del lefts, rights  # it does not run while somebody sees its memory

@@ -31,14 +31,18 @@ _ON_DISK = "/var/tmp"
 
 
 class Kept:
-    """An array in a store; its room there is free again once nobody refers to this.
-
-    Attributes:
-        load: gives the array, which nobody may change. It raises OutputError if the temporary file cannot be read.
-    """
+    """An array in a store; its room there is free again once nobody refers to this."""
 
     def __init__(self, load: Callable[[], Array], free: Callable[[], None]) -> None:
-        self.load, self._free = load, free
+        self._load, self._free = load, free
+
+    def load(self) -> Array:
+        """The array, which nobody may change.
+
+        Raises:
+            OutputError: the temporary file cannot be read.
+        """
+        return self._load()  # by a method, which keeps this until the array is read
 
     def __del__(self) -> None:
         self._free()
