@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -26,7 +25,6 @@ from nq_tflite.conversion.sources.equalization import Equalizable
 from nq_tflite.conversion.sources.sample_store import Kept
 from nq_tflite.conversion.sources.source import Samples, Source
 from nq_tflite.conversion.trial import start_walk
-from nq_tflite.conversion.walk import GraphWalk
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.format.levels import SignalToNoise, value_at
 from nq_tflite.format.nesting import Nesting
@@ -106,10 +104,7 @@ def _activations_db(model: ModelT, samples: Samples) -> float:
     for activation in rounded_activations(model):
         round_activation(nets[1], activation)
     score = SignalToNoise()
-    walks = [start_walk(net, samples, len(nets)) for net in nets]
-    with ThreadPoolExecutor(len(nets)) as pool:
-        outputs = pool.map(GraphWalk.outputs, walks)
-    for wanted, rounded in zip(*outputs, strict=True):
+    for wanted, rounded in zip(*(start_walk(net, samples).outputs() for net in nets), strict=True):
         score.add(wanted, rounded)
     return score.db
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import zlib
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,11 +27,10 @@ from nq_tflite.format.levels import SignalToNoise, signal_to_noise_db
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import Array
 from nq_tflite.graph.model import ModelT, TensorPlace
+from nq_tflite.graph.quantization import real_values, stored_values
 from nq_tflite.graph.readers import slots_of
 from nq_tflite.graph.sites import Site
 
-_Given = TypeVar("_Given")
-_Found = TypeVar("_Found")
 #: Rows of probabilities sum to 1, give or take INT8's rounding; less than half its step is 0 to it.
 _SUM_TOLERANCE, _LEAST_PROBABILITY = 0.05, 1 / 512
 
@@ -160,9 +156,10 @@ class Lockstep:
         if self.stopped:
             return ()
         try:
-            original, *levels = _at_once(GraphWalk.outputs, [self._original, *self._levels])
+            original = self._original.outputs()
             _check_alike(original)
-            return tuple(_outcome(original, each[self._judged :]) for each in levels)
+            levels = [walk.outputs()[self._judged :] for walk in self._levels]
+            return tuple(_outcome(original, each) for each in levels)
         except (UnsupportedModelError, ValueError) as error:
             self.stopped = str(error)
             return ()
@@ -181,17 +178,10 @@ class Lockstep:
             rows = [_sample(model, ahead, each, numbers, layer.seed, most // len(positions)) for each in positions]
             original = CentredRows.of(np.concatenate(rows, axis=1))
             return original, (original,) * len(self._levels)
+        original = CentredRows.of(_sample(model, self._original, positions[0], numbers, layer.seed, most))
         [position] = layer.site.operators
-        readers = [
-            (model, self._original, positions[0]),
-            *((self._model, walk, position) for walk in self._levels),
-        ]
-
-        def rows_of(reader: tuple[ModelT, GraphWalk, int]) -> CentredRows:
-            return CentredRows.of(_sample(*reader, numbers, layer.seed, most))
-
-        original, *rounded = _at_once(rows_of, readers)
-        return original, tuple(rounded)
+        rounded = (_sample(self._model, walk, position, numbers, layer.seed, most) for walk in self._levels)
+        return original, tuple(map(CentredRows.of, rounded))
 
     def _unseen(self, layer: _Observed, numbers: Sequence[int]) -> tuple[Unseen, ...]:
         original, rounded = self._rows(layer, numbers, _MOST_UNSEEN_ROWS)
@@ -210,18 +200,14 @@ class Lockstep:
         return level_statistics(original, rounded, prior, shape.taps, covariances=covariances)
 
 
-def _at_once(of: Callable[[_Given], _Found], each: Sequence[_Given]) -> list[_Found]:
-    """What a function makes of each: walks know nothing of each other, so as many run at once as there are CPUs."""
-    with ThreadPoolExecutor(min(len(each), os.cpu_count() or 1)) as pool:
-        return list(pool.map(of, each))
-
-
 def _sample(
     model: ModelT, walk: GraphWalk, position: int, numbers: Sequence[int], seed: int, most: int
 ) -> NDArray[np.float32]:
     """Rows of an operator's inputs, of some samples."""
-    inputs = walk.real_values(_data_of(model, position), position, numbers)
-    return sample_rows(layer_of(model, position), inputs, seed, most)
+    data = _data_of(model, position)
+    tensor, inputs = model.subgraphs[0].tensors[data], walk.values(data, position, numbers)
+    padding = float(stored_values(tensor, np.zeros(1, np.float32))[0])
+    return real_values(tensor, sample_rows(layer_of(model, position), inputs, seed, most, padding))
 
 
 def _by_group(moments: Moments, layer: Layer) -> Prior | None:

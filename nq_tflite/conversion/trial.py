@@ -221,21 +221,19 @@ def start_lockstep(source: Source, nesting: Nesting) -> Lockstep | None:
     """The walk that rounding asks for statistics; None without samples."""
     if source.samples is None:
         return None
-    walks = 1 + len(nesting.precisions)
     return Lockstep(
         model=source.model,
         reference=source.reference,
-        original=start_walk(source.reference.model, source.samples, walks),
-        levels=[start_walk(source.model, source.samples, walks) for _ in nesting.precisions],
+        original=start_walk(source.reference.model, source.samples),
+        levels=[start_walk(source.model, source.samples) for _ in nesting.precisions],
         held_out=source.samples.held_out,
         made_up=source.samples.noise,
     )
 
 
-def start_walk(model: ModelT, samples: Samples, at_once: int = 1) -> GraphWalk:
-    """A walk over a net on all samples, with the threads that this machine has for each of so many at once."""
-    num_threads = max((os.cpu_count() or 1) // at_once, 1)
-    return GraphWalk(model, samples.arrays, walking_runtime(), num_threads, samples.store)
+def start_walk(model: ModelT, samples: Samples) -> GraphWalk:
+    """A walk over a net on all samples, with all threads of this machine."""
+    return GraphWalk(model, samples.arrays, walking_runtime(), os.cpu_count() or 1, samples.store)
 
 
 def _estimate(lockstep: Lockstep, samples: Samples, nesting: Nesting) -> Estimate | None:

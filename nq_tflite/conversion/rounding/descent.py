@@ -39,11 +39,10 @@ def descent(task: RoundingTask, penalty: float = _PENALTY, *, cells_alone: bool 
     low = columns(np.broadcast_to(task.lowest, task.target.shape), groups)
     high = np.full_like(nearest, task.highest)
     levels = []
-    for level, (bits, quadratic) in enumerate(zip(precisions, quadratics, strict=False)):
+    for level, (bits, quadratic, target) in enumerate(zip(precisions, quadratics, task.aims, strict=False)):
         width = 1 << (8 - bits)
         middle = cell_middles(task.target.shape[1], task.nesting, level).astype(np.float32)
         lattice = Lattice(width, middle, np.floor(low / width), np.floor(high / width))
-        target = task.aim(level)
         if level == 0:
             wanted = columns(task.target + task.step / 2, groups)
             cells = _coarsest(quadratic, target, lattice, nearest, wanted, penalty)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -32,7 +35,7 @@ class RoundingTask:
     statistics: tuple[InputStatistics, ...] = ()
     scales: NDArray[np.float32] = field(default_factory=lambda: np.ones(1, np.float32))
     corrected: bool = False
-    _aims: dict[int, Rows] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _aims: list[Rows] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
     def step(self) -> int:
@@ -49,22 +52,21 @@ class RoundingTask:
         """Largest allowed code."""
         return 128 - self.step
 
-    def aim(self, level: int) -> Rows:
-        """What a level's values should come to, by its statistics: t as columns, which takes as long as a descent."""
-        if level not in self._aims:
-            quadratic = self.statistics[level].quadratic
-            if quadratic is None:
-                raise ValueError(f"aim of level {level}: expected statistics with covariances")
-            self._aims[level] = quadratic.target(self.target)
-        return self._aims[level]
+    @property
+    def aims(self) -> Sequence[Rows]:
+        """What each level's values should come to, by its statistics: t as columns. Their first use computes them."""
+        if not self._aims:
+            quadratics = [each.quadratic for each in self.statistics if each.quadratic is not None]
+            with ThreadPoolExecutor(min(len(quadratics), os.cpu_count() or 1)) as pool:
+                self._aims.extend(pool.map(lambda each: each.target(self.target), quadratics))
+        return self._aims
 
     def rescaled(self, target: NDArray[np.float64], scales: NDArray[np.float32]) -> RoundingTask:
         """The same weights in units of other scales."""
         other = replace(self, target=target, scales=scales)
         ratio = self.scales / np.where(scales > 0, scales, 1)
         by_channel = np.broadcast_to(np.where(scales > 0, ratio, 1), len(target))
-        for level, aim in self._aims.items():
-            other._aims[level] = aim * by_channel.reshape(len(aim), 1, -1)
+        other._aims.extend(aim * by_channel.reshape(len(aim), 1, -1) for aim in self._aims)
         return other
 
     def nearest(self) -> NDArray[np.int16]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-import threading
 import weakref
 from bisect import bisect
 from collections import deque
@@ -31,18 +30,14 @@ _ON_DISK = "/var/tmp"
 
 
 class Kept:
-    """An array in a store; its room there is free again once nobody refers to this."""
+    """An array in a store; its room there is free again once nobody refers to this.
+
+    Attributes:
+        load: gives the array, which nobody may change. It raises OutputError if the temporary file cannot be read.
+    """
 
     def __init__(self, load: Callable[[], Array], free: Callable[[], None]) -> None:
-        self._load, self._free = load, free
-
-    def load(self) -> Array:
-        """The array, which nobody may change.
-
-        Raises:
-            OutputError: the temporary file cannot be read.
-        """
-        return self._load()  # by a method, which keeps this until the array is read
+        self.load, self._free = load, free
 
     def __del__(self) -> None:
         self._free()
@@ -72,8 +67,8 @@ class KeptArrays(Sequence[Array]):
 class SampleStore:
     """Keeps arrays. Its file is gone at the end of a `with` statement, or once nobody refers to the store.
 
-    Several threads may keep and load at once. The file has no name, so that nothing of it is left however the process
-    ends. It is read and written, not mapped: a write to a mapping would kill the process where the disk is full.
+    The file has no name, so that nothing of it is left however the process ends. It is read and written, not mapped:
+    a write to a mapping would kill the process where the disk is full.
 
     Args:
         memory: bytes of arrays that stay in memory; MEMORY if None.
@@ -86,7 +81,6 @@ class SampleStore:
         self._left = MEMORY if memory is None else memory
         self._file: BinaryIO | None = None
         self._gaps = _Gaps()
-        self._lock = threading.Lock()
         self._freed: deque[tuple[int | None, int]] = deque()
         self.file_bytes = 0
 
@@ -107,14 +101,13 @@ class SampleStore:
         """
         if isinstance(values, Kept):
             return values
+        self._take_back()
         size = values.nbytes
-        with self._lock:
-            self._take_back()
-            if size <= self._left or values.dtype.hasobject:
-                self._left -= size
-                return Kept(lambda: values, partial(self._freed.append, (None, size)))
-            start = self._gaps.take(size)
-            self._write(values, start)
+        if size <= self._left or values.dtype.hasobject:
+            self._left -= size
+            return Kept(lambda: values, partial(self._freed.append, (None, size)))
+        start = self._gaps.take(size)
+        self._write(values, start)
         return Kept(partial(self._read, values.shape, values.dtype, start), partial(self._freed.append, (start, size)))
 
     def _take_back(self) -> None:
@@ -143,13 +136,12 @@ class SampleStore:
         values, file = np.empty(shape, dtype), cast(Any, self._file)
         left = _bytes_of(values)
         try:
-            with self._lock:
-                file.seek(start)
-                while left:
-                    count = file.readinto(left)
-                    if not count:
-                        raise OSError("it has become shorter")
-                    left = left[count:]
+            file.seek(start)
+            while left:
+                count = file.readinto(left)
+                if not count:
+                    raise OSError("it has become shorter")
+                left = left[count:]
         except OSError as error:
             raise _failed("what was written there", error) from error
         return values
