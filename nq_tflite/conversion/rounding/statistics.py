@@ -114,6 +114,8 @@ def _mean(rows: Rows) -> Real:
 
 #: Of each channel's outputs: the variance, and the square of the mean.
 Moments = tuple[Real, Real]
+#: Without their mean, [groups, rows, channels], and the mean.
+Outputs = tuple[Rows, Real]
 
 
 @dataclass(frozen=True)
@@ -141,14 +143,17 @@ class Unseen:
         """
         return _moments(*_outputs(self.rounded, error))
 
-    def total_errors(self, weights: Sequence[NDArray[Any]], target: Real) -> list[Moments]:
-        """The same of several weights' outputs beside the float net's: the error of the inputs is in it."""
-        exact, exact_mean = _outputs(self.exact, target)
-        outputs = (_outputs(self.rounded, values) for values in weights)
-        return [_moments(ours - exact, mean - exact_mean) for ours, mean in outputs]
+    def wanted(self, target: Real) -> Outputs:
+        """The float net's outputs with weights [channels, depth]."""
+        return _outputs(self.exact, target)
+
+    def total_error(self, weights: NDArray[Any], wanted: Outputs) -> Moments:
+        """Of the outputs with weights [channels, depth] beside those `wanted`: the error of the inputs is in it."""
+        ours, mean = _outputs(self.rounded, weights)
+        return _moments(ours - wanted[0], mean - wanted[1])
 
 
-def _outputs(inputs: CentredRows, matrix: NDArray[Any]) -> tuple[Rows, Real]:
+def _outputs(inputs: CentredRows, matrix: NDArray[Any]) -> Outputs:
     """What weights [channels, depth] make of inputs without their mean, [groups, rows, channels], and of the mean."""
     values = columns(matrix, len(inputs.rows))
     return product(inputs.rows, values), np.einsum("gk,gkc->gc", inputs.mean, values)
