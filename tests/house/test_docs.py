@@ -53,6 +53,8 @@ MARKED = {
     ("docs/models.md", "python jax"): 1,
     ("docs/models.md", "python torch"): 1,
     ("docs/models.md", "sh minutes"): 1,
+    ("docs/installation.md", "sh install"): 2,
+    ("docs/other_inputs.md", "sh minutes"): 1,
     ("docs/quickstart.md", "sh install"): 1,
     ("docs/raspberry_pi.md", "sh board"): 5,
     ("docs/raspberry_pi.md", "sh install"): 1,
@@ -69,7 +71,7 @@ OTHER_LANGUAGES = {
     "java": "tests/house/test_android.py compiles and runs the library, and the example like it",
 }
 #: Pages that convert a model: a few seconds each.
-SLOW = {f"docs/{name}.md" for name in ("accuracy", "choosing_levels", "index", "models", "quickstart", "report")}
+SLOW = {f"docs/{name}.md" for name in ("accuracy", "choosing_levels", "index", "models", "other_inputs", "quickstart", "report")}
 #: Sites that pages link to; nothing is fetched.
 SITES = {"arxiv.org", "github.com", "keepachangelog.com", "llvm.org", "pypi.org", "semver.org"}
 
