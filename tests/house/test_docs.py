@@ -156,9 +156,7 @@ def test_torch_recipe(tmp_path: Path) -> None:
 def parse(words: list[str]) -> None:
     """Reads a command's arguments as it would itself, and goes no further."""
     if words[0].endswith("nq-tflite"):
-        # click keeps a command's first help option, whose names are the group's.
-        group = click.Context(command_line, info_name="nq-tflite", **command_line.context_settings)
-        command_line.commands[words[1]].make_context(words[1], words[2:], parent=group)
+        command_line.commands[words[1]].make_context(words[1], words[2:])
     elif words[:2] == ["python", "-m"] and words[2].startswith("nq_tflite_models."):
         module = importlib.import_module(words[2])
         for command in {each for each in vars(module).values() if isinstance(each, click.Command)}:
