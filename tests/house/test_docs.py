@@ -71,7 +71,10 @@ OTHER_LANGUAGES = {
     "java": "tests/house/test_android.py compiles and runs the library, and the example like it",
 }
 #: Pages that convert a model: a few seconds each.
-SLOW = {f"docs/{name}.md" for name in ("accuracy", "choosing_levels", "index", "models", "other_inputs", "quickstart", "report")}
+SLOW = {
+    f"docs/{name}.md"
+    for name in ("accuracy", "choosing_levels", "index", "models", "other_inputs", "quickstart", "report")
+}
 #: Sites that pages link to; nothing is fetched.
 SITES = {"arxiv.org", "github.com", "keepachangelog.com", "llvm.org", "pypi.org", "semver.org"}
 
