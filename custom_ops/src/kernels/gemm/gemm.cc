@@ -75,12 +75,28 @@ void unpack_tile(const GemmKernel& kernel, const PackedWeight& weight, const Cel
   }
 }
 
+// Adds the products of a row's whole superblocks to the tile's bias where the kernel has a function that does so;
+// returns how many superblocks that were.
+uint32_t add_packed_row(const GemmKernel& kernel, const GemmTask& task, const CellMiddle& middle, uint32_t first_block,
+                        GemmTile* tile, int32_t* sums) {
+  if (kernel.codes.find_unpacking_row == nullptr || tile->num_blocks < kTileBlocks) return 0;
+  const uint32_t total = depth_blocks(task.weight.block.depth), whole = task.rows.piece_depth / kMatrixDepth;
+  const PackedTile packed = {packed_levels(task.weight, uint64_t{first_block} * total), total, middle};
+  const UnpackingRowFn add = kernel.codes.find_unpacking_row(packed.levels);
+  if (add == nullptr) return 0;
+  std::copy(tile->bias, tile->bias + kTileChannels, sums);
+  tile->bias = sums;
+  add(task.rows.pieces[0], packed, whole, sums);
+  return whole;
+}
+
 // One row, whose codes are used once: they go through the L1 cache a piece of the depth at a time.
 void accumulate_row(const GemmKernel& kernel, const GemmTask& task, const CellMiddle& middle, uint32_t first_block,
                     GemmTile tile, int32_t* sums) {
   const int8_t* row = task.rows.pieces[0];
   const uint32_t total = depth_blocks(task.weight.block.depth), most = kRowSuperblocks / kernel.codes.bytes;
-  for (uint32_t first = 0; first < total; first += most) {
+  uint32_t first = add_packed_row(kernel, task, middle, first_block, &tile, sums);
+  for (; first < total; first += most) {
     const uint32_t count = std::min(most, total - first);
     unpack_tile(kernel, task.weight, middle, first_block, first, count, &tile, reinterpret_cast<int8_t*>(task.scratch));
     const uint32_t done = first * kMatrixDepth;

@@ -56,6 +56,10 @@ struct PackedTile {
 // As GemmKernel::Sums::accumulate, for as many rows as a tile has, and writes the codes that it unpacks on the way.
 using UnpackingFn = void (*)(const GemmTile& tile, const PackedTile& packed, int8_t* codes, int32_t* sums);
 
+// Adds to the sums of kTileBlocks blocks the products of a single row with so many superblocks of each; the codes,
+// which are used once, go through registers alone.
+using UnpackingRowFn = void (*)(const int8_t* row, const PackedTile& packed, uint32_t superblocks, int32_t* sums);
+
 struct GemmKernel {
   const char* isa = nullptr;
   bool (*supported)() = nullptr;  // by the CPU that runs this
@@ -81,6 +85,7 @@ struct GemmKernel {
     // Where not null, gives what unpacks those levels, interleaved, under a multiplication: loads, shifts and stores go
     // where products leave room. Null for levels that it has nothing for.
     UnpackingFn (*find_unpacking)(const PackedLevels& levels) = nullptr;
+    UnpackingRowFn (*find_unpacking_row)(const PackedLevels& levels) = nullptr;  // the same for a single row
     bool fetches_ahead = true;  // GemmTile's `ahead`; where false, the walk fetches it before each tile
   } codes;
 

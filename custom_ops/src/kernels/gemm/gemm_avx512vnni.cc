@@ -198,6 +198,56 @@ void unpack_and_accumulate(const GemmTile& tile, const PackedTile& packed, int8_
 constexpr UnpackingFn kUnpacking[2][7] = {NQ_BITS(false), NQ_BITS(true)};
 #undef NQ_BITS
 
+template <int kBlock, typename Stream>
+[[gnu::always_inline]] inline void add_row_step(const Stream& stream, __m512i activations,
+                                                __m512i (&sums)[kTileBlocks]) {
+  const __m512i four = _mm512_permutexvar_epi32(_mm512_set1_epi32(kBlock), activations);
+#pragma GCC unroll 4
+  for (size_t b = 0; b < kTileBlocks; ++b) sums[b] = add_products(sums[b], four, stream.template codes<kBlock>(b));
+}
+
+// Every other step has sums of its own, so that none waits for the one before.
+template <int kBits, bool kFull>
+void add_packed_row(const int8_t* row, const PackedTile& packed, uint32_t superblocks, int32_t* sums) {
+  __m512i even[kTileBlocks], odd[kTileBlocks];
+#pragma GCC unroll 4
+  for (int b = 0; b < kTileBlocks; ++b) {
+    even[b] = _mm512_loadu_si512(sums + b * kMatrixChannels);
+    odd[b] = _mm512_setzero_si512();
+  }
+  PackedStream<kBits, kFull> stream(packed);
+  for (uint32_t k = 0; k < superblocks; ++k, row += kMatrixDepth) {
+    const __m256i codes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row));
+    const __m512i activations =
+        _mm512_castsi256_si512(_mm256_xor_si256(codes, _mm256_set1_epi8(static_cast<char>(0x80))));
+    add_row_step<0>(stream, activations, even);
+    add_row_step<1>(stream, activations, odd);
+    add_row_step<2>(stream, activations, even);
+    add_row_step<3>(stream, activations, odd);
+    add_row_step<4>(stream, activations, even);
+    add_row_step<5>(stream, activations, odd);
+    add_row_step<6>(stream, activations, even);
+    add_row_step<7>(stream, activations, odd);
+    stream.next_superblock();
+  }
+#pragma GCC unroll 4
+  for (int b = 0; b < kTileBlocks; ++b) {
+    _mm512_storeu_si512(sums + b * kMatrixChannels, _mm512_add_epi32(even[b], odd[b]));
+  }
+}
+
+#define NQ_BITS(full)                                                                                  \
+  {add_packed_row<1, full>, add_packed_row<2, full>, add_packed_row<3, full>, add_packed_row<4, full>, \
+   add_packed_row<5, full>, add_packed_row<6, full>, add_packed_row<7, full>}
+constexpr UnpackingRowFn kUnpackingRow[2][7] = {NQ_BITS(false), NQ_BITS(true)};
+#undef NQ_BITS
+
+UnpackingRowFn find_unpacking_row(const PackedLevels& levels) {
+  const bool full = levels.num_levels == 2 && levels.bits[0] + levels.bits[1] == 8;
+  if (levels.num_levels != 1 && !full) return nullptr;
+  return kUnpackingRow[full ? 1 : 0][levels.bits[0] - 1];
+}
+
 UnpackingFn find_unpacking(const PackedLevels& levels) {
   const bool full = levels.num_levels == 2 && levels.bits[0] + levels.bits[1] == 8;
   if (levels.num_levels != 1 && !full) return nullptr;
@@ -226,6 +276,7 @@ constexpr GemmKernel gemm_avx512vnni = [] {
   kernel.codes.unpack = unpack_avx512vnni;
   kernel.codes.unpack_interleaved = unpack_interleaved_avx512vnni;
   kernel.codes.find_unpacking = find_unpacking;
+  kernel.codes.find_unpacking_row = find_unpacking_row;
   kernel.multiply = multiply;
   kernel.sums.accumulate = accumulate;
   kernel.sums.requantize = requantize_row;
