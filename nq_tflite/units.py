@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from html import escape
 
 NAME_WIDTH = 40
 #: What Keras and tensorflow's converter put behind a layer's name.
@@ -62,6 +61,8 @@ def html_view(lines: Sequence[str], columns: Sequence[str] = (), rows: Sequence[
     >>> html_view(["a < b"])
     '<p>a &lt; b</p>'
     """
+    from html import escape
+
     said = "<p>" + "<br>".join(map(escape, lines)) + "</p>"
     if not rows:
         return said

@@ -152,7 +152,7 @@ class SwitchingModel(ABC):
 
     @cached_property
     def _calls_subgraphs(self) -> bool:
-        return bool(self._precisions) and any(each.name in _CALLS for each in self._session.delegation().operators)
+        return bool(self._precisions) and not _CALLS.isdisjoint(self._session.operator_names())
 
     def _run(self, call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         """Runs the model by `call`, and tells the session of the ends that it does not see by itself.
