@@ -8,6 +8,7 @@ from pathlib import Path
 from click.testing import CliRunner
 from nq_tflite_models.load_time import load_time
 from nq_tflite_models.measure.loading import write_chain
+from nq_tflite_models.measure.start_child import PHASES
 
 import nq_tflite as nq
 from nq_tflite.graph import flatbuffer as fb
@@ -40,3 +41,19 @@ def test_the_command_measures_each_runtime() -> None:
 def test_sizes_are_numbers() -> None:
     done = CliRunner().invoke(load_time, ["--nodes", "many"])
     assert (done.exit_code, "expected numbers from 4 to 100000" in done.output) == (2, True)
+
+
+def test_starts_of_a_model(tmp_path: Path) -> None:
+    arguments = ["--start", "ds_cnn_s", "--runs", "1", "--cache", str(tmp_path), "--json"]
+    done = CliRunner().invoke(load_time, arguments)
+    assert done.exit_code == 0, done.output
+    rows = json.loads(done.stdout)["starts"]
+    assert [row["way"] for row in rows] == ["stock", "weight cache", "full-bit", "part-bit"]
+    assert rows[0]["ratio"] == 1
+    assert all(row["to_first"] > row["seconds"]["first"] > 0 for row in rows)
+    assert all(set(row["seconds"]) == set(PHASES) for row in rows)
+
+
+def test_a_start_of_no_model() -> None:
+    done = CliRunner().invoke(load_time, ["--start", "alexnet"])
+    assert (done.exit_code, "'alexnet'" in done.output) == (2, True)
