@@ -13,7 +13,7 @@ from nq_tflite_models.measure.thread_rates import thread_rates
 from nq_tflite_models.nets.zoo import MODELS
 from nq_tflite_models.weights.archives import cache_dir
 
-from nq_tflite.cli.console import NqCommand, json_option, milliseconds, print_json, print_table, progress_bar
+from nq_tflite.cli.console import NqCommand, fine_milliseconds, json_option, print_json, print_table, progress_bar
 from nq_tflite.cli.parameters import FOLDER, WholeNumber
 from nq_tflite.measure.benchmark import cpu_name
 
@@ -43,7 +43,7 @@ def threads(names: tuple[str, ...], rounds: int, cache: Path | None, as_json: bo
         return
     table = []
     for row in rows:
-        times = map(milliseconds, (row.stock_seconds, row.nested_seconds))
+        times = map(fine_milliseconds, (row.stock_seconds, row.nested_seconds))
         ratios = (f"{row.ratio:.2f} x", f"{row.ratio_min:.2f} - {row.ratio_max:.2f}")
         table.append([row.model, str(row.num_models), str(row.num_threads), *times, *ratios])
     columns = ("model", "at once", "threads each", "stock", "nested", "ratio", "min - max")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from nq_tflite.cli.console import (
+    fine_milliseconds,
     json_option,
     megabytes,
     milliseconds,
@@ -22,6 +23,7 @@ from nq_tflite.cli.console import (
 )
 from nq_tflite.cli.parameters import FILE, PRECISION, OneOf, WholeNumber, plot_option
 from nq_tflite.device.runtimes import RUNTIMES, RuntimeName
+from nq_tflite.measure.rounds import ROUND
 from nq_tflite.units import counted, kernels_text
 
 if TYPE_CHECKING:
@@ -157,7 +159,7 @@ def _print_latencies(setting: Setting, report: BenchmarkReport) -> None:
         [
             Path(each.path).name,
             _PEER_NAMES[each.peer] if each.peer else precision_name(each.bits),
-            milliseconds(each.median_seconds),
+            fine_milliseconds(each.median_seconds),
             f"{each.ratio:.2f}",
             f"{each.ratio_min:.2f} - {each.ratio_max:.2f}",
         ]
@@ -168,7 +170,8 @@ def _print_latencies(setting: Setting, report: BenchmarkReport) -> None:
     print_table(title, ("model", "precision", "median", f"ratio to {baseline}", "min - max"), rows, left=2)
     most = max(each.invocations for each in setting.latencies)
     if most > 1:
-        print_lines(f"A timed run is up to {most} invocations, so that it takes two milliseconds; times are of one.")
+        least = f"{1e3 * ROUND:.0f} milliseconds"
+        print_lines(f"A timed run is up to {most} invocations, so that it takes {least}; times are of one.")
 
 
 def _print_delegations(footprints: Sequence[Footprint]) -> None:
