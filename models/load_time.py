@@ -94,7 +94,13 @@ def load_time(
     table = [
         [row.runtime, str(row.nodes), f"{row.stock:.1f}", f"{row.fused:.1f}", f"{row.unpacked:.1f}"] for row in rows
     ]
-    print_table("load time, microseconds per operator", ("runtime", "operators", "stock", "fused", "unpacked"), table)
+    columns = ("runtime", "operators", "stock", "fused", "unpacked")
+    print_table("load time, microseconds per operator", columns, table)
+    table = [
+        [row.runtime, str(row.nodes), *(f"{row.inference[kind]:.0f}" for kind in ("stock", "fused", "unpacked"))]
+        for row in rows
+    ]
+    print_table("inference of the smallest layers, nanoseconds per operator", columns, table)
 
 
 def _print_starts(starts: Sequence[StartUp], as_json: bool) -> None:
