@@ -130,12 +130,14 @@ TEST(common_depthwise_windows) {
     for (const int size : {3, 5}) {
       for (const int stride : {1, 2, 3}) {
         for (const int width : {1, 2, 3, 4, 7, 12}) {
-          Geometry g;
-          g.window = {size, size, stride, stride, 1, 1, true};
-          g.batches = 2;
-          g.in_h = 6, g.in_w = width, g.in_c = g.out_c = 60 + 20 * (width % 3);
-          nq::place_window(&g);
-          check_layer<nq::DepthwiseConvolution>(g, *kernel, true, &random);
+          for (const int channels : {32, 60 + 20 * (width % 3)}) {
+            Geometry g;
+            g.window = {size, size, stride, stride, 1, 1, true};
+            g.batches = 2;
+            g.in_h = 6, g.in_w = width, g.in_c = g.out_c = channels;
+            nq::place_window(&g);
+            check_layer<nq::DepthwiseConvolution>(g, *kernel, true, &random);
+          }
         }
       }
     }

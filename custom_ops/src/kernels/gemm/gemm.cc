@@ -145,9 +145,10 @@ void run_tile(const GemmKernel& kernel, const GemmTask& task, const CellMiddle& 
   auto* codes = reinterpret_cast<int8_t*>(task.scratch);
   UnpackingFn unpacking = find_unpacking(kernel, tile, packed.levels);
   if (unpacking == nullptr) unpack_tile(kernel, task.weight, middle, first_block, 0, total, &tile, codes);
-  for (int row = 0; row < task.rows.num_rows; row += kernel.rows) {
+  const int rows = tile.num_blocks <= kernel.narrow.blocks ? kernel.narrow.rows : kernel.rows;
+  for (int row = 0; row < task.rows.num_rows; row += rows) {
     tile.ahead = next.next(num_steps);
-    tile.rows.num_rows = std::min(kernel.rows, task.rows.num_rows - row);
+    tile.rows.num_rows = std::min(rows, task.rows.num_rows - row);
     if (unpacking != nullptr) {
       alignas(kLineBytes) int32_t sums[kMostRows * kTileChannels];
       unpacking(tile, packed, codes, sums);
@@ -156,8 +157,8 @@ void run_tile(const GemmKernel& kernel, const GemmTask& task, const CellMiddle& 
     } else {
       finish_rows(kernel, tile, row, finish, out, out_stride, num_channels);
     }
-    tile.rows.pieces += static_cast<size_t>(kernel.rows) * tile.rows.num_pieces;
-    out += static_cast<size_t>(kernel.rows) * out_stride;
+    tile.rows.pieces += static_cast<size_t>(rows) * tile.rows.num_pieces;
+    out += static_cast<size_t>(rows) * out_stride;
   }
 }
 

@@ -62,6 +62,11 @@ struct GemmKernel {
   int rows = 1;                   // of a tile; multiples of this run best, as `gemm_bench ROWS` shows
   int32_t sum_offset = 0;         // what the kernel adds to each activation
 
+  // Tiles of up to `blocks` blocks have so many rows instead; the same as `rows` or more, a multiple of it.
+  struct Narrow {
+    int rows = 0, blocks = 0;
+  } narrow;
+
   // The form of a row. Where `prepare` is null, a row is int8 as a tensor has it; otherwise prepare makes `count`
   // activations of `bytes` each. Only a kernel with `gathers` takes rows of several pieces.
   struct Activations {

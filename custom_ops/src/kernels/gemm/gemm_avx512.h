@@ -16,7 +16,7 @@ inline __m512i in_order(__m512i codes) {
   return _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), codes);
 }
 
-template <int kBlocks, bool kShrinks>
+template <int kBlocks, Clamp kClamp>
 struct RowRequantizer {
   RowRequantizer(const Requantization& requantization, uint32_t num_channels)
       : requantizer(make_requantizer(requantization)), mask(first_lanes(num_channels)) {
@@ -27,8 +27,8 @@ struct RowRequantizer {
   [[gnu::always_inline]] inline void store(const __m512i (&sums)[kBlocks], int8_t* out) const {
     __m512i scaled[kTileBlocks] = {};
 #pragma GCC unroll 4
-    for (int b = 0; b < kBlocks; ++b) scaled[b] = scale_sums<kShrinks>(requantizer, sums[b], multiplier[b]);
-    const __m512i codes = pack_codes(requantizer, scaled[0], scaled[1], scaled[2], scaled[3]);
+    for (int b = 0; b < kBlocks; ++b) scaled[b] = scale_sums<kClamp>(requantizer, sums[b], multiplier[b]);
+    const __m512i codes = pack_codes<kClamp>(requantizer, scaled[0], scaled[1], scaled[2], scaled[3]);
     if (kBlocks == kTileBlocks && ~mask == 0) {
       _mm512_storeu_si512(out, in_order(codes));  // a store with a mask takes longer
     } else {
@@ -44,7 +44,7 @@ struct RowRequantizer {
 template <int kBlocks>
 void requantize_blocks(const int32_t* sums, int num_rows, const Requantization& requantization, int8_t* out,
                        size_t out_stride, uint32_t num_channels) {
-  const RowRequantizer<kBlocks, false> requantizer(requantization, num_channels);
+  const RowRequantizer<kBlocks, Clamp::kSums> requantizer(requantization, num_channels);
   for (; num_rows > 0; --num_rows, sums += kTileChannels, out += out_stride) {
     __m512i row[kBlocks];
 #pragma GCC unroll 4
