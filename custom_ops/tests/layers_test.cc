@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "check.h"
+#include "emulated_tiles.h"
 #include "guarded.h"
 #include "kernels/unpack/weight.h"
 #include "layers/addition.h"
@@ -109,6 +110,34 @@ TEST(convolutions_of_every_geometry) {
     if (!kernel->supported()) continue;
     for (int i = 0; i < 60; ++i)
       check_layer<nq::Convolution>(nq_test::any_geometry(&random, false), *kernel, false, &random);
+  }
+}
+
+// Those of AMX in emulation too, with halos, without, with holes between the taps, in lines too short for a grid, in
+// several images and in panels that cut one.
+TEST(convolutions_on_a_grid) {
+  std::mt19937 random(9);
+  struct Case {
+    int kernel_h, kernel_w, dilation, in_h, in_w, in_c, out_c, batches, stride = 1;
+  };
+  constexpr Case kCases[] = {{3, 3, 1, 7, 7, 64, 70, 2},   {3, 3, 1, 5, 19, 128, 20, 1}, {3, 3, 2, 9, 8, 64, 33, 1},
+                             {1, 5, 1, 3, 20, 64, 16, 3},  {5, 1, 1, 9, 3, 64, 16, 1},   {3, 3, 1, 4, 1, 64, 17, 2},
+                             {2, 3, 1, 6, 6, 192, 130, 1}, {3, 3, 1, 6, 6, 60, 18, 1},   {3, 3, 1, 8, 8, 64, 18, 2, 2},
+                             {3, 1, 1, 46, 46, 256, 1, 1}};
+  std::vector<const nq::GemmKernel*> kernels = nq_test::emulated_kernels();
+  for (const nq::GemmKernel* kernel : nq::kernels_of<nq::GemmKernel>()) kernels.push_back(kernel);
+  for (const nq::GemmKernel* kernel : kernels) {
+    if (!kernel->supported()) continue;
+    for (const Case& each : kCases) {
+      for (const bool same_padding : {true, false}) {
+        Geometry g;
+        g.window = {each.kernel_h, each.kernel_w, each.stride, each.stride, each.dilation, each.dilation, same_padding};
+        g.batches = each.batches;
+        g.in_h = each.in_h, g.in_w = each.in_w, g.in_c = each.in_c, g.out_c = each.out_c;
+        nq::place_window(&g);
+        if (g.pixels() > 0) check_layer<nq::Convolution>(g, *kernel, false, &random);
+      }
+    }
   }
 }
 
