@@ -207,6 +207,36 @@ TEST(additions_are_those_of_real_numbers) {
   }
 }
 
+// At the ends of what scales and zero points may be, with and without clamps, and with one operand that stands still.
+TEST(additions_of_extreme_scales_agree) {
+  constexpr float kScales[] = {1.0f / 1024, -1.0f / 1024, 0.9999f, 127.9f, 255.9f, -255.9f};
+  std::vector<int8_t> a, b;
+  for (int i = 0; i < 1 << 16; ++i) a.push_back(static_cast<int8_t>(i >> 8)), b.push_back(static_cast<int8_t>(i));
+  for (const float scale_a : kScales) {
+    for (const float scale_b : kScales) {
+      for (const int zero_point : {-128, 0, 127}) {
+        for (const auto& [low, high] : {std::pair(-128, 127), {-128, 30}, {-5, 127}}) {
+          const nq::ActivationRange range = {static_cast<int8_t>(low), static_cast<int8_t>(high)};
+          const nq::AdditionKernel* scalar = nullptr;
+          std::vector<int8_t> wanted(a.size()), out(a.size());
+          for (const nq::AdditionKernel* kernel : nq::kernels_of<nq::AdditionKernel>()) {
+            if (!kernel->supported()) continue;
+            nq::Addition addition(*kernel);
+            CHECK(addition.set({scale_a, zero_point}, {scale_b, -zero_point - 1}, zero_point, range));
+            const auto count = static_cast<int64_t>(a.size());
+            std::vector<int8_t>& to = scalar == nullptr ? wanted : out;
+            addition.run({a.data(), b.data(), 1, 1, count / 2, to.data()});
+            addition.run({a.data() + count / 2, b.data(), 0, 1, count / 4, to.data() + count / 2});
+            addition.run({a.data(), b.data() + 5, 1, 0, count / 4, to.data() + count / 4 * 3});
+            CHECK(scalar == nullptr || out == wanted);
+            scalar = kernel;
+          }
+        }
+      }
+    }
+  }
+}
+
 TEST(additions_of_any_length) {
   for (const nq::AdditionKernel* kernel : nq::kernels_of<nq::AdditionKernel>()) {
     if (!kernel->supported()) continue;

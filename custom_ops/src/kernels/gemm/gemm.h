@@ -113,14 +113,15 @@ struct GemmKernel {
   struct Codes {
     uint32_t bytes = sizeof(int8_t);
     UnpackFn unpack = nullptr;
+    // Whether the kernel takes GemmTile's `unpack_ahead`; then nothing is fetched ahead.
+    bool unpacks_ahead = false;
     // Where not null, they come from here instead, interleaved: for every 4 of the depth, 64 bytes of each of
     // kTileBlocks blocks. One stream of codes, where four would compete for the same sets of the L1 cache.
     UnpackFn unpack_interleaved = nullptr;
     // Where not null, gives what unpacks those levels, interleaved, under a multiplication: loads, shifts and stores go
     // where products leave room. Null for levels that it has nothing for.
     UnpackingFn (*find_unpacking)(const PackedLevels& levels) = nullptr;
-    bool fetches_ahead = true;   // GemmTile's `ahead`; where false, the walk fetches it before each tile
-    bool unpacks_ahead = false;  // GemmTile's `unpack_ahead`, instead of fetching anything
+    bool fetches_ahead = true;  // GemmTile's `ahead`; where false, the walk fetches it before each tile
   } codes;
 
   void (*multiply)(const GemmTile& tile, const Requantization& requantization, int8_t* out, size_t out_stride,
