@@ -309,7 +309,8 @@ TEST(floats) {
   for (const uint32_t depth : {1u, 33u, 147u, 300u}) {
     NaiveLayer layer(Layout::kMatrix, 83, depth, {5, 3}, Codes::kRandom, &random);
     const std::vector<int8_t> activations = any_activations(size_t{depth} * kMostRows, Codes::kRandom, &random);
-    const nq_test::NaiveDequantization naive(layer, kMostRows, &random);
+    nq_test::NaiveDequantization naive(layer, kMostRows, &random);
+    if (depth % 2 == 0) naive.low = -nq_test::kInfinity, naive.high = nq_test::kInfinity;
     for (int level = 0; level < 2; ++level) {
       const Guarded<int32_t> sums = layer.weight_sums(layer.weight_at(level));
       const nq::Dequantization dequantization = naive.dequantization(sums);

@@ -125,6 +125,7 @@ void finish_rows(const GemmKernel& kernel, const GemmTile& tile, int, const Requ
 void finish_rows(const GemmKernel& kernel, const GemmTile& tile, int first_row, const Dequantization& dequantization,
                  float* out, size_t out_stride, uint32_t num_channels) {
   const Dequantization of_rows = dequantization.from_row(static_cast<size_t>(first_row));
+  if (kernel.multiply_float != nullptr) return kernel.multiply_float(tile, of_rows, out, out_stride, num_channels);
   alignas(kLineBytes) int32_t sums[kMostRows * kTileChannels];
   kernel.sums.accumulate(tile, sums);
   kernel.sums.dequantize(sums, tile.rows.num_rows, of_rows, out, out_stride, num_channels);

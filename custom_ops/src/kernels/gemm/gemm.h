@@ -131,6 +131,9 @@ struct GemmKernel {
 
   void (*multiply)(const GemmTile& tile, const Requantization& requantization, int8_t* out, size_t out_stride,
                    uint32_t num_channels) = nullptr;
+  // To floats; null where the two halves below do it.
+  void (*multiply_float)(const GemmTile& tile, const Dequantization& dequantization, float* out, size_t out_stride,
+                         uint32_t num_channels) = nullptr;
 
   // The same in two halves.
   struct Sums {
