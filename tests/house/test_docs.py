@@ -35,6 +35,7 @@ NOT_RUN = {
     "ndk": "needs Android's NDK",
     "network": "fetches what the tests cannot",
     "root": "needs a memory control group",
+    "text": "needs a tokenizer's file and the extra text; tests/models/test_similarity.py does it",
     "torch": "needs PyTorch: make test-recipes runs it",
 }
 MARKED = {
@@ -57,6 +58,8 @@ MARKED = {
     ("docs/raspberry_pi.md", "sh board"): 5,
     ("docs/raspberry_pi.md", "sh install"): 1,
     ("docs/sme.md", "sh minutes"): 1,
+    ("docs/text_encoders.md", "python text"): 1,
+    ("docs/text_encoders.md", "sh minutes"): 1,
     ("models/README.md", "python network"): 1,
     ("models/README.md", "sh minutes"): 6,
     ("notebooks/README.md", "sh install"): 1,
@@ -69,7 +72,7 @@ OTHER_LANGUAGES = {
     "java": "tests/house/test_android.py compiles and runs the library, and the example like it",
 }
 #: Pages that convert a model: a few seconds each.
-SLOW = {f"docs/{name}.md" for name in ("accuracy", "choosing_levels", "index", "models", "quickstart", "report")}
+SLOW = {f"docs/{name}.md" for name in ("accuracy", "choosing_levels", "index", "models", "quickstart", "report", "text_encoders")}
 #: Sites that pages link to; nothing is fetched.
 SITES = {"arxiv.org", "github.com", "keepachangelog.com", "llvm.org", "pypi.org", "semver.org"}
 
