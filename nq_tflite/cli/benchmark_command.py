@@ -58,7 +58,7 @@ _PEER_NAMES: dict[PeerKind, str] = {"weight-cache": "weight cache", "ynnpack": "
     "--against",
     multiple=True,
     type=FILE,
-    help="Another .tflite to run in turn; ratios are to the first. May be repeated.",
+    help="Another .tflite to run in turn. Ratios refer to the first one. May be repeated.",
 )
 @click.option(
     "--precision",
@@ -72,10 +72,10 @@ _PEER_NAMES: dict[PeerKind, str] = {"weight-cache": "weight cache", "ynnpack": "
     "--runtime",
     multiple=True,
     type=OneOf(RUNTIMES),
-    help="Stock runtime to run under; the first installed one if not given. May be repeated.",
+    help="Stock runtime to run under. Default: the first one that is installed. May be repeated.",
 )
 @threads_option
-@click.option("--runs", type=WholeNumber(), default=50, show_default=True, help="Invocations of each to time.")
+@click.option("--runs", type=WholeNumber(), default=50, show_default=True, help="Number of timed invocations of each.")
 @click.option(
     "--peer",
     "peers",
@@ -83,11 +83,11 @@ _PEER_NAMES: dict[PeerKind, str] = {"weight-cache": "weight cache", "ynnpack": "
     type=OneOf(("none", "weight-cache", "ynnpack")),
     default=("weight-cache", "ynnpack"),
     show_default=True,
-    help="Further ways of running the first stock file of --against: LiteRT's CompiledModel with XNNPACK's weight "
+    help="Stronger ways to run the first stock file of --against: LiteRT's CompiledModel with XNNPACK's weight "
     "cache, or with YNNPACK. May be repeated.",
 )
-@click.option("--switches", type=WholeNumber(), default=100, show_default=True, help="Switches to time.")
-@click.option("--reloads", type=WholeNumber(), default=10, show_default=True, help="Reloads to time.")
+@click.option("--switches", type=WholeNumber(), default=100, show_default=True, help="Number of timed switches.")
+@click.option("--reloads", type=WholeNumber(), default=10, show_default=True, help="Number of timed reloads.")
 @plot_option
 @json_option
 def benchmark(
@@ -103,7 +103,7 @@ def benchmark(
     plot: Path | None,
     as_json: bool,
 ) -> None:
-    """Time a model's precisions beside other models.
+    """Time the precisions of a model, and other models in turn.
 
     MODEL is a nested or stock .tflite file. Memory, switches and reloads are measured too.
     """

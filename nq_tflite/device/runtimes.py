@@ -89,6 +89,16 @@ def load_runtime(name: RuntimeName | None = None) -> Runtime:
     return Runtime(chosen, _version(chosen), interpreter, load_delegate)
 
 
+def walking_runtime_name() -> RuntimeName:
+    """What conversions compute by: reading .tflite files loads one of these two, and tflite-runtime bears neither."""
+    return "ai-edge-litert" if "ai-edge-litert" in installed_runtimes() else "tensorflow"
+
+
+def walking_runtime() -> Runtime:
+    """The runtime of that name, loaded."""
+    return load_runtime(walking_runtime_name())
+
+
 @dataclass(frozen=True)
 class CompiledModels:
     """What ai-edge-litert has for its CompiledModel: its version and its modules of that and of environments."""

@@ -43,6 +43,7 @@ struct Convolution::Panel {
 
 void Convolution::reshape(const Geometry& geometry) {
   geometry_ = geometry;
+  on_grid_ = grid_.reshape(geometry);
   taps_.reshape(geometry);
   padding_.reshape(geometry);
   const auto num_taps = static_cast<int64_t>(taps_.size());
@@ -66,7 +67,8 @@ int64_t Convolution::panel_rows() const {
 }
 
 void Convolution::run(const LayerTask& task, const Requantization& requantization, int8_t* output, ThreadPool* pool) {
-  run_rows(task, requantization, output, pool);
+  if (!on_grid_ || task.num_pixels < geometry_.pixels()) return run_rows(task, requantization, output, pool);
+  grid_.run(task, requantization, cut_for(task.num_pixels, pool->size()).by_pixels, output, pool);
 }
 
 void Convolution::run(const LayerTask& task, const Dequantization& dequantization, float* output, ThreadPool* pool) {
