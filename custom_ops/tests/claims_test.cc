@@ -325,4 +325,26 @@ TEST(a_large_graph_is_divided_in_one_pass) {
   CHECK_EQ(size_t{kLength + 1}, claims.operators.size());
 }
 
+// How often the runtime is asked for a node of a chain of so many nested convolutions and sums.
+size_t reads_of_chain(int length) {
+  Graph graph;
+  const int add = 0;
+  int last = graph.image;
+  for (int i = 0; i < length; ++i) {
+    const int filter = graph.weight("filter"), sum = graph.activation("sum");
+    graph.nested({filter});
+    graph.conv(last, filter);
+    graph.runtime.add_builtin(kAdd, {last, graph.image}, {sum}, &add);
+    last = sum;
+  }
+  CHECK_EQ(size_t{3} * static_cast<size_t>(length), graph.plan().fused.size());
+  return graph.runtime.num_node_reads();
+}
+
+TEST(a_graph_of_twice_the_length_is_read_twice_as_often) {
+  const size_t reads = reads_of_chain(200);
+  CHECK(reads >= 600 && reads <= 6 * 600);
+  CHECK_EQ(2 * reads, reads_of_chain(400));
+}
+
 }  // namespace

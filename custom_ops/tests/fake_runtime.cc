@@ -121,6 +121,7 @@ TfLiteStatus FakeRuntime::get_plan(TfLiteContext* context, TfLiteIntArray** plan
 TfLiteStatus FakeRuntime::get_node(TfLiteContext* context, int index, TfLiteNode** node,
                                    TfLiteRegistration** registration) {
   FakeRuntime& runtime = self(context);
+  ++runtime.num_node_reads_;
   const auto at = static_cast<size_t>(index);
   Node& found = at < runtime.nodes_.size() ? runtime.nodes_[at] : runtime.claims_[at - runtime.nodes_.size()];
   *node = found.node.get();

@@ -45,6 +45,7 @@ class FakeRuntime {
   TfLiteNode& node(int index) { return *nodes_[static_cast<size_t>(index)].node; }
   TfLiteContext* context() { return &context_; }
   size_t num_claims() const { return claims_.size(); }
+  size_t num_node_reads() const { return num_node_reads_; }
   const std::string& errors() const { return errors_; }
 
  private:
@@ -54,6 +55,8 @@ class FakeRuntime {
   };
 
   static FakeRuntime& self(TfLiteContext* context) { return *static_cast<FakeRuntime*>(context->impl_); }
+  size_t num_node_reads_ = 0;
+
   static TfLiteStatus get_plan(TfLiteContext* context, TfLiteIntArray** plan);
   static TfLiteStatus get_node(TfLiteContext* context, int index, TfLiteNode** node, TfLiteRegistration** registration);
   static TfLiteStatus replace(TfLiteContext* context, TfLiteRegistration registration, const TfLiteIntArray* nodes,

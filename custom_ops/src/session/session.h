@@ -93,6 +93,7 @@ class Session {
   void note_end() NQ_REQUIRES(state_);
   bool page_out_due() const NQ_REQUIRES(state_);
   bool graph_due() const NQ_REQUIRES(state_);
+  bool is_release_due() const NQ_REQUIRES(state_);
   bool release_due() NQ_EXCLUDES(state_);
   void release_graph() NQ_REQUIRES(control_) NQ_EXCLUDES(state_);
   void release_levels() NQ_REQUIRES(control_) NQ_EXCLUDES(state_);

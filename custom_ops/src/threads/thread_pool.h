@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 
 namespace nq {
@@ -19,7 +18,20 @@ class Workspace {
 
 class ThreadPool {
  public:
-  using Task = std::function<void(int part, Workspace* workspace)>;
+  // What a call of run() computes: a reference to the caller's function, which std::function would copy to the heap.
+  class Task {
+   public:
+    template <typename Function>
+    Task(const Function& function)  // NOLINT: any function is a task
+        : function_(&function), call_([](const void* function, int part, Workspace* workspace) {
+            (*static_cast<const Function*>(function))(part, workspace);
+          }) {}
+    void operator()(int part, Workspace* workspace) const { call_(function_, part, workspace); }
+
+   private:
+    const void* function_;
+    void (*call_)(const void* function, int part, Workspace* workspace);
+  };
 
   ThreadPool();
   ~ThreadPool();
