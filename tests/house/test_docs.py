@@ -28,6 +28,7 @@ MODELS = DOCS / "models.md"
 #: Blocks that no test runs as they stand, and why.
 NOT_RUN = {
     "board": "needs the board, a display that stays, or another computer",
+    "hub": "needs KerasHub, which no extra has",
     "install": "installs packages; distributions are tested by tests/house/test_distributions.py and test-arm",
     "jax": "needs JAX: make test-recipes runs it",
     "minutes": "takes minutes, or the repository's own make",
@@ -35,6 +36,7 @@ NOT_RUN = {
     "ndk": "needs Android's NDK",
     "network": "fetches what the tests cannot",
     "root": "needs a memory control group",
+    "text": "needs a tokenizer's file and the extra text; tests/models/test_similarity.py does it",
     "torch": "needs PyTorch: make test-recipes runs it",
 }
 MARKED = {
@@ -53,10 +55,15 @@ MARKED = {
     ("docs/models.md", "python jax"): 1,
     ("docs/models.md", "python torch"): 1,
     ("docs/models.md", "sh minutes"): 1,
+    ("docs/installation.md", "sh install"): 2,
+    ("docs/other_inputs.md", "sh minutes"): 1,
     ("docs/quickstart.md", "sh install"): 1,
     ("docs/raspberry_pi.md", "sh board"): 5,
     ("docs/raspberry_pi.md", "sh install"): 1,
     ("docs/sme.md", "sh minutes"): 1,
+    ("docs/text_encoders.md", "python hub"): 1,
+    ("docs/text_encoders.md", "python text"): 1,
+    ("docs/text_encoders.md", "sh minutes"): 1,
     ("models/README.md", "python network"): 1,
     ("models/README.md", "sh minutes"): 6,
     ("notebooks/README.md", "sh install"): 1,
@@ -69,7 +76,19 @@ OTHER_LANGUAGES = {
     "java": "tests/house/test_android.py compiles and runs the library, and the example like it",
 }
 #: Pages that convert a model: a few seconds each.
-SLOW = {f"docs/{name}.md" for name in ("accuracy", "choosing_levels", "index", "models", "quickstart", "report")}
+SLOW = {
+    f"docs/{name}.md"
+    for name in [
+        "accuracy",
+        "choosing_levels",
+        "index",
+        "models",
+        "other_inputs",
+        "quickstart",
+        "report",
+        "text_encoders",
+    ]
+}
 #: Sites that pages link to; nothing is fetched.
 SITES = {"arxiv.org", "github.com", "keepachangelog.com", "llvm.org", "pypi.org", "semver.org"}
 
@@ -154,9 +173,7 @@ def test_torch_recipe(tmp_path: Path) -> None:
 def parse(words: list[str]) -> None:
     """Reads a command's arguments as it would itself, and goes no further."""
     if words[0].endswith("nq-tflite"):
-        # click keeps a command's first help option, whose names are the group's.
-        group = click.Context(command_line, info_name="nq-tflite", **command_line.context_settings)
-        command_line.commands[words[1]].make_context(words[1], words[2:], parent=group)
+        command_line.commands[words[1]].make_context(words[1], words[2:])
     elif words[:2] == ["python", "-m"] and words[2].startswith("nq_tflite_models."):
         module = importlib.import_module(words[2])
         for command in {each for each in vars(module).values() if isinstance(each, click.Command)}:
