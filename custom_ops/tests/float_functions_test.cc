@@ -1,5 +1,6 @@
 // Functions of floats between layers: near those of real numbers, and the same bytes from every kernel.
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -88,33 +89,86 @@ TEST(gelu_is_near_that_of_real_numbers) {
   }
 }
 
+// Of tiles of every height and width, and where the second matrix lies as it is, turned, and with other rows between.
 TEST(products_of_matrices) {
   std::mt19937 random(5);
   for (const nq::ElementwiseKernel* kernel : supported_kernels()) {
-    for (const nq::MatrixSizes& sizes :
-         {nq::MatrixSizes{1, 1, 1}, {3, 7, 15}, {8, 64, 16}, {19, 33, 50}, {9, 197, 64}}) {
-      const Guarded<float> a(random_reals(sizes.rows * sizes.depth, 1, &random));
-      const Guarded<float> b(random_reals(sizes.depth * sizes.columns, 1, &random)), turned(b.size());
-      for (size_t k = 0; k < sizes.depth; ++k) {
-        for (size_t column = 0; column < sizes.columns; ++column) {
-          turned[column * sizes.depth + k] = b[k * sizes.columns + column];
+    for (const auto& [rows, depth, columns] : std::vector<std::array<size_t, 3>>{
+             {1, 1, 1}, {3, 7, 15}, {8, 64, 16}, {24, 5, 32}, {19, 33, 50}, {23, 2, 33}, {9, 197, 64}}) {
+      const auto deep = static_cast<int64_t>(depth), wide = static_cast<int64_t>(columns);
+      for (const auto& [depth_stride, column_stride] :
+           std::vector<std::array<int64_t, 2>>{{wide, 1}, {1, deep}, {wide + 3, 1}, {2, 2 * deep + 1}}) {
+        const auto span = static_cast<size_t>((deep - 1) * depth_stride + (wide - 1) * column_stride + 1);
+        const Guarded<float> a(random_reals((rows - 1) * (depth + 2) + depth, 1, &random));
+        const Guarded<float> b(random_reals(span, 1, &random));
+        const nq::PanelSource source = {depth, columns, depth_stride, column_stride};
+        const Guarded<float> panels(nq::panel_floats(depth, columns), 0.5f), own(panels.size(), 0.5f);
+        kernel->floats.pack_panels(b.data(), source, panels.data());
+        base().floats.pack_panels(b.data(), source, own.data());
+        CHECK_EQ(0, std::memcmp(panels.data(), own.data(), own.size() * sizeof(float)));
+        const nq::PanelProduct product = {rows, depth, columns, deep + 2, wide + 1};
+        const Guarded<float> out((rows - 1) * (columns + 1) + columns, 0.5f), wanted(out.size(), 0.5f);
+        kernel->floats.multiply_panels(product, a.data(), panels.data(), out.data());
+        base().floats.multiply_panels(product, a.data(), panels.data(), wanted.data());
+        CHECK_EQ(0, std::memcmp(out.data(), wanted.data(), out.size() * sizeof(float)));
+        for (size_t i = 0; i < out.size(); ++i) {
+          const size_t row = i / (columns + 1), column = i % (columns + 1);
+          double sum = column == columns ? 0.5 : 0.0;  // between two rows nothing is written
+          for (size_t k = 0; k < depth && column < columns; ++k) {
+            const auto place = static_cast<size_t>(static_cast<int64_t>(k) * depth_stride +
+                                                   static_cast<int64_t>(column) * column_stride);
+            sum += static_cast<double>(a[row * (depth + 2) + k]) * static_cast<double>(b[place]);
+          }
+          ASSERT_NEAR(sum, static_cast<double>(out[i]), 1e-4);
         }
       }
-      const Guarded<float> out(sizes.rows * sizes.columns), by_rows(out.size()), wanted(out.size());
-      kernel->floats.multiply_matrices(a.data(), b.data(), sizes, out.data());
-      base().floats.multiply_matrices(a.data(), b.data(), sizes, wanted.data());
-      CHECK_EQ(0, std::memcmp(out.data(), wanted.data(), out.size() * sizeof(float)));
-      kernel->floats.multiply_by_rows(a.data(), turned.data(), sizes, by_rows.data());
-      base().floats.multiply_by_rows(a.data(), turned.data(), sizes, wanted.data());
-      CHECK_EQ(0, std::memcmp(by_rows.data(), wanted.data(), out.size() * sizeof(float)));
-      for (size_t i = 0; i < out.size(); ++i) {
-        double sum = 0;
-        for (size_t k = 0; k < sizes.depth; ++k) {
-          sum += static_cast<double>(a[i / sizes.columns * sizes.depth + k]) *
-                 static_cast<double>(b[k * sizes.columns + i % sizes.columns]);
-        }
-        EXPECT_NEAR(sum, static_cast<double>(out[i]), 2e-4);
-        EXPECT_NEAR(sum, static_cast<double>(by_rows[i]), 2e-4);
+    }
+  }
+}
+
+#if !defined(__arm__)
+TEST(each_step_of_a_product_is_rounded_once) {
+  std::mt19937 random(6);
+  for (const nq::ElementwiseKernel* kernel : supported_kernels()) {
+    for (int round = 0; round < 20000; ++round) {
+      const auto pick = [&] {
+        return std::ldexp(random_reals(1, 1, &random)[0], static_cast<int>(random() % 60) - 30);
+      };
+      const float a[] = {pick(), 1.0f};
+      float panel[2 * nq::kPanelColumns] = {}, out = 0;
+      panel[0] = 1.0f, panel[nq::kPanelColumns] = pick();
+      panel[0] = a[0] == 0 ? 1.0f : std::nextafter(panel[nq::kPanelColumns] / a[0], pick());  // which nearly cancels
+      kernel->floats.multiply_panels({1, 2, 1, 2, 1}, a, panel, &out);
+      const float first = std::fma(a[0], panel[0], 0.0f);
+      CHECK_EQ(std::fma(1.0f, panel[nq::kPanelColumns], first), out);
+      const float turned[] = {1.0f, a[0]};
+      const float other[2 * nq::kPanelColumns] = {
+          panel[nq::kPanelColumns], 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, -panel[0]};
+      kernel->floats.multiply_panels({1, 2, 1, 2, 1}, turned, other, &out);
+      CHECK_EQ(std::fma(a[0], -panel[0], panel[nq::kPanelColumns]), out);
+    }
+  }
+}
+#endif
+
+TEST(normalized_rows) {
+  std::mt19937 random(7);
+  for (const nq::ElementwiseKernel* kernel : supported_kernels()) {
+    for (const size_t count : {1, 2, 15, 16, 33, 384, 1000}) {
+      const Guarded<float> in(random_reals(count, 3, &random)), gamma(random_reals(count, 1, &random));
+      const Guarded<float> beta(random_reals(count, 1, &random)), out(count), plain(count), wanted(count);
+      kernel->floats.normalize(in.data(), count, 0.01f, gamma.data(), beta.data(), out.data());
+      kernel->floats.normalize(in.data(), count, 0.01f, nullptr, nullptr, plain.data());
+      base().floats.normalize(in.data(), count, 0.01f, gamma.data(), beta.data(), wanted.data());
+      CHECK_EQ(0, std::memcmp(out.data(), wanted.data(), count * sizeof(float)));
+      double mean = 0, variance = 0;
+      for (const float x : in) mean += static_cast<double>(x) / static_cast<double>(count);
+      for (const float x : in) variance += std::pow(static_cast<double>(x) - mean, 2) / static_cast<double>(count);
+      for (size_t i = 0; i < count; ++i) {
+        const double exact = (static_cast<double>(in[i]) - mean) / std::sqrt(variance + 0.01);
+        EXPECT_NEAR(exact, static_cast<double>(plain[i]), 1e-5);
+        EXPECT_NEAR(exact * static_cast<double>(gamma[i]) + static_cast<double>(beta[i]), static_cast<double>(out[i]),
+                    1e-5);
       }
     }
   }

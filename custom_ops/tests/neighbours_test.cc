@@ -1,9 +1,12 @@
 // Arithmetic between layers against definitions in real numbers and in other code, whatever the sizes. That the results
 // are those of the runtimes to the bit is tests/device/test_neighbours.py's business.
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <cstdio>
 #include <cstring>
 #include <limits>
+#include <numeric>
 #include <random>
 
 #include "check.h"
@@ -217,11 +220,11 @@ TEST(fixed_point_products_are_rounded_products) {
 
 TEST(softmax_rows_add_up) {
   std::mt19937 random(2);
-  const nq::Softmax softmax(0.04f, 1.0f, {1.0f / 256, -128});
+  const nq::Softmax softmax(elementwise(), 0.04f, 1.0f, {1.0f / 256, -128});
   for (const size_t columns : {1, 2, 9, 300}) {
     const std::vector<int8_t> in = random_codes(columns, &random);
     const nq_test::Guarded<int8_t> out(columns, int8_t{0});
-    softmax.run_row(in.data(), static_cast<int64_t>(columns), out.data());
+    softmax.run_rows(in.data(), 1, static_cast<int64_t>(columns), out.data());
     double sum = 0;
     for (const int8_t code : in) sum += std::exp(static_cast<double>(0.04f) * code);
     for (size_t i = 0; i < columns; ++i) {
@@ -410,6 +413,105 @@ TEST(elementwise_kernels_agree) {
         base.pooling.add_to(a.data(), count, wanted_sums.data());
       }
       CHECK(std::equal(got_sums.begin(), got_sums.end(), wanted_sums.begin()));
+    }
+  }
+}
+
+std::vector<const nq::ElementwiseKernel*> supported_kernels() {
+  std::vector<const nq::ElementwiseKernel*> kernels;
+  for (const nq::ElementwiseKernel* kernel : nq::kernels_of<nq::ElementwiseKernel>()) {
+    if (kernel->supported()) kernels.push_back(kernel);
+  }
+  return kernels;
+}
+
+// Of tiles of every height, width and depth, the second matrix as it lies and turned, behind closed pages.
+TEST(products_of_codes) {
+  std::mt19937 random(11);
+  int64_t compared = 0;
+  for (const nq::ElementwiseKernel* kernel : supported_kernels()) {
+    for (const auto& [rows, depth, columns] : std::vector<std::array<size_t, 3>>{
+             {1, 1, 1}, {2, 3, 15}, {5, 4, 16}, {12, 66, 32}, {19, 33, 50}, {24, 197, 64}, {11, 64, 197}}) {
+      const auto deep = static_cast<int64_t>(depth), wide = static_cast<int64_t>(columns);
+      for (const auto& [depth_stride, column_stride] : std::vector<std::array<int64_t, 2>>{{wide, 1}, {1, deep}}) {
+        const Guarded<int8_t> a(random_codes(rows * depth, &random)), b(random_codes(depth * columns, &random));
+        std::vector<int32_t> panels(nq::code_panel_bytes(depth, columns) / sizeof(int32_t) + 1);
+        const Guarded<int32_t> sums(columns), out(rows * columns);
+        kernel->codes.pack_panels(b.data(), {depth, columns, depth_stride, column_stride}, panels.data(), sums.data());
+        kernel->codes.multiply_panels({rows, depth, columns, deep, wide}, a.data(), panels.data(), out.data());
+        for (size_t i = 0; i < out.size(); ++i, ++compared) {
+          int32_t wanted = 0, of_column = 0;
+          for (size_t k = 0; k < depth; ++k) {
+            const int32_t code =
+                b[k * static_cast<size_t>(depth_stride) + i % columns * static_cast<size_t>(column_stride)];
+            wanted += a[i / columns * depth + k] * (code + kernel->codes.panel_offset);
+            of_column += code;
+          }
+          ASSERT_EQ(wanted, out[i]) << kernel->isa;
+          ASSERT_EQ(of_column, sums[i % columns]) << kernel->isa;
+        }
+      }
+    }
+  }
+  std::printf("%lld products of codes compared\n", static_cast<long long>(compared));
+}
+
+TEST(rescaled_sums) {
+  std::mt19937 random(12);
+  for (const nq::ElementwiseKernel* kernel : supported_kernels()) {
+    for (int round = 0; round < 2000; ++round) {
+      const nq::FixedPoint by =
+          nq::fixed_point(std::ldexp(1.0 + random() / 4294967296.0, -static_cast<int>(random() % 30)));
+      const size_t count = random() % 70;
+      const Guarded<int32_t> sums(count), more(count);
+      for (size_t i = 0; i < count; ++i) {
+        sums[i] = static_cast<int32_t>(random()) >> (1 + random() % 28) >> (by.shift > 0 ? 2 : 0);
+        more[i] = static_cast<int32_t>(random() % 65536) - 32768;
+      }
+      const int32_t zero_point = static_cast<int32_t>(random() % 256) - 128;
+      const Guarded<int8_t> out(count);
+      kernel->codes.rescale(sums.data(), more.data(), 7, count, nq::rescaling_terms(by, zero_point), out.data());
+      for (size_t i = 0; i < count; ++i) {
+        ASSERT_EQ(nq::clamp_to_int8(nq::multiply(sums[i] + more[i] + 7, by) + zero_point), out[i]) << kernel->isa;
+      }
+    }
+  }
+}
+
+TEST(rows_of_codes) {
+  std::mt19937 random(13);
+  std::vector<float> powers(256);
+  for (size_t i = 0; i < powers.size(); ++i) powers[i] = std::exp(-0.04f * static_cast<float>(i));
+  for (const nq::ElementwiseKernel* kernel : supported_kernels()) {
+    for (size_t count = 0; count < 100; ++count) {
+      const Guarded<int8_t> in(random_codes(count, &random)), out(count);
+      CHECK_EQ(std::accumulate(in.begin(), in.end(), 0), kernel->codes.sum(in.data(), count));
+      const int32_t greatest = kernel->codes.greatest(in.data(), count);
+      CHECK_EQ(std::accumulate(in.begin(), in.end(), -128, [](int a, int b) { return std::max(a, b); }), greatest);
+      const float factor = static_cast<float>(random() % 1000) * 0.5f;  // which gives many halves too
+      kernel->codes.weigh(powers.data(), greatest, in.data(), count, factor, -128, out.data());
+      for (size_t i = 0; i < count; ++i) {
+        const float scaled = powers[static_cast<size_t>(greatest - in[i])] * factor;
+        ASSERT_EQ(nq::clamp_to_int8(static_cast<int32_t>(std::round(scaled)) - 128), out[i]) << kernel->isa;
+      }
+    }
+  }
+}
+
+TEST(roots_and_gelu_by_table) {
+  const Quantization in{0.02f, -128}, out{0.05f, -128};
+  nq::Table roots(elementwise());
+  CHECK(nq::make_inverse_root_table(in, out, &roots));
+  CHECK_EQ(127, static_cast<int>(roots[-128]));
+  for (int code = -127; code < 128; ++code) {
+    CHECK_NEAR(clamped_code(1 / std::sqrt(real(code, in)), out), roots[code], 1.0);
+  }
+  const Quantization around{0.03f, 5};
+  for (const bool approximate : {false, true}) {
+    const nq::Table gelu = nq::gelu_table(elementwise(), around, out, approximate);
+    for (int code = -128; code < 128; ++code) {
+      const double x = real(code, around);
+      CHECK_NEAR(clamped_code(x / 2 * std::erfc(-x / std::sqrt(2.0)), out), gelu[code], 0.51);
     }
   }
 }

@@ -235,6 +235,52 @@ def rearranging(b: Branches) -> None:
         b.as_trunk("TRANSPOSE", [b.trunk, b.vector(*order)], shape)
 
 
+def between_dense_layers(b: Branches) -> None:
+    """What stands between the dense layers of a full-int8 transformer."""
+    for approximate in (False, True):
+        for _ in range(3):
+            b.add("GELU", [b.trunk], options=schema.GeluOptionsT(approximate=approximate))
+    keep = schema.ReducerOptionsT(keepDims=True)
+    mean = b.add("MEAN", [b.trunk, b.vector(-1)], (1, 9, 7, 1), scale=0.05, options=keep)
+    b.add("SUB", [b.trunk, mean], options=schema.SubOptionsT())
+    b.add("SQUARED_DIFFERENCE", [b.trunk, b.other], version=2, scale=b.scale(0.2, 3))
+    squares = b.add("SQUARED_DIFFERENCE", [b.trunk, mean], version=2, scale=0.5, zero_point=-128)
+    variance = b.add("MEAN", [squares, b.vector(3)], (1, 9, 7, 1), scale=0.2, zero_point=-128, options=keep)
+    epsilon = b.graph.constant(np.int8(127), scale=1e-7, zero_point=int(b.rng.integers(-128, 0)))
+    for name, options in (("ADD", schema.AddOptionsT), ("SUB", schema.SubOptionsT)):
+        for activation in (0, 1):
+            shift = options(fusedActivationFunction=activation)
+            b.add(name, [variance, epsilon], (1, 9, 7, 1), scale=0.2, zero_point=-128, options=shift)
+    for scale in (0.002, 0.01, 0.05):
+        root = b.add("RSQRT", [squares], version=2, scale=scale)
+        b.add("MUL", [b.trunk, root], options=schema.MulOptionsT())
+    products(b)
+
+
+def products(b: Branches) -> None:
+    """Of the trunk by another tensor, as it is and with its axes in another order, which the product takes over."""
+    kept, scales = {"scale": 0.07, "zero_point": 9}, (0.5, 2.0, 40.0)
+    turned = b.graph.add("TRANSPOSE", [b.other, b.vector(0, 1, 3, 2)], (1, 9, 61, 7), **kept)
+    b.outputs["turned"] = turned
+    only = b.graph.add("TRANSPOSE", [b.other, b.vector(0, 1, 3, 2)], (1, 9, 61, 7), **kept)
+    for right, adjoint, scale in ((turned, False, scales[0]), (b.other, True, scales[1]), (only, False, scales[2])):
+        options = schema.BatchMatMulOptionsT(adjY=adjoint)
+        b.add("BATCH_MATMUL", [b.trunk, right], (1, 9, 7, 7), version=3, scale=scale, options=options)
+    scores = b.add("BATCH_MATMUL", [b.trunk, turned], (1, 9, 7, 7), version=3, scale=0.8, options=options)
+    heads = b.graph.add("TRANSPOSE", [b.other, b.vector(0, 3, 1, 2)], (1, 61, 9, 7), **kept)
+    queries = b.graph.add(
+        "TRANSPOSE", [b.trunk, b.vector(0, 2, 1, 3)], (1, 7, 9, 61), scale=SCALE, zero_point=ZERO_POINT
+    )
+    keys = b.graph.add("TRANSPOSE", [b.other, b.vector(0, 2, 3, 1)], (1, 7, 61, 9), **kept)
+    options = schema.BatchMatMulOptionsT()
+    plain = b.graph.add(
+        "BATCH_MATMUL", [queries, keys], (1, 7, 9, 9), version=3, scale=0.6, zero_point=3, options=options
+    )
+    b.add("TRANSPOSE", [plain, b.vector(0, 2, 1, 3)], (1, 9, 7, 9), scale=0.6, zero_point=3)
+    b.add("BATCH_MATMUL", [scores, b.other], version=3, scale=9.0, options=options)
+    b.outputs["heads"] = heads
+
+
 def movement(b: Branches) -> None:
     for axis, shape, count in (
         (3, (1, 9, 7, 122), 2),
@@ -264,7 +310,10 @@ def resizing(b: Branches) -> None:
                 b.as_trunk(name, [b.trunk, b.vector(*size)], (1, *size, 61), version=3, options=settings)
 
 
-FAMILIES = [arithmetic, squeeze_and_excite, pooling, tables, conversions, floats, movement, rearranging, resizing]
+FAMILIES = [
+    *(arithmetic, squeeze_and_excite, pooling, tables, conversions, floats, movement, rearranging, resizing),
+    between_dense_layers,
+]
 
 
 @pytest.fixture(scope="session")
@@ -354,9 +403,8 @@ def test_what_stays_with_the_runtime_is_right_too(
 ) -> None:
     b = Branches(5)
     options = schema.ReducerOptionsT(keepDims=True)
-    channel_mean = b.add("MEAN", [b.trunk, b.vector(3)], (1, 9, 7, 1), scale=0.02, options=options)
-    b.add("MUL", [b.trunk, channel_mean], options=schema.MulOptionsT())
-    b.add("ADD", [b.trunk, b.other], scale=300.0, options=schema.AddOptionsT())
+    row_mean = b.add("MEAN", [b.trunk, b.vector(2)], (1, 9, 1, 61), scale=0.02, options=options)
+    b.add("MUL", [b.trunk, row_mean], options=schema.MulOptionsT())
     b.add("MUL", [b.trunk, b.other], scale=1e-5, options=schema.MulOptionsT())
     moved = b.as_trunk("TRANSPOSE", [b.trunk, b.vector(0, 2, 1, 3)], (1, 7, 9, 61))
     b.add("LOGISTIC", [moved], (1, 7, 9, 61), scale=1 / 256, zero_point=-128)
@@ -365,6 +413,20 @@ def test_what_stays_with_the_runtime_is_right_too(
     assert not litert(delegation_jobs.is_one_partition, tmp_path / "nested.tflite")
     wanted = stock_litert(jobs.all_outputs, tmp_path / "stock.tflite", images)
     got = litert(jobs.all_outputs, tmp_path / "nested.tflite", images, precision="full", threads=2)
+    assert_same(got, wanted, list(b.outputs))
+
+
+def test_a_token_before_those_of_an_image(litert: Any, stock_litert: Any, images: np.ndarray, tmp_path: Path) -> None:
+    """A constant is concatenated with what is computed, which fixes the batch."""
+    b = Branches(7)
+    token = b.rng.integers(-128, 128, (1, 9, 2, 61)).astype(np.int8)
+    inputs = [b.graph.constant(token, scale=SCALE, zero_point=ZERO_POINT), b.trunk]
+    b.as_trunk("CONCATENATION", inputs, (1, 9, 9, 61), options=schema.ConcatenationOptionsT(axis=2))
+    nq.convert(b.graph.build(list(b.outputs.values())), tmp_path / "nested.tflite", "8|5", rounding="nearest")
+    nq.extract(tmp_path / "nested.tflite", tmp_path / "stock.tflite", "full")
+    assert litert(delegation_jobs.is_one_partition, tmp_path / "nested.tflite")
+    wanted = stock_litert(jobs.all_outputs, tmp_path / "stock.tflite", images[:1])
+    got = litert(jobs.all_outputs, tmp_path / "nested.tflite", images[:1], precision="full", threads=2)
     assert_same(got, wanted, list(b.outputs))
 
 

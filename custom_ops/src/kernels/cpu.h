@@ -7,6 +7,7 @@ bool always();
 #if defined(__x86_64__) || defined(__i386__)
 bool has_pclmulqdq();
 bool has_avx2();
+bool has_avx2fma();  // every CPU with AVX2 but a few of VIA's
 bool has_avxvnni();
 bool has_avx512vnni();
 bool has_avx512vpclmulqdq();

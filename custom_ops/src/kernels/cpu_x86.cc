@@ -15,7 +15,7 @@ namespace {
 // XCR0: the registers that the operating system saves.
 constexpr uint64_t kYmm = 0x06, kZmm = 0xE6;
 // Leaf 1, ECX.
-constexpr unsigned kPclmulqdq = 1u << 1, kXgetbv = 1u << 27;
+constexpr unsigned kPclmulqdq = 1u << 1, kFma = 1u << 12, kXgetbv = 1u << 27;
 // Leaf 7, EBX and ECX.
 constexpr unsigned kAvx2 = 1u << 5, kAvx512 = 1u << 16 | 1u << 30 | 1u << 31;  // F, BW, VL
 constexpr unsigned kVpclmulqdq = 1u << 10, kVnni = 1u << 11;
@@ -55,6 +55,11 @@ bool has_pclmulqdq() {
 
 bool has_avx2() {
   static const bool found = os_saves(kYmm) && cpu_has(kAvx2, 0);
+  return found;
+}
+
+bool has_avx2fma() {
+  static const bool found = has_avx2() && first_leaf_has(kFma);
   return found;
 }
 

@@ -29,6 +29,9 @@ class DynamicLayer {
   // The weight's memory and the parameters must outlive the layer.
   DynamicLayer(const QuantizeKernel& kernel, const NestedWeight& weight, const FloatParameters& parameters);
 
+  // From now on another layer has always quantized the same rows just before.
+  void reuse_rows() { reuses_rows_ = true; }
+
   // `layer` is a Convolution or a DepthwiseConvolution of this weight, and the tensors are as that has them, but
   // floats. An image (or row) with a NaN or an infinity gives NaN everywhere.
   template <typename Layer>
@@ -38,7 +41,10 @@ class DynamicLayer {
     const Constants& constants = constants_of(level, layer->sum_offset());
     for (int64_t first = 0; first < groups.count; first += groups.together) {
       const int64_t count = std::min(groups.together, groups.count - first);
-      const QuantizedRows rows = quantize_rows(kernel_, input + first * groups.size, groups.size, count, pool);
+      const bool are_there = reuses_rows_ && count == groups.count;
+      const QuantizedRows rows = are_there
+                                     ? quantized_rows(groups.size, count, pool)
+                                     : quantize_rows(kernel_, input + first * groups.size, groups.size, count, pool);
       PackedWeight weight = weight_at(weight_, level);
       weight.least = constants.least;
       const LayerTask task = {weight, constants.offset.data(), rows.codes, static_cast<int8_t>(rows.zero_point[0]),
@@ -70,6 +76,7 @@ class DynamicLayer {
   FloatParameters parameters_;
   std::vector<float> scale_;  // padded
   std::array<Constants, kMaxLevels> constants_;
+  bool reuses_rows_ = false;
 };
 
 }  // namespace nq

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "kernels/elementwise/elementwise.h"
+
 namespace nq {
 
 // multiplier * 2^(shift - 31)
@@ -25,5 +27,10 @@ int16_t high_product(int16_t a, int16_t b);
 int32_t shift_right_rounded(int32_t value, int32_t bits);
 
 int32_t multiply(int32_t value, FixedPoint by);
+
+// The same, for a kernel, plus a zero point.
+inline RescalingTerms rescaling_terms(FixedPoint by, int32_t zero_point) {
+  return {by.multiplier, by.shift > 0 ? by.shift : 0, by.shift > 0 ? 0 : -by.shift, zero_point};
+}
 
 }  // namespace nq

@@ -128,6 +128,11 @@ void ImageMean::set_pixels(int64_t pixels) {
 }
 
 void ImageMean::run(const int8_t* in, int64_t channels, int64_t begin, int64_t count, int8_t* out) const {
+  if (channels == 1) {
+    const int32_t sum = kernel_.codes.sum(in, static_cast<size_t>(pixels_));
+    finish(&sum, 1, out);
+    return;
+  }
   for (const int64_t end = begin + count; begin < end; begin += kTile) {
     const int64_t tile = std::min(kTile, end - begin);
     int32_t sums[kTile] = {};

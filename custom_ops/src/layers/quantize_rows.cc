@@ -76,4 +76,9 @@ QuantizedRows quantize_rows(const QuantizeKernel& kernel, const float* rows, int
   return {out.codes, out.scale, out.zero_point};
 }
 
+QuantizedRows quantized_rows(int64_t row_size, int64_t num_rows, ThreadPool* pool) {
+  const Rows rows = place_rows(row_size, num_rows, &pool->shared_workspace());
+  return {rows.codes, rows.scale, rows.zero_point};
+}
+
 }  // namespace nq

@@ -16,11 +16,15 @@ class Softmax {
  public:
   using Element = int8_t;
 
-  Softmax(float input_scale, float beta, Quantization output);
+  Softmax(const ElementwiseKernel& kernel, float input_scale, float beta, Quantization output);
 
-  void run_row(const int8_t* in, int64_t count, int8_t* out) const;
+  void run_rows(const int8_t* in, int64_t rows, int64_t count, int8_t* out) const;
 
  private:
+  template <int kRows>
+  void run_together(const int8_t* in, int64_t count, int8_t* out) const;
+
+  const ElementwiseKernel* kernel_;
   std::array<float, 256> powers_;  // of the distances to the greatest code
   Quantization output_;
 };
@@ -30,6 +34,10 @@ class FloatSoftmax {
   using Element = float;
 
   FloatSoftmax(const ElementwiseKernel& kernel, float beta) : floats_(kernel.floats), beta_(beta) {}
+
+  void run_rows(const float* in, int64_t rows, int64_t count, float* out) const {
+    for (int64_t row = 0; row < rows; ++row) run_row(in + row * count, count, out + row * count);
+  }
 
   void run_row(const float* in, int64_t count, float* out) const {
     const auto size = static_cast<size_t>(count);

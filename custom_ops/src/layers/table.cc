@@ -54,6 +54,26 @@ int16_t reluish(int16_t x, FixedPoint scale) {
   return static_cast<int16_t>((value + (1 << 15)) >> 1);
 }
 
+// 1 / sqrt(value), as a multiplier in fixed point: Newton's iteration, with 3 bits before the point.
+FixedPoint inverse_root(int32_t value) {
+  if (value <= 1) return {std::numeric_limits<int32_t>::max(), 0};
+  const int32_t pairs = (__builtin_clz(static_cast<uint32_t>(value)) - 1) / 2 - 1;
+  const int32_t normalized = value << (2 * pairs), half = shift_right_rounded(normalized >> 1, 1);
+  constexpr int32_t kOne = 1 << 28, kThreeHalves = (1 << 28) + (1 << 27), kHalfRootOfTwo = 1518500250;
+  const auto times_8 = [](int32_t x) {
+    constexpr int32_t kMost = std::numeric_limits<int32_t>::max() / 8;
+    return x > kMost ? std::numeric_limits<int32_t>::max() : x < -kMost ? std::numeric_limits<int32_t>::min() : x * 8;
+  };
+  int32_t x = kOne;
+  for (int i = 0; i < 5; ++i) {
+    // A product of two numbers with 3 bits before the point has 6, one of three has 9.
+    const int32_t cube = times_8(times_8(high_product(high_product(x, x), x)));
+    x = times_8(high_product(kThreeHalves, x) - high_product(half, cube));
+  }
+  const int32_t multiplier = high_product(x, kHalfRootOfTwo), shift = pairs - 11;
+  return shift > 0 ? FixedPoint{multiplier << shift, 0} : FixedPoint{multiplier, shift};
+}
+
 }  // namespace
 
 void Table::run(const int8_t* in, int64_t count, int8_t* out) const {
@@ -102,6 +122,34 @@ bool make_relu_table(Quantization input, Quantization output, ActivationRange ra
   if (ratio.shift > kMaxShift) return false;
   fill(table, [&](int32_t code) {
     return clamp_to_int8(multiply(code - input.zero_point, ratio) + output.zero_point, range.low, range.high);
+  });
+  return true;
+}
+
+Table gelu_table(const ElementwiseKernel& kernel, Quantization input, Quantization output, bool approximate) {
+  const float inverse = 1.0f / output.scale;
+  constexpr auto kRootOfTwoOverPi = static_cast<float>(0.7978845608028654);
+  Table table(kernel);
+  fill(&table, [&](int32_t code) {
+    const float x = input.scale * static_cast<float>(code - input.zero_point);
+    const float by_tanh = 0.5f * x * (1.0f + std::tanh(kRootOfTwoOverPi * (x + 0.044715f * x * x * x)));
+    const float result = approximate ? by_tanh : 0.5f * x * std::erfc(x * static_cast<float>(-M_SQRT1_2));
+    const float value = std::round(result * inverse) + static_cast<float>(output.zero_point);
+    return static_cast<int8_t>(std::min(std::max(value, -128.0f), 127.0f));
+  });
+  return table;
+}
+
+bool make_inverse_root_table(Quantization input, Quantization output, Table* table) {
+  constexpr int32_t kBits = 20;  // behind the point
+  const FixedPoint ratio = fixed_point(1.0 / static_cast<double>(std::sqrt(input.scale) * output.scale));
+  if (ratio.shift - kBits < -31 || ratio.shift - kBits > 0) return false;
+  fill(table, [&](int32_t code) {
+    const int32_t value = code - input.zero_point;
+    if (value <= 0) return int8_t{127};
+    const FixedPoint root = inverse_root(value);
+    const int32_t scaled = multiply(1, {root.multiplier, root.shift + kBits});
+    return clamp_to_int8(multiply(scaled, {ratio.multiplier, ratio.shift - kBits}) + output.zero_point);
   });
   return true;
 }

@@ -34,6 +34,13 @@ bool make_requantize_table(Quantization input, Quantization output, Table* table
 // TFLite's: rescaled in fixed point, then clamped. False where the scales are too far apart.
 bool make_relu_table(Quantization input, Quantization output, ActivationRange range, Table* table);
 
+// TFLite's: in float, and rounded before the zero point is added.
+Table gelu_table(const ElementwiseKernel& kernel, Quantization input, Quantization output, bool approximate);
+
+// TFLite's: in fixed point. False where the scales are too far apart. What is not positive gives 127; TFLite's kernel
+// fails on what is negative.
+bool make_inverse_root_table(Quantization input, Quantization output, Table* table);
+
 // TFLite's: in 16-bit fixed point. False where its kernel refuses the scales.
 bool make_hard_swish_table(Quantization input, Quantization output, Table* table);
 

@@ -51,6 +51,9 @@ class PartitionNode {
     outputs_.insert(outputs.data, outputs.data + outputs.size);
     absorb_paddings(outputs_, &steps_);
     fold_tables(outputs_, &steps_);
+    fuse_normalizations(outputs_, environment.kernels, &steps_);
+    fuse_attention(outputs_, environment.kernels, &steps_);
+    share_quantization(&steps_);
   }
   PartitionNode(const PartitionNode&) = delete;
   PartitionNode& operator=(const PartitionNode&) = delete;

@@ -37,9 +37,7 @@ class SoftmaxOperator : public Operator {
     const Element* in = input<Element>(tensors, 0);
     Element* out = output<Element>(tensors);
     share(threads, rows_, columns_, [&](Range rows) {
-      for (int64_t row = rows.begin; row < rows.end; ++row) {
-        softmax_.run_row(in + row * columns_, columns_, out + row * columns_);
-      }
+      softmax_.run_rows(in + rows.begin * columns_, rows.end - rows.begin, columns_, out + rows.begin * columns_);
     });
   }
 
@@ -72,6 +70,11 @@ std::unique_ptr<Operator> make_of_floats(const TfLiteContext& context, const TfL
                                          ElementwiseKernel::Floats::Unary function, std::string* reason) {
   if (!has_float_ends(context, node, 1)) return stays(reason, "int8 activations; floats are supported");
   return make_float_map(node, FloatFunction(function));
+}
+
+std::unique_ptr<Operator> with_role(Role::Kind kind, std::unique_ptr<Operator> step) {
+  if (step != nullptr) step->set_role({kind});
+  return step;
 }
 
 std::unique_ptr<Operator> make_clamp(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
@@ -157,12 +160,17 @@ std::unique_ptr<Operator> make_softmax(const TfLiteContext& context, const TfLit
   if (params == nullptr || !(params->beta > 0) || !std::isfinite(params->beta)) return stays(reason, "beta");
   if (floats) {
     const FloatSoftmax softmax(*kernels.elementwise, params->beta);
-    return std::make_unique<SoftmaxOperator<FloatSoftmax>>(input, output, softmax);
+    auto step = std::make_unique<SoftmaxOperator<FloatSoftmax>>(input, output, softmax);
+    Role role = {Role::kSoftmax};
+    role.beta = params->beta;
+    step->set_role(std::move(role));
+    return step;
   }
   const Quantization from = quantization_of(context.tensors[input]), to = quantization_of(context.tensors[output]);
   if (!std::isfinite(params->beta * from.scale)) return stays(reason, "beta");
   if (to.scale != 1.0f / 256 || to.zero_point != -128) return stays(reason, "an output other than of 256ths");
-  return std::make_unique<SoftmaxOperator<Softmax>>(input, output, Softmax(from.scale, params->beta, to));
+  return std::make_unique<SoftmaxOperator<Softmax>>(input, output,
+                                                    Softmax(*kernels.elementwise, from.scale, params->beta, to));
 }
 
 std::unique_ptr<Operator> make_gelu(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
@@ -170,12 +178,18 @@ std::unique_ptr<Operator> make_gelu(const TfLiteContext& context, const TfLiteNo
   const auto* params = params_of<GeluParams>(node);
   const ElementwiseKernel::Floats& floats = kernels.elementwise->floats;
   if (params == nullptr) return stays(reason, "damaged options");
-  return make_of_floats(context, node, params->approximate ? floats.gelu_by_tanh : floats.gelu, reason);
+  if (has_float_ends(context, node, 1)) {
+    return make_float_map(node, FloatFunction(params->approximate ? floats.gelu_by_tanh : floats.gelu));
+  }
+  return make_by_table(context, node, kernels, reason, [&](Quantization input, Quantization output, Table* table) {
+    *table = gelu_table(*kernels.elementwise, input, output, params->approximate);
+    return true;
+  });
 }
 
 std::unique_ptr<Operator> make_negation(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
                                         std::string* reason) {
-  return make_of_floats(context, node, kernels.elementwise->floats.negate, reason);
+  return with_role(Role::kNegate, make_of_floats(context, node, kernels.elementwise->floats.negate, reason));
 }
 
 std::unique_ptr<Operator> make_square(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
@@ -190,7 +204,8 @@ std::unique_ptr<Operator> make_root(const TfLiteContext& context, const TfLiteNo
 
 std::unique_ptr<Operator> make_inverse_root(const TfLiteContext& context, const TfLiteNode& node,
                                             const Kernels& kernels, std::string* reason) {
-  return make_of_floats(context, node, kernels.elementwise->floats.inverse_root, reason);
+  if (!has_float_ends(context, node, 1)) return make_by_table(context, node, kernels, reason, make_inverse_root_table);
+  return with_role(Role::kInverseRoot, make_float_map(node, FloatFunction(kernels.elementwise->floats.inverse_root)));
 }
 
 }  // namespace nq

@@ -3,6 +3,7 @@
 #include "layers/broadcast.h"
 #include "layers/float_arithmetic.h"
 #include "layers/multiplication.h"
+#include "layers/reference_arithmetic.h"
 #include "operators/makers.h"
 #include "operators/map_operator.h"
 #include "operators/row_operator.h"
@@ -135,6 +136,7 @@ struct BinaryNode {
   Quantization a, b, out;
   ActivationRange range = {-128, 127};
   FloatRange float_range;
+  Shape out_shape;
 };
 
 bool read_operand(const TfLiteContext& context, int index, std::vector<int>* inputs, Operand* operand,
@@ -176,6 +178,7 @@ bool read_binary(const TfLiteContext& context, const TfLiteNode& node, bool has_
   binary->out = quantization_of(*out);
   if (!binary->is_float) binary->range = activation_range(activation, *out);  // floats have no scale
   binary->float_range = float_activation_range(activation);
+  binary->out_shape.assign(out->dims->data, out->dims->data + out->dims->size);
   return true;
 }
 
@@ -186,10 +189,29 @@ std::unique_ptr<Operator> make_binary(const TfLiteNode& node, BinaryNode binary,
                                                       arithmetic);
 }
 
+// A difference with a constant has no role.
+Role role_of(Role::Kind kind, const BinaryNode& binary) {
+  const FloatRange all = float_activation_range(kActivationNone);
+  Role role = {kind};
+  for (const Operand& operand : binary.operands) {
+    if (operand.constant == nullptr) continue;
+    role.constant = static_cast<const float*>(operand.constant);
+    role.constant_shape = operand.shape;
+    role.shape = binary.out_shape;
+  }
+  const bool commutes = kind == Role::kAdd || kind == Role::kMultiply;
+  const bool clamps = binary.float_range.min != all.min || binary.float_range.max != all.max;
+  return clamps || (role.constant != nullptr && !commutes) ? Role() : role;
+}
+
 std::unique_ptr<Operator> make_float_binary(const TfLiteNode& node, BinaryNode binary,
-                                            ElementwiseKernel::Floats::Binary function) {
+                                            ElementwiseKernel::Floats::Binary function,
+                                            Role::Kind kind = Role::kOther) {
   const FloatArithmetic arithmetic(function, binary.float_range);
-  return make_binary(node, std::move(binary), arithmetic);
+  Role role = role_of(kind, binary);
+  std::unique_ptr<Operator> step = make_binary(node, std::move(binary), arithmetic);
+  step->set_role(std::move(role));
+  return step;
 }
 
 // Of floats alone.
@@ -201,20 +223,29 @@ std::unique_ptr<Operator> make_of_floats(const TfLiteContext& context, const TfL
   return make_float_binary(node, std::move(binary), function);
 }
 
+std::unique_ptr<Operator> make_by_reference(const TfLiteNode& node, BinaryNode binary, const Kernels& kernels,
+                                            ReferenceArithmetic::Operation operation, std::string* reason) {
+  ReferenceArithmetic arithmetic(*kernels.elementwise, operation);
+  if (!arithmetic.set(binary.a, binary.b, binary.out, binary.range)) return stays(reason, "scales too far apart");
+  return make_binary(node, std::move(binary), arithmetic);
+}
+
 // a + sign * b
 std::unique_ptr<Operator> make_sum(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
                                    float sign, std::string* reason) {
   BinaryNode binary;
   if (!read_binary(context, node, true, &binary, reason)) return nullptr;
   const ElementwiseKernel::Floats& floats = kernels.elementwise->floats;
-  if (binary.is_float) return make_float_binary(node, std::move(binary), sign < 0 ? floats.subtract : floats.add);
+  if (binary.is_float && sign < 0) return make_float_binary(node, std::move(binary), floats.subtract, Role::kSubtract);
+  if (binary.is_float) return make_float_binary(node, std::move(binary), floats.add, Role::kAdd);
   const Quantization &a = binary.a, &b = binary.b, &out = binary.out;
   Addition addition(*kernels.addition);
-  if (!addition.set({a.scale / out.scale, a.zero_point}, {sign * (b.scale / out.scale), b.zero_point}, out.zero_point,
-                    binary.range)) {
-    return stays(reason, "scales too far apart");
+  if (addition.set({a.scale / out.scale, a.zero_point}, {sign * (b.scale / out.scale), b.zero_point}, out.zero_point,
+                   binary.range)) {
+    return make_binary(node, std::move(binary), addition);
   }
-  return make_binary(node, std::move(binary), addition);
+  const auto operation = sign < 0 ? ReferenceArithmetic::kSubtract : ReferenceArithmetic::kAdd;
+  return make_by_reference(node, std::move(binary), kernels, operation, reason);
 }
 
 }  // namespace
@@ -233,7 +264,9 @@ std::unique_ptr<Operator> make_multiplication(const TfLiteContext& context, cons
                                               const Kernels& kernels, std::string* reason) {
   BinaryNode binary;
   if (!read_binary(context, node, true, &binary, reason)) return nullptr;
-  if (binary.is_float) return make_float_binary(node, std::move(binary), kernels.elementwise->floats.multiply);
+  if (binary.is_float) {
+    return make_float_binary(node, std::move(binary), kernels.elementwise->floats.multiply, Role::kMultiply);
+  }
   Multiplication multiplication(*kernels.elementwise);
   if (!multiplication.set(binary.a, binary.b, binary.out, binary.range)) return stays(reason, "scales too far apart");
   return make_binary(node, std::move(binary), multiplication);
@@ -246,7 +279,13 @@ std::unique_ptr<Operator> make_division(const TfLiteContext& context, const TfLi
 
 std::unique_ptr<Operator> make_squared_difference(const TfLiteContext& context, const TfLiteNode& node,
                                                   const Kernels& kernels, std::string* reason) {
-  return make_of_floats(context, node, false, kernels.elementwise->floats.difference_squared, reason);
+  BinaryNode binary;
+  if (!read_binary(context, node, false, &binary, reason)) return nullptr;
+  if (binary.is_float) {
+    return make_float_binary(node, std::move(binary), kernels.elementwise->floats.difference_squared,
+                             Role::kSquaredDifference);
+  }
+  return make_by_reference(node, std::move(binary), kernels, ReferenceArithmetic::kSquaredDifference, reason);
 }
 
 std::unique_ptr<Operator> make_maximum(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,

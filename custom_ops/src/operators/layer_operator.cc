@@ -49,6 +49,8 @@ class LayerOperator : public Operator, private RowOperator {
     end_rows();
   }
 
+  void reuse_rows() override { dynamic_->reuse_rows(); }
+
   // Floats are quantized by the image.
   RowOperator* by_rows(int input) override {
     const bool by_rows = !reader_.is_float && reader_.kind != ReaderKind::kDense && input == reader_.input;
@@ -76,6 +78,7 @@ class LayerOperator : public Operator, private RowOperator {
     if (reader_.is_float) {
       dynamic_ = std::make_unique<DynamicLayer>(*environment.kernels.quantize, weight,
                                                 float_parameters(context_, reader_, scale, bias));
+      set_role({reader_.kind == ReaderKind::kDense ? Role::kDynamicRows : Role::kDynamicImages});
     } else {
       const void* values = bias < 0 ? nullptr : context_.tensors[bias].data;
       quantized_ = std::make_unique<QuantizedLayer>(weight, layer_quantization(context_, reader_),

@@ -14,12 +14,13 @@ using Maker = std::unique_ptr<Operator>(const TfLiteContext& context, const TfLi
 
 // Elementwise, with two operands, either of which may be constant or broadcast; int8 or float32.
 Maker make_addition, make_subtraction, make_multiplication;
-Maker make_division, make_squared_difference, make_maximum, make_minimum;  // of floats alone
-Maker make_matrix_product;                                                 // the same
+Maker make_squared_difference, make_matrix_product;
+Maker make_division, make_maximum, make_minimum;  // of floats alone
 
 // Elementwise: int8 by table, and float32.
 Maker make_logistic, make_tanh, make_elu, make_leaky_relu, make_relu, make_relu_n1_to_1, make_relu6, make_hard_swish;
-Maker make_gelu, make_negation, make_square, make_root, make_inverse_root;  // of floats alone
+Maker make_gelu, make_inverse_root;
+Maker make_negation, make_square, make_root;  // of floats alone
 Maker make_softmax;
 
 // float32 or int8 to int8, and int8 to float32.
@@ -42,6 +43,13 @@ bool has_int8_ends(const TfLiteContext& context, const TfLiteNode& node, int num
 
 // float32 from the first input to the only output, not constant.
 bool has_float_ends(const TfLiteContext& context, const TfLiteNode& node, int num_inputs);
+
+// Of either kind, and int8 keeps its scale.
+bool has_ends_alike(const TfLiteContext& context, const TfLiteNode& node, int num_inputs, std::string* reason);
+
+inline size_t element_bytes_of(const TfLiteTensor& tensor) {
+  return is_float(&tensor) ? sizeof(float) : sizeof(int8_t);
+}
 
 // A constant vector of int32; null if the tensor is none, or has another size.
 const int32_t* constant_int32(const TfLiteContext& context, int index, int count);

@@ -1,83 +1,294 @@
-// BATCH_MATMUL of two float tensors that are both computed.
+// BATCH_MATMUL of two tensors that are both computed, and attention: two of them, of floats, with a softmax between.
+#include "layers/matrix_product.h"
+#include "layers/softmax.h"
 #include "operators/makers.h"
+#include "operators/step_graph.h"
 
 namespace nq {
 namespace {
 
-constexpr int64_t kRowsAtOnce = 8;
+constexpr int64_t kRowsAtOnce = 24;  // of a matrix: whole tiles of most kernels
 
 struct BatchMatMulParams {
   bool adj_x, adj_y;
 };
 
+Status unfit() {
+  return error(NQ_INVALID_MODEL,
+               "two matrices have shapes that cannot be multiplied; expected [.., n, k] and [.., k, m]");
+}
+
+// Calls work(matrix, rows, is_new) for bands of rows of all matrices, each thread's in order; `is_new` where the thread
+// comes to a matrix.
+template <typename Work>
+void for_each_band(Range range, int64_t rows, const Work& work) {
+  const int64_t bands = (rows + kRowsAtOnce - 1) / kRowsAtOnce;
+  int64_t last = -1;
+  for (int64_t i = range.begin; i < range.end; ++i) {
+    const int64_t matrix = i / bands, first = i % bands * kRowsAtOnce;
+    work(matrix, Range{first, std::min(first + kRowsAtOnce, rows)}, matrix != last);
+    last = matrix;
+  }
+}
+
+int64_t bands_of(const MatrixProduct& product) {
+  return product.matrices() * ((product.rows() + kRowsAtOnce - 1) / kRowsAtOnce);
+}
+
 class MatrixProductOperator : public Operator {
  public:
-  // `by_rows`: the second matrix has the depth as its last axis.
-  MatrixProductOperator(int a, int b, int output, const ElementwiseKernel& kernel, bool by_rows)
-      : Operator({a, b}, output, sizeof(float)),
-        multiply_(by_rows ? kernel.floats.multiply_by_rows : kernel.floats.multiply_matrices),
-        by_rows_(by_rows) {}
+  using Operator::output;
+
+  MatrixProductOperator(int a, int b, int output, size_t element_bytes, bool by_rows)
+      : Operator({a, b}, output, element_bytes), product_(by_rows) {
+    set_role({Role::kMatrixProduct});
+  }
+
+  const MatrixProduct& product() const { return product_; }
+
+  // Reads tensor `from`, whose axes in that order are an operand; false if it cannot.
+  bool absorb_input(const std::vector<int32_t>& order, int from, int operand) {
+    bool absorbed = false;
+    for (size_t i = 0; i < 2; ++i) {
+      if (inputs()[i] != operand) continue;
+      if (!(i == 0 ? product_.transpose_a(order) : product_.transpose_b(order))) return false;
+      set_input(i, from);
+      absorbed = true;
+    }
+    return absorbed;
+  }
+
+  bool absorb_output(const std::vector<int32_t>& order, int to) {
+    if (!product_.transpose_output(order)) return false;
+    set_output(to);
+    return true;
+  }
 
   Status reshape(const Shapes& shapes, Shape* output) override {
-    const Shape &a = shapes.at(inputs()[0]), &b = shapes.at(inputs()[1]);
-    const auto unfit = [] {
-      return error(NQ_INVALID_MODEL,
-                   "two matrices have shapes that cannot be multiplied; expected [.., n, k] and [.., k, m]");
-    };
-    if (a.size() < 2 || b.size() < 2) return unfit();
-    const Shape of_a(a.begin(), a.end() - 2), of_b(b.begin(), b.end() - 2);
-    const int32_t rows = a[a.size() - 2], depth = a.back();
-    const int32_t columns = by_rows_ ? b[b.size() - 2] : b.back();
-    if ((by_rows_ ? b.back() : b[b.size() - 2]) != depth) return unfit();
-    shares_b_ = num_elements(of_b) == 1 && of_b.size() <= of_a.size();
-    if (of_a != of_b && !shares_b_) return unfit();
-    matrices_ = num_elements(of_a);
-    sizes_ = {static_cast<size_t>(rows), static_cast<size_t>(depth), static_cast<size_t>(columns)};
-    *output = of_a;
-    output->push_back(rows);
-    output->push_back(columns);
-    return {};
+    return product_.reshape(shapes.at(inputs()[0]), shapes.at(inputs()[1]), output) ? Status() : unfit();
+  }
+
+ private:
+  MatrixProduct product_;
+};
+
+// `Arithmetic` is FloatProduct or CodeProduct.
+template <typename Arithmetic>
+class ProductOf : public MatrixProductOperator {
+  using Element = typename Arithmetic::Element;
+
+ public:
+  ProductOf(int a, int b, int output, bool by_rows, const Arithmetic& arithmetic)
+      : MatrixProductOperator(a, b, output, sizeof(Element), by_rows), arithmetic_(arithmetic) {}
+
+  const Arithmetic& arithmetic() const { return arithmetic_; }
+
+  void run(const Pointers& tensors, ThreadPool* threads) override {
+    const Element *a = input<Element>(tensors, 0), *b = input<Element>(tensors, 1);
+    auto* out = Operator::output<Element>(tensors);
+    const MatrixProduct& product = this->product();
+    const size_t packed_bytes = align(Arithmetic::packed_bytes(product), kLineBytes);
+    threads->run([&](int part, Workspace* workspace) {
+      uint8_t* packed = workspace->get(packed_bytes + kRowsAtOnce * Arithmetic::scratch_bytes(product));
+      const Range range = split_range(bands_of(product), part, threads->size());
+      for_each_band(range, product.rows(), [&](int64_t matrix, Range rows, bool is_new) {
+        if (is_new) arithmetic_.pack(product, b, matrix, packed);
+        arithmetic_.multiply(product, rows.end - rows.begin, a + product.place_in_a(matrix, rows.begin),
+                             product.a_stride(), packed, packed + packed_bytes,
+                             out + product.place_in_output(matrix, rows.begin), product.output_stride());
+      });
+    });
+  }
+
+ private:
+  Arithmetic arithmetic_;
+};
+
+// What is done to scores before the softmax: times `factor`, plus constants, as many as `addends` again and again.
+struct ScoreTerms {
+  float factor = 1;
+  const float* addend = nullptr;
+  int64_t addends = 0;
+};
+
+class AttentionOperator : public Operator {
+ public:
+  // `between`: the steps from the scores to their softmax.
+  AttentionOperator(const MatrixProductOperator& scores, Steps between, const ScoreTerms& terms,
+                    const MatrixProductOperator& values, const ElementwiseKernel& kernel)
+      : Operator({scores.inputs()[0], scores.inputs()[1], values.inputs()[1]}, values.output(), sizeof(float)),
+        scores_(scores.product()),
+        values_(values.product()),
+        scores_tensor_(scores.output()),
+        between_(std::move(between)),
+        terms_(terms),
+        arithmetic_(kernel),
+        softmax_(kernel, between_.back()->role().beta * (terms.addend == nullptr ? terms.factor : 1)),
+        kernel_(kernel) {}
+
+  Status reshape(const Shapes& shapes, Shape* output) override {
+    Shapes inside;
+    Shape& scores = inside[scores_tensor_];
+    if (!scores_.reshape(shapes.at(inputs()[0]), shapes.at(inputs()[1]), &scores)) return unfit();
+    for (const auto& step : between_) {
+      if (Status status = step->reshape(inside, &inside[step->output()]); !status.ok()) return status;
+    }
+    const Shape& powers = inside[between_.back()->output()];
+    const bool fits = values_.reshape(powers, shapes.at(inputs()[2]), output) && values_.rows() == scores_.rows() &&
+                      values_.depth() == scores_.columns() && values_.matrices() == scores_.matrices();
+    return fits ? Status() : unfit();
   }
 
   void run(const Pointers& tensors, ThreadPool* threads) override {
-    const float *a = input<float>(tensors, 0), *b = input<float>(tensors, 1);
+    const float *a = input<float>(tensors, 0), *b = input<float>(tensors, 1), *values = input<float>(tensors, 2);
     float* out = output<float>(tensors);
-    const auto rows = static_cast<int64_t>(sizes_.rows), bands = (rows + kRowsAtOnce - 1) / kRowsAtOnce;
-    const auto cost = kRowsAtOnce * static_cast<int64_t>(sizes_.depth * sizes_.columns) / 8;
-    share(threads, matrices_ * bands, cost, [&](Range range) {
-      while (range.begin < range.end) {  // the part of it that lies in one matrix
-        const int64_t matrix = range.begin / bands, band = range.begin % bands;
-        const int64_t count = std::min(bands - band, range.end - range.begin);
-        const int64_t first = band * kRowsAtOnce, last = std::min(rows, (band + count) * kRowsAtOnce);
-        const int64_t row = matrix * rows + first;
-        multiply_(a + row * static_cast<int64_t>(sizes_.depth),
-                  b + (shares_b_ ? 0 : matrix) * static_cast<int64_t>(sizes_.depth * sizes_.columns),
-                  {static_cast<size_t>(last - first), sizes_.depth, sizes_.columns},
-                  out + row * static_cast<int64_t>(sizes_.columns));
-        range.begin += count;
-      }
+    const int64_t columns = scores_.columns();
+    const size_t key_bytes = FloatProduct::packed_bytes(scores_), value_bytes = FloatProduct::packed_bytes(values_);
+    threads->run([&](int part, Workspace* workspace) {
+      const size_t row_bytes = static_cast<size_t>(kRowsAtOnce * columns) * sizeof(float);
+      uint8_t* keys = workspace->get(key_bytes + value_bytes + 2 * row_bytes);
+      uint8_t* packed_values = keys + key_bytes;
+      auto* scores = reinterpret_cast<float*>(packed_values + value_bytes);
+      float* powers = scores + kRowsAtOnce * columns;
+      const Range range = split_range(bands_of(scores_), part, threads->size());
+      for_each_band(range, scores_.rows(), [&](int64_t matrix, Range rows, bool is_new) {
+        if (is_new) {
+          arithmetic_.pack(scores_, b, matrix, keys);
+          arithmetic_.pack(values_, values, matrix, packed_values);
+        }
+        const int64_t count = rows.end - rows.begin;
+        arithmetic_.multiply(scores_, count, a + scores_.place_in_a(matrix, rows.begin), scores_.a_stride(), keys,
+                             nullptr, scores, columns);
+        for (int64_t row = 0; row < count; ++row) {
+          float *from = scores + row * columns, *to = powers + row * columns;
+          if (terms_.addend != nullptr) add_term(matrix, rows.begin + row, from, to);
+          softmax_.run_row(from, columns, to);
+        }
+        arithmetic_.multiply(values_, count, powers, columns, packed_values, nullptr,
+                             out + values_.place_in_output(matrix, rows.begin), values_.output_stride());
+      });
     });
   }
 
  private:
   using Operator::output;
-  void (*multiply_)(const float* a, const float* b, const MatrixSizes& sizes, float* out);
-  bool by_rows_, shares_b_ = false;
-  int64_t matrices_ = 0;
-  MatrixSizes sizes_ = {};
+
+  // `scratch` has room for a row.
+  void add_term(int64_t matrix, int64_t row, float* scores, float* scratch) const {
+    const auto columns = static_cast<size_t>(scores_.columns());
+    const float* addend = terms_.addend + (matrix * scores_.rows() + row) * scores_.columns() % terms_.addends;
+    const float infinity = std::numeric_limits<float>::infinity();
+    kernel_.floats.scale(scores, columns, terms_.factor);
+    kernel_.floats.add({scores, addend, 1, 1}, -infinity, infinity, columns, scratch);
+    std::copy(scratch, scratch + columns, scores);
+  }
+
+  MatrixProduct scores_, values_;
+  int scores_tensor_;
+  Steps between_;
+  ScoreTerms terms_;
+  FloatProduct arithmetic_;
+  FloatSoftmax softmax_;
+  const ElementwiseKernel& kernel_;
 };
+
+MatrixProductOperator* product_at(const Steps& steps, size_t position) {
+  Operator* step = position == StepGraph::kNone ? nullptr : steps[position].get();
+  const bool is_product = step != nullptr && step->role().kind == Role::kMatrixProduct;
+  return is_product ? static_cast<MatrixProductOperator*>(step) : nullptr;
+}
+
+void absorb_transpositions(const std::unordered_set<int>& outputs, Steps* steps) {
+  const StepGraph graph(outputs, *steps);
+  for (size_t i = 0; i < steps->size(); ++i) {
+    std::unique_ptr<Operator>& step = (*steps)[i];
+    if (step == nullptr || step->role().kind != Role::kTransposition) continue;
+    const std::vector<int32_t>& order = step->role().order;
+    MatrixProductOperator* reader = product_at(*steps, graph.only_reader(step->output(), Role::kMatrixProduct));
+    if (reader != nullptr && reader->absorb_input(order, step->inputs()[0], step->output())) {
+      step = nullptr;
+      continue;
+    }
+    const size_t writer = graph.writer(step->inputs()[0]);
+    MatrixProductOperator* product = product_at(*steps, writer);
+    if (product == nullptr || graph.only_reader(product->output(), Role::kTransposition) != i) continue;
+    if (product->absorb_output(order, step->output())) step = nullptr;
+  }
+  drop_merged(steps);
+}
+
+// A constant of whole matrices, which repeat along the first axes.
+bool is_addend(const Role& role) {
+  const Shape& shape = role.constant_shape;
+  const auto ones = std::find_if(shape.begin(), shape.end(), [](int32_t size) { return size != 1; }) - shape.begin();
+  const auto axes = static_cast<std::ptrdiff_t>(shape.size()) - ones;
+  return role.kind == Role::kAdd && axes >= 2 && axes <= static_cast<std::ptrdiff_t>(role.shape.size()) &&
+         std::equal(shape.rbegin(), shape.rbegin() + axes, role.shape.rbegin());
+}
+
+// Follows what stands between the scores and a softmax, the last one of `passed`; false if there is none.
+bool find_softmax(const StepGraph& graph, const Steps& steps, int scores, ScoreTerms* terms,
+                  std::vector<size_t>* passed) {
+  for (int tensor = scores;;) {
+    const std::vector<size_t>& readers = graph.readers(tensor);
+    if (readers.size() != 1 || steps[readers[0]] == nullptr) return false;
+    const Role& role = steps[readers[0]]->role();
+    passed->push_back(readers[0]);
+    if (role.kind == Role::kSoftmax) return true;
+    const bool adds = terms->addend == nullptr && is_addend(role);
+    const bool multiplies = role.kind == Role::kMultiply && role.constant != nullptr && terms->addend == nullptr &&
+                            num_elements(role.constant_shape) == 1 && *role.constant > 0;
+    if (!adds && !multiplies && role.kind != Role::kReshapeOfMatrices) return false;
+    if (adds) terms->addend = role.constant, terms->addends = num_elements(role.constant_shape);
+    if (multiplies) terms->factor *= *role.constant;
+    tensor = steps[readers[0]]->output();
+  }
+}
 
 }  // namespace
 
+void fuse_attention(const std::unordered_set<int>& outputs, const Kernels& kernels, Steps* steps) {
+  absorb_transpositions(outputs, steps);
+  const StepGraph graph(outputs, *steps);
+  for (size_t i = 0; i < steps->size(); ++i) {
+    const MatrixProductOperator* scores = product_at(*steps, i);
+    ScoreTerms terms;
+    std::vector<size_t> passed;
+    if (scores == nullptr || scores->element_bytes() != sizeof(float) || scores->product().transposes_output())
+      continue;
+    if (!find_softmax(graph, *steps, scores->output(), &terms, &passed)) continue;
+    const int powers = (*steps)[passed.back()]->output();
+    const size_t last = graph.only_reader(powers, Role::kMatrixProduct);
+    const MatrixProductOperator* values = product_at(*steps, last);
+    if (values == nullptr || values->inputs()[0] != powers || values->product().transposes_a()) continue;
+    Steps between;
+    for (const size_t position : passed) between.push_back(std::move((*steps)[position]));
+    (*steps)[last] =
+        std::make_unique<AttentionOperator>(*scores, std::move(between), terms, *values, *kernels.elementwise);
+    (*steps)[i] = nullptr;
+  }
+  drop_merged(steps);
+}
+
 std::unique_ptr<Operator> make_matrix_product(const TfLiteContext& context, const TfLiteNode& node,
                                               const Kernels& kernels, std::string* reason) {
-  if (!has_float_ends(context, node, 2)) return stays(reason, "int8 activations; floats are supported");
-  const int a = node.inputs->data[0], b = node.inputs->data[1];
+  const bool floats = has_float_ends(context, node, 2);
+  if (!floats && !has_int8_ends(context, node, 2, reason)) return nullptr;
+  const int a = node.inputs->data[0], b = node.inputs->data[1], output = node.outputs->data[0];
   const TfLiteTensor* second = tensor_at(context, b);
-  if (!is_float(second) || is_constant(*second)) return stays(reason, "a constant operand");
+  if (!(floats ? is_float(second) : is_quantized_int8(second))) return stays(reason, "operands of several types");
+  if (is_constant(*second)) return stays(reason, "a constant operand");
   const auto* params = params_of<BatchMatMulParams>(node);
   if (params == nullptr || params->adj_x) return stays(reason, "a first operand that is transposed");
-  return std::make_unique<MatrixProductOperator>(a, b, node.outputs->data[0], *kernels.elementwise, params->adj_y);
+  if (floats) {
+    return std::make_unique<ProductOf<FloatProduct>>(a, b, output, params->adj_y, FloatProduct(*kernels.elementwise));
+  }
+  CodeProduct product;
+  if (!product.set(*kernels.elementwise, quantization_of(context.tensors[a]), quantization_of(*second),
+                   quantization_of(context.tensors[output]))) {
+    return stays(reason, "scales too far apart");
+  }
+  return std::make_unique<ProductOf<CodeProduct>>(a, b, output, params->adj_y, product);
 }
 
 }  // namespace nq

@@ -78,21 +78,31 @@ class PadOperator : public Operator {
   Shape in_, out_;
 };
 
+// Computed by another operator, or a constant.
+struct Piece {
+  size_t position = 0;  // among the inputs
+  const int8_t* constant = nullptr;
+  Shape shape;  // a constant's
+};
+
 class ConcatenationOperator : public Operator {
  public:
   // `axis` may count from behind.
-  ConcatenationOperator(std::vector<int> inputs, int output, size_t element_bytes, int axis)
-      : Operator(std::move(inputs), output, element_bytes), axis_(axis) {}
+  ConcatenationOperator(std::vector<int> inputs, int output, size_t element_bytes, std::vector<Piece> pieces, int axis)
+      : Operator(std::move(inputs), output, element_bytes), pieces_(std::move(pieces)), axis_(axis) {}
 
   Status reshape(const Shapes& shapes, Shape* output) override {
-    *output = shapes.at(inputs()[0]);
+    const auto shape_of = [&](const Piece& piece) {
+      return piece.constant != nullptr ? piece.shape : shapes.at(inputs()[piece.position]);
+    };
+    *output = shape_of(pieces_[0]);
     const auto rank = static_cast<int>(output->size());
     const int signed_axis = axis_ < 0 ? axis_ + rank : axis_;
     if (signed_axis < 0 || signed_axis >= rank) return unfit();
     const auto axis = static_cast<size_t>(signed_axis);
     (*output)[axis] = 0;
-    for (const int index : inputs()) {
-      Shape shape = shapes.at(index);
+    for (const Piece& piece : pieces_) {
+      Shape shape = shape_of(piece);
       if (static_cast<int>(shape.size()) != rank) return unfit();
       if (shape[axis] > std::numeric_limits<int32_t>::max() - (*output)[axis]) return unfit();
       (*output)[axis] += shape[axis];
@@ -106,7 +116,7 @@ class ConcatenationOperator : public Operator {
     const int64_t inner =
         product(output->begin() + signed_axis + 1, output->end()) * static_cast<int64_t>(element_bytes());
     row_bytes_.clear();
-    for (const int index : inputs()) row_bytes_.push_back(shapes.at(index)[axis] * inner);
+    for (const Piece& piece : pieces_) row_bytes_.push_back(shape_of(piece)[axis] * inner);
     out_row_bytes_ = (*output)[axis] * inner;
     return {};
   }
@@ -115,8 +125,10 @@ class ConcatenationOperator : public Operator {
     int8_t* out = output(tensors);
     share(threads, rows_, out_row_bytes_, [&](Range rows) {
       int8_t* column = out;
-      for (size_t i = 0; i < inputs().size(); ++i) {
-        copy_rows(input(tensors, i), row_bytes_[i], rows, column);
+      for (size_t i = 0; i < pieces_.size(); ++i) {
+        const Piece& piece = pieces_[i];
+        copy_rows(piece.constant != nullptr ? piece.constant : input(tensors, piece.position), row_bytes_[i], rows,
+                  column);
         column += row_bytes_[i];
       }
     });
@@ -137,43 +149,56 @@ class ConcatenationOperator : public Operator {
     }
   }
 
+  std::vector<Piece> pieces_;
   int axis_;
   int64_t rows_ = 0, out_row_bytes_ = 0;  // a row: what lies together in the output
-  std::vector<int64_t> row_bytes_;        // of each input
+  std::vector<int64_t> row_bytes_;        // of each piece
 };
 
 }  // namespace
 
 std::unique_ptr<Operator> make_padding(const TfLiteContext& context, const TfLiteNode& node, const Kernels&,
                                        std::string* reason) {
-  const bool floats = has_float_ends(context, node, 2);
-  if (!floats && !has_int8_ends(context, node, 2, reason)) return nullptr;
+  if (!has_ends_alike(context, node, 2, reason)) return nullptr;
   const TfLiteTensor &in = context.tensors[node.inputs->data[0]], &out = context.tensors[node.outputs->data[0]];
   const int32_t* paddings = constant_int32(context, node.inputs->data[1], 8);
   if (paddings == nullptr || in.dims->size != 4) return stays(reason, "paddings that are not a constant for rank 4");
   const bool sane = std::all_of(paddings, paddings + 8, [](int32_t p) { return p >= 0 && p < 1 << 20; });
-  if (!sane || (!floats && !same_quantization(in, out))) return stays(reason, "paddings or scales out of range");
-  const auto zero = static_cast<int8_t>(floats ? 0 : out.params.zero_point);
-  return std::make_unique<PadOperator>(node.inputs->data[0], node.outputs->data[0],
-                                       floats ? sizeof(float) : sizeof(int8_t), paddings, zero);
+  if (!sane) return stays(reason, "paddings out of range");
+  const auto zero = static_cast<int8_t>(is_float(&out) ? 0 : out.params.zero_point);
+  return std::make_unique<PadOperator>(node.inputs->data[0], node.outputs->data[0], element_bytes_of(in), paddings,
+                                       zero);
 }
 
 std::unique_ptr<Operator> make_concatenation(const TfLiteContext& context, const TfLiteNode& node, const Kernels&,
                                              std::string* reason) {
-  const bool floats = has_float_ends(context, node, 1);
-  if (!floats && !has_int8_ends(context, node, 1, reason)) return nullptr;
   const auto* params = params_of<ConcatenationParams>(node);
   if (params == nullptr || params->activation != kActivationNone) return stays(reason, "activation");
-  const TfLiteTensor& out = context.tensors[node.outputs->data[0]];
-  const std::vector<int> inputs(node.inputs->data, node.inputs->data + node.inputs->size);
-  for (const int index : inputs) {
-    const TfLiteTensor* in = tensor_at(context, index);
-    if (!(floats ? is_float(in) : is_quantized_int8(in)) || is_constant(*in))
-      return stays(reason, "a constant input, or one of another type");
-    if (!floats && !same_quantization(*in, out)) return stays(reason, "inputs of several scales; one is supported");
+  if (node.outputs->size != 1) return stays(reason, "another number of operands");
+  const TfLiteTensor* out = tensor_at(context, node.outputs->data[0]);
+  const bool floats = is_float(out);
+  if (!floats && !is_quantized_int8(out)) return stays(reason, not_int8(out, out));
+  std::vector<int> inputs;
+  std::vector<Piece> pieces;
+  for (int i = 0; i < node.inputs->size; ++i) {
+    const TfLiteTensor* in = tensor_at(context, node.inputs->data[i]);
+    if (!(floats ? is_float(in) : is_quantized_int8(in))) return stays(reason, "inputs of several types");
+    if (!floats && !same_quantization(*in, *out)) return stays(reason, "inputs of several scales; one is supported");
+    Piece piece;
+    if (is_constant(*in)) {
+      piece.constant = static_cast<const int8_t*>(in->data);
+      piece.shape.assign(in->dims->data, in->dims->data + in->dims->size);
+      const auto elements = static_cast<size_t>(num_elements(piece.shape));
+      if (in->bytes != elements * element_bytes_of(*out)) return stays(reason, "a damaged constant");
+    } else {
+      piece.position = inputs.size();
+      inputs.push_back(node.inputs->data[i]);
+    }
+    pieces.push_back(std::move(piece));
   }
-  return std::make_unique<ConcatenationOperator>(inputs, node.outputs->data[0], floats ? sizeof(float) : sizeof(int8_t),
-                                                 params->axis);
+  if (inputs.empty()) return stays(reason, "constants alone");
+  return std::make_unique<ConcatenationOperator>(std::move(inputs), node.outputs->data[0], element_bytes_of(*out),
+                                                 std::move(pieces), params->axis);
 }
 
 }  // namespace nq

@@ -60,6 +60,13 @@ bool has_float_ends(const TfLiteContext& context, const TfLiteNode& node, int nu
   return is_float(in) && is_float(out) && !is_constant(*in);
 }
 
+bool has_ends_alike(const TfLiteContext& context, const TfLiteNode& node, int num_inputs, std::string* reason) {
+  if (has_float_ends(context, node, num_inputs)) return true;
+  if (!has_int8_ends(context, node, num_inputs, reason)) return false;
+  return same_quantization(context.tensors[node.inputs->data[0]], context.tensors[node.outputs->data[0]]) ||
+         refuse(reason, "scales");
+}
+
 const int32_t* constant_int32(const TfLiteContext& context, int index, int count) {
   const TfLiteTensor* tensor = tensor_at(context, index);
   if (tensor == nullptr || tensor->type != kTfLiteInt32 || !is_constant(*tensor) ||

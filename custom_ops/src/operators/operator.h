@@ -46,6 +46,33 @@ struct ImagePadding {
   int8_t value;
 };
 
+// What an operator computes, for those that take in what others around them do: of floats, but for transpositions and
+// products of matrices, which may be of int8 too.
+struct Role {
+  enum Kind {
+    kOther,
+    kAdd,
+    kSubtract,
+    kMultiply,
+    kSquaredDifference,
+    kNegate,
+    kInverseRoot,
+    kMeanOfRows,  // of the last axis, which stays with size 1
+    kSoftmax,
+    kTransposition,
+    kReshapeOfMatrices,  // keeps the last two axes
+    kMatrixProduct,
+    kDynamicRows,  // a dense layer, which quantizes the rows of its input
+    kDynamicImages,
+  };
+  Kind kind = kOther;
+  const float* constant = nullptr;        // the other operand of an addition or a product
+  Shape constant_shape = {}, shape = {};  // of the constant, and of the output but for its batch
+  int32_t row = 0;                        // elements of a mean's rows
+  float beta = 0;                         // a softmax's
+  std::vector<int32_t> order = {};        // the input's axes at the places of the output's
+};
+
 class Operator {
  public:
   Operator(std::vector<int> inputs, int output, size_t element_bytes = 1)
@@ -58,6 +85,9 @@ class Operator {
   const std::vector<int>& inputs() const { return inputs_; }
   int output() const { return output_; }
   size_t element_bytes() const { return element_bytes_; }  // of the output
+
+  const Role& role() const { return role_; }
+  void set_role(Role role) { role_ = std::move(role); }
 
   // Takes the shapes of its inputs and gives the output's.
   virtual Status reshape(const Shapes& shapes, Shape* output) = 0;
@@ -73,6 +103,9 @@ class Operator {
   // Takes over the padding of its only input, whose unpadded form is tensor `input`; false if it cannot.
   virtual bool absorb_padding(const ImagePadding&, int /*input*/) { return false; }
 
+  // Called where the step before it that quantizes an input has the same one.
+  virtual void reuse_rows() {}
+
   // The table by which it maps the codes of its only input, if it does nothing else; else null.
   virtual const Table* table() const { return nullptr; }
   // One operator for it and for a table from `from` to `to`, if `from` and `to` are all that it reads; else null.
@@ -80,6 +113,7 @@ class Operator {
 
  protected:
   void set_input(size_t position, int tensor) { inputs_[position] = tensor; }
+  void set_output(int tensor) { output_ = tensor; }
   template <typename T = int8_t>
   const T* input(const Pointers& tensors, size_t position) const {
     return reinterpret_cast<const T*>(tensors.at(inputs_[position]));
@@ -93,6 +127,7 @@ class Operator {
   std::vector<int> inputs_;
   int output_;
   size_t element_bytes_;
+  Role role_;
 };
 
 // Calls work(Range) for ranges that cover [0, count), on all threads unless there is too little to do: each of the

@@ -213,10 +213,16 @@ std::unique_ptr<Operator> make_mean(const TfLiteContext& context, const TfLiteNo
   }
   if (floats) {
     const FloatImageMean mean(*kernels.elementwise);
-    return std::make_unique<MeanOperator<FloatImageMean>>(input, output, mean, axes, params->keep_dims);
+    auto step = std::make_unique<MeanOperator<FloatImageMean>>(input, output, mean, axes, params->keep_dims);
+    const bool of_rows = params->keep_dims && axes.count == 1 && static_cast<int>(axes.first) + 1 == in.dims->size;
+    Role role = {of_rows ? Role::kMeanOfRows : Role::kOther};
+    role.row = in.dims->data[axes.first];
+    step->set_role(std::move(role));
+    return step;
   }
-  if (in.dims->size != 4 || axes.first != 1 || axes.count != 2) {
-    return stays(reason, "axes other than height and width, which are supported");
+  const bool of_rows = axes.count == 1 && static_cast<int>(axes.first) + 1 == in.dims->size;
+  if (!of_rows && (in.dims->size != 4 || axes.first != 1 || axes.count != 2)) {
+    return stays(reason, "axes other than height and width, or the last one, which are supported");
   }
   const ImageMean mean(*kernels.elementwise, quantization_of(in), quantization_of(out));
   return std::make_unique<MeanOperator<ImageMean>>(input, output, mean, axes, params->keep_dims);

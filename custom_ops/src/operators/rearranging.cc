@@ -111,14 +111,6 @@ class RearrangeOperator : public Operator {
   StridedCopy copy_;
 };
 
-// Floats, or int8 whose scale stays.
-bool has_ends_alike(const TfLiteContext& context, const TfLiteNode& node, int num_inputs, std::string* reason) {
-  if (has_float_ends(context, node, num_inputs)) return true;
-  if (!has_int8_ends(context, node, num_inputs, reason)) return false;
-  return same_quantization(context.tensors[node.inputs->data[0]], context.tensors[node.outputs->data[0]]) ||
-         refuse(reason, "scales");
-}
-
 std::unique_ptr<Operator> make_rearrangement(const TfLiteContext& context, const TfLiteNode& node,
                                              std::unique_ptr<Rearrangement> rearrangement) {
   const int input = node.inputs->data[0], output = node.outputs->data[0];
@@ -149,7 +141,11 @@ std::unique_ptr<Operator> make_transposition(const TfLiteContext& context, const
   for (int32_t axis = 0; axis < rank; ++axis) {
     if (sorted[static_cast<size_t>(axis)] != axis) return stays(reason, "axes that are none");
   }
-  return make_rearrangement(context, node, std::make_unique<Transposition>(std::move(order)));
+  Role role = {Role::kTransposition};
+  role.order = order;
+  std::unique_ptr<Operator> step = make_rearrangement(context, node, std::make_unique<Transposition>(std::move(order)));
+  step->set_role(std::move(role));
+  return step;
 }
 
 std::unique_ptr<Operator> make_slice(const TfLiteContext& context, const TfLiteNode& node, const Kernels&,

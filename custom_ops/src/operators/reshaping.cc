@@ -37,9 +37,12 @@ class ReshapeOperator : public Operator {
                  static_cast<long long>(elements_));
   }
 
+  bool may_replace(int) const override { return true; }
+
   void run(const Pointers& tensors, ThreadPool* threads) override {
     const int8_t* in = input(tensors, 0);
     int8_t* out = output(tensors);
+    if (in == out) return;
     share(threads, elements_ * static_cast<int64_t>(element_bytes()), 1, [&](Range range) {
       std::memcpy(out + range.begin, in + range.begin, static_cast<size_t>(range.end - range.begin));
     });
@@ -192,43 +195,49 @@ NewShape expanded(int32_t axis) {
   };
 }
 
-std::unique_ptr<Operator> make_view(const TfLiteContext& context, const TfLiteNode& node, NewShape new_shape,
-                                    std::string* reason) {
+// Whether the last two axes stay, whatever the others do.
+bool keeps_matrices(const TfLiteTensor& in, const TfLiteTensor& out) {
+  const TfLiteIntArray &from = *in.dims, &to = *out.dims;
+  return from.size > 2 && to.size > 2 && from.data[from.size - 1] == to.data[to.size - 1] &&
+         from.data[from.size - 2] == to.data[to.size - 2];
+}
+
+std::unique_ptr<Operator> make_view(const TfLiteContext& context, const TfLiteNode& node, NewShape new_shape) {
   const int input = node.inputs->data[0], output = node.outputs->data[0];
-  const bool floats = is_float(&context.tensors[input]);
-  if (!floats && !same_quantization(context.tensors[input], context.tensors[output])) return stays(reason, "scales");
-  return std::make_unique<ReshapeOperator>(input, output, floats ? sizeof(float) : sizeof(int8_t),
-                                           std::move(new_shape));
+  const TfLiteTensor& in = context.tensors[input];
+  auto step = std::make_unique<ReshapeOperator>(input, output, element_bytes_of(in), std::move(new_shape));
+  if (is_float(&in) && keeps_matrices(in, context.tensors[output])) {
+    step->set_role({Role::kReshapeOfMatrices});
+  }
+  return step;
 }
 
 }  // namespace
 
 std::unique_ptr<Operator> make_reshape(const TfLiteContext& context, const TfLiteNode& node, const Kernels&,
                                        std::string* reason) {
-  if (!has_float_ends(context, node, 1) && !has_int8_ends(context, node, 1, reason)) return nullptr;
+  if (!has_ends_alike(context, node, 1, reason)) return nullptr;
   Shape sizes;
   if (!read_new_shape(context, node, &sizes))
     return stays(reason, "a computed shape that leaves more open than one size");
-  return make_view(context, node, to_sizes(sizes), reason);
+  return make_view(context, node, to_sizes(sizes));
 }
 
 std::unique_ptr<Operator> make_squeeze(const TfLiteContext& context, const TfLiteNode& node, const Kernels&,
                                        std::string* reason) {
-  if (!has_float_ends(context, node, 1) && !has_int8_ends(context, node, 1, reason)) return nullptr;
+  if (!has_ends_alike(context, node, 1, reason)) return nullptr;
   const auto* params = params_of<SqueezeParams>(node);
   if (params == nullptr || params->num_squeeze_dims < 0 || params->num_squeeze_dims > kMaxRank) {
     return stays(reason, "axes");
   }
-  return make_view(context, node, squeezed({params->squeeze_dims, params->squeeze_dims + params->num_squeeze_dims}),
-                   reason);
+  return make_view(context, node, squeezed({params->squeeze_dims, params->squeeze_dims + params->num_squeeze_dims}));
 }
 
 std::unique_ptr<Operator> make_expand_dims(const TfLiteContext& context, const TfLiteNode& node, const Kernels&,
                                            std::string* reason) {
-  if (!has_float_ends(context, node, 2) && !has_int8_ends(context, node, 2, reason)) return nullptr;
+  if (!has_ends_alike(context, node, 2, reason)) return nullptr;
   const int32_t* axis = constant_int32(context, node.inputs->data[1], 1);
-  return axis == nullptr ? stays(reason, "an axis that is computed")
-                         : make_view(context, node, expanded(*axis), reason);
+  return axis == nullptr ? stays(reason, "an axis that is computed") : make_view(context, node, expanded(*axis));
 }
 
 std::unique_ptr<Operator> make_shape_query(const TfLiteContext& context, const TfLiteNode& node, const Kernels&,

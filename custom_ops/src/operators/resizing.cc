@@ -62,18 +62,16 @@ class ResizeOperator : public Operator {
 std::unique_ptr<Operator> make_resize(const TfLiteContext& context, const TfLiteNode& node, TakeTaps* take_taps,
                                       WriteRow<int8_t>* write_row, WriteRow<float>* write_row_of_floats,
                                       std::string* reason) {
-  const bool floats = has_float_ends(context, node, 2);
-  if (!floats && !has_int8_ends(context, node, 2, reason)) return nullptr;
-  const TfLiteTensor &in = context.tensors[node.inputs->data[0]], &out = context.tensors[node.outputs->data[0]];
+  if (!has_ends_alike(context, node, 2, reason)) return nullptr;
+  const TfLiteTensor& in = context.tensors[node.inputs->data[0]];
   const int32_t* size = constant_int32(context, node.inputs->data[1], 2);
   const auto* params = params_of<ResizeParams>(node);
   if (size == nullptr || params == nullptr) return stays(reason, "a size that is not constant");
   const bool sane = std::min(size[0], size[1]) >= 1 && std::max(size[0], size[1]) <= kMaxSize;
   if (!sane || in.dims->size != 4) return stays(reason, "size or rank");
-  if (!floats && !same_quantization(in, out)) return stays(reason, "scales");
   const Resizing resizing{size[0], size[1], {params->align_corners, params->half_pixel_centers}, take_taps};
   const int input = node.inputs->data[0], output = node.outputs->data[0];
-  if (floats) return std::make_unique<ResizeOperator<float>>(input, output, resizing, write_row_of_floats);
+  if (is_float(&in)) return std::make_unique<ResizeOperator<float>>(input, output, resizing, write_row_of_floats);
   return std::make_unique<ResizeOperator<int8_t>>(input, output, resizing, write_row);
 }
 

@@ -85,4 +85,16 @@ void fold_tables(const std::unordered_set<int>& outputs, Steps* steps) {
       });
 }
 
+void share_quantization(Steps* steps) {
+  const Operator* last = nullptr;
+  for (const auto& step : *steps) {
+    const Role::Kind kind = step->role().kind;
+    if (kind != Role::kDynamicRows && kind != Role::kDynamicImages) continue;
+    const bool same = last != nullptr && kind == Role::kDynamicRows && last->role().kind == Role::kDynamicRows &&
+                      last->inputs() == step->inputs();
+    if (same) step->reuse_rows();
+    last = step.get();
+  }
+}
+
 }  // namespace nq

@@ -22,8 +22,32 @@ struct FloatOperands {
   int64_t a_step, b_step;
 };
 
-struct MatrixSizes {
+// A matrix [depth, columns], and how far apart its elements lie along each.
+struct PanelSource {
+  size_t depth, columns;
+  int64_t depth_stride, column_stride;
+};
+
+// As such a matrix lies packed: [ceil(columns / kPanelColumns), depth, kPanelColumns], zeros behind its last column.
+inline constexpr size_t kPanelColumns = 16;
+
+inline size_t panel_floats(size_t depth, size_t columns) {
+  return (columns + kPanelColumns - 1) / kPanelColumns * kPanelColumns * depth;
+}
+
+// Of rows [depth], `a_stride` apart, by a packed matrix: rows [columns], `out_stride` apart.
+struct PanelProduct {
   size_t rows, depth, columns;
+  int64_t a_stride, out_stride;
+};
+
+// Packed int8 takes no more than that.
+inline size_t code_panel_bytes(size_t depth, size_t columns) { return 2 * panel_floats(depth + 3, columns); }
+
+// clamp((sum << left) * multiplier / 2^31, rounded, / 2^right, rounded, + zero_point, -128, 127), as TFLite's
+// fixed-point arithmetic rounds.
+struct RescalingTerms {
+  int32_t multiplier, left, right, zero_point;
 };
 
 // Pixels that follow each other in the output; in the input, each lies `step` codes behind the one before.
@@ -54,6 +78,22 @@ struct ElementwiseKernel {
     void (*add_to)(const int8_t* in, size_t count, int32_t* sums) = nullptr;  // sums += in
   } pooling;
 
+  struct Codes {
+    // As those of floats. `sums` gets those of b's columns.
+    void (*pack_panels)(const int8_t* from, const PanelSource& source, void* panels, int32_t* sums) = nullptr;
+    // out = a (b + panel_offset)
+    void (*multiply_panels)(const PanelProduct& product, const int8_t* a, const void* panels, int32_t* out) = nullptr;
+    int32_t panel_offset = 0;
+    // Of sums[i] + more[i] + one.
+    void (*rescale)(const int32_t* sums, const int32_t* more, int32_t one, size_t count, const RescalingTerms& terms,
+                    int8_t* out) = nullptr;
+    int32_t (*sum)(const int8_t* in, size_t count) = nullptr;
+    int32_t (*greatest)(const int8_t* in, size_t count) = nullptr;  // -128 of none
+    // out = clamp(round(min(powers[greatest - in] * factor, 65536)) + zero_point, -128, 127), halves upwards
+    void (*weigh)(const float* powers, int32_t greatest, const int8_t* in, size_t count, float factor,
+                  int32_t zero_point, int8_t* out) = nullptr;
+  } codes;
+
   struct Floats {
     // clamp(a + b, low, high), and so on
     using Binary = void (*)(const FloatOperands& operands, float low, float high, size_t count, float* out);
@@ -72,9 +112,11 @@ struct ElementwiseKernel {
     float (*greatest)(const float* in, size_t count) = nullptr;  // of one or more
     // out = exp((in - greatest) * beta); gives their sum
     float (*exponentials)(const float* in, size_t count, float greatest, float beta, float* out) = nullptr;
-    // out [rows, columns] = a [rows, depth] b [depth, columns]; or b [columns, depth], whose rows are b's columns
-    void (*multiply_matrices)(const float* a, const float* b, const MatrixSizes& sizes, float* out) = nullptr;
-    void (*multiply_by_rows)(const float* a, const float* b, const MatrixSizes& sizes, float* out) = nullptr;
+    void (*pack_panels)(const float* from, const PanelSource& source, float* panels) = nullptr;
+    void (*multiply_panels)(const PanelProduct& product, const float* a, const float* panels, float* out) = nullptr;
+    // out = (in - mean) / sqrt(variance + epsilon) * gamma + beta, of which the last two may be null
+    void (*normalize)(const float* in, size_t count, float epsilon, const float* gamma, const float* beta,
+                      float* out) = nullptr;
   } floats;
 };
 

@@ -79,7 +79,7 @@ void look_up(const int8_t* table, const int8_t* in, size_t count, int8_t* out) {
 constexpr ElementwiseKernel elementwise_avx2 = [] {
   ElementwiseKernel kernel;
   kernel.isa = "avx2";
-  kernel.supported = has_avx2;
+  kernel.supported = has_avx2fma;
   kernel.multiply.of_both = multiply;
   kernel.multiply.by_one = multiply_by;
   kernel.quantize = quantize;
@@ -87,6 +87,7 @@ constexpr ElementwiseKernel elementwise_avx2 = [] {
   kernel.look_up = look_up;
   kernel.pooling.greatest = greatest;
   kernel.pooling.add_to = add_to;
+  kernel.codes = code_loops();
   kernel.floats = float_loops();
   return kernel;
 }();

@@ -136,6 +136,7 @@ constexpr ElementwiseKernel elementwise_avx512vnni = [] {
   kernel.look_up = look_up;
   kernel.pooling.greatest = greatest;
   kernel.pooling.add_to = add_to;
+  kernel.codes = code_loops();
   kernel.floats = float_loops();
   return kernel;
 }();

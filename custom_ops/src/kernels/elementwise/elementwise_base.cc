@@ -35,6 +35,7 @@ constexpr ElementwiseKernel elementwise_base = [] {
   kernel.look_up = look_up;
   kernel.pooling.greatest = greatest;
   kernel.pooling.add_to = add_to;
+  kernel.codes = code_loops();
   kernel.floats = float_loops();
   return kernel;
 }();

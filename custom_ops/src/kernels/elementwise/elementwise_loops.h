@@ -3,6 +3,10 @@
 // used, for the reasons of unpack_words.h.
 #include <cstring>
 
+#if defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
 #include "kernels/cpu.h"
 #include "kernels/elementwise/elementwise.h"
 
@@ -111,4 +115,5 @@ inline int8_t look_up_code(const int8_t* table, int8_t code) { return table[code
 }  // namespace
 }  // namespace nq
 
+#include "kernels/elementwise/code_loops.h"
 #include "kernels/elementwise/float_loops.h"

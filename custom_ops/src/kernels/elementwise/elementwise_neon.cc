@@ -96,6 +96,7 @@ constexpr ElementwiseKernel elementwise_neon = [] {
   kernel.look_up = look_up;
   kernel.pooling.greatest = greatest;
   kernel.pooling.add_to = add_to;
+  kernel.codes = code_loops();
   kernel.floats = float_loops();
   return kernel;
 }();

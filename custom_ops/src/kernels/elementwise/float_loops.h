@@ -138,40 +138,69 @@ void add_floats_to(const float* __restrict in, size_t count, float* __restrict s
   for (size_t i = 0; i < count; ++i) sums[i] += in[i];
 }
 
-constexpr size_t kLanes = 16;  // that sum and compare apart, so that compilers can vectorize with the order fixed
+constexpr size_t kLanes = 16;  // that sum and compare apart, so that the order is one on every ISA
+
+typedef float Lanes __attribute__((vector_size(kLanes * sizeof(float))));  // one register of AVX-512, or several
+
+// By pointers: how such a vector is given to a function depends on the ISA.
+inline void load_lanes(const float* from, Lanes* lanes) { std::memcpy(lanes, from, sizeof(*lanes)); }
 
 float greatest_float(const float* in, size_t count) {
   float lanes[kLanes];
   for (float& lane : lanes) lane = in[0];
   size_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) raise_floats(in + i, kLanes, lanes);
+  if (count >= kLanes) {
+    Lanes greatest, next;
+    load_lanes(in, &greatest);
+    for (i = kLanes; i + kLanes <= count; i += kLanes) {
+      load_lanes(in + i, &next);
+      greatest = (next > greatest) | (next != next) ? next : greatest;
+    }
+    std::memcpy(lanes, &greatest, sizeof(lanes));
+  }
   raise_floats(in + i, count - i, lanes);
   for (size_t half = kLanes / 2; half > 0; half /= 2) raise_floats(lanes + half, half, lanes);
   return lanes[0];
 }
 
-float sum_floats(const float* in, size_t count) {
-  float lanes[kLanes] = {};
+// Of what `change` makes of the elements.
+template <typename Function>
+[[gnu::always_inline]] inline float sum_of(const float* in, size_t count, const Function& change) {
+  Lanes sums = {}, next;
   size_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) add_floats_to(in + i, kLanes, lanes);
-  add_floats_to(in + i, count - i, lanes);
+  for (; i + kLanes <= count; i += kLanes) {
+    load_lanes(in + i, &next);
+    change(&next);
+    sums += next;
+  }
+  float lanes[kLanes], last[kLanes] = {};
+  std::memcpy(lanes, &sums, sizeof(lanes));
+  std::memcpy(last, in + i, (count - i) * sizeof(float));
+  load_lanes(last, &next);
+  change(&next);
+  for (size_t k = 0; i + k < count; ++k) lanes[k] += next[k];
   for (size_t half = kLanes / 2; half > 0; half /= 2) add_floats_to(lanes + half, half, lanes);
   return lanes[0];
 }
 
-float exponentials(const float* __restrict in, size_t count, float greatest, float beta, float* __restrict out) {
-  float lanes[kLanes] = {};
-  size_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) {
-    for (size_t k = 0; k < kLanes; ++k) out[i + k] = exp_of((in[i + k] - greatest) * beta);
-    for (size_t k = 0; k < kLanes; ++k) lanes[k] += out[i + k];
-  }
-  for (size_t k = 0; i + k < count; ++k) {
-    out[i + k] = exp_of((in[i + k] - greatest) * beta);
-    lanes[k] += out[i + k];
-  }
-  for (size_t half = kLanes / 2; half > 0; half /= 2) add_floats_to(lanes + half, half, lanes);
-  return lanes[0];
+float sum_floats(const float* in, size_t count) {
+  return sum_of(in, count, [](Lanes*) {});
+}
+
+void normalize_floats(const float* in, size_t count, float epsilon, const float* __restrict gamma,
+                      const float* __restrict beta, float* __restrict out) {
+  const auto size = static_cast<float>(count);
+  const float mean = sum_floats(in, count) / size;
+  const float variance = sum_of(in, count, [mean](Lanes* x) { *x = (*x - mean) * (*x - mean); }) / size;
+  const float factor = 1.0f / __builtin_sqrtf(variance + epsilon);
+  map_floats(in, count, out, [mean, factor](float x) { return (x - mean) * factor; });
+  for (size_t i = 0; gamma != nullptr && i < count; ++i) out[i] *= gamma[i];
+  for (size_t i = 0; beta != nullptr && i < count; ++i) out[i] += beta[i];
+}
+
+float exponentials(const float* in, size_t count, float greatest, float beta, float* out) {
+  map_floats(in, count, out, [greatest, beta](float x) { return exp_of((x - greatest) * beta); });
+  return sum_floats(out, count);
 }
 
 }  // namespace
@@ -209,8 +238,9 @@ constexpr ElementwiseKernel::Floats float_loops() {
   floats.sum = sum_floats;
   floats.greatest = greatest_float;
   floats.exponentials = exponentials;
-  floats.multiply_matrices = multiply_matrices;
-  floats.multiply_by_rows = multiply_by_rows;
+  floats.pack_panels = pack_panels;
+  floats.multiply_panels = multiply_panels;
+  floats.normalize = normalize_floats;
   return floats;
 }
 

@@ -1,78 +1,151 @@
-// Products of float matrices, for float_loops.h. Each output is a sum in one order, whatever the tile it lies in, and
-// so the same on every ISA; what does not fill a tile is computed by itself.
+// Products of float matrices, for float_loops.h. Each output is one sum, in the order of the depth, and each step of it
+// is rounded once: the same on every ISA, whatever the tile that it lies in.
 
 namespace nq {
 namespace {
 
-typedef float Tile __attribute__((vector_size(64)));  // one register of AVX-512, or several
-constexpr size_t kTileColumns = 16;
+// a * b + c, rounded once, in double, which holds the product of two floats: the sum's last bit is made odd where the
+// sum is not exact, so that it is not rounded twice.
+[[maybe_unused]] inline float multiply_add(float a, float b, float c) {
+  const double product = static_cast<double>(a) * static_cast<double>(b), added = static_cast<double>(c);
+  double sum = product + added;
+  const double of_c = sum - product, lost = (product - (sum - of_c)) + (added - of_c);
+  int64_t bits;
+  std::memcpy(&bits, &sum, sizeof(bits));
+  const int64_t step = (lost > 0.0) == (sum > 0.0) ? 1 : -1;
+  bits += ((lost < 0.0) | (lost > 0.0)) & ((bits & 1) == 0) ? step : 0;
+  std::memcpy(&sum, &bits, sizeof(sum));
+  return static_cast<float>(sum);
+}
+
+// kPanelColumns floats, in one register or several.
 #if defined(__AVX512F__)
-constexpr size_t kTileRows = 8;
+struct Columns {
+  __m512 values = _mm512_setzero_ps();
+  void load(const float* from) { values = _mm512_loadu_ps(from); }
+  void store(float* to) const { _mm512_storeu_ps(to, values); }
+  void add_product(float a, const Columns& b) { values = _mm512_fmadd_ps(_mm512_set1_ps(a), b.values, values); }
+};
+constexpr size_t kTileRows = 12, kTilePanels = 2;
+#elif defined(__FMA__)
+struct Columns {
+  __m256 low = _mm256_setzero_ps(), high = _mm256_setzero_ps();
+  void load(const float* from) { low = _mm256_loadu_ps(from), high = _mm256_loadu_ps(from + 8); }
+  void store(float* to) const { _mm256_storeu_ps(to, low), _mm256_storeu_ps(to + 8, high); }
+  void add_product(float a, const Columns& b) {
+    const __m256 factor = _mm256_set1_ps(a);
+    low = _mm256_fmadd_ps(factor, b.low, low), high = _mm256_fmadd_ps(factor, b.high, high);
+  }
+};
+constexpr size_t kTileRows = 6, kTilePanels = 1;
+#elif defined(__aarch64__)
+struct Columns {
+  float32x4_t values[4] = {vdupq_n_f32(0), vdupq_n_f32(0), vdupq_n_f32(0), vdupq_n_f32(0)};
+  void load(const float* from) {
+    for (int i = 0; i < 4; ++i) values[i] = vld1q_f32(from + 4 * i);
+  }
+  void store(float* to) const {
+    for (int i = 0; i < 4; ++i) vst1q_f32(to + 4 * i, values[i]);
+  }
+  void add_product(float a, const Columns& b) {
+    for (int i = 0; i < 4; ++i) values[i] = vfmaq_n_f32(values[i], b.values[i], a);
+  }
+};
+constexpr size_t kTileRows = 5, kTilePanels = 1;
 #else
-constexpr size_t kTileRows = 4;
+struct Columns {
+  float values[kPanelColumns] = {};
+  void load(const float* from) { std::memcpy(values, from, sizeof(values)); }
+  void store(float* to) const { std::memcpy(to, values, sizeof(values)); }
+  void add_product(float a, const Columns& b) {
+#if defined(__arm__)  // where it would take tens of cycles: rounded twice, and so another result in the last bit
+    for (size_t i = 0; i < kPanelColumns; ++i) values[i] += a * b.values[i];
+#else
+    for (size_t i = 0; i < kPanelColumns; ++i) values[i] = multiply_add(a, b.values[i], values[i]);
+#endif
+  }
+};
+constexpr size_t kTileRows = 4, kTilePanels = 1;
 #endif
 
-inline void load_tile(const float* from, Tile* tile) { std::memcpy(tile, from, sizeof(Tile)); }
+void pack_panels(const float* from, const PanelSource& source, float* panels) {
+  for (size_t first = 0; first < source.columns; first += kPanelColumns) {
+    const size_t columns = source.columns - first < kPanelColumns ? source.columns - first : kPanelColumns;
+    const float* column = from + static_cast<int64_t>(first) * source.column_stride;
+    if (columns < kPanelColumns) std::memset(panels, 0, source.depth * kPanelColumns * sizeof(float));
+    if (source.column_stride == 1) {
+      for (size_t k = 0; k < source.depth; ++k) {
+        std::memcpy(panels + k * kPanelColumns, column + static_cast<int64_t>(k) * source.depth_stride,
+                    columns * sizeof(float));
+      }
+    } else {
+      for (size_t c = 0; c < columns; ++c, column += source.column_stride) {
+        for (size_t k = 0; k < source.depth; ++k) {
+          panels[k * kPanelColumns + c] = column[static_cast<int64_t>(k) * source.depth_stride];
+        }
+      }
+    }
+    panels += source.depth * kPanelColumns;
+  }
+}
 
-// A tile of outputs, its sums in registers; `a` and `out` are at its first row, `b` at its first column.
+// A tile of outputs, its sums in registers; `columns` of it are wanted.
+template <size_t kRows, size_t kPanels>
+[[gnu::always_inline]] inline void multiply_tile(const PanelProduct& product, const float* a, const float* panels,
+                                                 size_t columns, float* out) {
+  Columns sums[kRows][kPanels];
+  for (size_t k = 0; k < product.depth; ++k) {
+    Columns b[kPanels];
+    for (size_t p = 0; p < kPanels; ++p) b[p].load(panels + (p * product.depth + k) * kPanelColumns);
+#pragma GCC unroll 12
+    for (size_t row = 0; row < kRows; ++row) {
+      const float factor = a[static_cast<int64_t>(row) * product.a_stride + static_cast<int64_t>(k)];
+      for (size_t p = 0; p < kPanels; ++p) sums[row][p].add_product(factor, b[p]);
+    }
+  }
+#pragma GCC unroll 12
+  for (size_t row = 0; row < kRows; ++row) {
+    float* to = out + static_cast<int64_t>(row) * product.out_stride;
+    for (size_t p = 0; p < kPanels; ++p) {
+      const size_t left = columns - p * kPanelColumns;
+      if (left >= kPanelColumns) {
+        sums[row][p].store(to + p * kPanelColumns);
+      } else {
+        float last[kPanelColumns];
+        sums[row][p].store(last);
+        std::memcpy(to + p * kPanelColumns, last, left * sizeof(float));
+      }
+    }
+  }
+}
+
 template <size_t kRows>
-[[gnu::always_inline]] inline void multiply_tile(const float* a, const float* b, const MatrixSizes& sizes, float* out) {
-  Tile sums[kRows] = {};
-  for (size_t k = 0; k < sizes.depth; ++k) {
-    Tile factors;
-    load_tile(b + k * sizes.columns, &factors);
-#pragma GCC unroll 8
-    for (size_t row = 0; row < kRows; ++row) sums[row] = sums[row] + factors * a[row * sizes.depth + k];
+void multiply_rows(const PanelProduct& product, const float* a, const float* panels, float* out) {
+  constexpr size_t kColumns = kTilePanels * kPanelColumns;
+  size_t column = 0;
+  for (; column + kColumns <= product.columns; column += kColumns) {
+    multiply_tile<kRows, kTilePanels>(product, a, panels + column * product.depth, kColumns, out + column);
   }
-#pragma GCC unroll 8
-  for (size_t row = 0; row < kRows; ++row) std::memcpy(out + row * sizes.columns, &sums[row], sizeof(Tile));
-}
-
-void multiply_matrices(const float* a, const float* b, const MatrixSizes& sizes, float* out) {
-  const size_t whole = sizes.columns / kTileColumns * kTileColumns;
-  size_t row = 0;
-  for (; row + kTileRows <= sizes.rows; row += kTileRows) {
-    for (size_t column = 0; column < whole; column += kTileColumns) {
-      multiply_tile<kTileRows>(a + row * sizes.depth, b + column, sizes, out + row * sizes.columns + column);
-    }
-  }
-  for (; row < sizes.rows; ++row) {
-    for (size_t column = 0; column < whole; column += kTileColumns) {
-      multiply_tile<1>(a + row * sizes.depth, b + column, sizes, out + row * sizes.columns + column);
-    }
-  }
-  for (row = 0; row < sizes.rows; ++row) {
-    for (size_t column = whole; column < sizes.columns; ++column) {
-      float sum = 0;
-      for (size_t k = 0; k < sizes.depth; ++k) sum += a[row * sizes.depth + k] * b[k * sizes.columns + column];
-      out[row * sizes.columns + column] = sum;
-    }
+  for (; column < product.columns; column += kPanelColumns) {
+    multiply_tile<kRows, 1>(product, a, panels + column * product.depth, product.columns - column, out + column);
   }
 }
 
-// In kLanes sums, as sum_floats has it.
-float dot_product(const float* __restrict a, const float* __restrict b, size_t count) {
-  Tile sums = {};
-  size_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) {
-    Tile of_a, of_b;
-    load_tile(a + i, &of_a);
-    load_tile(b + i, &of_b);
-    sums = sums + of_a * of_b;
+// Whole tiles of rows, then a tile of fewer.
+template <size_t kRows>
+void multiply_at_most(const PanelProduct& product, const float* a, const float* panels, size_t rows, float* out) {
+  for (; rows >= kRows; rows -= kRows) {
+    multiply_rows<kRows>(product, a, panels, out);
+    a += static_cast<int64_t>(kRows) * product.a_stride;
+    out += static_cast<int64_t>(kRows) * product.out_stride;
   }
-  float lanes[kLanes];
-  std::memcpy(lanes, &sums, sizeof(lanes));
-  for (size_t k = 0; i + k < count; ++k) lanes[k] += a[i + k] * b[i + k];
-  for (size_t half = kLanes / 2; half > 0; half /= 2) add_floats_to(lanes + half, half, lanes);
-  return lanes[0];
+  if constexpr (kRows > 1) {
+    if (rows > 0) multiply_at_most<kRows / 2>(product, a, panels, rows, out);
+  }
 }
 
-void multiply_by_rows(const float* a, const float* b, const MatrixSizes& sizes, float* out) {
-  for (size_t row = 0; row < sizes.rows; ++row) {
-    for (size_t column = 0; column < sizes.columns; ++column) {
-      *out++ = dot_product(a + row * sizes.depth, b + column * sizes.depth, sizes.depth);
-    }
-  }
+void multiply_panels(const PanelProduct& product, const float* a, const float* panels, float* out) {
+  multiply_at_most<kTileRows>(product, a, panels, product.rows, out);
 }
 
 }  // namespace
