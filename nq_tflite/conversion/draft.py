@@ -8,9 +8,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from nq_tflite.conversion.group_scales import check_groups, nearest_group_scales
 from nq_tflite.errors import WeightsError
 from nq_tflite.format.bitpack import Layout
 from nq_tflite.format.constants import OutputType
+from nq_tflite.format.groups import channel_scales, spread
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema
@@ -45,8 +47,9 @@ class Draft:
         sites: where it is read; several share one set of level buffers.
         operator, shape: name of the operator that reads it, and its shape.
         taps: spatial size of a kernel.
-        scales: float32 [1] or [channels], real value of one code.
-        target: float64 [channels, depth], the source's weights in units of the scale.
+        scales: float32 [1], [channels] or, for groups of a channel's weights, [channels, groups]; real value of one
+            code.
+        target: float64 [channels, depth], the source's weights in units of their scales.
         biases: bias tensors that must change with the scales: {(subgraph, tensor): int32 [channels]}.
         own_bias: what level biases would replace; None where there can be none.
         looked_up: whether rows of it are copied somewhere, and not only multiplied by.
@@ -89,6 +92,7 @@ def draft_weight(
     *,
     widened: Widened | None = None,
     forced: bool = False,
+    group_size: int | None = None,
 ) -> Draft | str:
     """Scales and target of a weight, or the reason why it cannot nest.
 
@@ -96,9 +100,11 @@ def draft_weight(
         model, group, nesting, forced: as `refusal`.
         sources: the float weights that INT8 ones were rounded from, where known: their target.
         widened: the float weights that the source has in another type.
+        group_size: weights of a channel that share a scale; None where all of them do.
 
     Raises:
         WeightsError: NaN or infinite weights or scales.
+        UnsupportedModelError: a weight that cannot have such groups.
     """
     reason = refusal(model, group, nesting, forced=forced)
     if reason:
@@ -107,7 +113,10 @@ def draft_weight(
     tensor = model.subgraphs[site.subgraph].tensors[site.tensor]
     matrix, shape = as_matrix(np.asarray(fb.constant(model, tensor)), site.layout), fb.shape(tensor)
     is_float = tensor.type == schema.TensorType.FLOAT32
-    if is_float:
+    if group_size is not None:
+        check_groups(model, group, matrix.shape[1], group_size)
+        scaled, free = _scale_groups(matrix, nesting, group_size, site.name), False
+    elif is_float:
         given = None if widened is None else widened.scales.get(site.place)
         scaled, free = _scale_float(matrix, given, nesting, site.name), given is None
     else:
@@ -123,7 +132,7 @@ def draft_weight(
         scales=scaled.scales,
         target=scaled.target,
         biases=scaled.biases,
-        own_bias=_own_bias(model, group, scaled.scales, len(matrix)),
+        own_bias=_own_bias(model, group, channel_scales(scaled.scales), len(matrix)),
         looked_up=looked_up(model, group),
         free=free,
     )
@@ -152,8 +161,27 @@ def _scale_float(
     return _Scaled(scales, target if given is None else np.rint(target))
 
 
+def _scale_groups(matrix: NDArray[np.float32], nesting: Nesting, group_size: int, name: str) -> _Scaled:
+    """Of a float weight [channels, depth], with a scale for every group of a channel's weights."""
+    _check_finite(matrix, name)
+    scales = nearest_group_scales(matrix, largest_code(nesting), group_size)
+    real = spread(np.where(scales > 0, scales, 1).astype(np.float64), matrix.shape[1])
+    return _Scaled(scales, matrix / real)
+
+
 def _float_scales(matrix: NDArray[np.float32], nesting: Nesting, name: str) -> NDArray[np.float32]:
     """Symmetric min-max: the largest magnitude of a channel is the largest n-bit code; 0 for an all-zero channel."""
+    _check_finite(matrix, name)
+    scales: NDArray[np.float32] = (np.abs(matrix).max(axis=1) / largest_code(nesting)).astype(np.float32)
+    return scales
+
+
+def largest_code(nesting: Nesting) -> int:
+    """The greatest left-aligned code of a nesting."""
+    return 128 - (1 << (8 - nesting.full_bits))
+
+
+def _check_finite(matrix: NDArray[np.float32], name: str) -> None:
     if not np.isfinite(matrix).all():
         raise WeightsError(
             f"weight {name!r}",
@@ -161,9 +189,6 @@ def _float_scales(matrix: NDArray[np.float32], nesting: Nesting, name: str) -> N
             got=f"{int((~np.isfinite(matrix)).sum())} NaN or infinite of {matrix.size}",
             fix="Repair the model's weights.",
         )
-    largest_code = 128 - (1 << (8 - nesting.full_bits))
-    scales: NDArray[np.float32] = (np.abs(matrix).max(axis=1) / largest_code).astype(np.float32)
-    return scales
 
 
 # ---- INT8 weights ----------------------------------------------------------------------------------------------------

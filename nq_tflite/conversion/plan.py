@@ -17,6 +17,7 @@ from nq_tflite.conversion.weight_plan import WeightPlan
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.format.biases import LevelBiases, fit_biases
 from nq_tflite.format.constants import OutputType
+from nq_tflite.format.groups import channel_scales
 from nq_tflite.format.levels import Codes, value_at
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph.flatbuffer import Array
@@ -51,6 +52,7 @@ def make_plan(
     selection: Selection | None = None,
     widened: Widened | None = None,
     careful: bool = False,
+    group_size: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Plan:
     """Finds the weights of a TFLite model that can nest and rounds them; the model is left as it is.
@@ -66,10 +68,11 @@ def make_plan(
         selection: the user's word on single weights.
         widened: the model's float weights that the source has in another type.
         careful: whether full-bit is measured beside plain rounding in every layer, as `rounding.caution` does.
+        group_size: as `draft_weight`.
         progress: called with (weights done, weights in all).
 
     Raises:
-        UnsupportedModelError: no weight can nest.
+        UnsupportedModelError: no weight can nest, or one that does cannot have groups of that size.
         SelectionError: a pattern fits no weight.
         WeightsError: NaN or infinite weights or scales.
     """
@@ -83,7 +86,8 @@ def make_plan(
         name = group[0].name
         if selected.excludes(name):
             return _EXCLUDED
-        return draft_weight(model, group, levels, floats, widened=widened, forced=selected.includes(name))
+        forced = selected.includes(name)
+        return draft_weight(model, group, levels, floats, widened=widened, forced=forced, group_size=group_size)
 
     weights = []
     for done, group in enumerate(groups):
@@ -128,7 +132,7 @@ def _round(
         as_they_are = RoundingTask(draft.target, draft.taps, nesting, statistics, draft.scales, corrected)
         draft = draft.rescaled(fitted_ratios(as_they_are))
     task = RoundingTask(draft.target, draft.taps, nesting, statistics, draft.scales, corrected)
-    if careful and not draft.looked_up:
+    if careful and not draft.looked_up and draft.scales.ndim == 1:
         rehearsal = None if observer is None or not statistics else observer.rehearse(draft.sites[0])
         name, codes = cautious(task, method.name, method.round, rehearsal)
     else:
@@ -155,7 +159,7 @@ def _round(
 
 def _look(draft: Draft, method: Method, observer: Observer | None) -> tuple[Method, tuple[InputStatistics, ...]]:
     """The statistics of a weight's inputs, and the method that can do with them: its own, or one that stands in."""
-    if draft.looked_up:  # every row is an output by itself
+    if draft.looked_up or draft.scales.ndim > 1:  # every row is an output by itself; groups are rounded plainly so far
         method = METHODS["nearest"]
     elif method.needs_covariances and draft.target.shape[1] > MOST_DEPTH:
         method = FALLBACK
@@ -185,4 +189,6 @@ def _correct_biases(
         if not exact:
             shift -= each.dot(values, each.drift)
         wanted[level] += shift * bias.unit
-    return fit_biases(wanted, draft.scales, np.float32 if draft.output_type is OutputType.FLOAT32 else np.int32)
+    return fit_biases(
+        wanted, channel_scales(draft.scales), np.float32 if draft.output_type is OutputType.FLOAT32 else np.int32
+    )

@@ -191,6 +191,7 @@ class _Rounding:
             selection=source.selection,
             widened=source.widened,
             careful=road.careful,
+            group_size=source.group_size,
             progress=lambda done, total: self.notify("rounding", done, total),
         )
 
