@@ -12,14 +12,14 @@ from nq_tflite.conversion.group_scales import check_groups, nearest_group_scales
 from nq_tflite.errors import WeightsError
 from nq_tflite.format.bitpack import Layout
 from nq_tflite.format.constants import OutputType
-from nq_tflite.format.groups import channel_scales, spread
+from nq_tflite.format.groups import spread, storable
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema
 from nq_tflite.graph.model import ModelT, TensorPlace, TensorT
 from nq_tflite.graph.quantization import activation_scale, scales_of
 from nq_tflite.graph.readers import slots_of
-from nq_tflite.graph.refusals import looked_up, refusal
+from nq_tflite.graph.refusals import lookups, refusal
 from nq_tflite.graph.sites import Site, as_matrix, operator_name
 from nq_tflite.graph.widening import Widened
 
@@ -52,7 +52,7 @@ class Draft:
         target: float64 [channels, depth], the source's weights in units of their scales.
         biases: bias tensors that must change with the scales: {(subgraph, tensor): int32 [channels]}.
         own_bias: what level biases would replace; None where there can be none.
-        looked_up: whether rows of it are copied somewhere, and not only multiplied by.
+        lookups: the sites where rows of it are copied somewhere, and not multiplied by.
         free: whether its scales may be others: not those of codes that a source has already.
     """
 
@@ -66,11 +66,29 @@ class Draft:
     target: Real
     biases: dict[TensorPlace, NDArray[np.int32]]
     own_bias: OwnBias | None
-    looked_up: bool
+    lookups: tuple[Site, ...]
     free: bool
 
+    @property
+    def looked_up(self) -> bool:
+        """Whether rows of it are copied somewhere."""
+        return bool(self.lookups)
+
+    @property
+    def in_groups(self) -> bool:
+        """Whether groups of a channel's weights have a scale each."""
+        return self.scales.ndim > 1
+
+    @property
+    def multiplied_site(self) -> Site | None:
+        """Where inputs of the weight can be observed: its one site in the main subgraph that multiplies by it."""
+        found = [site for site in self.sites if site.subgraph == 0 and site not in self.lookups]
+        return found[0] if len(found) == 1 else None
+
     def rescaled(self, ratios: Real) -> Draft:
-        """The same with its scales multiplied by ratios [1] or [channels]; only of a weight with an own bias."""
+        """The same with its scales multiplied by ratios of their shape; a bias must be the weight's own."""
+        if self.in_groups:
+            return self._with_groups(storable(self.scales * ratios))
         if self.own_bias is None:
             raise ValueError(f"scales of {self.sites[0].name!r}: expected a weight with a bias of its own")
         scales = (self.scales * ratios).astype(np.float32)
@@ -82,6 +100,11 @@ class Draft:
         else:
             own = replace(own, values=own.values / by)
         return replace(self, scales=scales, target=self.target / by[:, None], own_bias=own)
+
+    def _with_groups(self, scales: NDArray[np.float32]) -> Draft:
+        by = scales / np.where(self.scales > 0, self.scales, 1).astype(np.float64)
+        by = np.where(self.scales > 0, by, 1.0)
+        return replace(self, scales=scales, target=self.target / spread(by, self.target.shape[1]))
 
 
 def draft_weight(
@@ -115,7 +138,7 @@ def draft_weight(
     is_float = tensor.type == schema.TensorType.FLOAT32
     if group_size is not None:
         check_groups(model, group, matrix.shape[1], group_size)
-        scaled, free = _scale_groups(matrix, nesting, group_size, site.name), False
+        scaled, free = _scale_groups(matrix, nesting, group_size, site.name), True
     elif is_float:
         given = None if widened is None else widened.scales.get(site.place)
         scaled, free = _scale_float(matrix, given, nesting, site.name), given is None
@@ -132,8 +155,8 @@ def draft_weight(
         scales=scaled.scales,
         target=scaled.target,
         biases=scaled.biases,
-        own_bias=_own_bias(model, group, channel_scales(scaled.scales), len(matrix)),
-        looked_up=looked_up(model, group),
+        own_bias=_own_bias(model, group, scaled.scales, len(matrix)) if group_size is None else None,
+        lookups=lookups(model, group),
         free=free,
     )
 

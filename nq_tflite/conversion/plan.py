@@ -11,6 +11,7 @@ from nq_tflite.conversion.draft import Draft, draft_weight
 from nq_tflite.conversion.observer import Observer
 from nq_tflite.conversion.rounding import FALLBACK, METHODS, Method, RoundingTask
 from nq_tflite.conversion.rounding.caution import cautious
+from nq_tflite.conversion.rounding.group_ratios import fitted_group_ratios
 from nq_tflite.conversion.rounding.scales import fitted_ratios
 from nq_tflite.conversion.rounding.statistics import InputStatistics
 from nq_tflite.conversion.weight_plan import WeightPlan
@@ -128,11 +129,11 @@ def _round(
 ) -> WeightPlan:
     method, statistics = _look(draft, method, observer)
     corrected = bool(statistics) and draft.own_bias is not None
-    if corrected and method.needs_covariances and draft.free and not careful:
+    if (corrected or draft.in_groups) and method.needs_covariances and draft.free and not careful:
         as_they_are = RoundingTask(draft.target, draft.taps, nesting, statistics, draft.scales, corrected)
-        draft = draft.rescaled(fitted_ratios(as_they_are))
+        draft = draft.rescaled((fitted_group_ratios if draft.in_groups else fitted_ratios)(as_they_are))
     task = RoundingTask(draft.target, draft.taps, nesting, statistics, draft.scales, corrected)
-    if careful and not draft.looked_up and draft.scales.ndim == 1:
+    if careful and not draft.looked_up and not draft.in_groups:
         rehearsal = None if observer is None or not statistics else observer.rehearse(draft.sites[0])
         name, codes = cautious(task, method.name, method.round, rehearsal)
     else:
@@ -159,14 +160,18 @@ def _round(
 
 def _look(draft: Draft, method: Method, observer: Observer | None) -> tuple[Method, tuple[InputStatistics, ...]]:
     """The statistics of a weight's inputs, and the method that can do with them: its own, or one that stands in."""
-    if draft.looked_up or draft.scales.ndim > 1:  # every row is an output by itself; groups are rounded plainly so far
-        method = METHODS["nearest"]
+    if (draft.looked_up and not draft.in_groups) or (draft.in_groups and not method.needs_covariances):
+        method = METHODS["nearest"]  # a row that is looked up is an output by itself
     elif method.needs_covariances and draft.target.shape[1] > MOST_DEPTH:
         method = FALLBACK
     statistics: tuple[InputStatistics, ...] = ()
-    if observer is not None and method.needs_means and len(draft.sites) == 1:
-        statistics = observer.observe(draft.sites[0], covariances=method.needs_covariances)
-    return (FALLBACK if method.needs_covariances and not statistics else method), statistics
+    site = draft.multiplied_site
+    if observer is not None and method.needs_means and site is not None:
+        has_bias = draft.own_bias is not None or not (draft.in_groups or len(draft.sites) > 1)
+        statistics = observer.observe(site, covariances=method.needs_covariances, with_means=not has_bias)
+    if method.needs_covariances and not statistics:
+        return (METHODS["nearest"] if draft.in_groups or draft.looked_up else FALLBACK), ()
+    return method, statistics
 
 
 def _correct_biases(

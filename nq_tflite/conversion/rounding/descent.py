@@ -15,6 +15,7 @@ from nq_tflite.conversion.rounding.joint import Level, joint_descent
 from nq_tflite.conversion.rounding.lattice import Lattice, gptq, sweep
 from nq_tflite.conversion.rounding.quadratic import Quadratic, Rows, channels, columns
 from nq_tflite.conversion.rounding.task import RoundingTask
+from nq_tflite.format.groups import spread
 from nq_tflite.format.levels import Codes, cell_middles
 
 #: A coarsest-level weight may take a neighbour cell only within this distance of the border, in cells.
@@ -32,6 +33,7 @@ def descent(task: RoundingTask, penalty: float = _PENALTY, *, cells_alone: bool 
     """
     quadratics = [each.quadratic for each in task.statistics if each.quadratic is not None]
     groups, precisions = len(quadratics[0].hessian), task.nesting.precisions
+    scales = group_scales(task)
     if cells_alone and len(precisions) == 2:
         precisions = precisions[:1]
     nearest = columns(task.nearest(), groups)
@@ -41,18 +43,26 @@ def descent(task: RoundingTask, penalty: float = _PENALTY, *, cells_alone: bool 
     for level, (bits, quadratic) in enumerate(zip(precisions, quadratics, strict=False)):
         width = 1 << (8 - bits)
         middle = cell_middles(task.target.shape[1], task.nesting, level).astype(np.float32)
-        lattice = Lattice(width, middle, np.floor(low / width), np.floor(high / width))
-        target = quadratic.target(task.target)
+        lattice = Lattice(width, middle, np.floor(low / width), np.floor(high / width), scales)
+        target = quadratic.target(task.target if scales is None else task.target * scales.T)
         if level == 0:
             wanted = columns(task.target + task.step / 2, groups)
             cells = _coarsest(quadratic, target, lattice, nearest, wanted, penalty)
         else:
             cells = _descend(quadratic, target, lattice, gptq(quadratic, target, lattice))
         low, high = np.maximum(low, cells * width), np.minimum(high, cells * width + width - task.step)
-        levels.append(Level(width, middle, target, quadratic.hessian))
+        levels.append(Level(width, middle, target, quadratic.hessian, scales))
     if len(levels) > 2:
         low = joint_descent(low, nearest, (task.lowest, task.highest), task.step, levels)
     return channels(low).astype(np.int8)
+
+
+def group_scales(task: RoundingTask) -> Rows | None:
+    """The scale of each weight beside the mean one, as columns, of weights with a scale for each group of inputs."""
+    if task.scales.ndim == 1:
+        return None
+    mean = task.scales.mean(dtype=np.float64) or 1.0
+    return np.ascontiguousarray(np.asarray(spread(task.scales, task.target.shape[1]) / mean).T, np.float32)
 
 
 def _coarsest(quadratic: Quadratic, target: Rows, lattice: Lattice, nearest: Rows, wanted: Rows, price: float) -> Rows:
@@ -65,10 +75,10 @@ def _coarsest(quadratic: Quadratic, target: Rows, lattice: Lattice, nearest: Row
     low, high = np.minimum(home, other), np.maximum(home, other)
     start = gptq(quadratic, target, Lattice(lattice.width, lattice.middle, low, high))
     mean_curvature = np.trace(quadratic.hessian, axis1=1, axis2=2)[:, None, None] / target.shape[1]
-    penalty = (_PENALTY_AT_BORDER + from_border) * np.float32(price * lattice.width**2) * mean_curvature
+    penalty = (_PENALTY_AT_BORDER + from_border) * (np.float32(price) * np.square(lattice.widths)) * mean_curvature
 
     def choose(at: int, cells: Rows, gradient: Rows, curvature: Rows) -> Rows:
-        steps = [(each[:, at] - cells) * np.float32(lattice.width) for each in (home, other)]
+        steps = [(each[:, at] - cells) * lattice.widths[at] for each in (home, other)]
         costs = [d * (curvature * d + 2 * gradient) for d in steps]
         return np.asarray(np.where(costs[1] + penalty[:, at] < costs[0], other[:, at], home[:, at]))
 
@@ -77,7 +87,7 @@ def _coarsest(quadratic: Quadratic, target: Rows, lattice: Lattice, nearest: Row
 
 def _descend(quadratic: Quadratic, target: Rows, lattice: Lattice, start: Rows) -> Rows:
     def choose(at: int, cells: Rows, gradient: Rows, curvature: Rows) -> Rows:
-        best = np.rint(cells - gradient / (curvature * np.float32(lattice.width)))
+        best = np.rint(cells - gradient / (curvature * lattice.widths[at]))
         return np.asarray(np.clip(best, lattice.low[:, at], lattice.high[:, at]))
 
     return sweep(quadratic, target, lattice, start, choose)
