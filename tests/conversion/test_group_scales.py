@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from graphs import Graph
 from repacked import repacked
+from tied_graph import WIDTH, tied_graph
 
 import nq_tflite as nq
 from nq_tflite.errors import FormatError, NestingError, UnsupportedModelError
@@ -17,30 +17,6 @@ from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema
 from nq_tflite.graph.inspection import inspect_file
 from nq_tflite.graph.nested import read_nested
-
-ROWS, WIDTH = 100, 128
-
-
-def tied_graph(rows: int = ROWS, width: int = WIDTH, seed: int = 3) -> bytes:
-    """Indices [4] to rows of a table, a dense layer, and products with all rows; groups differ by far in size."""
-    rng, graph = np.random.default_rng(seed), Graph()
-    indices = graph.input((4,), dtype=np.int32)
-    sizes = np.repeat(np.exp(rng.normal(-3, 1.5, (rows, width // 32))), 32, axis=1)
-    values = np.pad(sizes, ((0, 0), (0, width % 32)), constant_values=0.1) * rng.normal(size=(rows, width))
-    values[5, :32] = 0  # a group of zeros
-    values[7] = 0  # a channel of zeros
-    table = graph.constant(values.astype(np.float32))
-    dense = graph.constant(rng.normal(size=(width, width)).astype(np.float32))
-    bias = graph.constant(rng.normal(size=width).astype(np.float32))
-    looked = graph.add(
-        "GATHER", [table, indices], (4, width), dtype=np.float32, version=2, options=schema.GatherOptionsT()
-    )
-    options = schema.FullyConnectedOptionsT()
-    hidden = graph.add(
-        "FULLY_CONNECTED", [looked, dense, bias], (4, width), dtype=np.float32, version=6, options=options
-    )
-    out = graph.add("FULLY_CONNECTED", [hidden, table, -1], (4, rows), dtype=np.float32, version=6, options=options)
-    return graph.build([looked, out])
 
 
 @pytest.fixture(scope="module")

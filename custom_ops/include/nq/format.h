@@ -31,6 +31,8 @@ inline constexpr uint32_t kFlagGroups = 1u << 1;
 inline constexpr uint32_t kFlagStart = 1u << 16;
 inline constexpr uint32_t kCriticalFlags = 0xFFFFu;
 
+inline constexpr uint32_t kGroupSizes[] = {32, 64, 128};  // depth indices that may share a scale
+
 inline constexpr int kMinLevels = 2;
 inline constexpr int kMaxLevels = 7;
 inline constexpr int kMinFullBits = 3;
