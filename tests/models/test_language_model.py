@@ -23,7 +23,7 @@ from nq_tflite.errors import ModelSourceError, NqError
 from nq_tflite.graph import flatbuffer as fb
 
 CONTEXT, CHUNK, SEED = 48, 8, 3
-GROUP_SIZE = None
+GROUP_SIZE = 32
 PROMPT = [7, 250, 3, 3, 91, 17, 200, 5, 66, 9, 31]
 
 
@@ -95,7 +95,7 @@ def test_both_signatures_read_the_same_weights(folder: Path, name: str) -> None:
         large.append({number: len(data) for number, data in buffers.items() if data is not None and len(data) > 1000})
     assert large[0] == large[1]
     matrices = sum(np.prod(shape) for shape in TINY.shapes.values() if len(shape) > 1)
-    assert 0 <= sum(large[0].values()) - (4 if name == "float" else 1) * matrices < 0.02 * matrices
+    assert 0 <= sum(large[0].values()) - (4 if name == "float" else 1) * matrices < 0.03 * matrices
 
 
 def test_tokens_after_a_switch_are_those_of_a_fresh_run(folder: Path) -> None:
@@ -120,8 +120,8 @@ def test_full_bit_is_nearer_than_part_bit_and_both_near_the_source(folder: Path)
     for bits in interpreter.levels:
         interpreter.precision = bits
         off[bits] = np.abs(losses(model, text, 16, 8).sums - exact.sums).mean() / 15
-    assert off[8] < 0.02
-    assert off[8] < off[4] < 0.2
+    assert off[8] < 0.05
+    assert 2 * off[8] < off[4] < 0.2
 
 
 def test_perplexity_and_its_interval() -> None:
