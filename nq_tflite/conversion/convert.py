@@ -88,7 +88,8 @@ def convert(
         group_size: 32, 64 or 128: that many inputs of a channel share a scale, which takes 16 / group_size bits a
             weight more and lets language models live with four bits. None: one scale a channel, which is enough for
             convolutional networks. For float weights of dense layers and embedding tables; any other weight must be
-            excluded. Every weight is then rounded to nearest.
+            excluded. "descent" then chooses each scale too, and other methods round to nearest; rows that are looked
+            up are always rounded to nearest.
         min_agreement: of "auto": part-bit's greatest output shall be the source's on so many inputs, as a fraction of
             those where full-bit's is. 0.95 if neither this nor `budget` is given. It is measured on a quarter of the
             representative data, which rounding does not see meanwhile, or on procedural inputs. Where no nesting has

@@ -61,13 +61,11 @@ class _Observed:
     Attributes:
         original_positions: of the operators that read its weight in the float model.
         seed: of the choice of its rows.
-        is_shared: whether the weight has other readers.
     """
 
     site: Site
     original_positions: tuple[int, ...]
     seed: int
-    is_shared: bool
 
 
 class Lockstep:
@@ -111,7 +109,7 @@ class Lockstep:
         A weight with several readers has those of all readers in the float net: most are not reached yet.
         """
         place = self._reference.weights.get(site.place)
-        is_shared = self._is_shared(site)
+        is_shared = len(site.operators) > 1
         if self.stopped or place is None or site.subgraph != 0 or place[0] != 0 or (is_shared and not covariances):
             return ()
         try:
@@ -168,22 +166,15 @@ class Lockstep:
             return ()
 
     def _layer(self, site: Site, place: TensorPlace) -> _Observed:
-        model = self._reference.model
-        graph = model.subgraphs[0]
-        found = (position for position, _ in fb.readers(graph)[place.tensor])
-        readers = tuple(each for each in found if not slots_of(model, graph.operators[each]).looks_up)
+        readers = tuple(position for position, _ in fb.readers(self._reference.model.subgraphs[0])[place.tensor])
         if len(site.operators) == 1 != len(readers):
             raise UnsupportedModelError("a weight of the float model", expected="one reader", got=str(len(readers)))
-        return _Observed(site, readers, zlib.crc32(site.name.encode()), self._is_shared(site))
-
-    def _is_shared(self, site: Site) -> bool:
-        """Whether others of the main subgraph read the weight too, maybe before the layers of the site."""
-        return len(fb.readers(self._model.subgraphs[0])[site.tensor]) > 1
+        return _Observed(site, readers, zlib.crc32(site.name.encode()))
 
     def _rows(self, layer: _Observed, numbers: Sequence[int], most: int) -> tuple[CentredRows, tuple[CentredRows, ...]]:
         """Of some samples in the float net, and at the same places in every level's."""
         positions, model = layer.original_positions, self._reference.model
-        if layer.is_shared:
+        if len(positions) > 1:
             ahead = self._original.fork(self._original.num_samples)
             rows = [_sample(model, ahead, each, numbers, layer.seed, most // len(positions)) for each in positions]
             original = CentredRows.of(np.concatenate(rows, axis=1))
@@ -200,12 +191,12 @@ class Lockstep:
     def _statistics(
         self, layer: _Observed, original: CentredRows, rounded: Sequence[CentredRows], *, covariances: bool
     ) -> tuple[InputStatistics, ...]:
-        if layer.is_shared:
+        if len(layer.original_positions) > 1:
             original = original.around_zero()
             rounded = [original] * len(rounded)
         shape = layer_of(self._reference.model, layer.original_positions[0])
         moments = self._reference.moments.get(_data_of(self._reference.model, layer.original_positions[0]))
-        is_known = moments is not None and not layer.is_shared
+        is_known = moments is not None and len(layer.original_positions) == 1
         prior = _by_group(moments, shape) if moments is not None and is_known else None
         return level_statistics(original, rounded, prior, shape.taps, covariances=covariances)
 

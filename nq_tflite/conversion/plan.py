@@ -127,11 +127,14 @@ def _nothing_nests(left: Sequence[Unnested]) -> UnsupportedModelError:
 def _round(
     model: ModelT, draft: Draft, nesting: Nesting, method: Method, observer: Observer | None, *, careful: bool
 ) -> WeightPlan:
+    serves_levels = method.needs_covariances and draft.free and not careful
     method, statistics = _look(draft, method, observer)
     corrected = bool(statistics) and draft.own_bias is not None
-    if (corrected or draft.in_groups) and method.needs_covariances and draft.free and not careful:
-        as_they_are = RoundingTask(draft.target, draft.taps, nesting, statistics, draft.scales, corrected)
-        draft = draft.rescaled((fitted_group_ratios if draft.in_groups else fitted_ratios)(as_they_are))
+    as_they_are = RoundingTask(draft.target, draft.taps, nesting, statistics, draft.scales, corrected)
+    if draft.in_groups and serves_levels:
+        draft = draft.rescaled(fitted_group_ratios(as_they_are))
+    elif corrected and method.needs_covariances and serves_levels:
+        draft = draft.rescaled(fitted_ratios(as_they_are))
     task = RoundingTask(draft.target, draft.taps, nesting, statistics, draft.scales, corrected)
     if careful and not draft.looked_up and not draft.in_groups:
         rehearsal = None if observer is None or not statistics else observer.rehearse(draft.sites[0])
@@ -160,18 +163,18 @@ def _round(
 
 def _look(draft: Draft, method: Method, observer: Observer | None) -> tuple[Method, tuple[InputStatistics, ...]]:
     """The statistics of a weight's inputs, and the method that can do with them: its own, or one that stands in."""
-    if (draft.looked_up and not draft.in_groups) or (draft.in_groups and not method.needs_covariances):
-        method = METHODS["nearest"]  # a row that is looked up is an output by itself
-    elif method.needs_covariances and draft.target.shape[1] > MOST_DEPTH:
+    if draft.looked_up:  # every row is an output by itself
+        return METHODS["nearest"], ()
+    if method.needs_covariances and draft.target.shape[1] > MOST_DEPTH:
         method = FALLBACK
     statistics: tuple[InputStatistics, ...] = ()
     site = draft.multiplied_site
     if observer is not None and method.needs_means and site is not None:
         has_bias = draft.own_bias is not None or not (draft.in_groups or len(draft.sites) > 1)
         statistics = observer.observe(site, covariances=method.needs_covariances, with_means=not has_bias)
-    if method.needs_covariances and not statistics:
-        return (METHODS["nearest"] if draft.in_groups or draft.looked_up else FALLBACK), ()
-    return method, statistics
+    if draft.in_groups and not (method.needs_covariances and statistics):
+        return METHODS["nearest"], ()
+    return (FALLBACK if method.needs_covariances and not statistics else method), statistics
 
 
 def _correct_biases(

@@ -174,3 +174,12 @@ def test_a_file_of_another_kind() -> None:
     classifier = SimpleNamespace(get_signature_list=lambda: {"serving_default": {}})
     with pytest.raises(ModelSourceError, match="signatures 'prefill' and 'decode', got serving_default"):
         TokenModel(classifier)
+
+
+def test_speed_has_a_line_for_each_precision_and_one_for_the_switches(folder: Path) -> None:
+    command = [sys.executable, "-m", "nq_tflite_models.token_speed", folder / "float.tflite", folder / "nested.tflite"]
+    done = subprocess.run([*command, "--rounds", "2", "--tokens", "2"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    names = [line.split(":")[0] for line in done.stdout.splitlines()]
+    assert names == ["float.tflite", "nested.tflite at 8 bits", "nested.tflite at 4 bits", "nested.tflite"]
+    assert "(1.00 x), decode" in done.stdout.splitlines()[0]

@@ -22,7 +22,7 @@ def fitted_group_ratios(task: RoundingTask) -> NDArray[np.float64]:
     """The best of RATIOS for each scale, by each input's own part in the error of nearest codes: [channels, groups].
 
     Args:
-        task: with quadratics, and scales [channels, groups].
+        task: with scales [channels, groups]. Without statistics all inputs count alike.
     """
     last = len(task.nesting.precisions) - 1
     best, least = np.ones(task.scales.shape), np.full(task.scales.shape, np.inf)
@@ -44,7 +44,7 @@ def _cost(task: RoundingTask, target: NDArray[np.float32], level: int, ratio: np
     cells = np.rint((target / ratio - middle) / width)
     np.clip(cells, np.floor(task.lowest / width), task.highest // width, out=cells)
     error = (cells * width + middle) * ratio - target
-    quadratic = task.statistics[level].quadratic
+    quadratic = task.statistics[level].quadratic if task.statistics else None
     if quadratic is not None:
         error *= np.sqrt(np.diagonal(quadratic.hessian[0]))
     grouped = np.square(error).reshape(*task.scales.shape, -1)
