@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 NATIVE := $(shell find custom_ops -name '*.c' -o -name '*.cc' -o -name '*.h' -o -name CMakeLists.txt)
 
-.PHONY: demo test test-recipes docs figures notebooks lint lock native native-arm no-native-arm count-arm count-sme sanitize sanitize-python valgrind fuzz coverage wheels test-arm count-arm-nets musl clean
+.PHONY: demo test test-recipes docs figures notebooks lint lock native native-arm no-native-arm count-arm count-sme sanitize sanitize-python valgrind fuzz coverage wheels release-check test-arm count-arm-nets musl clean
 .DEFAULT_GOAL := test
 
 # What a stamp's install needs to be redone for; the Python sources are linked, not copied.
@@ -186,6 +186,10 @@ wheels: | $(BIN)/python
 	  $(BIN)/auditwheel show $$wheel | tr '\n' ' ' | grep -q 'tag: "manylinux_2_17_' || exit 1; \
 	done
 	$(BIN)/python tests/tools/distributions.py dist
+
+## Says whether this tree can be released: linters, documentation, wheels, and one version everywhere.
+release-check: lint docs wheels
+	$(BIN)/python tests/tools/release_check.py
 
 ## Runs the tests' jobs in an emulated 64-bit Python with the wheel of `make wheels`, on a Raspberry Pi 4's CPU, on a
 ## Raspberry Pi 5's and on one with matrix products. Needs apt install qemu-user; downloads 45 MB, once.

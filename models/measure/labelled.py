@@ -15,7 +15,6 @@ from nq_tflite_models.measure.labelled_case import (
     LabelledData,
     LabelledNet,
     float_net,
-    stock_file,
 )
 from nq_tflite_models.measure.litert_quantizer import INSTALL, quantized_by_litert
 from nq_tflite_models.measure.paired import PairedDifference, paired_difference
@@ -35,6 +34,7 @@ from nq_tflite.measure.tasks import (
     file_logits,
     level_file,
     round_case,
+    stock_file,
 )
 from nq_tflite.measure.workers import Outcome, Tasks, keep, tasks_on
 from nq_tflite.progress import Progress

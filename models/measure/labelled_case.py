@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory, TemporaryFile
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -129,10 +128,7 @@ class LabelledCase:
         """The float net, and what makes its inputs of files."""
         model = self._float(notify).model
         file = LevelFile(fb.pack_model(model))
-        with TemporaryDirectory(prefix="nq-labelled-") as folder:
-            path = Path(folder, "float.tflite")
-            path.write_bytes(file.content)
-            opened = self.runner.open(path)
+        with self.runner.opened(file) as opened:
             pixels = None
             if self.has_pictures:
                 image = opened.image_with(find_image_input(model))
@@ -148,7 +144,7 @@ class LabelledCase:
         return self._read
 
     def stock(self, notify: Progress) -> bytes:
-        """What tensorflow's converter makes of the net and the samples."""
+        """As `tasks.Case`."""
         samples = self._one_by_one(notify)
         notify("converting with tensorflow", 0, 0)
         return export(self.net, sample_source(samples))
@@ -167,9 +163,3 @@ def float_net(case: LabelledCase, *, notify: Progress) -> LabelledNet:
     """A task: `LabelledCase.float_net`."""
     with one_blas_thread():
         return case.float_net(notify)
-
-
-def stock_file(case: LabelledCase, *, notify: Progress) -> LevelFile:
-    """A task: `LabelledCase.stock`."""
-    with one_blas_thread():
-        return LevelFile(case.stock(notify))

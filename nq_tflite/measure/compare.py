@@ -70,7 +70,8 @@ class MethodComparison:
         activations: "float" or "int8".
         runtime: name and version.
         reference_top1: the float model's own; None without labels.
-        stock: the full-int8 graph before nesting; None with float activations.
+        stock: the full-int8 file that tensorflow's converter makes of the model and the calibration photos; None with
+            float activations.
         rows: by nesting, in the order of the methods.
         preprocessing: how photos became inputs.
     """
@@ -200,7 +201,7 @@ class _Judge:
         self.reference_top1 = self._score(None, self._reference).top1
 
     def stock(self) -> Score:
-        """Of a full-int8 graph as it is."""
+        """Of tensorflow's full-int8 file."""
         file = self._tasks.submit("", stock_file, self._case)
         return self._score(None, self._joined(self._of_file("stock", file), "stock"))
 

@@ -6,6 +6,7 @@ Every task runs in a process that may know nothing of the others', so that what 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nq_tflite.conversion.sources.calibration import sample_source
+from nq_tflite.conversion.sources.keras_export import export
 from nq_tflite.conversion.sources.source import Source, given_samples, load_source
 from nq_tflite.conversion.trial import one_blas_thread, walking_runtime
 from nq_tflite.conversion.walk import GraphWalk
@@ -54,6 +56,17 @@ class Case(Protocol):
     def sources(self, notify: Progress) -> tuple[Source, Source | None]:
         """The model as what is not calibrated starts from it, and as what is calibrated does if it can be."""
 
+    def stock(self, notify: Progress) -> bytes:
+        """What tensorflow's converter makes of the Keras model and the inputs to calibrate with: a full-int8 file."""
+
+
+@dataclass(frozen=True)
+class LevelFile:
+    """A file that has a level, and the precision to ask it for; None: it has no other."""
+
+    content: bytes
+    bits: int | None = None
+
 
 @dataclass(frozen=True)
 class Runner:
@@ -63,17 +76,13 @@ class Runner:
     runtime: RuntimeName | None
     num_threads: int
 
-    def open(self, path: Path, bits: int | None = None) -> Classifier:
-        """A file as a classifier."""
-        return Classifier(path, bits, self.runtime, self.num_threads, self.name)
-
-
-@dataclass(frozen=True)
-class LevelFile:
-    """A file that has a level, and the precision to ask it for; None: it has no other."""
-
-    content: bytes
-    bits: int | None = None
+    @contextmanager
+    def opened(self, file: LevelFile) -> Iterator[Classifier]:
+        """A file as a classifier, which is on disk for as long."""
+        with TemporaryDirectory(prefix="nq-run-") as folder:
+            path = Path(folder, "model.tflite")
+            path.write_bytes(file.content)
+            yield Classifier(path, file.bits, self.runtime, self.num_threads, self.name)
 
 
 @dataclass(frozen=True)
@@ -137,10 +146,7 @@ def level_constants(rounded: Rounded, level: int, *, notify: Progress) -> Replac
 def file_logits(runner: Runner, file: LevelFile, inputs: Inputs, *, notify: Progress) -> Logits:
     """What a file says to inputs: [inputs, classes]."""
     rows: list[Logits] = []
-    with TemporaryDirectory(prefix="nq-run-") as folder:
-        path = Path(folder, "model.tflite")
-        path.write_bytes(file.content)
-        model = runner.open(path, file.bits)
+    with runner.opened(file) as model:
         for values in inputs:
             rows.append(model.logits(values))
             notify("", len(rows), len(inputs))
@@ -217,10 +223,7 @@ class PhotoCase:
         """
         model = self._float(notify).model
         file = LevelFile(fb.pack_model(model))
-        with TemporaryDirectory(prefix="nq-net-") as folder:
-            path = Path(folder, "float.tflite")
-            path.write_bytes(file.content)
-            opened = self.runner.open(path)
+        with self.runner.opened(file) as opened:
             image = opened.image_with(find_image_input(model))
         pixels = preprocessing_for(image, self.preprocess, self.crop_fraction)
         return PhotoNet(file, opened.runtime, opened.num_classes, pixels)
@@ -233,6 +236,12 @@ class PhotoCase:
         if self.activations == "int8" and self._calibrated is not None:
             free = replace(self._calibrated, samples=free.samples, without=free.without)
         return free, self._calibrated
+
+    def stock(self, notify: Progress) -> bytes:
+        """As `Case`."""
+        inputs = sample_source(self._photos(self.net(notify).pixels))
+        notify("converting with tensorflow", 0, 0)
+        return export(self.source, inputs)
 
     def _float(self, notify: Progress) -> Source:
         if self._free is None:
@@ -257,10 +266,9 @@ def photo_net(case: PhotoCase, *, notify: Progress) -> PhotoNet:
 
 
 def stock_file(case: Case, *, notify: Progress) -> LevelFile:
-    """A calibrated full-int8 graph as it is."""
+    """`Case.stock` as a file."""
     with one_blas_thread():
-        source, _ = case.sources(notify)
-        return LevelFile(fb.pack_model(source.model))
+        return LevelFile(case.stock(notify))
 
 
 def _check_float(name: str, model: ModelT) -> None:

@@ -53,6 +53,8 @@ MARKED = {
     ("docs/models.md", "python jax"): 1,
     ("docs/models.md", "python torch"): 1,
     ("docs/models.md", "sh minutes"): 1,
+    ("docs/installation.md", "sh install"): 2,
+    ("docs/other_inputs.md", "sh minutes"): 1,
     ("docs/quickstart.md", "sh install"): 1,
     ("docs/raspberry_pi.md", "sh board"): 5,
     ("docs/raspberry_pi.md", "sh install"): 1,
@@ -69,7 +71,10 @@ OTHER_LANGUAGES = {
     "java": "tests/house/test_android.py compiles and runs the library, and the example like it",
 }
 #: Pages that convert a model: a few seconds each.
-SLOW = {f"docs/{name}.md" for name in ("accuracy", "choosing_levels", "index", "models", "quickstart", "report")}
+SLOW = {
+    f"docs/{name}.md"
+    for name in ("accuracy", "choosing_levels", "index", "models", "other_inputs", "quickstart", "report")
+}
 #: Sites that pages link to; nothing is fetched.
 SITES = {"arxiv.org", "github.com", "keepachangelog.com", "llvm.org", "pypi.org", "semver.org"}
 
@@ -154,9 +159,7 @@ def test_torch_recipe(tmp_path: Path) -> None:
 def parse(words: list[str]) -> None:
     """Reads a command's arguments as it would itself, and goes no further."""
     if words[0].endswith("nq-tflite"):
-        # click keeps a command's first help option, whose names are the group's.
-        group = click.Context(command_line, info_name="nq-tflite", **command_line.context_settings)
-        command_line.commands[words[1]].make_context(words[1], words[2:], parent=group)
+        command_line.commands[words[1]].make_context(words[1], words[2:])
     elif words[:2] == ["python", "-m"] and words[2].startswith("nq_tflite_models."):
         module = importlib.import_module(words[2])
         for command in {each for each in vars(module).values() if isinstance(each, click.Command)}:

@@ -12,6 +12,8 @@ from PIL import Image
 from nq_tflite.conversion.convert import convert
 from nq_tflite.conversion.plan import Plan, make_plan
 from nq_tflite.conversion.rounding import METHODS
+from nq_tflite.conversion.sources.calibration import sample_source
+from nq_tflite.conversion.sources.keras_export import export
 from nq_tflite.conversion.sources.source import Source, load_source
 from nq_tflite.conversion.trial import start_lockstep, try_nesting, walking_runtime
 from nq_tflite.conversion.walk import GraphWalk
@@ -117,14 +119,16 @@ def test_whole_files_score_as_files_do(
         wanted = scores(tmp_path / "nested.tflite")
         assert by_method[method].scores == wanted.scores
         assert whole_files.reference_top1 == wanted.reference_top1
+    (tmp_path / "stock.tflite").write_bytes(export(mixed_model, sample_source(given)))
     stock = whole_files.stock
     assert stock is not None
-    assert by_method["nearest"].scores[0].logit_snr_db == stock.logit_snr_db
+    assert (stock,) == scores(tmp_path / "stock.tflite").scores
+    nearest = by_method["nearest"].scores[0]
     for method in ("minmax", "squant-nesting"):  # the same codes, but for ties
-        assert by_method[method].scores[0].logit_snr_db == pytest.approx(stock.logit_snr_db, abs=0.5)
-        assert by_method[method].scores[1].logit_snr_db < stock.logit_snr_db
+        assert by_method[method].scores[0].logit_snr_db == pytest.approx(nearest.logit_snr_db, abs=0.5)
+        assert by_method[method].scores[1].logit_snr_db < nearest.logit_snr_db
     part, full = (score.logit_snr_db for score in by_method["nestquant-code"].scores[::-1])
-    assert part < stock.logit_snr_db - 1 < full  # codes of its own, which have more of each channel's range
+    assert part < nearest.logit_snr_db - 1 < full  # codes of its own, which have more of each channel's range
 
 
 def test_a_float_tflite_without_calibration(float_tflite: bytes, photos: Path, tmp_path: Path) -> None:

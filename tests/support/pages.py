@@ -21,7 +21,7 @@ PAGES = [
     ROOT / "models" / "README.md",
     ROOT / "custom_ops" / "android" / "README.md",
 ]
-_BLOCK = re.compile(r"^```([^\n{}]+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^```([^\n{}`]+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FENCED = re.compile(r"^(`{3,}).*?^\1$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)\s]+)\)|(?:src|srcset)=\"([^\"]+)\"")
 
