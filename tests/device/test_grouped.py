@@ -51,6 +51,22 @@ def test_every_instruction_set_gives_the_same_bytes(precision: str, worker: Any,
             np.testing.assert_array_equal(got, wanted)
 
 
+@pytest.mark.parametrize(("weights", "precision", "snr_db"), [("int8", "full", 25), ("int4", "part", 15)])
+def test_extracted_dynamic_range_files_run(
+    weights: Any, precision: str, snr_db: float, worker_of: Any, tmp_path: Path
+) -> None:
+    """Rounded once more, so not the same: INT8 by channels whose groups differ by far, INT4 by the groups."""
+    worker = worker_of("ai-edge-litert")  # tflite-runtime is older than blockwise INT4
+    path, stock = tmp_path / "nested.tflite", tmp_path / "stock.tflite"
+    nq.convert(tied_graph(), path, "8|4", group_size=32)
+    nq.extract(path, stock, precision, weights=weights)
+    rows, products = worker(jobs.all_outputs, stock, INDICES)
+    wanted_rows, wanted = worker(jobs.all_outputs, path, INDICES, precision=precision, fuse=True)
+    np.testing.assert_array_equal(rows, wanted_rows)
+    error = np.sum(np.square(products - wanted, dtype=np.float64))
+    assert 10 * np.log10(np.sum(np.square(wanted, dtype=np.float64)) / error) > snr_db
+
+
 def change_scales(model: Any, kind: str) -> None:
     tensor = next(t for t in model.subgraphs[0].tensors if b"group_scale" in t.name)
     buffer = model.buffers[tensor.buffer]

@@ -34,11 +34,16 @@ void visit_superblocks(UnpackFn unpack, const PackedWeight& weight, uint64_t fir
   }
 }
 
-float finish(float sum, const GroupDequantization& to, int row, uint32_t channel) {
-  const float centred = sum - static_cast<float>(to.zero_point[row]) * to.weight_sum[channel];
-  const float value = centred * (to.row_scale[row] * to.scale[channel]) + to.bias[channel];
-  const float raised = value < to.low ? to.low : value;
-  return raised > to.high ? to.high : raised;
+// One row's 16 channels from `first` on; a loop over arrays, which compilers make vectors of.
+void finish(const float* sums, const GroupDequantization& to, size_t row, uint32_t first, float* out) {
+  const float zero_point = static_cast<float>(to.zero_point[row]), row_scale = to.row_scale[row];
+  const float *weight_sum = to.weight_sum + first, *scale = to.scale + first, *bias = to.bias + first;
+  const float low = to.low, high = to.high;
+  for (int c = 0; c < kMatrixChannels; ++c) {
+    const float value = (sums[c] - zero_point * weight_sum[c]) * (row_scale * scale[c]) + bias[c];
+    const float raised = value < low ? low : value;
+    out[c] = raised > high ? high : raised;
+  }
 }
 
 bool are_nibbles(const PackedLevels& levels) {
@@ -111,15 +116,22 @@ std::vector<float> grouped_sums(const PackedWeight& weight, const uint8_t* group
 
 size_t group_scratch_bytes(uint32_t depth) { return size_t{depth} * kMatrixChannels; }
 
+// Even and odd bytes are the halves of 16-bit lanes, which hold the sums of the longest group.
 void sum_groups(const int8_t* row, uint32_t depth, uint32_t group_size, int32_t* sums) {
+  using Lanes = int16_t __attribute__((vector_size(16)));
   for (uint32_t begin = 0; begin < depth; begin += group_size, sums += 2) {
-    int32_t even = 0, odd = 0;
-    for (uint32_t i = begin; i < begin + group_size; i += 2) {
-      even += row[i];
-      odd += row[i + 1];
+    Lanes even = {}, odd = {};
+    for (uint32_t i = begin; i < begin + group_size; i += sizeof(Lanes)) {
+      Lanes both;
+      std::memcpy(&both, row + i, sizeof(both));
+      even += (both << 8) >> 8;
+      odd += both >> 8;
     }
-    sums[0] = even;
-    sums[1] = odd;
+    sums[0] = sums[1] = 0;
+    for (int lane = 0; lane < 8; ++lane) {
+      sums[0] += even[lane];
+      sums[1] += odd[lane];
+    }
   }
 }
 
@@ -145,11 +157,11 @@ void run_groups(const GroupKernel& kernel, const GroupTask& task, const GroupDeq
       tile.rows.sums = task.rows.sums + at * groups * 2;
       tile.rows.num_rows = std::min(kernel.rows, task.rows.num_rows - row);
       kernel.multiply(tile, sums);
-      for (int r = 0; r < tile.rows.num_rows; ++r) {
-        float* to = out + (at + static_cast<size_t>(r)) * block.channels;
-        for (uint32_t c = first; c < end; ++c) {
-          to[c] = finish(sums[r * kMatrixChannels + static_cast<int>(c - first)], dequantization, row + r, c);
-        }
+      for (size_t r = 0; r < static_cast<size_t>(tile.rows.num_rows); ++r) {
+        float* to = out + (at + r) * block.channels + first;
+        float values[kMatrixChannels];
+        finish(sums + r * kMatrixChannels, dequantization, at + r, first, values);
+        std::copy(values, values + (end - first), to);
       }
     }
   }

@@ -22,6 +22,12 @@ struct Line {
   __m512i of[kBlocksPerSuperblock];
 };
 
+// Packed bytes so far ahead are fetched: the processor's own prefetching ends with each page. Reads beyond the end of a
+// level are no errors.
+constexpr int kAhead = 4096, kScalesAhead = 512;
+
+[[gnu::always_inline]] inline void fetch(const uint8_t* bytes) { __builtin_prefetch(bytes); }
+
 inline __m512i load_line(const void* bytes) { return _mm512_loadu_si512(bytes); }
 
 // The codes of a tile that are unpacked already.
@@ -51,6 +57,7 @@ struct OneLevel {
   [[gnu::always_inline]] inline void next(Line* line) {
 #pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) {
+      fetch(bytes + i * kLineBytes + kAhead);
       const __m512i packed = load_line(bytes + i * kLineBytes);
       // imm: (a & b) ^ c
       line->of[2 * i] = _mm512_ternarylogic_epi64(_mm512_slli_epi16(packed, 4), mask, flip, kTernaryAndXor);
@@ -72,6 +79,8 @@ struct TwoLevels {
     const __m512i signs = _mm512_set1_epi8(static_cast<char>(0x88));
 #pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) {
+      fetch(upper + i * kLineBytes + kAhead);
+      fetch(lower + i * kLineBytes + kAhead);
       const __m512i above = _mm512_xor_si512(load_line(upper + i * kLineBytes), signs);
       const __m512i below = load_line(lower + i * kLineBytes);
       // imm: mask ? b : c
@@ -94,6 +103,8 @@ inline __m512i four(const int8_t* activations) {
 
 template <typename Source, int kNumRows>
 void multiply_rows(const GroupTile& tile, const int8_t* rows, const int32_t* row_sums, float* out) {
+  // Few rows wait for their own sums.
+  constexpr int kChains = kNumRows <= 2 ? 2 : 1;
   Source source(tile);
   const size_t depth = tile.rows.depth, a_row = depth / tile.group_size * kSums;
   __m512 sums[kNumRows];
@@ -101,10 +112,11 @@ void multiply_rows(const GroupTile& tile, const int8_t* rows, const int32_t* row
   for (int r = 0; r < kNumRows; ++r) sums[r] = _mm512_setzero_ps();
   const uint8_t* scales = tile.scales;
   for (size_t at = 0; at < depth; scales += kMatrixChannels * sizeof(uint16_t), row_sums += kSums) {
-    __m512i dots[kNumRows];
+    __m512i dots[kNumRows], others[kNumRows];
 #pragma GCC unroll 8
     for (size_t r = 0; r < kNumRows; ++r) {
       dots[r] = _mm512_set1_epi32(-128 * (row_sums[r * a_row] + row_sums[r * a_row + 1]));
+      others[r] = _mm512_setzero_si512();
     }
     for (const size_t end = at + tile.group_size; at < end; at += kMatrixDepth) {
       Line line;
@@ -113,14 +125,17 @@ void multiply_rows(const GroupTile& tile, const int8_t* rows, const int32_t* row
       for (size_t b = 0; b < kBlocksPerSuperblock; ++b) {
 #pragma GCC unroll 8
         for (size_t r = 0; r < kNumRows; ++r) {
-          dots[r] = _mm512_dpbusd_epi32(dots[r], line.of[b], four(rows + r * depth + at + b * kDepthPerBlock));
+          __m512i* dot = b % kChains == 0 ? &dots[r] : &others[r];
+          *dot = _mm512_dpbusd_epi32(*dot, line.of[b], four(rows + r * depth + at + b * kDepthPerBlock));
         }
       }
     }
+    fetch(scales + kScalesAhead);
     const __m512 scale = _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(scales)));
 #pragma GCC unroll 8
     for (int r = 0; r < kNumRows; ++r) {
-      sums[r] = _mm512_add_ps(sums[r], _mm512_mul_ps(_mm512_cvtepi32_ps(dots[r]), scale));
+      const __m512i dot = kChains == 1 ? dots[r] : _mm512_add_epi32(dots[r], others[r]);
+      sums[r] = _mm512_add_ps(sums[r], _mm512_mul_ps(_mm512_cvtepi32_ps(dot), scale));
     }
   }
 #pragma GCC unroll 8
