@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -130,12 +130,13 @@ def _round(
     serves_levels = method.needs_covariances and draft.free and not careful
     method, statistics = _look(draft, method, observer)
     corrected = bool(statistics) and draft.own_bias is not None
-    as_they_are = RoundingTask(draft.target, draft.taps, nesting, statistics, draft.scales, corrected)
-    if draft.in_groups and serves_levels:
-        draft = draft.rescaled(fitted_group_ratios(as_they_are))
-    elif corrected and method.needs_covariances and serves_levels:
-        draft = draft.rescaled(fitted_ratios(as_they_are))
     task = RoundingTask(draft.target, draft.taps, nesting, statistics, draft.scales, corrected)
+    if draft.in_groups and serves_levels:
+        draft = draft.rescaled(fitted_group_ratios(task))
+        task = replace(task, target=draft.target, scales=draft.scales)
+    elif corrected and method.needs_covariances and serves_levels:
+        draft = draft.rescaled(fitted_ratios(task))
+        task = task.rescaled(draft.target, draft.scales)
     if careful and not draft.looked_up and not draft.in_groups:
         rehearsal = None if observer is None or not statistics else observer.rehearse(draft.sites[0])
         name, codes = cautious(task, method.name, method.round, rehearsal)

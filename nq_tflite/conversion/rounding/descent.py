@@ -13,7 +13,8 @@ import numpy as np
 
 from nq_tflite.conversion.rounding.joint import Level, joint_descent
 from nq_tflite.conversion.rounding.lattice import Lattice, gptq, sweep
-from nq_tflite.conversion.rounding.quadratic import Quadratic, Rows, channels, columns
+from nq_tflite.conversion.rounding.products import Rows
+from nq_tflite.conversion.rounding.quadratic import Quadratic, channels, columns
 from nq_tflite.conversion.rounding.task import RoundingTask
 from nq_tflite.format.groups import spread
 from nq_tflite.format.levels import Codes, cell_middles
@@ -34,17 +35,17 @@ def descent(task: RoundingTask, penalty: float = _PENALTY, *, cells_alone: bool 
     quadratics = [each.quadratic for each in task.statistics if each.quadratic is not None]
     groups, precisions = len(quadratics[0].hessian), task.nesting.precisions
     scales = group_scales(task)
+    aims = task.aims if scales is None else [each.target(task.target * scales.T) for each in quadratics]
     if cells_alone and len(precisions) == 2:
         precisions = precisions[:1]
     nearest = columns(task.nearest(), groups)
     low = columns(np.broadcast_to(task.lowest, task.target.shape), groups)
     high = np.full_like(nearest, task.highest)
     levels = []
-    for level, (bits, quadratic) in enumerate(zip(precisions, quadratics, strict=False)):
+    for level, (bits, quadratic, target) in enumerate(zip(precisions, quadratics, aims, strict=False)):
         width = 1 << (8 - bits)
         middle = cell_middles(task.target.shape[1], task.nesting, level).astype(np.float32)
         lattice = Lattice(width, middle, np.floor(low / width), np.floor(high / width), scales)
-        target = quadratic.target(task.target if scales is None else task.target * scales.T)
         if level == 0:
             wanted = columns(task.target + task.step / 2, groups)
             cells = _coarsest(quadratic, target, lattice, nearest, wanted, penalty)
@@ -73,14 +74,22 @@ def _coarsest(quadratic: Quadratic, target: Rows, lattice: Lattice, nearest: Row
     from_border = np.minimum(place, 1 - place)
     other = np.where((from_border <= BORDER) & (other >= lattice.low) & (other <= lattice.high), other, home)
     low, high = np.minimum(home, other), np.maximum(home, other)
-    start = gptq(quadratic, target, Lattice(lattice.width, lattice.middle, low, high))
+    start = gptq(quadratic, target, Lattice(lattice.width, lattice.middle, low, high, lattice.scales))
     mean_curvature = np.trace(quadratic.hessian, axis1=1, axis2=2)[:, None, None] / target.shape[1]
     penalty = (_PENALTY_AT_BORDER + from_border) * (np.float32(price) * np.square(lattice.widths)) * mean_curvature
 
+    # The other cell costs D (curvature (home + other - 2 v) + 2 gradient) more than home, v being the value that there
+    # is now and D the way from home to the other.
+    way, both = (other - home) * lattice.widths, (home + other) * lattice.widths
+    double = 2 * lattice.widths
+
     def choose(at: int, cells: Rows, gradient: Rows, curvature: Rows) -> Rows:
-        steps = [(each[:, at] - cells) * lattice.widths[at] for each in (home, other)]
-        costs = [d * (curvature * d + 2 * gradient) for d in steps]
-        return np.asarray(np.where(costs[1] + penalty[:, at] < costs[0], other[:, at], home[:, at]))
+        cost = both[:, at] - double[at] * cells
+        cost *= curvature
+        cost += 2 * gradient
+        cost *= way[:, at]
+        cost += penalty[:, at]
+        return np.where(cost < 0, other[:, at], home[:, at])
 
     return sweep(quadratic, target, lattice, start, choose)
 
@@ -88,6 +97,6 @@ def _coarsest(quadratic: Quadratic, target: Rows, lattice: Lattice, nearest: Row
 def _descend(quadratic: Quadratic, target: Rows, lattice: Lattice, start: Rows) -> Rows:
     def choose(at: int, cells: Rows, gradient: Rows, curvature: Rows) -> Rows:
         best = np.rint(cells - gradient / (curvature * lattice.widths[at]))
-        return np.asarray(np.clip(best, lattice.low[:, at], lattice.high[:, at]))
+        return np.minimum(np.maximum(best, lattice.low[:, at]), lattice.high[:, at])
 
     return sweep(quadratic, target, lattice, start, choose)
