@@ -19,6 +19,7 @@ using TfLiteType = int;
 inline constexpr TfLiteType kTfLiteFloat32 = 1;
 inline constexpr TfLiteType kTfLiteInt32 = 2;
 inline constexpr TfLiteType kTfLiteUInt8 = 3;
+inline constexpr TfLiteType kTfLiteFloat16 = 10;
 inline constexpr TfLiteType kTfLiteInt8 = 9;
 
 using TfLiteAllocationType = int;

@@ -17,6 +17,7 @@ struct Kind {
 template <typename Check>
 void for_each_kind(const Check& check) {
   check(Kind<nq::GemmKernel>());
+  check(Kind<nq::GroupKernel>());
   check(Kind<nq::DepthwiseKernel>());
   check(Kind<nq::UnpackKernel>());
   check(Kind<nq::QuantizeKernel>());
@@ -60,14 +61,14 @@ TEST(every_name_selects_all_kinds) {
       if (!each->supported()) continue;
       Kernels kernels;
       CHECK_OK(nq::select_kernels(each->isa, &kernels));
-      CHECK(kernels.gemm && kernels.depthwise && kernels.unpack);
+      CHECK(kernels.gemm && kernels.groups && kernels.depthwise && kernels.unpack);
       CHECK(kernels.quantize && kernels.addition && kernels.elementwise && kernels.checksum);
     }
   });
   Kernels scalar;
   CHECK_OK(nq::select_kernels("scalar", &scalar));
-  for (const char* isa : {scalar.gemm->isa, scalar.depthwise->isa, scalar.unpack->isa, scalar.quantize->isa,
-                          scalar.addition->isa, scalar.elementwise->isa, scalar.checksum->isa}) {
+  for (const char* isa : {scalar.gemm->isa, scalar.groups->isa, scalar.depthwise->isa, scalar.unpack->isa,
+                          scalar.quantize->isa, scalar.addition->isa, scalar.elementwise->isa, scalar.checksum->isa}) {
     CHECK_EQ(std::string("scalar"), isa);
   }
 #if defined(__SSE2__)

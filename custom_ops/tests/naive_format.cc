@@ -124,16 +124,16 @@ void put_float(Bytes* bytes, float value) {
 Bytes option_bytes(const nq::OptionBlock& block) {
   Bytes bytes = {'N', 'Q', 'O', 'P'};
   put(&bytes, 1, 2);
-  put(&bytes, 0, 2);
+  put(&bytes, block.group_size != 0 ? 1 : 0, 2);
   put(&bytes, 32 + 16 * static_cast<uint64_t>(block.num_levels), 4);
-  put(&bytes, block.has_bias ? 1 : 0, 4);
+  put(&bytes, (block.has_bias ? 1u : 0u) | (block.group_size != 0 ? 2u : 0u), 4);
   put(&bytes, static_cast<uint8_t>(block.layout), 1);
   put(&bytes, static_cast<uint8_t>(block.output_type), 1);
   put(&bytes, static_cast<uint64_t>(block.full_bits), 1);
   put(&bytes, static_cast<uint64_t>(block.num_levels), 1);
   put(&bytes, block.channels, 4);
   put(&bytes, block.depth, 4);
-  put(&bytes, 0, 4);
+  put(&bytes, block.group_size, 4);
   for (int k = 0; k < block.num_levels; ++k) {
     put(&bytes, block.levels[k].offset, 8);
     put(&bytes, static_cast<uint64_t>(block.levels[k].bits), 4);

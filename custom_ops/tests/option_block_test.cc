@@ -51,6 +51,42 @@ TEST(reads_every_field) {
   }
 }
 
+OptionBlock grouped_example() {
+  OptionBlock block = nq_test::make_block(Layout::kMatrix, 20, 192, {4, 4});
+  block.output_type = nq::OutputType::kFloat32;
+  block.group_size = 64;
+  return block;
+}
+
+Status parse_changed_groups(size_t offset, uint32_t value, int size) {
+  Bytes bytes = nq_test::option_bytes(grouped_example());
+  std::memcpy(bytes.data() + offset, &value, static_cast<size_t>(size));
+  OptionBlock block;
+  return parse(bytes, &block);
+}
+
+TEST(reads_group_sizes) {
+  OptionBlock block;
+  const Bytes bytes = nq_test::option_bytes(grouped_example());
+  CHECK_EQ(1, bytes[6]);  // minor version
+  CHECK_OK(parse(bytes, &block));
+  CHECK_EQ(64u, block.group_size);
+  CHECK_EQ(3u, nq::num_groups(block));
+  CHECK_EQ(2u * 3 * 16, nq::num_group_scales(block));
+  CHECK_OK(parse(nq_test::option_bytes(example()), &block));
+  CHECK_EQ(0u, block.group_size);
+}
+
+TEST(refuses_groups_that_the_format_does_not_have) {
+  for (const uint32_t size : {0u, 16u, 33u, 96u, 256u, 0xFFFFFFFFu}) {
+    CHECK_FAILS(NQ_INVALID_MODEL, "expected 32, 64 or 128", parse_changed_groups(28, size, 4));
+  }
+  CHECK_FAILS(NQ_INVALID_MODEL, "a divisor of the depth", parse_changed_groups(28, 128, 4));
+  CHECK_FAILS(NQ_INVALID_MODEL, "a divisor of the depth 191", parse_changed_groups(24, 191, 4));
+  CHECK_FAILS(NQ_INVALID_MODEL, "expected 1 (matrix) and 0 (FLOAT32)", parse_changed_groups(16, 2, 1));
+  CHECK_FAILS(NQ_INVALID_MODEL, "expected 1 (matrix) and 0 (FLOAT32)", parse_changed_groups(17, 9, 1));
+}
+
 TEST(sizes_of_levels) {
   OptionBlock block = example();  // 2 x 2 superblocks, a line of bias deltas at levels 0 and 1
   CHECK_EQ(4u, nq::num_superblocks(block));
@@ -104,7 +140,7 @@ TEST(versions) {
 }
 
 TEST(flags_and_reserved_fields) {
-  CHECK_FAILS(NQ_INVALID_MODEL, "flags 0x8002", parse_changed(12, 0x8003, 4));
+  CHECK_FAILS(NQ_INVALID_MODEL, "flags 0x8004", parse_changed(12, 0x8005, 4));
   CHECK_OK(parse_changed(12, 0x70000001, 4));
   CHECK_OK(parse_changed(28, 0xFFFFFFFF, 4));
   CHECK_OK(parse_changed(41, 0xFFFFFF, 3));

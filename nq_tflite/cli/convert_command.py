@@ -45,6 +45,7 @@ from nq_tflite.conversion.rounding import DEFAULT, METHODS, Rounding
 from nq_tflite.conversion.sources.export_options import ACTIVATION_RANGES, IO_TYPES, ActivationRanges, IoType
 from nq_tflite.errors import RepresentativeDataError, reason_of
 from nq_tflite.files import check_output
+from nq_tflite.format.constants import GROUP_SIZES
 from nq_tflite.format.nesting import LAYER_BITS, LayerBits, Nesting
 
 if TYPE_CHECKING:
@@ -135,6 +136,11 @@ A .npy file holds samples [samples, ...]; a .npz file holds one such array for e
     help="Number of part-bits of each layer: its own (in no more bytes), or the same for all. Default: own for auto.",
 )
 @click.option(
+    "--group-size",
+    type=OneOf(list(map(str, GROUP_SIZES))),
+    help="Inputs of a channel that share a scale; all of them if not given. For dense layers and embedding tables.",
+)
+@click.option(
     "--include",
     multiple=True,
     metavar="PATTERN",
@@ -168,6 +174,7 @@ def convert(
     activation_ranges: ActivationRanges,
     equalize: bool,
     layer_bits: LayerBits | None,
+    group_size: str | None,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
     layers: bool,
@@ -204,6 +211,7 @@ def convert(
             activation_ranges=activation_ranges,
             equalize=equalize,
             layer_bits=layer_bits,
+            group_size=None if group_size is None else int(group_size),
             min_agreement=min_agreement,
             budget=budget,
             min_bits=min_bits,

@@ -199,7 +199,7 @@ def _inspect_weight(model: Path, name: str, report: InspectReport, count: int, a
     if count:
         columns = ("index", "bits", *(f"code at {bits} bits" for bits in weight.nesting.precisions))
         table = [[str(index), each["bits"], *map(str, each["codes"])] for index, each in enumerate(first_filter)]
-        title = f"first filter of {short_name(weight.name)}, scale {float(weight.scales[0]):.6g}"
+        title = f"first filter of {short_name(weight.name)}, scale {float(weight.scales.flat[0]):.6g}"
         print_table(title, columns, table, left=2)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nq_tflite.conversion.equalize import equalize as equalize_chains
+from nq_tflite.conversion.group_scales import checked_group_size
 from nq_tflite.conversion.layer_bits import own_nestings
 from nq_tflite.conversion.nested_writer import write_nested
 from nq_tflite.conversion.report import ConversionReport, Estimate, conversion_report
@@ -44,6 +45,7 @@ def convert(
     activation_ranges: ActivationRanges = "minmax",
     equalize: bool = True,
     layer_bits: LayerBits | None = None,
+    group_size: int | None = None,
     min_agreement: float | None = None,
     budget: float | None = None,
     min_bits: int | None = None,
@@ -83,6 +85,11 @@ def convert(
             together take no more bytes than the nesting's part-bits for all layers would; which they are, is measured
             on a few inputs. "same": the nesting's for all layers. If None, "own" for the nesting "auto", and "same" for
             others.
+        group_size: 32, 64 or 128: that many inputs of a channel share a scale, which takes 16 / group_size bits a
+            weight more and lets language models live with four bits. None: one scale a channel, which is enough for
+            convolutional networks. For float weights of dense layers and embedding tables; any other weight must be
+            excluded. "descent" then chooses each scale too, and other methods round to nearest; rows that are looked
+            up are always rounded to nearest.
         min_agreement: of "auto": part-bit's greatest output shall be the source's on so many inputs, as a fraction of
             those where full-bit's is. 0.95 if neither this nor `budget` is given. It is measured on a quarter of the
             representative data, which rounding does not see meanwhile, or on procedural inputs. Where no nesting has
@@ -110,6 +117,7 @@ def convert(
         >>> report = nq.convert(model, "model.tflite", nesting="8|5", representative_data=photos)  # doctest: +SKIP
     """
     check_output(path, source)
+    checked_group_size(group_size)
     method = EXACT if exact else rounding_method(rounding)
     wanted = _wanted(nesting, min_agreement, budget, min_bits, _checked(layer_bits))
     look = method.needs_means or isinstance(wanted, Wish) or layer_bits == "own"
@@ -132,7 +140,8 @@ def convert(
         judged_by = PROBE if isinstance(wanted, Wish) else wanted
         loaded, equalization = equalize_chains(loaded, judged_by, method, notify=notify)
         fold_shapes(loaded.model)
-        loaded = replace(loaded, selection=Selection(_patterns(include), _patterns(exclude)))
+        chosen = Selection(_patterns(include), _patterns(exclude))
+        loaded = replace(loaded, selection=chosen, group_size=group_size)
         if isinstance(wanted, Wish):
             trial, search = search_nesting(loaded, method, wanted, notify=notify)
         else:

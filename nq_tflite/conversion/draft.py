@@ -8,16 +8,18 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from nq_tflite.conversion.group_scales import check_groups, nearest_group_scales
 from nq_tflite.errors import WeightsError
 from nq_tflite.format.bitpack import Layout
 from nq_tflite.format.constants import OutputType
+from nq_tflite.format.groups import spread, storable
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema
 from nq_tflite.graph.model import ModelT, TensorPlace, TensorT
 from nq_tflite.graph.quantization import activation_scale, scales_of
 from nq_tflite.graph.readers import slots_of
-from nq_tflite.graph.refusals import looked_up, refusal
+from nq_tflite.graph.refusals import lookups, refusal
 from nq_tflite.graph.sites import Site, as_matrix, operator_name
 from nq_tflite.graph.widening import Widened
 
@@ -45,11 +47,12 @@ class Draft:
         sites: where it is read; several share one set of level buffers.
         operator, shape: name of the operator that reads it, and its shape.
         taps: spatial size of a kernel.
-        scales: float32 [1] or [channels], real value of one code.
-        target: float64 [channels, depth], the source's weights in units of the scale.
+        scales: float32 [1], [channels] or, for groups of a channel's weights, [channels, groups]; real value of one
+            code.
+        target: float64 [channels, depth], the source's weights in units of their scales.
         biases: bias tensors that must change with the scales: {(subgraph, tensor): int32 [channels]}.
         own_bias: what level biases would replace; None where there can be none.
-        looked_up: whether rows of it are copied somewhere, and not only multiplied by.
+        lookups: the sites where rows of it are copied somewhere, and not multiplied by.
         free: whether its scales may be others: not those of codes that a source has already.
     """
 
@@ -63,11 +66,29 @@ class Draft:
     target: Real
     biases: dict[TensorPlace, NDArray[np.int32]]
     own_bias: OwnBias | None
-    looked_up: bool
+    lookups: tuple[Site, ...]
     free: bool
 
+    @property
+    def looked_up(self) -> bool:
+        """Whether rows of it are copied somewhere."""
+        return bool(self.lookups)
+
+    @property
+    def in_groups(self) -> bool:
+        """Whether groups of a channel's weights have a scale each."""
+        return self.scales.ndim > 1
+
+    @property
+    def multiplied_site(self) -> Site | None:
+        """Where inputs of the weight can be observed: its one site in the main subgraph that multiplies by it."""
+        found = [site for site in self.sites if site.subgraph == 0 and site not in self.lookups]
+        return found[0] if len(found) == 1 else None
+
     def rescaled(self, ratios: Real) -> Draft:
-        """The same with its scales multiplied by ratios [1] or [channels]; only of a weight with an own bias."""
+        """The same with its scales multiplied by ratios of their shape; a bias must be the weight's own."""
+        if self.in_groups:
+            return self._with_groups(storable(self.scales * ratios))
         if self.own_bias is None:
             raise ValueError(f"scales of {self.sites[0].name!r}: expected a weight with a bias of its own")
         scales = (self.scales * ratios).astype(np.float32)
@@ -80,6 +101,11 @@ class Draft:
             own = replace(own, values=own.values / by)
         return replace(self, scales=scales, target=self.target / by[:, None], own_bias=own)
 
+    def _with_groups(self, scales: NDArray[np.float32]) -> Draft:
+        by = scales / np.where(self.scales > 0, self.scales, 1).astype(np.float64)
+        by = np.where(self.scales > 0, by, 1.0)
+        return replace(self, scales=scales, target=self.target / spread(by, self.target.shape[1]))
+
 
 def draft_weight(
     model: ModelT,
@@ -89,6 +115,7 @@ def draft_weight(
     *,
     widened: Widened | None = None,
     forced: bool = False,
+    group_size: int | None = None,
 ) -> Draft | str:
     """Scales and target of a weight, or the reason why it cannot nest.
 
@@ -96,9 +123,11 @@ def draft_weight(
         model, group, nesting, forced: as `refusal`.
         sources: the float weights that INT8 ones were rounded from, where known: their target.
         widened: the float weights that the source has in another type.
+        group_size: weights of a channel that share a scale; None where all of them do.
 
     Raises:
         WeightsError: NaN or infinite weights or scales.
+        UnsupportedModelError: a weight that cannot have such groups.
     """
     reason = refusal(model, group, nesting, forced=forced)
     if reason:
@@ -107,7 +136,10 @@ def draft_weight(
     tensor = model.subgraphs[site.subgraph].tensors[site.tensor]
     matrix, shape = as_matrix(np.asarray(fb.constant(model, tensor)), site.layout), fb.shape(tensor)
     is_float = tensor.type == schema.TensorType.FLOAT32
-    if is_float:
+    if group_size is not None:
+        check_groups(model, group, matrix.shape[1], group_size)
+        scaled, free = _scale_groups(matrix, nesting, group_size, site.name), True
+    elif is_float:
         given = None if widened is None else widened.scales.get(site.place)
         scaled, free = _scale_float(matrix, given, nesting, site.name), given is None
     else:
@@ -123,8 +155,8 @@ def draft_weight(
         scales=scaled.scales,
         target=scaled.target,
         biases=scaled.biases,
-        own_bias=_own_bias(model, group, scaled.scales, len(matrix)),
-        looked_up=looked_up(model, group),
+        own_bias=_own_bias(model, group, scaled.scales, len(matrix)) if group_size is None else None,
+        lookups=lookups(model, group),
         free=free,
     )
 
@@ -152,8 +184,27 @@ def _scale_float(
     return _Scaled(scales, target if given is None else np.rint(target))
 
 
+def _scale_groups(matrix: NDArray[np.float32], nesting: Nesting, group_size: int, name: str) -> _Scaled:
+    """Of a float weight [channels, depth], with a scale for every group of a channel's weights."""
+    _check_finite(matrix, name)
+    scales = nearest_group_scales(matrix, largest_code(nesting), group_size)
+    real = spread(np.where(scales > 0, scales, 1).astype(np.float64), matrix.shape[1])
+    return _Scaled(scales, matrix / real)
+
+
 def _float_scales(matrix: NDArray[np.float32], nesting: Nesting, name: str) -> NDArray[np.float32]:
     """Symmetric min-max: the largest magnitude of a channel is the largest n-bit code; 0 for an all-zero channel."""
+    _check_finite(matrix, name)
+    scales: NDArray[np.float32] = (np.abs(matrix).max(axis=1) / largest_code(nesting)).astype(np.float32)
+    return scales
+
+
+def largest_code(nesting: Nesting) -> int:
+    """The greatest left-aligned code of a nesting."""
+    return 128 - (1 << (8 - nesting.full_bits))
+
+
+def _check_finite(matrix: NDArray[np.float32], name: str) -> None:
     if not np.isfinite(matrix).all():
         raise WeightsError(
             f"weight {name!r}",
@@ -161,9 +212,6 @@ def _float_scales(matrix: NDArray[np.float32], nesting: Nesting, name: str) -> N
             got=f"{int((~np.isfinite(matrix)).sum())} NaN or infinite of {matrix.size}",
             fix="Repair the model's weights.",
         )
-    largest_code = 128 - (1 << (8 - nesting.full_bits))
-    scales: NDArray[np.float32] = (np.abs(matrix).max(axis=1) / largest_code).astype(np.float32)
-    return scales
 
 
 # ---- INT8 weights ----------------------------------------------------------------------------------------------------

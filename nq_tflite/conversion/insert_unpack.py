@@ -14,6 +14,7 @@ from nq_tflite.conversion.plan import Plan
 from nq_tflite.conversion.weight_plan import WeightPlan
 from nq_tflite.format.bitpack import CHANNEL_AXIS
 from nq_tflite.format.constants import CUSTOM_OP_NAME, CUSTOM_OP_VERSION, METADATA_NAME, OutputType
+from nq_tflite.format.groups import GroupScales, group_scale_shape
 from nq_tflite.format.option_block import OptionBlock
 from nq_tflite.format.section_table import table_bytes
 from nq_tflite.graph import flatbuffer as fb
@@ -44,7 +45,7 @@ class _Operands:
         weight: as planned.
         block: its options.
         levels: buffer of each level.
-        scales: buffer of the scales; None where the weight tensor has them.
+        scales: buffers of the scales and of the groups' scales, those that the operator reads.
         table: buffer of the section table.
         opcode: index of the operator code.
     """
@@ -52,7 +53,7 @@ class _Operands:
     weight: WeightPlan
     block: OptionBlock
     levels: tuple[int, ...]
-    scales: int | None
+    scales: tuple[int, ...]
     table: int
     opcode: int
 
@@ -82,7 +83,7 @@ def insert_unpack(model: ModelT, plan: Plan, levels: Sequence[PackedLevel]) -> N
             weight=weight,
             block=weight.option_block([level.parts[number][0] for level in levels]),
             levels=tuple(of_weights[number] for of_weights in buffers.levels),
-            scales=fb.add_buffer(model, weight.scales) if weight.output_type is OutputType.FLOAT32 else None,
+            scales=_add_scales(model, weight),
             table=buffers.table,
             opcode=opcode,
         )
@@ -107,6 +108,15 @@ def _add_buffers(model: ModelT, levels: Sequence[PackedLevel]) -> NestedBuffers:
     table = fb.add_buffer(model, bytes(table_bytes(len(levels))))
     model.metadata = [*(model.metadata or []), fb.new_metadata(METADATA_NAME, table)]
     return NestedBuffers(tuple(of_levels), table)
+
+
+def _add_scales(model: ModelT, weight: WeightPlan) -> tuple[int, ...]:
+    if weight.output_type is not OutputType.FLOAT32:
+        return ()
+    if not weight.group_size:
+        return (fb.add_buffer(model, weight.scales),)
+    stored = GroupScales.of(weight.scales)
+    return fb.add_buffer(model, stored.channel), fb.add_buffer(model, stored.pack())
 
 
 def _add_opcode(model: ModelT) -> int:
@@ -187,10 +197,15 @@ def _table_input(subgraph: SubGraphT, operands: _Operands) -> int:
 
 def _scale_inputs(subgraph: SubGraphT, operands: _Operands) -> list[int]:
     """The scales of a weight that is read as floats."""
-    if operands.scales is None:
-        return []
-    name, dims = f"{operands.weight.name}/scale", [len(operands.weight.scales)]
-    return [fb.add_tensor(subgraph, name, dims, schema.TensorType.FLOAT32, operands.scales)]
+    block, name = operands.block, operands.weight.name
+    kinds: list[tuple[str, tuple[int, ...], int]] = [("scale", (block.channels,), schema.TensorType.FLOAT32)]
+    if block.group_size:
+        shape = group_scale_shape(block.channels, block.depth, block.group_size)
+        kinds.append(("group_scale", shape, schema.TensorType.FLOAT16))
+    return [
+        fb.add_tensor(subgraph, f"{name}/{kind}", dims, tensor_type, buffer)
+        for (kind, dims, tensor_type), buffer in zip(kinds, operands.scales, strict=False)
+    ]
 
 
 def _for_viewers(block: OptionBlock) -> bytes:
@@ -202,6 +217,7 @@ def _for_viewers(block: OptionBlock) -> bytes:
         "depth": block.depth,
         "level_bits": list(block.level_bits),
         "bias": block.has_bias,
+        **({"group_size": block.group_size} if block.group_size else {}),
     }
     return bytes(flexbuffers.Dumps(facts))
 

@@ -104,7 +104,7 @@ class Lockstep:
         self._observed: _Observed | None = None
         self.stopped: str | None = None
 
-    def observe(self, site: Site, *, covariances: bool) -> tuple[InputStatistics, ...]:
+    def observe(self, site: Site, *, covariances: bool, with_means: bool = False) -> tuple[InputStatistics, ...]:
         """As `Observer.observe`: of the float net's inputs, and of those of the level's net.
 
         A weight with several readers has those of all readers in the float net: most are not reached yet.
@@ -127,6 +127,8 @@ class Lockstep:
         if covariances and original.rows.shape[1] < _LEAST_ROWS:
             return ()
         self._observed = layer
+        if with_means:
+            original, rounded = original.around_zero(), tuple(each.around_zero() for each in rounded)
         return self._statistics(layer, original, rounded, covariances=covariances)
 
     def rehearse(self, site: Site) -> Rehearsal | None:

@@ -32,12 +32,13 @@ Constants = dict[InputSlot, Constant]
 class Observer(Protocol):
     """Observes a layer's inputs before its weight is rounded, and learns what became of the weight afterwards."""
 
-    def observe(self, site: Site, *, covariances: bool) -> tuple[InputStatistics, ...]:
+    def observe(self, site: Site, *, covariances: bool, with_means: bool = False) -> tuple[InputStatistics, ...]:
         """Statistics of the weight's inputs for each level, part-bit first; empty where they cannot be had.
 
         Args:
             site: where the weight is read.
             covariances: whether they are needed beside the means.
+            with_means: whether mean errors of the outputs count, since no bias takes them away.
         """
 
     def rehearse(self, site: Site) -> Rehearsal | None:

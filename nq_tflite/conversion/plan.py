@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,12 +11,14 @@ from nq_tflite.conversion.draft import Draft, draft_weight
 from nq_tflite.conversion.observer import Observer
 from nq_tflite.conversion.rounding import FALLBACK, METHODS, Method, RoundingTask
 from nq_tflite.conversion.rounding.caution import cautious
+from nq_tflite.conversion.rounding.group_ratios import fitted_group_ratios
 from nq_tflite.conversion.rounding.scales import fitted_ratios
 from nq_tflite.conversion.rounding.statistics import InputStatistics
 from nq_tflite.conversion.weight_plan import WeightPlan
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.format.biases import LevelBiases, fit_biases
 from nq_tflite.format.constants import OutputType
+from nq_tflite.format.groups import channel_scales
 from nq_tflite.format.levels import Codes, value_at
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph.flatbuffer import Array
@@ -51,6 +53,7 @@ def make_plan(
     selection: Selection | None = None,
     widened: Widened | None = None,
     careful: bool = False,
+    group_size: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Plan:
     """Finds the weights of a TFLite model that can nest and rounds them; the model is left as it is.
@@ -66,10 +69,11 @@ def make_plan(
         selection: the user's word on single weights.
         widened: the model's float weights that the source has in another type.
         careful: whether full-bit is measured beside plain rounding in every layer, as `rounding.caution` does.
+        group_size: as `draft_weight`.
         progress: called with (weights done, weights in all).
 
     Raises:
-        UnsupportedModelError: no weight can nest.
+        UnsupportedModelError: no weight can nest, or one that does cannot have groups of that size.
         SelectionError: a pattern fits no weight.
         WeightsError: NaN or infinite weights or scales.
     """
@@ -83,7 +87,8 @@ def make_plan(
         name = group[0].name
         if selected.excludes(name):
             return _EXCLUDED
-        return draft_weight(model, group, levels, floats, widened=widened, forced=selected.includes(name))
+        forced = selected.includes(name)
+        return draft_weight(model, group, levels, floats, widened=widened, forced=forced, group_size=group_size)
 
     weights = []
     for done, group in enumerate(groups):
@@ -122,13 +127,17 @@ def _nothing_nests(left: Sequence[Unnested]) -> UnsupportedModelError:
 def _round(
     model: ModelT, draft: Draft, nesting: Nesting, method: Method, observer: Observer | None, *, careful: bool
 ) -> WeightPlan:
+    serves_levels = method.needs_covariances and draft.free and not careful
     method, statistics = _look(draft, method, observer)
     corrected = bool(statistics) and draft.own_bias is not None
     task = RoundingTask(draft.target, draft.taps, nesting, statistics, draft.scales, corrected)
-    if corrected and method.needs_covariances and draft.free and not careful:
+    if draft.in_groups and serves_levels:
+        draft = draft.rescaled(fitted_group_ratios(task))
+        task = replace(task, target=draft.target, scales=draft.scales)
+    elif corrected and method.needs_covariances and serves_levels:
         draft = draft.rescaled(fitted_ratios(task))
         task = task.rescaled(draft.target, draft.scales)
-    if careful and not draft.looked_up:
+    if careful and not draft.looked_up and not draft.in_groups:
         rehearsal = None if observer is None or not statistics else observer.rehearse(draft.sites[0])
         name, codes = cautious(task, method.name, method.round, rehearsal)
     else:
@@ -156,12 +165,16 @@ def _round(
 def _look(draft: Draft, method: Method, observer: Observer | None) -> tuple[Method, tuple[InputStatistics, ...]]:
     """The statistics of a weight's inputs, and the method that can do with them: its own, or one that stands in."""
     if draft.looked_up:  # every row is an output by itself
-        method = METHODS["nearest"]
-    elif method.needs_covariances and draft.target.shape[1] > MOST_DEPTH:
+        return METHODS["nearest"], ()
+    if method.needs_covariances and draft.target.shape[1] > MOST_DEPTH:
         method = FALLBACK
     statistics: tuple[InputStatistics, ...] = ()
-    if observer is not None and method.needs_means and len(draft.sites) == 1:
-        statistics = observer.observe(draft.sites[0], covariances=method.needs_covariances)
+    site = draft.multiplied_site
+    if observer is not None and method.needs_means and site is not None:
+        has_bias = draft.own_bias is not None or not (draft.in_groups or len(draft.sites) > 1)
+        statistics = observer.observe(site, covariances=method.needs_covariances, with_means=not has_bias)
+    if draft.in_groups and not (method.needs_covariances and statistics):
+        return METHODS["nearest"], ()
     return (FALLBACK if method.needs_covariances and not statistics else method), statistics
 
 
@@ -185,4 +198,6 @@ def _correct_biases(
         if not exact:
             shift -= each.dot(values, each.drift)
         wanted[level] += shift * bias.unit
-    return fit_biases(wanted, draft.scales, np.float32 if draft.output_type is OutputType.FLOAT32 else np.int32)
+    return fit_biases(
+        wanted, channel_scales(draft.scales), np.float32 if draft.output_type is OutputType.FLOAT32 else np.int32
+    )

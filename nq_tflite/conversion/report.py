@@ -293,6 +293,7 @@ def _planned_row(weight: WeightPlan) -> WeightRow:
         bias_bytes=tuple(block.delta_bytes(level) for level in range(len(block.levels))),
         snr_db=snr_db(weight.target, weight.codes, weight.scales, weight.nesting),
         rounding=weight.rounding,
+        group_scale_bytes=block.group_scale_bytes,
     )
 
 

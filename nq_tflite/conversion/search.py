@@ -246,7 +246,13 @@ class _Searcher:
         """Part-bit and full-bit bytes at most, before any rounding: every weight's level 0 with a bias of its own."""
         source = self._source
         plan = make_plan(
-            source.model, nesting, METHODS["nearest"], own=own, selection=source.selection, widened=source.widened
+            source.model,
+            nesting,
+            METHODS["nearest"],
+            own=own,
+            selection=source.selection,
+            widened=source.widened,
+            group_size=source.group_size,
         )
         blocks = [weight.option_block() for weight in plan.weights]
         deltas = sum(align(block.channels, BUFFER_ALIGNMENT) for block in blocks)

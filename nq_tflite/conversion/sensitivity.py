@@ -139,7 +139,7 @@ class _Probe:
         self._is_stuck = False
         self.noise: dict[TensorPlace, float] = {}
 
-    def observe(self, site: Site, *, covariances: bool) -> tuple[InputStatistics, ...]:
+    def observe(self, site: Site, *, covariances: bool, with_means: bool = False) -> tuple[InputStatistics, ...]:
         """The same statistics for every level: those of the net before any rounding."""
         if self._is_stuck:
             return ()

@@ -170,6 +170,8 @@ class _Rounding:
             trained = not is_quantized_after_training(source.model)
             return self.run(source, Road(EXACT) if trained else careful)
         samples = source.samples
+        if source.group_size is not None:
+            return self.run(source, bold)  # each group's scale keeps full-bit near: there is no ladder to step down
         if samples is None or samples.noise or len(samples.arrays) < _FEWEST or source.widened.scales:
             return self.run(source, careful)
         tried = source
@@ -191,6 +193,7 @@ class _Rounding:
             selection=source.selection,
             widened=source.widened,
             careful=road.careful,
+            group_size=source.group_size,
             progress=lambda done, total: self.notify("rounding", done, total),
         )
 

@@ -17,6 +17,7 @@ from nq_tflite.conversion.observer import Constant, Constants
 from nq_tflite.format.biases import LevelBiases
 from nq_tflite.format.bitpack import Layout
 from nq_tflite.format.constants import OutputType
+from nq_tflite.format.groups import channel_scales, spread
 from nq_tflite.format.levels import Codes, value_at
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.format.option_block import LevelOptions, OptionBlock
@@ -36,10 +37,12 @@ class WeightPlan:
         operator, shape: name of the operator that reads it, and its shape.
         rounding: name of the method that chose the codes.
         codes: int8 [channels, depth], left-aligned.
-        scales: float32 [1] or [channels], real value of one code.
-        target: float64 [channels, depth], the source's weights in units of the scale.
+        scales: float32 [1], [channels] or, for groups of a channel's weights, [channels, groups] as
+            `format.groups.storable` gives them; real value of one code.
+        target: float64 [channels, depth], the source's weights in units of their scales.
         biases: bias tensors that must change with the scales: {(subgraph, tensor): int32 [channels]}.
-        level_biases: a bias for every level, in place of its one reader's (and of `biases`), in units of the scales.
+        level_biases: a bias for every level, in place of its one reader's (and of `biases`), in units of the scales,
+            or of the channels' where groups have some.
     """
 
     sites: tuple[Site, ...]
@@ -56,6 +59,8 @@ class WeightPlan:
     level_biases: LevelBiases | None = None
 
     def __post_init__(self) -> None:
+        if self.scales.ndim > 1 and self.codes.shape[1] % self.scales.shape[1]:
+            raise ValueError(f"scales of {self.name!r}: expected groups of one size, got {self.scales.shape}")
         if self.level_biases is None:
             return
         readers = sum(len(site.operators) for site in self.sites)
@@ -72,6 +77,11 @@ class WeightPlan:
     def name(self) -> str:
         """The weight tensor's name."""
         return self.sites[0].name
+
+    @property
+    def group_size(self) -> int:
+        """Weights of a channel that share a scale; 0 where all of them do."""
+        return self.codes.shape[1] // self.scales.shape[1] if self.scales.ndim > 1 else 0
 
     def constants(self, model: ModelT, site: Site, level: int) -> Constants:
         """What the operators of a site read with levels 0 to `level` in use.
@@ -121,17 +131,18 @@ class WeightPlan:
             depth=depth,
             levels=levels,
             has_bias=biases is not None,
+            group_size=self.group_size,
         )
 
     def _values(self, level: int) -> Array:
         """In the type and shape of the weight's tensor."""
         values: Array = value_at(self.codes, self.nesting, level)
         if self.output_type is OutputType.FLOAT32:
-            values = values * self.scales[:, None]
+            values = values * spread(self.scales, values.shape[1])
         return as_weight(values, self.layout, self.shape)
 
     def _bias(self, model: ModelT, site: Site, operator: OperatorT, level: int) -> Array | None:
         """What stands in for the source's bias; None where that stays."""
         if self.level_biases is not None:
-            return self.level_biases.at(level, self.scales)
+            return self.level_biases.at(level, channel_scales(self.scales))
         return self.rescaled_bias(model, site, operator)

@@ -18,7 +18,10 @@ METADATA_NAME = "NQ_SECTIONS"
 MADE_BIAS = "/level_bias"
 
 FORMAT_MAJOR = 1
-FORMAT_MINOR = 0
+#: The newest that is read; a block is written with the smallest that has all of its flags.
+FORMAT_MINOR = 1
+GROUPS_MINOR = 1
+TABLE_MINOR = 0
 
 SECTION_ALIGNMENT = 16384
 BUFFER_ALIGNMENT = 64
@@ -33,11 +36,15 @@ TABLE_SECTION = struct.Struct("<QQII")
 TABLE_CHECKSUM = struct.Struct("<I")
 
 FLAG_BIAS = 1 << 0
+FLAG_GROUPS = 1 << 1
 FLAG_START = 1 << 16
 CRITICAL_FLAGS = 0xFFFF
 
 #: What systems can count: positions in files are signed.
 MAX_FILE_BYTES = (1 << 63) - 1
+
+#: Depth indices that may share a scale.
+GROUP_SIZES = (32, 64, 128)
 
 MIN_LEVELS = 2
 MAX_LEVELS = 7

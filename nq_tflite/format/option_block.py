@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 from nq_tflite.format.bitpack import LINE_BYTES, Layout, packed_bytes
 from nq_tflite.format.constants import (
     CRITICAL_FLAGS,
     FLAG_BIAS,
+    FLAG_GROUPS,
     FLAG_START,
     FORMAT_MAJOR,
-    FORMAT_MINOR,
+    GROUPS_MINOR,
     MAX_LEVELS,
     MIN_FULL_BITS,
     MIN_LEVELS,
@@ -23,6 +25,7 @@ from nq_tflite.format.constants import (
     bad_format,
     check_version,
 )
+from nq_tflite.format.groups import check_group_size, group_scale_shape
 from nq_tflite.format.nesting import MAX_FULL_BITS, MIN_PART_BITS
 
 
@@ -37,7 +40,11 @@ class LevelOptions:
 
 @dataclass(frozen=True)
 class OptionBlock:
-    """What an NQ_UNPACK_DEQUANT operator's custom_options say (FORMAT.md section 3)."""
+    """What an NQ_UNPACK_DEQUANT operator's custom_options say (FORMAT.md section 3).
+
+    Attributes:
+        group_size: depth indices that share a scale; 0 where a channel has one.
+    """
 
     layout: Layout
     output_type: OutputType
@@ -46,6 +53,7 @@ class OptionBlock:
     levels: tuple[LevelOptions, ...]
     has_bias: bool = False
     is_start: bool = False
+    group_size: int = 0
 
     def __post_init__(self) -> None:
         bits = self.level_bits
@@ -62,6 +70,11 @@ class OptionBlock:
             raise bad_format("bias step", "a finite number, not negative", steps)
         if any(steps) and not self.has_bias:
             raise bad_format("bias step", "0 without the BIAS flag", steps)
+        if self.group_size:
+            if (self.layout, self.output_type) != (Layout.MATRIX, OutputType.FLOAT32):
+                got = f"{self.layout.name.lower()} and {self.output_type.name}"
+                raise bad_format("layout and output type with group scales", "matrix and FLOAT32", got)
+            check_group_size(self.group_size, self.depth)
 
     @property
     def level_bits(self) -> tuple[int, ...]:
@@ -85,23 +98,32 @@ class OptionBlock:
         """Bytes of a level's bias deltas with their padding."""
         return align(self.channels, LINE_BYTES) if self.levels[level].bias_step else 0
 
+    @property
+    def group_scale_bytes(self) -> int:
+        """Bytes of the groups' scales, which are no part of a level."""
+        return 2 * prod(group_scale_shape(self.channels, self.depth, self.group_size)) if self.group_size else 0
+
     def pack(self) -> bytes:
         """The block's bytes."""
         header = OPTION_HEADER.pack(
             OPTION_MAGIC,
             FORMAT_MAJOR,
-            FORMAT_MINOR,
+            GROUPS_MINOR if self.group_size else 0,
             OPTION_HEADER.size + OPTION_LEVEL.size * len(self.levels),
-            (FLAG_BIAS if self.has_bias else 0) | (FLAG_START if self.is_start else 0),
+            self._flags(),
             self.layout,
             self.output_type,
             self.full_bits,
             len(self.levels),
             self.channels,
             self.depth,
-            0,
+            self.group_size,
         )
         return header + b"".join(OPTION_LEVEL.pack(v.offset, v.bits, v.bias_step) for v in self.levels)
+
+    def _flags(self) -> int:
+        flags = {FLAG_BIAS: self.has_bias, FLAG_GROUPS: self.group_size, FLAG_START: self.is_start}
+        return sum(flag for flag, is_set in flags.items() if is_set)
 
     @classmethod
     def parse(cls, data: bytes) -> OptionBlock:
@@ -113,18 +135,22 @@ class OptionBlock:
         if len(data) < OPTION_HEADER.size:
             raise bad_format("option block", f"at least {OPTION_HEADER.size} bytes", len(data))
         fields = OPTION_HEADER.unpack_from(data)
-        magic, major, _, block_bytes, flags, layout, output_type, full_bits, count, channels, depth, _ = fields
+        magic, major, _, block_bytes, flags, layout, output_type, full_bits, count, channels, depth, group_size = fields
         check_version("option block", OPTION_MAGIC, magic, major)
         if not OPTION_HEADER.size + OPTION_LEVEL.size * count <= block_bytes <= len(data):
             raise bad_format("option block size", f"{count} levels within {len(data)} bytes", block_bytes)
-        if flags & CRITICAL_FLAGS & ~FLAG_BIAS:
-            raise bad_format("option flags", f"no critical flag but {FLAG_BIAS:#x}", f"{flags:#x}", NEWER)
+        known = FLAG_BIAS | FLAG_GROUPS
+        if flags & CRITICAL_FLAGS & ~known:
+            raise bad_format("option flags", f"no critical flags but {known:#x}", f"{flags:#x}", NEWER)
+        if flags & FLAG_GROUPS:
+            check_group_size(group_size, depth)
         if layout not in list(Layout) or output_type not in list(OutputType):
             raise bad_format("layout and output type", "1 or 2, and 0 or 9", f"{layout} and {output_type}", NEWER)
         ends = range(OPTION_HEADER.size, OPTION_HEADER.size + OPTION_LEVEL.size * count, OPTION_LEVEL.size)
         levels = tuple(LevelOptions(*OPTION_LEVEL.unpack_from(data, start)) for start in ends)
         hints = bool(flags & FLAG_BIAS), bool(flags & FLAG_START)
-        block = cls(Layout(layout), OutputType(output_type), channels, depth, levels, *hints)
+        groups = group_size if flags & FLAG_GROUPS else 0  # a reserved field without the flag
+        block = cls(Layout(layout), OutputType(output_type), channels, depth, levels, *hints, groups)
         if block.full_bits != full_bits:
             raise bad_format("sum of the levels' bits", f"full_bits = {full_bits}", block.full_bits)
         return block

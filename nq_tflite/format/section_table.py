@@ -10,7 +10,6 @@ from nq_tflite.format.constants import (
     BUFFER_ALIGNMENT,
     CONVERT_AGAIN,
     FORMAT_MAJOR,
-    FORMAT_MINOR,
     MAX_FILE_BYTES,
     MAX_LEVELS,
     MIN_LEVELS,
@@ -18,6 +17,7 @@ from nq_tflite.format.constants import (
     TABLE_CHECKSUM,
     TABLE_HEADER,
     TABLE_MAGIC,
+    TABLE_MINOR,
     TABLE_SECTION,
     align,
     bad_format,
@@ -50,7 +50,7 @@ class SectionTable:
     def pack(self) -> bytes:
         """The table's bytes, with its own checksum at the end."""
         count = len(self.sections)
-        header = TABLE_HEADER.pack(TABLE_MAGIC, FORMAT_MAJOR, FORMAT_MINOR, table_bytes(count), count)
+        header = TABLE_HEADER.pack(TABLE_MAGIC, FORMAT_MAJOR, TABLE_MINOR, table_bytes(count), count)
         body = header + b"".join(TABLE_SECTION.pack(s.offset, s.size, s.crc32, s.bits) for s in self.sections)
         return body + TABLE_CHECKSUM.pack(zlib.crc32(body))
 

@@ -10,9 +10,16 @@ from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.nested import read_nested
 from nq_tflite.graph.packed_files import packed_bytes, packed_files
 from nq_tflite.graph.remove_unpack import remove_unpack
+from nq_tflite.graph.stock_weights import StockWeights
 
 
-def extract(source: str | os.PathLike[str] | bytes, path: str | os.PathLike[str], precision: Precision = "full") -> int:
+def extract(
+    source: str | os.PathLike[str] | bytes,
+    path: str | os.PathLike[str],
+    precision: Precision = "full",
+    *,
+    weights: StockWeights = "nested",
+) -> int:
     """Writes the model at one precision as an ordinary .tflite, without NQ operators.
 
     The weights are exactly those that the nested model uses at that precision, so a runtime's own kernels give the
@@ -24,6 +31,9 @@ def extract(source: str | os.PathLike[str] | bytes, path: str | os.PathLike[str]
         source: a nested file or its bytes.
         path: the file to write; it appears whole or not at all.
         precision: "full", "part" or a number of bits that the model has.
+        weights: "nested", as they are; or those of float dense layers for the runtime's dynamic-range kernels: "int8",
+            rounded again with a scale for each channel, or "int4", with the file's groups as TFLite's blocks: its own
+            codes where four bits are all that they have, rounded again elsewhere.
 
     Returns:
         Bytes written.
@@ -31,11 +41,13 @@ def extract(source: str | os.PathLike[str] | bytes, path: str | os.PathLike[str]
     Raises:
         FormatError: the source is not a (whole) nested file.
         PrecisionError: the model has no such precision.
+        NestingError: no such kind of weights.
+        UnsupportedModelError: "int4" of a weight without groups.
         OutputError: the file cannot be written, or is the source.
     """
     check_output(path, source)
     nested = read_nested(source)
     level = precision_to_level(precision, nested.precisions)
-    remove_unpack(nested.file.model, [*nested.weights, *nested.starts], level)
+    remove_unpack(nested.file.model, [*nested.weights, *nested.starts], level, weights)
     root = fb.pack_model(nested.file.model)
     return write_whole(path, [(0, root), (len(root), packed_bytes(packed_files(source), len(root)))])

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nq_tflite.errors import SelectionError
+from nq_tflite.format.groups import spread
 from nq_tflite.format.levels import Codes, signal_to_noise_db, value_at
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph.nested import NestedFile, NestedWeight, read_nested
@@ -26,6 +27,7 @@ class WeightRow:
     Attributes:
         level_bytes: bytes of each level in the file.
         bias_bytes: those among them that are the level's bias deltas with their padding.
+        group_scale_bytes: of the scales of groups, which stand in the root; 0 where there are none.
         snr_db: for each precision, signal-to-noise ratio of the weights, part-bit first; against the source's weights
             in a conversion, against the full-bit weights in `inspect` (whose last is then infinite).
         rounding: name of the method that chose the codes; "" in `inspect`, for the file does not say.
@@ -40,6 +42,7 @@ class WeightRow:
     bias_bytes: tuple[int, ...]
     snr_db: tuple[float, ...]
     rounding: str = ""
+    group_scale_bytes: int = 0
 
     @property
     def num_weights(self) -> int:
@@ -66,11 +69,14 @@ class BitsAWeight:
         nesting: the nestings' own bits.
         padding: of tensors to whole superblocks.
         biases: deltas of the biases that levels own; the bias that every model has is not counted.
+        group_scales: scales of groups, beside the levels; a scale for each channel, which every model has, is not
+            counted.
     """
 
     nesting: float
     padding: float
     biases: float
+    group_scales: float = 0.0
 
     @classmethod
     def of(cls, rows: tuple[WeightRow, ...]) -> BitsAWeight:
@@ -79,12 +85,13 @@ class BitsAWeight:
         own = sum(int(row.nesting.split("|")[0]) * row.num_weights for row in rows) / num_weights
         biases = 8 * sum(sum(row.bias_bytes) for row in rows) / num_weights
         total = 8 * sum(sum(row.level_bytes) for row in rows) / num_weights
-        return cls(own, max(total - own - biases, 0.0), biases)
+        group_scales = 8 * sum(row.group_scale_bytes for row in rows) / num_weights
+        return cls(own, max(total - own - biases, 0.0), biases, group_scales)
 
     @property
     def total(self) -> float:
         """All of them."""
-        return self.nesting + self.padding + self.biases
+        return self.nesting + self.padding + self.biases + self.group_scales
 
     def as_dict(self) -> dict[str, float]:
         """For machines."""
@@ -92,12 +99,14 @@ class BitsAWeight:
             "bits_a_weight": self.total,
             "padding_bits_a_weight": self.padding,
             "bias_bits_a_weight": self.biases,
+            "group_scale_bits_a_weight": self.group_scales,
         }
 
     def __str__(self) -> str:
         return (
             f"{self.total:.3f} bits a weight: {self.nesting:g} of the nesting, "
             f"{self.padding:.3f} of padding, {self.biases:.3f} of biases"
+            + (f", {self.group_scales:.3f} of group scales" if self.group_scales else "")
         )
 
 
@@ -234,12 +243,13 @@ def _nested_row(weight: NestedWeight) -> WeightRow:
         level_bytes=tuple(weight.block.level_bytes(level) for level in range(len(weight.levels))),
         bias_bytes=tuple(weight.block.delta_bytes(level) for level in range(len(weight.levels))),
         snr_db=snr_db(codes, codes, weight.scales, weight.nesting),
+        group_scale_bytes=weight.block.group_scale_bytes,
     )
 
 
 def snr_db(target: NDArray[Any], codes: Codes, scales: NDArray[np.float32], nesting: Nesting) -> tuple[float, ...]:
     """Signal-to-noise ratio of codes against a target in their units, both [channels, depth], at each precision."""
-    real = np.asarray(scales, np.float64)[:, None]
+    real = spread(np.asarray(scales, np.float64), codes.shape[1])
     return tuple(
         signal_to_noise_db(target * real, value_at(codes, nesting, level) * real)
         for level in range(len(nesting.precisions))

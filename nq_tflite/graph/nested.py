@@ -15,6 +15,7 @@ from nq_tflite.errors import FormatError
 from nq_tflite.format.biases import correct
 from nq_tflite.format.bitpack import CHANNEL_AXIS, unpack
 from nq_tflite.format.constants import BUFFER_ALIGNMENT, CUSTOM_OP_NAME, METADATA_NAME, OutputType
+from nq_tflite.format.groups import GroupScales, group_scale_shape, spread
 from nq_tflite.format.levels import Codes, merge, value_at
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.format.option_block import OptionBlock
@@ -36,7 +37,8 @@ class NestedWeight:
         bias_tensor: the bias tensor that it gives, if it does.
         name, shape, consumer: the weight's name and shape, and the name of the operator that reads it.
         block: its option block.
-        scales: float32 [1] or [channels].
+        scales: float32 [1], [channels] or, with groups, [channels, groups].
+        channel_scales: float32 [1] or [channels], the units of bias deltas.
         levels: packed bytes of each level, uint8.
         base_bias: the bias of the levels without deltas, if the operator gives one.
     """
@@ -50,6 +52,7 @@ class NestedWeight:
     consumer: str
     block: OptionBlock
     scales: NDArray[np.float32]
+    channel_scales: NDArray[np.float32]
     levels: tuple[NDArray[np.uint8], ...]
     base_bias: NDArray[Any] | None
 
@@ -72,7 +75,7 @@ class NestedWeight:
         block = self.block
         values: NDArray[Any] = value_at(self.codes(), self.nesting, level)
         if block.output_type is OutputType.FLOAT32:
-            values = values.astype(np.float32) * self.scales[:, None]
+            values = values.astype(np.float32) * spread(self.scales, block.depth)
         return as_weight(values, block.layout, self.shape)
 
     def bias(self, level: int) -> NDArray[Any]:
@@ -83,7 +86,7 @@ class NestedWeight:
             return base
         start = block.packed_bytes(level)
         delta = self.levels[level][start : start + block.channels].view(np.int8)
-        return correct(base, delta, np.float32(block.levels[level].bias_step), self.scales)
+        return correct(base, delta, np.float32(block.levels[level].bias_step), self.channel_scales)
 
 
 @dataclass(frozen=True)
@@ -140,14 +143,10 @@ def _read_weight(file: ModelFile, table: SectionTable, table_buffer: int, index:
     block = OptionBlock.parse(bytes(operator.customOptions if operator.customOptions is not None else b""))
     inputs, outputs = fb.indices(operator.inputs), fb.indices(operator.outputs)
     count = len(block.levels)
-    is_float = block.output_type is OutputType.FLOAT32
+    is_float, has_groups = block.output_type is OutputType.FLOAT32, block.group_size > 0
+    num_inputs = count + 2 + is_float + has_groups + block.has_bias
     _require(count == len(table.sections), "levels of an operator", len(table.sections), count)
-    _require(
-        len(inputs) == count + 2 + is_float + block.has_bias,
-        "inputs",
-        count + 2 + is_float + block.has_bias,
-        len(inputs),
-    )
+    _require(len(inputs) == num_inputs, "inputs", num_inputs, len(inputs))
     _require(len(outputs) == 1 + block.has_bias, "outputs", 1 + block.has_bias, len(outputs))
     tensors = [_tensor(subgraph, i) for i in inputs]
     weight, *biases = [_tensor(subgraph, i) for i in outputs]
@@ -156,6 +155,9 @@ def _read_weight(file: ModelFile, table: SectionTable, table_buffer: int, index:
     _check_shape(block, fb.shape(weight), weight.type, name)
     for level, tensor in enumerate(tensors[:count]):
         _check_level(file, table, block, level, tensor.buffer, name)
+    scales = channels = _scales(model, weight, tensors[count + 2] if is_float else None, block, name)
+    if has_groups:
+        scales = _group_scales(model, tensors[count + 3], channels, block, name)
     return NestedWeight(
         subgraph=index,
         operator=position,
@@ -165,7 +167,8 @@ def _read_weight(file: ModelFile, table: SectionTable, table_buffer: int, index:
         shape=fb.shape(weight),
         consumer=_reader_name(model, subgraph, outputs[0]),
         block=block,
-        scales=_scales(model, weight, tensors[count + 2] if is_float else None, block, name),
+        scales=scales,
+        channel_scales=channels,
         levels=tuple(np.asarray(model.buffers[tensor.buffer].data, np.uint8) for tensor in tensors[:count]),
         base_bias=_base_bias(model, tensors[-1], biases[0], block, name) if biases else None,
     )
@@ -251,6 +254,17 @@ def _scales(
         _require(found == axis, f"axis of {what}", axis, found)
     _require(bool(np.isfinite(values).all() and (values > 0).all()), what, "finite and positive", "others")
     return values
+
+
+def _group_scales(
+    model: ModelT, tensor: TensorT, channels: NDArray[np.float32], block: OptionBlock, name: str
+) -> NDArray[np.float32]:
+    """Scales of groups: float32 [channels, groups]."""
+    what = f"group scales of {name!r}"
+    shape = group_scale_shape(block.channels, block.depth, block.group_size)
+    wanted, found = (fb.schema.TensorType.FLOAT16, shape), (tensor.type, fb.shape(tensor))
+    _require(found == wanted, f"type and shape of {what}", wanted, found)
+    return GroupScales.unpack(channels, _constant(model, tensor, shape, what), what).values
 
 
 def _base_bias(model: ModelT, given: TensorT, output: TensorT, block: OptionBlock, name: str) -> NDArray[Any]:

@@ -58,8 +58,13 @@ def unnested_weights(model: ModelT, nesting: Nesting) -> list[Unnested]:
 
 def looked_up(model: ModelT, group: list[Site]) -> bool:
     """Whether rows of a weight are copied somewhere, and not only multiplied by."""
-    return any(
-        slots_of(model, model.subgraphs[site.subgraph].operators[position]).looks_up
+    return bool(lookups(model, group))
+
+
+def lookups(model: ModelT, group: list[Site]) -> tuple[Site, ...]:
+    """The sites where rows of a weight are copied somewhere."""
+    return tuple(
+        site
         for site in group
-        for position in site.operators
+        if any(slots_of(model, model.subgraphs[site.subgraph].operators[each]).looks_up for each in site.operators)
     )

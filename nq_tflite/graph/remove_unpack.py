@@ -14,10 +14,16 @@ from nq_tflite.graph.model import ModelT, SubGraphT
 from nq_tflite.graph.nested import NestedWeight
 from nq_tflite.graph.prune import prune
 from nq_tflite.graph.readers import reader_of
+from nq_tflite.graph.stock_weights import StockWeights, weight_writer
 
 
-def remove_unpack(model: ModelT, weights: list[NestedWeight], level: int) -> None:
-    """Leaves a stock model whose weights (and corrected biases) are those of the level; equal constants stay shared."""
+def remove_unpack(model: ModelT, weights: list[NestedWeight], level: int, weights_as: StockWeights = "nested") -> None:
+    """Leaves a stock model whose weights (and corrected biases) are those of the level; equal constants stay shared.
+
+    Raises:
+        UnsupportedModelError: a weight that cannot be of the kind that `weights_as` says.
+    """
+    write = weight_writer(weights_as)
     constants: dict[bytes, int] = {}
 
     def buffer_of(data: bytes) -> int:
@@ -27,7 +33,7 @@ def remove_unpack(model: ModelT, weights: list[NestedWeight], level: int) -> Non
 
     for weight in weights:
         subgraph = model.subgraphs[weight.subgraph]
-        subgraph.tensors[weight.tensor].buffer = buffer_of(weight.values(level).tobytes())
+        subgraph.tensors[weight.tensor].buffer = buffer_of(write(model, weight, level))
         if weight.bias_tensor is not None:
             subgraph.tensors[weight.bias_tensor].buffer = buffer_of(weight.bias(level).tobytes())
     for weight in weights:

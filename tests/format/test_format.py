@@ -31,6 +31,14 @@ GOLDEN_BLOCK = bytes.fromhex(
     "0000000000000000" "05" "000000" "0000003f"  # level 0: offset 0, 5 bits, bias step 0.5
     "4000000000000000" "03" "000000" "00000000"  # level 1: offset 64, 3 bits, no deltas
 )  # fmt: skip
+#: 8|4, matrix, FLOAT32, 1 x 64 in groups of 32.
+GOLDEN_GROUPS = bytes.fromhex(
+    "4e514f50" "0100" "0100" "40000000" "02000000"  # NQOP, 1.1, 64 bytes, GROUPS
+    "01" "00" "08" "02" "01000000" "40000000" "20000000"  # matrix, FLOAT32, n = 8, 2 levels, 1 channel, 64 deep, by 32
+    "0000000000000000" "04" "000000" "00000000"
+    "0000000000000000" "04" "000000" "00000000"
+)  # fmt: skip
+GROUPS = OptionBlock(Layout.MATRIX, OutputType.FLOAT32, 1, 64, (LevelOptions(0, 4), LevelOptions(0, 4)), group_size=32)
 BLOCK = OptionBlock(Layout.MATRIX, OutputType.INT8, 1, 2, (LevelOptions(0, 5, 0.5), LevelOptions(64, 3)), has_bias=True)
 
 GOLDEN_TABLE = bytes.fromhex(
@@ -64,7 +72,9 @@ def cpp_constant(name: str) -> int | str:
         ("kTableSectionBytes", TABLE_SECTION.size),
         ("kTableChecksumBytes", TABLE_CHECKSUM.size),
         ("kFlagBias", constants.FLAG_BIAS),
+        ("kFlagGroups", constants.FLAG_GROUPS),
         ("kFlagStart", constants.FLAG_START),
+        ("kGroupsMinor", constants.GROUPS_MINOR),
         ("kCriticalFlags", constants.CRITICAL_FLAGS),
         ("kMinLevels", constants.MIN_LEVELS),
         ("kMaxLevels", constants.MAX_LEVELS),
@@ -114,6 +124,8 @@ def test_golden_block() -> None:
     assert BLOCK.pack() == GOLDEN_BLOCK
     assert OptionBlock.parse(GOLDEN_BLOCK) == BLOCK
     assert OptionBlock.parse(GOLDEN_BLOCK + b"what viewers read") == BLOCK
+    assert GROUPS.pack() == GOLDEN_GROUPS
+    assert OptionBlock.parse(GOLDEN_GROUPS) == GROUPS
 
 
 def test_golden_table() -> None:
@@ -129,6 +141,10 @@ def blocks(draw: st.DrawFn) -> OptionBlock:
     levels = tuple(LevelOptions(64 * draw(st.integers(0, 2**40)), bits, draw(steps)) for bits in nesting.level_bits)
     channels, depth = draw(st.integers(1, 4096)), draw(st.integers(1, 4096))
     hints = has_bias, draw(st.booleans())
+    group_size = draw(st.sampled_from([0, *constants.GROUP_SIZES]))
+    if group_size:
+        depth = group_size * draw(st.integers(1, 40))
+        return OptionBlock(Layout.MATRIX, OutputType.FLOAT32, channels, depth, levels, *hints, group_size)
     return OptionBlock(draw(layouts), draw(st.sampled_from(OutputType)), channels, depth, levels, *hints)
 
 
@@ -149,7 +165,8 @@ def test_blocks_round_trip(block: OptionBlock) -> None:
         (4, b"\x02", "version"),
         (8, b"\x3f", "block size"),
         (8, b"\xff", "block size"),
-        (12, b"\x02", "flags"),
+        (12, b"\x04", "flags"),
+        (12, b"\x03", "group size"),
         (16, b"\x03", "layout"),
         (17, b"\x01", "layout and output type"),
         (18, b"\x07", "full_bits"),
@@ -172,6 +189,31 @@ def test_forbidden_blocks(offset: int, value: bytes, message: str) -> None:
     damaged[offset : offset + len(value)] = value
     with pytest.raises(FormatError, match=message):
         OptionBlock.parse(bytes(damaged))
+
+
+@pytest.mark.parametrize(
+    ("offset", "value", "message"),
+    [
+        (28, b"\x00", "group size"),
+        (28, b"\x21", "group size"),
+        (28, b"\x00\x01", "group size"),
+        (24, b"\x41", "divides the depth 65"),
+        (16, b"\x02", "matrix and FLOAT32"),
+        (17, b"\x09", "matrix and FLOAT32"),
+    ],
+)
+def test_forbidden_groups(offset: int, value: bytes, message: str) -> None:
+    damaged = bytearray(GOLDEN_GROUPS)
+    damaged[offset : offset + len(value)] = value
+    with pytest.raises(FormatError, match=message):
+        OptionBlock.parse(bytes(damaged))
+
+
+def test_a_reader_of_version_1_0_refuses_groups() -> None:
+    """By what it did: it refused every critical flag but BIAS, and read every minor version."""
+    _, major, minor, _, flags, *_ = constants.OPTION_HEADER.unpack_from(GOLDEN_GROUPS)
+    assert (major, minor) == (1, 1)
+    assert flags & constants.CRITICAL_FLAGS & ~constants.FLAG_BIAS
 
 
 @pytest.mark.parametrize("length", range(len(GOLDEN_BLOCK)))

@@ -11,7 +11,8 @@ inline constexpr char kCustomOpName[] = "NQ_UNPACK_DEQUANT";
 inline constexpr int kCustomOpVersion = 1;
 
 inline constexpr uint16_t kFormatMajor = 1;
-inline constexpr uint16_t kFormatMinor = 0;
+inline constexpr uint16_t kFormatMinor = 1;
+inline constexpr uint16_t kGroupsMinor = 1;  // of a block with group scales; 0 without
 
 inline constexpr uint64_t kSectionAlignment = 16384;
 inline constexpr uint64_t kBufferAlignment = 64;
@@ -26,8 +27,11 @@ inline constexpr uint32_t kTableSectionBytes = 24;
 inline constexpr uint32_t kTableChecksumBytes = 4;
 
 inline constexpr uint32_t kFlagBias = 1u << 0;
+inline constexpr uint32_t kFlagGroups = 1u << 1;
 inline constexpr uint32_t kFlagStart = 1u << 16;
 inline constexpr uint32_t kCriticalFlags = 0xFFFFu;
+
+inline constexpr uint32_t kGroupSizes[] = {32, 64, 128};  // depth indices that may share a scale
 
 inline constexpr int kMinLevels = 2;
 inline constexpr int kMaxLevels = 7;

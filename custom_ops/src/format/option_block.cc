@@ -1,6 +1,8 @@
 #include "format/option_block.h"
 
+#include <algorithm>
 #include <cmath>
+#include <iterator>
 
 namespace nq {
 namespace {
@@ -19,10 +21,11 @@ Status check_prefix(ByteSpan bytes) {
     return error(NQ_INVALID_MODEL, "the option block has format version %u; expected %u; install a matching nq_tflite",
                  major, kFormatMajor);
   }
-  const auto unknown = load<uint32_t>(bytes.data + 12) & kCriticalFlags & ~kFlagBias;
+  const auto unknown = load<uint32_t>(bytes.data + 12) & kCriticalFlags & ~(kFlagBias | kFlagGroups);
   if (unknown != 0) {
     return error(NQ_INVALID_MODEL,
-                 "the option block sets flags 0x%x; expected none but BIAS; install a newer nq_tflite", unknown);
+                 "the option block sets flags 0x%x; expected none but BIAS and GROUPS; install a newer nq_tflite",
+                 unknown);
   }
   return {};
 }
@@ -33,6 +36,20 @@ bool known_layout(uint8_t layout) {
 
 bool known_output_type(uint8_t type) {
   return type == static_cast<uint8_t>(OutputType::kFloat32) || type == static_cast<uint8_t>(OutputType::kInt8);
+}
+
+Status read_group_size(ByteSpan bytes, OptionBlock* block) {
+  if (block->layout != Layout::kMatrix || block->output_type != OutputType::kFloat32) {
+    return invalid_model("group scales with layout %d and output type %d; expected 1 (matrix) and 0 (FLOAT32)",
+                         static_cast<int>(block->layout), static_cast<int>(block->output_type));
+  }
+  const auto size = load<uint32_t>(bytes.data + 28);
+  if (std::find(std::begin(kGroupSizes), std::end(kGroupSizes), size) == std::end(kGroupSizes) ||
+      block->depth % size != 0) {
+    return invalid_model("the group size is %u; expected 32, 64 or 128, a divisor of the depth %u", size, block->depth);
+  }
+  block->group_size = size;
+  return {};
 }
 
 Status read_header(ByteSpan bytes, OptionBlock* block) {
@@ -49,6 +66,7 @@ Status read_header(ByteSpan bytes, OptionBlock* block) {
   block->num_levels = bytes.data[19];
   block->channels = load<uint32_t>(bytes.data + 20);
   block->depth = load<uint32_t>(bytes.data + 24);
+  block->group_size = 0;
   if (block->full_bits < kMinFullBits || block->full_bits > kMaxFullBits) {
     return invalid_model("full bit-width is %d; expected %d to %d", block->full_bits, kMinFullBits, kMaxFullBits);
   }
@@ -59,7 +77,7 @@ Status read_header(ByteSpan bytes, OptionBlock* block) {
     return invalid_model("%u channels of %u weights; expected at least 1 and fewer than 2^31 weights in all",
                          block->channels, block->depth);
   }
-  return {};
+  return (load<uint32_t>(bytes.data + 12) & kFlagGroups) != 0 ? read_group_size(bytes, block) : Status();
 }
 
 Status read_level(ByteSpan bytes, int index, OptionBlock* block) {
@@ -123,6 +141,12 @@ uint64_t packed_bytes(const OptionBlock& block, int level) {
 
 uint64_t level_bytes(const OptionBlock& block, int level) {
   return packed_bytes(block, level) + (block.levels[level].bias_step != 0 ? align(block.channels, kLineBytes) : 0);
+}
+
+uint32_t num_groups(const OptionBlock& block) { return block.depth / block.group_size; }
+
+uint64_t num_group_scales(const OptionBlock& block) {
+  return align(block.channels, kMatrixChannels) * num_groups(block);
 }
 
 }  // namespace nq

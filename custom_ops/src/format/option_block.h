@@ -25,6 +25,7 @@ struct OptionBlock {
   int num_levels = 0;
   uint32_t channels = 0;
   uint32_t depth = 0;
+  uint32_t group_size = 0;  // depth indices that share a scale; 0: a channel has one
   std::array<LevelEntry, kMaxLevels> levels;
 };
 
@@ -39,5 +40,9 @@ uint64_t num_superblocks(const OptionBlock& block);
 // Bytes of a level before its bias deltas, and with those that it has.
 uint64_t packed_bytes(const OptionBlock& block, int level);
 uint64_t level_bytes(const OptionBlock& block, int level);
+
+// Of a weight with groups: scales of a channel, and all that are stored, those of padding channels among them.
+uint32_t num_groups(const OptionBlock& block);
+uint64_t num_group_scales(const OptionBlock& block);
 
 }  // namespace nq

@@ -17,6 +17,7 @@ namespace nq {
 #undef NQ_UNPACK_KERNEL
 
 #define NQ_GEMM_KERNEL(kernel) extern const GemmKernel kernel;
+#define NQ_GROUP_KERNEL(kernel) extern const GroupKernel kernel;
 #define NQ_DEPTHWISE_KERNEL(kernel) extern const DepthwiseKernel kernel;
 #define NQ_QUANTIZE_KERNEL(kernel) extern const QuantizeKernel kernel;
 #define NQ_ADDITION_KERNEL(kernel) extern const AdditionKernel kernel;
@@ -27,8 +28,10 @@ namespace nq {
 #include "kernels/depthwise/depthwise_kernels.h"
 #include "kernels/elementwise/elementwise_kernels.h"
 #include "kernels/gemm/gemm_kernels.h"
+#include "kernels/groups/groups_kernels.h"
 #include "kernels/quantize/quantize_kernels.h"
 #undef NQ_GEMM_KERNEL
+#undef NQ_GROUP_KERNEL
 #undef NQ_DEPTHWISE_KERNEL
 #undef NQ_QUANTIZE_KERNEL
 #undef NQ_ADDITION_KERNEL
@@ -98,6 +101,15 @@ struct List<GemmKernel> {
 #define NQ_GEMM_KERNEL(kernel) &kernel,
 #include "kernels/gemm/gemm_kernels.h"
 #undef NQ_GEMM_KERNEL
+  };
+};
+
+template <>
+struct List<GroupKernel> {
+  static constexpr const GroupKernel* kernels[] = {
+#define NQ_GROUP_KERNEL(kernel) &kernel,
+#include "kernels/groups/groups_kernels.h"
+#undef NQ_GROUP_KERNEL
   };
 };
 
@@ -187,6 +199,7 @@ Status select_kernel(const char* name, const Kernel** chosen) {
   template KernelList<Kernel> kernels_of(); \
   template Status select_kernel(const char* name, const Kernel** chosen);
 NQ_KIND(GemmKernel)
+NQ_KIND(GroupKernel)
 NQ_KIND(DepthwiseKernel)
 NQ_KIND(UnpackKernel)
 NQ_KIND(QuantizeKernel)
@@ -202,8 +215,8 @@ Status select_kernels(const char* isa, Kernels* kernels) {
     static_cast<void>(ok);
     return status;
   };
-  return select_all(&kernels->gemm, &kernels->depthwise, &kernels->unpack, &kernels->quantize, &kernels->addition,
-                    &kernels->elementwise, &kernels->checksum);
+  return select_all(&kernels->gemm, &kernels->groups, &kernels->depthwise, &kernels->unpack, &kernels->quantize,
+                    &kernels->addition, &kernels->elementwise, &kernels->checksum);
 }
 
 Status select_kernels(Kernels* kernels) { return select_kernels(std::getenv("NQ_ISA"), kernels); }

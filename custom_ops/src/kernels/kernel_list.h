@@ -1,5 +1,5 @@
-// Kernels of one kind, and which of them runs. Kernel is GemmKernel, DepthwiseKernel, UnpackKernel, QuantizeKernel,
-// AdditionKernel, ElementwiseKernel or ChecksumKernel; each has `isa` and `supported`.
+// Kernels of one kind, and which of them runs. Kernel is GemmKernel, GroupKernel, DepthwiseKernel, UnpackKernel,
+// QuantizeKernel, AdditionKernel, ElementwiseKernel or ChecksumKernel; each has `isa` and `supported`.
 #pragma once
 
 #include <cstddef>

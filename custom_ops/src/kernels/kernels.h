@@ -6,6 +6,7 @@
 #include "kernels/depthwise/depthwise.h"
 #include "kernels/elementwise/elementwise.h"
 #include "kernels/gemm/gemm.h"
+#include "kernels/groups/groups.h"
 #include "kernels/quantize/quantize.h"
 #include "kernels/unpack/unpack.h"
 
@@ -13,6 +14,7 @@ namespace nq {
 
 struct Kernels {
   const GemmKernel* gemm = nullptr;
+  const GroupKernel* groups = nullptr;
   const DepthwiseKernel* depthwise = nullptr;
   const UnpackKernel* unpack = nullptr;
   const QuantizeKernel* quantize = nullptr;

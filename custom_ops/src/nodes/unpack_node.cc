@@ -1,5 +1,6 @@
 #include "nodes/unpack_node.h"
 
+#include "kernels/groups/groups.h"
 #include "kernels/unpack/weight.h"
 #include "nodes/node_calls.h"
 #include "operators/weight_binding.h"
@@ -64,8 +65,13 @@ class UnpackNode {
                  static_cast<int32_t*>(output(tensors_.bias_out)));
     } else {
       const auto* scale = static_cast<const float*>(input(tensors_.scale));
-      write_weight(*environment_.kernels.unpack, block, levels, level, scale,
-                   static_cast<float*>(output(tensors_.weight)));
+      auto* weight = static_cast<float*>(output(tensors_.weight));
+      if (block.group_size == 0) {
+        write_weight(*environment_.kernels.unpack, block, levels, level, scale, weight);
+      } else {
+        const GroupScales scales = {scale, static_cast<const uint8_t*>(input(tensors_.group_scale))};
+        write_grouped_rows(*environment_.kernels.unpack, block, levels, level, scales, {0, block.channels}, weight);
+      }
       if (!block.has_bias) return;
       write_bias(block, levels[level], level, scale, static_cast<const float*>(input(tensors_.bias_in)),
                  static_cast<float*>(output(tensors_.bias_out)));

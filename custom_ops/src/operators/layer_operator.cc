@@ -5,6 +5,7 @@
 #include "kernels/unpack/weight.h"
 #include "layers/convolution.h"
 #include "layers/depthwise_convolution.h"
+#include "layers/group_dense.h"
 #include "operators/reader.h"
 #include "operators/row_operator.h"
 #include "operators/tensors.h"
@@ -30,7 +31,7 @@ class LayerOperator : public Operator, private RowOperator {
                    "weight '%s': its input has another shape; expected its channels, and room for the window",
                    name == nullptr ? "" : name);
     }
-    std::visit([&](auto& layer) { layer.reshape(g); }, *layer_);
+    if (layer_ != nullptr) std::visit([&](auto& layer) { layer.reshape(g); }, *layer_);
     geometry_ = g;
     *output = output_shape(in, g);
     return {};
@@ -38,6 +39,10 @@ class LayerOperator : public Operator, private RowOperator {
 
   void run(const Pointers& tensors, ThreadPool* threads) override {
     begin_rows();
+    if (grouped_ != nullptr) {
+      grouped_->run(level_, input<float>(tensors, 0), geometry_.pixels(), output<float>(tensors), threads);
+      return end_rows();
+    }
     const auto run = [&](auto& layer) {
       if (reader_.is_float) {
         dynamic_->run(&layer, level_, input<float>(tensors, 0), output<float>(tensors), threads);
@@ -73,8 +78,15 @@ class LayerOperator : public Operator, private RowOperator {
   }
 
  protected:
-  // `weight` must outlive the operator; `scale` is the tensor with those of a weight that is read as floats.
-  void build(const NodeEnvironment& environment, const NestedWeight& weight, int scale, int bias) {
+  // `weight` must outlive the operator; `scale` is the tensor with those of a weight that is read as floats, and
+  // `group_scale` that with its groups'.
+  void build(const NodeEnvironment& environment, const NestedWeight& weight, int scale, int group_scale, int bias) {
+    if (group_scale >= 0) {
+      grouped_ = std::make_unique<GroupDense>(*environment.kernels.groups, *environment.kernels.quantize, weight,
+                                              float_parameters(context_, reader_, scale, bias),
+                                              static_cast<const uint8_t*>(context_.tensors[group_scale].data));
+      return;
+    }
     if (reader_.is_float) {
       dynamic_ = std::make_unique<DynamicLayer>(*environment.kernels.quantize, weight,
                                                 float_parameters(context_, reader_, scale, bias));
@@ -128,7 +140,8 @@ class LayerOperator : public Operator, private RowOperator {
   Geometry geometry_;
   int level_ = 0;
   std::unique_ptr<QuantizedLayer> quantized_;  // or
-  std::unique_ptr<DynamicLayer> dynamic_;
+  std::unique_ptr<DynamicLayer> dynamic_;      // or
+  std::unique_ptr<GroupDense> grouped_;        // without a layer_
   std::unique_ptr<Layer> layer_;
 };
 
@@ -139,7 +152,8 @@ class NestedLayer : public LayerOperator {
       : LayerOperator(context, reader), session_(environment.session), member_(std::move(member)) {
     if (!member_->status.ok()) return;  // the session refuses to be prepared, so nothing runs
     const NestedWeight& weight = member_->weight;
-    build(environment, weight, tensors.scale, weight.block.has_bias ? tensors.bias_in : reader.bias);
+    build(environment, weight, tensors.scale, tensors.group_scale,
+          weight.block.has_bias ? tensors.bias_in : reader.bias);
   }
 
  private:
@@ -163,7 +177,7 @@ class PlainLayer : public LayerOperator {
       weight_.levels[k] = {storage_[k].data(), storage_[k].size()};
     }
     pack_weight(block, static_cast<const int8_t*>(context.tensors[reader.weight].data), levels);
-    build(environment, weight_, -1, reader.bias);
+    build(environment, weight_, -1, -1, reader.bias);
     use_level(1);
   }
 
@@ -178,6 +192,10 @@ Status bind(const TfLiteContext& context, const TfLiteNode& nested, const TfLite
   std::string reason;
   if (!parse_reader(context, reader_node, registration, tensors->weight, tensors->bias_out, reader, &reason)) {
     return error(NQ_SYSTEM, "its reader changed after it was claimed: %s", reason.c_str());
+  }
+  if (weight->block.group_size != 0 && reader->kind != ReaderKind::kDense) {
+    return invalid_model(
+        "its reader is a convolution; expected a dense layer or a lookup of a weight with group scales");
   }
   const Layout layout = reader->kind == ReaderKind::kDepthwise ? Layout::kDepthwise : Layout::kMatrix;
   if (weight->block.layout == layout) return {};

@@ -1,5 +1,6 @@
 #include "operators/lookup_operator.h"
 
+#include "kernels/groups/groups.h"
 #include "kernels/unpack/weight.h"
 #include "operators/makers.h"
 #include "operators/tensors.h"
@@ -54,13 +55,15 @@ class NestedLookup : public Operator {
     const int level = session_->begin(member_.get());
     const uint8_t* levels[kMaxLevels] = {};
     for (int k = 0; k <= level; ++k) levels[k] = member_->weight.levels[k].data;
-    const float* scale =
-        tensors_.scale < 0 ? nullptr : static_cast<const float*>(context_.tensors[tensors_.scale].data);
+    const float* scale = constant<float>(tensors_.scale);
+    const GroupScales group_scales = {scale, constant<uint8_t>(tensors_.group_scale)};
     share(threads, count_, block.depth, [&](Range range) {
       for (int64_t i = range.begin; i < range.end; ++i) {
         const auto row = static_cast<uint32_t>(indices[i]);
         const int64_t at = i * block.depth;
-        if (scale == nullptr) {
+        if (block.group_size != 0) {
+          write_grouped_rows(unpack_, block, levels, level, group_scales, {row, row + 1}, output<float>(tensors) + at);
+        } else if (scale == nullptr) {
           write_row(unpack_, block, levels, level, row, output(tensors) + at);
         } else {
           write_row(unpack_, block, levels, level, row, scale, output<float>(tensors) + at);
@@ -72,6 +75,12 @@ class NestedLookup : public Operator {
 
  private:
   using Operator::output;
+
+  // Null where the weight has no such tensor.
+  template <typename Value>
+  const Value* constant(int index) const {
+    return index < 0 ? nullptr : static_cast<const Value*>(context_.tensors[index].data);
+  }
 
   const TfLiteContext& context_;
   const UnpackKernel& unpack_;

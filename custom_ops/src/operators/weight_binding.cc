@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "kernels/groups/groups.h"
+
 namespace nq {
 namespace {
 
@@ -99,7 +101,8 @@ Status check_weight(const TfLiteTensor& tensor, const OptionBlock& block) {
 }
 
 Status check_arity(const TfLiteNode& node, const OptionBlock& block) {
-  const int num_inputs = block.num_levels + 2 + (is_float(block) ? 1 : 0) + (block.has_bias ? 1 : 0);
+  const int num_scales = (is_float(block) ? 1 : 0) + (block.group_size != 0 ? 1 : 0);
+  const int num_inputs = block.num_levels + 2 + num_scales + (block.has_bias ? 1 : 0);
   const int num_outputs = block.has_bias ? 2 : 1;
   if (node.inputs->size == num_inputs && node.outputs->size == num_outputs) return {};
   return invalid_model("the operator has %d inputs and %d outputs; expected %d and %d", node.inputs->size,
@@ -131,6 +134,26 @@ Status bind_scale(const TfLiteContext& context, const TfLiteNode& node, int posi
   if (Status status = find_tensor(context, *node.inputs, position, &scale); !status.ok()) return status;
   tensors->scale = node.inputs->data[position];
   return check_float_scales(*scale, block);
+}
+
+Status bind_group_scale(const TfLiteContext& context, const TfLiteNode& node, int position, const OptionBlock& block,
+                        TensorIndices* tensors) {
+  const TfLiteTensor* scale = nullptr;
+  if (Status status = find_tensor(context, *node.inputs, position, &scale); !status.ok()) return status;
+  const auto blocks = static_cast<int>(align(block.channels, kMatrixChannels) / kMatrixChannels);
+  const int dims[] = {blocks, static_cast<int>(num_groups(block)), kMatrixChannels};
+  const uint64_t bytes = num_group_scales(block) * sizeof(uint16_t);
+  const bool fits = scale->dims != nullptr && scale->dims->size == 3 && std::equal(dims, dims + 3, scale->dims->data);
+  if (scale->type != kTfLiteFloat16 || !fits || scale->bytes != bytes) {
+    return invalid_model("the group scale has type %d, shape %s and %zu bytes; expected type %d, shape [%d, %d, %d]",
+                         scale->type, scale->dims == nullptr ? "none" : shape_of(*scale).c_str(), scale->bytes,
+                         kTfLiteFloat16, dims[0], dims[1], dims[2]);
+  }
+  if (scale->allocation_type != kTfLiteMmapRo || scale->data == nullptr) {
+    return invalid_model("the group scale is not a constant; expected its data in the file");
+  }
+  tensors->group_scale = node.inputs->data[position];
+  return check_group_scales({static_cast<const uint8_t*>(scale->data), scale->bytes}, block);
 }
 
 Status bind_bias(const TfLiteContext& context, const TfLiteNode& node, const OptionBlock& block,
@@ -194,6 +217,10 @@ Status bind_weight(const TfLiteContext& context, const TfLiteNode& node, NestedW
   if (Status status = bind_levels(context, node, weight); !status.ok()) return status;
   if (is_float(block)) {
     const Status status = bind_scale(context, node, block.num_levels + 2, block, tensors);
+    if (!status.ok()) return status;
+  }
+  if (block.group_size != 0) {
+    const Status status = bind_group_scale(context, node, block.num_levels + 3, block, tensors);
     if (!status.ok()) return status;
   }
   return block.has_bias ? bind_bias(context, node, block, tensors) : Status();

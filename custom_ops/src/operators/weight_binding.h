@@ -12,6 +12,7 @@ namespace nq {
 struct TensorIndices {
   int weight = -1;
   int scale = -1;
+  int group_scale = -1;
   int bias_in = -1;
   int bias_out = -1;
 };

@@ -16,6 +16,7 @@ from nq_tflite.conversion.rounding.lattice import Lattice, gptq, sweep
 from nq_tflite.conversion.rounding.products import Rows
 from nq_tflite.conversion.rounding.quadratic import Quadratic, channels, columns
 from nq_tflite.conversion.rounding.task import RoundingTask
+from nq_tflite.format.groups import spread
 from nq_tflite.format.levels import Codes, cell_middles
 
 #: A coarsest-level weight may take a neighbour cell only within this distance of the border, in cells.
@@ -33,26 +34,36 @@ def descent(task: RoundingTask, penalty: float = _PENALTY, *, cells_alone: bool 
     """
     quadratics = [each.quadratic for each in task.statistics if each.quadratic is not None]
     groups, precisions = len(quadratics[0].hessian), task.nesting.precisions
+    scales = group_scales(task)
+    aims = task.aims if scales is None else [each.target(task.target * scales.T) for each in quadratics]
     if cells_alone and len(precisions) == 2:
         precisions = precisions[:1]
     nearest = columns(task.nearest(), groups)
     low = columns(np.broadcast_to(task.lowest, task.target.shape), groups)
     high = np.full_like(nearest, task.highest)
     levels = []
-    for level, (bits, quadratic, target) in enumerate(zip(precisions, quadratics, task.aims, strict=False)):
+    for level, (bits, quadratic, target) in enumerate(zip(precisions, quadratics, aims, strict=False)):
         width = 1 << (8 - bits)
         middle = cell_middles(task.target.shape[1], task.nesting, level).astype(np.float32)
-        lattice = Lattice(width, middle, np.floor(low / width), np.floor(high / width))
+        lattice = Lattice(width, middle, np.floor(low / width), np.floor(high / width), scales)
         if level == 0:
             wanted = columns(task.target + task.step / 2, groups)
             cells = _coarsest(quadratic, target, lattice, nearest, wanted, penalty)
         else:
             cells = _descend(quadratic, target, lattice, gptq(quadratic, target, lattice))
         low, high = np.maximum(low, cells * width), np.minimum(high, cells * width + width - task.step)
-        levels.append(Level(width, middle, target, quadratic.hessian))
+        levels.append(Level(width, middle, target, quadratic.hessian, scales))
     if len(levels) > 2:
         low = joint_descent(low, nearest, (task.lowest, task.highest), task.step, levels)
     return channels(low).astype(np.int8)
+
+
+def group_scales(task: RoundingTask) -> Rows | None:
+    """The scale of each weight beside the mean one, as columns, of weights with a scale for each group of inputs."""
+    if task.scales.ndim == 1:
+        return None
+    mean = task.scales.mean(dtype=np.float64) or 1.0
+    return np.ascontiguousarray(np.asarray(spread(task.scales, task.target.shape[1]) / mean).T, np.float32)
 
 
 def _coarsest(quadratic: Quadratic, target: Rows, lattice: Lattice, nearest: Rows, wanted: Rows, price: float) -> Rows:
@@ -63,17 +74,17 @@ def _coarsest(quadratic: Quadratic, target: Rows, lattice: Lattice, nearest: Row
     from_border = np.minimum(place, 1 - place)
     other = np.where((from_border <= BORDER) & (other >= lattice.low) & (other <= lattice.high), other, home)
     low, high = np.minimum(home, other), np.maximum(home, other)
-    start = gptq(quadratic, target, Lattice(lattice.width, lattice.middle, low, high))
+    start = gptq(quadratic, target, Lattice(lattice.width, lattice.middle, low, high, lattice.scales))
     mean_curvature = np.trace(quadratic.hessian, axis1=1, axis2=2)[:, None, None] / target.shape[1]
-    penalty = (_PENALTY_AT_BORDER + from_border) * np.float32(price * lattice.width**2) * mean_curvature
+    penalty = (_PENALTY_AT_BORDER + from_border) * (np.float32(price) * np.square(lattice.widths)) * mean_curvature
 
     # The other cell costs D (curvature (home + other - 2 v) + 2 gradient) more than home, v being the value that there
     # is now and D the way from home to the other.
-    way, both = (other - home) * np.float32(lattice.width), (home + other) * np.float32(lattice.width)
-    double = np.float32(2 * lattice.width)
+    way, both = (other - home) * lattice.widths, (home + other) * lattice.widths
+    double = 2 * lattice.widths
 
     def choose(at: int, cells: Rows, gradient: Rows, curvature: Rows) -> Rows:
-        cost = both[:, at] - double * cells
+        cost = both[:, at] - double[at] * cells
         cost *= curvature
         cost += 2 * gradient
         cost *= way[:, at]
@@ -85,7 +96,7 @@ def _coarsest(quadratic: Quadratic, target: Rows, lattice: Lattice, nearest: Row
 
 def _descend(quadratic: Quadratic, target: Rows, lattice: Lattice, start: Rows) -> Rows:
     def choose(at: int, cells: Rows, gradient: Rows, curvature: Rows) -> Rows:
-        best = np.rint(cells - gradient / (curvature * np.float32(lattice.width)))
+        best = np.rint(cells - gradient / (curvature * lattice.widths[at]))
         return np.minimum(np.maximum(best, lattice.low[:, at]), lattice.high[:, at])
 
     return sweep(quadratic, target, lattice, start, choose)

@@ -34,15 +34,26 @@ class Level:
         middle: of a cell: float32 [depth]
         target: t, [groups, depth, channels of a group]
         hessian: float32 [groups, depth, depth]
+        scales: float32 [depth, channels] of weights with a scale for each group of inputs: target is in their unit.
     """
 
     width: int
     middle: Rows
     target: Rows
     hessian: Rows
+    scales: Rows | None = None
 
-    def values(self, codes: Rows, middle: Rows) -> Rows:
-        """D of codes."""
+    def all_values(self, codes: Rows) -> Rows:
+        """D of codes [groups, depth, channels of a group]."""
+        values = self._in_codes(codes, self.middle[:, None])
+        return values if self.scales is None else values * self.scales
+
+    def values(self, codes: Rows, at: int) -> Rows:
+        """D of codes [..., channels of a group] at one depth."""
+        values = self._in_codes(codes, self.middle[at])
+        return values if self.scales is None else values * self.scales[at]
+
+    def _in_codes(self, codes: Rows, middle: Rows) -> Rows:
         width = np.float32(self.width)
         return np.asarray(np.floor(codes / width) * width + middle)
 
@@ -99,7 +110,7 @@ class _Walker:
 
     def __init__(self, level: Level, codes: Rows, weight: float) -> None:
         self._level, self._weight = level, np.float32(weight)
-        self._away = level.values(codes, level.middle[:, None]) - level.target
+        self._away = level.all_values(codes) - level.target
 
     def enter(self, block: slice) -> None:
         """Takes the depths of a block in hand."""
@@ -109,14 +120,14 @@ class _Walker:
 
     def cost(self, candidates: Rows, now: Rows, at: int) -> Rows:
         """Of codes [candidates, groups, channels of a group] in place of those that are there now."""
-        j, middle = at - self._start, self._level.middle[at]
-        change = self._level.values(candidates, middle) - self._level.values(now, middle)
+        j = at - self._start
+        change = self._level.values(candidates, at) - self._level.values(now, at)
         curvature = self._within[:, j, j, None]
         return np.asarray(self._weight * change * (curvature * change + 2 * self._gradient[:, j]))
 
     def move(self, best: Rows, now: Rows, at: int) -> None:
         """Takes the codes at one depth."""
-        j, middle = at - self._start, self._level.middle[at]
-        change = self._level.values(best, middle) - self._level.values(now, middle)
+        j = at - self._start
+        change = self._level.values(best, at) - self._level.values(now, at)
         self._away[:, at] += change
         self._gradient[:, j + 1 :] += self._within[:, j + 1 :, j, None] * change[:, None]

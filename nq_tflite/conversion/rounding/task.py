@@ -21,11 +21,12 @@ class RoundingTask:
     """One weight to round.
 
     Attributes:
-        target: float64 [channels, depth], the wanted weights in units of an INT8 code: real / scale.
+        target: float64 [channels, depth], the wanted weights in units of an INT8 code: real / spread(scales).
         taps: spatial size of a kernel; depth = taps * inputs, the tap varying slowest.
         nesting: the levels that the codes will be cut into.
         statistics: of the layer's inputs, for each level; empty where nothing is known of them.
-        scales: float32 [1] or [channels], real value of one code.
+        scales: float32 [1], [channels] or, for groups of a channel's weights, [channels, groups]; real value of one
+            code.
         corrected: whether a bias for each level takes the mean error of the outputs away.
     """
 

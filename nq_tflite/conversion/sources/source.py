@@ -116,6 +116,7 @@ class Source:
         samples: None if there are none.
         without: why there are none, where somebody would have looked at some.
         selection: the user's word on single weights.
+        group_size: weights of a channel that shall share a scale; None where all of them do.
         widened: the model's weights that the file has in another type.
         files: those that the file has packed behind the model.
         equalizable: the linear chains of a calibrated model; None where there are none, or nobody asked for them.
@@ -127,6 +128,7 @@ class Source:
     samples: Samples | None
     without: str | None = None
     selection: Selection = field(default_factory=Selection)
+    group_size: int | None = None
     widened: Widened = field(default_factory=Widened)
     files: Sequence[PackedFile] = ()
     equalizable: Equalizable | None = None

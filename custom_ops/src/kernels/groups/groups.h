@@ -1,0 +1,106 @@
+// Weights with scales for groups of a channel's inputs (FORMAT.md, section 4.6): their scales, their values, and
+// matrix kernels for them: int8 rows times a packed weight. They know neither files nor TFLite.
+//
+// ISA "scalar" is the specification; every other kernel gives the same bytes, for sums of floats have one order.
+// groups_kernels.h lists them all, and drives declarations, dispatch and tests.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "format/bytes.h"
+#include "kernels/kernel_list.h"
+#include "kernels/unpack/packed_weight.h"
+#include "kernels/unpack/unpack.h"
+#include "status.h"
+
+namespace nq {
+
+struct GroupScales {
+  const float* channel;
+  const uint8_t* groups;  // f16, of 16 channels for each group of each channel block; checked
+};
+
+// 0, or positive and normal; 0 for the channels that pad. `bytes` has those that `block` asks for.
+Status check_group_scales(ByteSpan bytes, const OptionBlock& block);
+
+// Exact. Of a checked f16, whose bits are those of a normal float with another bias once they are moved.
+inline float group_scale(const uint8_t* f16) {
+  const uint32_t bits = uint32_t{load<uint16_t>(f16)} << 13;
+  float value;
+  std::memcpy(&value, &bits, sizeof(value));
+  return value * 0x1p112f;
+}
+
+struct ChannelRange {
+  uint32_t begin, end;
+};
+
+// The values of some channels, `depth` each.
+void write_grouped_rows(const UnpackKernel& kernel, const OptionBlock& block, const uint8_t* const* levels, int level,
+                        const GroupScales& scales, ChannelRange channels, float* out);
+
+// Of every channel: its groups' sums of codes times their f16 scales, summed in order; zeros up to a multiple of 16.
+std::vector<float> grouped_sums(const PackedWeight& weight, const uint8_t* group_scales);
+
+// Activations, whole rows of them. The depth is a multiple of 32.
+struct GroupRows {
+  const int8_t* codes;  // depth a row
+  const int32_t* sums;  // of each group of each row: of the activations with even indices, and with odd ones
+  uint32_t depth;
+  int num_rows;
+};
+
+// What a kernel multiplies at a time: some rows by 16 channels.
+struct GroupTile {
+  PackedLevels levels;  // from the channels' first superblock on
+  uint8_t even, odd;    // the middle of a cell
+  const int8_t* codes;  // those levels unpacked, the middle in them; null where the kernel multiplies them packed
+  const uint8_t* scales;
+  uint32_t group_size;
+  GroupRows rows;  // num_rows is 1 to the kernel's rows
+};
+
+struct GroupKernel {
+  const char* isa = nullptr;
+  bool (*supported)() = nullptr;  // by the CPU that runs this
+  int rows = 1;                   // of a tile
+  UnpackFn unpack = nullptr;
+  bool takes_nibbles = false;  // multiplies one level of 4 bits, or two, as they lie packed
+
+  // sums[16 * r + c] = sum over the groups, in order, of float(dot) * scale, each operation rounded by itself.
+  void (*multiply)(const GroupTile& tile, float* sums) = nullptr;
+};
+
+// Channels 16 * first_block to 16 * (first_block + num_blocks) of the output of some rows, those beyond the weight's
+// last one left out.
+struct GroupTask {
+  const PackedWeight& weight;
+  const uint8_t* scales;  // of groups
+  GroupRows rows;
+  uint32_t first_block, num_blocks;
+  uint8_t* scratch;  // one thread's: group_scratch_bytes(depth), 64-aligned
+};
+
+// out = clamp((sum - float(zero_point[r]) * weight_sum[c]) * (row_scale[r] * scale[c]) + bias[c], low, high), each
+// operation rounded by itself.
+struct GroupDequantization {
+  const float* row_scale;
+  const int32_t* zero_point;
+  const float* weight_sum;  // these three are padded to a multiple of 16 channels
+  const float* scale;
+  const float* bias;
+  float low, high;
+};
+
+size_t group_scratch_bytes(uint32_t depth);
+
+// sums[2 * group], sums[2 * group + 1] of one row.
+void sum_groups(const int8_t* row, uint32_t depth, uint32_t group_size, int32_t* sums);
+
+// out[r * channels + c]
+void run_groups(const GroupKernel& kernel, const GroupTask& task, const GroupDequantization& dequantization,
+                float* out);
+
+}  // namespace nq

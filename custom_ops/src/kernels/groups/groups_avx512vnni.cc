@@ -1,0 +1,180 @@
+// A line of codes, 16 channels by 4 of the depth, is a vector of unsigned bytes, the codes plus 128; four activations
+// of a row are the signed operand, straight from memory. What 128 adds is known from the activations' sums. Nibbles
+// become codes in registers, so that a single row reads no more than the packed bytes.
+#if defined(__AVX512F__)
+#include <immintrin.h>
+
+#include "kernels/cpu.h"
+#include "kernels/groups/groups.h"
+
+namespace nq {
+
+void unpack_avx512vnni(const PackedLevels& levels, const CellMiddle& middle, size_t num_superblocks, int8_t* codes);
+extern const GroupKernel groups_avx512vnni;
+
+namespace {
+
+constexpr int kRows = 8;
+constexpr uint32_t kSums = 2;  // of a group: of even and of odd indices
+constexpr int kTernarySelect = 0xCA, kTernaryAndXor = 0x6A;
+
+struct Line {
+  __m512i of[kBlocksPerSuperblock];
+};
+
+// Packed bytes so far ahead are fetched: the processor's own prefetching ends with each page. Reads beyond the end of a
+// level are no errors.
+constexpr int kAhead = 4096, kScalesAhead = 512;
+
+[[gnu::always_inline]] inline void fetch(const uint8_t* bytes) { __builtin_prefetch(bytes); }
+
+inline __m512i load_line(const void* bytes) { return _mm512_loadu_si512(bytes); }
+
+// The codes of a tile that are unpacked already.
+struct Unpacked {
+  explicit Unpacked(const GroupTile& tile) : codes(tile.codes) {}
+
+  [[gnu::always_inline]] inline void next(Line* line) {
+#pragma GCC unroll 8
+    for (int b = 0; b < kBlocksPerSuperblock; ++b) {
+      line->of[b] = _mm512_xor_si512(load_line(codes + b * kLineBytes), _mm512_set1_epi8(-128));
+    }
+    codes += kSuperblockWeights;
+  }
+
+  const int8_t* codes;
+};
+
+// One level of 4 bits: two blocks a line, the first in the low nibbles. (x & mask) ^ flip gives the code with the
+// middle of its cell and its sign turned.
+struct OneLevel {
+  explicit OneLevel(const GroupTile& tile)
+      : bytes(tile.levels.data[0]),
+        mask(_mm512_set1_epi8(-16)),
+        flip(_mm512_xor_si512(_mm512_set1_epi8(-128),
+                              _mm512_set1_epi16(static_cast<int16_t>(tile.even | tile.odd << 8)))) {}
+
+  [[gnu::always_inline]] inline void next(Line* line) {
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      fetch(bytes + i * kLineBytes + kAhead);
+      const __m512i packed = load_line(bytes + i * kLineBytes);
+      // imm: (a & b) ^ c
+      line->of[2 * i] = _mm512_ternarylogic_epi64(_mm512_slli_epi16(packed, 4), mask, flip, kTernaryAndXor);
+      line->of[2 * i + 1] = _mm512_ternarylogic_epi64(packed, mask, flip, kTernaryAndXor);
+    }
+    bytes += 4 * kLineBytes;
+  }
+
+  const uint8_t* bytes;
+  __m512i mask, flip;
+};
+
+// Two levels of 4 bits: the nibbles of both, one above the other.
+struct TwoLevels {
+  explicit TwoLevels(const GroupTile& tile)
+      : upper(tile.levels.data[0]), lower(tile.levels.data[1]), mask(_mm512_set1_epi8(-16)) {}
+
+  [[gnu::always_inline]] inline void next(Line* line) {
+    const __m512i signs = _mm512_set1_epi8(static_cast<char>(0x88));
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      fetch(upper + i * kLineBytes + kAhead);
+      fetch(lower + i * kLineBytes + kAhead);
+      const __m512i above = _mm512_xor_si512(load_line(upper + i * kLineBytes), signs);
+      const __m512i below = load_line(lower + i * kLineBytes);
+      // imm: mask ? b : c
+      line->of[2 * i] = _mm512_ternarylogic_epi64(mask, _mm512_slli_epi16(above, 4), below, kTernarySelect);
+      line->of[2 * i + 1] = _mm512_ternarylogic_epi64(mask, above, _mm512_srli_epi16(below, 4), kTernarySelect);
+    }
+    upper += 4 * kLineBytes;
+    lower += 4 * kLineBytes;
+  }
+
+  const uint8_t *upper, *lower;
+  __m512i mask;
+};
+
+inline __m512i four(const int8_t* activations) {
+  int32_t all;
+  std::memcpy(&all, activations, sizeof(all));
+  return _mm512_set1_epi32(all);
+}
+
+template <typename Source, int kNumRows>
+void multiply_rows(const GroupTile& tile, const int8_t* rows, const int32_t* row_sums, float* out) {
+  // Few rows wait for their own sums.
+  constexpr int kChains = kNumRows <= 2 ? 2 : 1;
+  Source source(tile);
+  const size_t depth = tile.rows.depth, a_row = depth / tile.group_size * kSums;
+  __m512 sums[kNumRows];
+#pragma GCC unroll 8
+  for (int r = 0; r < kNumRows; ++r) sums[r] = _mm512_setzero_ps();
+  const uint8_t* scales = tile.scales;
+  for (size_t at = 0; at < depth; scales += kMatrixChannels * sizeof(uint16_t), row_sums += kSums) {
+    __m512i dots[kNumRows], others[kNumRows];
+#pragma GCC unroll 8
+    for (size_t r = 0; r < kNumRows; ++r) {
+      dots[r] = _mm512_set1_epi32(-128 * (row_sums[r * a_row] + row_sums[r * a_row + 1]));
+      others[r] = _mm512_setzero_si512();
+    }
+    for (const size_t end = at + tile.group_size; at < end; at += kMatrixDepth) {
+      Line line;
+      source.next(&line);
+#pragma GCC unroll 8
+      for (size_t b = 0; b < kBlocksPerSuperblock; ++b) {
+#pragma GCC unroll 8
+        for (size_t r = 0; r < kNumRows; ++r) {
+          __m512i* dot = b % kChains == 0 ? &dots[r] : &others[r];
+          *dot = _mm512_dpbusd_epi32(*dot, line.of[b], four(rows + r * depth + at + b * kDepthPerBlock));
+        }
+      }
+    }
+    fetch(scales + kScalesAhead);
+    const __m512 scale = _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(scales)));
+#pragma GCC unroll 8
+    for (int r = 0; r < kNumRows; ++r) {
+      const __m512i dot = kChains == 1 ? dots[r] : _mm512_add_epi32(dots[r], others[r]);
+      sums[r] = _mm512_add_ps(sums[r], _mm512_mul_ps(_mm512_cvtepi32_ps(dot), scale));
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < kNumRows; ++r) _mm512_storeu_ps(out + r * kMatrixChannels, sums[r]);
+}
+
+template <typename Source>
+void multiply_tile(const GroupTile& tile, float* sums) {
+  const size_t depth = tile.rows.depth, a_row = depth / tile.group_size * kSums;
+  int row = 0;
+  const auto run = [&](auto* multiply, int count) {
+    for (; tile.rows.num_rows - row >= count; row += count) {
+      const auto at = static_cast<size_t>(row);
+      multiply(tile, tile.rows.codes + at * depth, tile.rows.sums + at * a_row, sums + at * kMatrixChannels);
+    }
+  };
+  run(multiply_rows<Source, 8>, 8);
+  run(multiply_rows<Source, 4>, 4);
+  run(multiply_rows<Source, 2>, 2);
+  run(multiply_rows<Source, 1>, 1);
+}
+
+void multiply(const GroupTile& tile, float* sums) {
+  if (tile.codes != nullptr) return multiply_tile<Unpacked>(tile, sums);
+  tile.levels.num_levels == 1 ? multiply_tile<OneLevel>(tile, sums) : multiply_tile<TwoLevels>(tile, sums);
+}
+
+}  // namespace
+
+constexpr GroupKernel groups_avx512vnni = [] {
+  GroupKernel kernel;
+  kernel.isa = "avx512vnni";
+  kernel.supported = has_avx512vnni;
+  kernel.rows = kRows;
+  kernel.unpack = unpack_avx512vnni;
+  kernel.takes_nibbles = true;
+  kernel.multiply = multiply;
+  return kernel;
+}();
+
+}  // namespace nq
+#endif

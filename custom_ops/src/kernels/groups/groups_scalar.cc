@@ -1,0 +1,46 @@
+// The specification of the kernels for groups, one product at a time.
+#include "kernels/cpu.h"
+#include "kernels/groups/groups.h"
+
+namespace nq {
+
+void unpack_reference(const PackedLevels& levels, const CellMiddle& middle, size_t num_superblocks, int8_t* codes);
+extern const GroupKernel groups_scalar;
+
+namespace {
+
+int32_t dot(const GroupTile& tile, const int8_t* row, uint32_t channel, uint32_t begin) {
+  int32_t sum = 0;
+  for (uint32_t i = begin; i < begin + tile.group_size; ++i) {
+    const uint32_t at = i / kDepthPerBlock * kLineBytes + channel * kDepthPerBlock + i % kDepthPerBlock;
+    sum += tile.codes[at] * row[i];
+  }
+  return sum;
+}
+
+void multiply(const GroupTile& tile, float* sums) {
+  for (int r = 0; r < tile.rows.num_rows; ++r) {
+    const int8_t* row = tile.rows.codes + static_cast<size_t>(r) * tile.rows.depth;
+    for (uint32_t c = 0; c < kMatrixChannels; ++c) {
+      float sum = 0;
+      for (uint32_t begin = 0; begin < tile.rows.depth; begin += tile.group_size) {
+        const uint8_t* scale = tile.scales + (begin / tile.group_size * kMatrixChannels + c) * sizeof(uint16_t);
+        sum += static_cast<float>(dot(tile, row, c, begin)) * group_scale(scale);
+      }
+      sums[static_cast<uint32_t>(r) * kMatrixChannels + c] = sum;
+    }
+  }
+}
+
+}  // namespace
+
+constexpr GroupKernel groups_scalar = [] {
+  GroupKernel kernel;
+  kernel.isa = "scalar";
+  kernel.supported = always;
+  kernel.unpack = unpack_reference;
+  kernel.multiply = multiply;
+  return kernel;
+}();
+
+}  // namespace nq

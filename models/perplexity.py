@@ -1,0 +1,118 @@
+"""`python -m nq_tflite_models.perplexity`: how well language models predict a text, each precision and peers beside it.
+
+Perplexity is e to the mean negative log probability that a model gives the text's next token. Files are compared on
+the same tokens, in pieces that each begin with an empty cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from nq_tflite_models.measure.token_model import Cache, TokenModel, read_tokenizer
+
+import nq_tflite as nq
+from nq_tflite.device.runtimes import load_runtime
+from nq_tflite.errors import NqError, RepresentativeDataError
+
+Array = npt.NDArray[Any]
+
+#: Of the normal distribution: 95 % lie within so many standard deviations.
+_INTERVAL = 1.96
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What a model makes of pieces of a text.
+
+    Attributes:
+      sums: float64 [pieces], negative log probabilities of a piece's tokens.
+      counts: int64 [pieces], tokens that were predicted.
+    """
+
+    sums: Array
+    counts: Array
+
+    @property
+    def perplexity(self) -> float:
+        """Of all pieces."""
+        return float(np.exp(self.sums.sum() / self.counts.sum()))
+
+    def ratio(self, reference: Losses) -> tuple[float, float]:
+        """Perplexity beside another model's on the same pieces, and how far off 95 % of such samples are."""
+        difference = self.sums - reference.sums
+        total = self.counts.sum()
+        spread = difference.std(ddof=1) * np.sqrt(len(difference)) if len(difference) > 1 else np.inf
+        ratio = float(np.exp(difference.sum() / total))
+        return ratio, float(ratio * _INTERVAL * spread / total)
+
+
+def losses(model: TokenModel, tokens: Sequence[int], length: int, pieces: int) -> Losses:
+    """Runs pieces of `length` tokens, spread over a text.
+
+    Raises:
+      RepresentativeDataError: the text is shorter than that.
+    """
+    if len(tokens) < length * pieces:
+        got = f"{len(tokens)} tokens"
+        raise RepresentativeDataError("text", expected=f"{pieces} x {length} tokens at least", got=got)
+    sums = []
+    for begin in np.linspace(0, len(tokens) - length, pieces).astype(int):
+        piece = np.asarray(tokens[begin : begin + length])
+        model.cache = Cache(0, model.cache.arrays)
+        sums.append(_loss(model.feed(piece[:-1].tolist()), piece[1:]))
+    return Losses(np.array(sums), np.full(pieces, length - 1))
+
+
+def _loss(scores: Array, wanted: Array) -> float:
+    """The negative log probability of tokens [tokens] by scores [tokens, vocabulary]."""
+    highest = scores.max(axis=1, keepdims=True)
+    logs = np.log(np.exp(scores - highest).sum(axis=1, dtype=np.float64)) + highest[:, 0]
+    return float((logs - scores[np.arange(len(wanted)), wanted]).sum())
+
+
+def main() -> None:
+    """Prints a line for each model and precision."""
+    parser = argparse.ArgumentParser(prog="python -m nq_tflite_models.perplexity", description=__doc__)
+    parser.add_argument("models", type=Path, nargs="+", help="the first one is what others are compared with")
+    parser.add_argument("--text", type=Path, required=True, help="a text file")
+    parser.add_argument("--length", type=int, default=256, help="tokens of a piece; default: %(default)s")
+    parser.add_argument("--pieces", type=int, default=40, help="of the text; default: %(default)s")
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    try:
+        _print_all(options)
+    except NqError as error:
+        sys.exit(str(error))
+
+
+def _print_all(options: argparse.Namespace) -> None:
+    tokens = read_tokenizer(options.models[0]).encode(options.text.read_text()).ids
+    print(f"{options.pieces} pieces of {options.length} of the text's {len(tokens)} tokens")
+    reference: Losses | None = None
+    for path in options.models:
+        interpreter = nq.Interpreter(path, num_threads=options.threads)
+        levels = interpreter.levels[::-1]
+        if not levels:
+            runtime = load_runtime(None)
+            interpreter = runtime.interpreter(model_path=str(path), num_threads=options.threads)
+        model = TokenModel(interpreter)
+        for bits in levels or (None,):
+            if bits is not None:
+                interpreter.precision = bits
+            found = losses(model, tokens, options.length, options.pieces)
+            reference = reference or found
+            ratio, off = found.ratio(reference)
+            name = path.name if bits is None else f"{path.name} at {bits} bits"
+            line = f"{name}: perplexity {found.perplexity:.3f}, {100 * (ratio - 1):+.2f} +- {100 * off:.2f} %"
+            print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
