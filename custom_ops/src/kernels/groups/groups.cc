@@ -144,7 +144,8 @@ void run_groups(const GroupKernel& kernel, const GroupTask& task, const GroupDeq
   const auto even = static_cast<uint8_t>(middle.block[0]), odd = static_cast<uint8_t>(middle.block[0] >> 8);
   for (uint32_t b = task.first_block; b < task.first_block + task.num_blocks; ++b) {
     const PackedLevels levels = packed_levels(task.weight, uint64_t{b} * total);
-    const bool packed = kernel.takes_nibbles && are_nibbles(levels);
+    // More rows than a tile would unpack the nibbles again and again.
+    const bool packed = kernel.takes_nibbles && are_nibbles(levels) && task.rows.num_rows <= kernel.rows;
     auto* codes = reinterpret_cast<int8_t*>(task.scratch);
     if (!packed) kernel.unpack(levels, middle, total, codes);
     const uint8_t* scales = task.scales + uint64_t{b} * groups * kScaleLine;
