@@ -22,6 +22,7 @@ from nq_tflite_models.weights.archives import cache_dir
 
 from nq_tflite.cli.console import (
     NqCommand,
+    fine_milliseconds,
     json_option,
     megabytes,
     milliseconds,
@@ -197,7 +198,7 @@ def _rows(model: ComparedModel) -> list[list[str]]:
             name if index == 0 else "",
             macs if index == 0 else "",
             str(row.num_threads),
-            milliseconds(row.stock.median_seconds),
+            fine_milliseconds(row.stock.median_seconds),
             "-" if row.cached is None else f"{row.cached.ratio:.2f} x",
             f"{row.full.ratio:.2f} x",
             f"{row.part.ratio:.2f} x",

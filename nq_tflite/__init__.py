@@ -4,7 +4,8 @@
 >>> nq.Nesting.parse("8|5").level_bits
 (5, 3)
 
-A device needs only NumPy and a TFLite runtime: what converts and reads flatbuffers is imported when first used.
+A device needs only NumPy and a TFLite runtime. What nq.Interpreter can do without is imported when first used, for an
+import is most of a small model's start-up.
 """
 
 from __future__ import annotations
@@ -12,18 +13,18 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from nq_tflite.device.compiled_model import CompiledModel
 from nq_tflite.device.delegation import DelegatedOperator, Delegation
 from nq_tflite.device.interpreter import Interpreter
 from nq_tflite.device.switching import Switch
 from nq_tflite.errors import MissingPackageError, NqError, how_to_install
 from nq_tflite.format.nesting import Nesting, Precision
-from nq_tflite.govern import GovernedSwitch, Governor, Policy, Rule
 from nq_tflite.version import __version__
 
 if TYPE_CHECKING:
     from nq_tflite.conversion.convert import convert
     from nq_tflite.delivery import ArrivedLevel, Delivery, join, receive, split
+    from nq_tflite.device.compiled_model import CompiledModel
+    from nq_tflite.govern import GovernedSwitch, Governor, Policy, Rule
     from nq_tflite.graph.extraction import extract
     from nq_tflite.graph.inspection import inspect_file
     from nq_tflite.plot.page.write import write_report
@@ -56,7 +57,12 @@ __all__ = [
 
 _LATER = {
     "ArrivedLevel": "delivery",
+    "CompiledModel": "device.compiled_model",
     "Delivery": "delivery",
+    "GovernedSwitch": "govern",
+    "Governor": "govern",
+    "Policy": "govern",
+    "Rule": "govern",
     "convert": "conversion.convert",
     "extract": "graph.extraction",
     "inspect_file": "graph.inspection",

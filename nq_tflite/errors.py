@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from difflib import get_close_matches
 
 
 class NqError(Exception):
@@ -28,6 +27,8 @@ def did_you_mean(word: object, choices: Iterable[object], as_text: Callable[[str
     >>> did_you_mean("squnt", ["descent", "squant", "nearest"])
     "Did you mean 'squant'?"
     """
+    from difflib import get_close_matches
+
     names = {str(each).lower(): str(each) for each in choices}
     typed = str(word).lower()
     found = [name for name in names if len(typed) > 2 and typed in name]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from html import escape
 
 NAME_WIDTH = 40
 #: What Keras and tensorflow's converter put behind a layer's name.
@@ -62,6 +61,8 @@ def html_view(lines: Sequence[str], columns: Sequence[str] = (), rows: Sequence[
     >>> html_view(["a < b"])
     '<p>a &lt; b</p>'
     """
+    from html import escape
+
     said = "<p>" + "<br>".join(map(escape, lines)) + "</p>"
     if not rows:
         return said
@@ -73,6 +74,15 @@ def html_view(lines: Sequence[str], columns: Sequence[str] = (), rows: Sequence[
 def milliseconds(seconds: float) -> str:
     """0.21 ms."""
     return f"{seconds * 1e3:.2f} ms"
+
+
+def fine_milliseconds(seconds: float) -> str:
+    """0.021 ms, as little as a small model takes; 0.21 ms.
+
+    >>> fine_milliseconds(2.1e-5), fine_milliseconds(2.1e-4)
+    ('0.021 ms', '0.21 ms')
+    """
+    return f"{seconds * 1e3:.3f} ms" if seconds < 1e-4 else milliseconds(seconds)
 
 
 def percent(rate: float | None, error: float | None = None) -> str:

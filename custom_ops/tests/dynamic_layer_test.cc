@@ -185,12 +185,31 @@ TEST(depthwise_convolutions_of_every_geometry) {
   }
 }
 
+// Kernels have paths of their own for these.
+TEST(common_depthwise_windows) {
+  std::mt19937 random(15);
+  for (const int size : {3, 5}) {
+    for (const int stride : {1, 2}) {
+      for (const int width : {2, 3, 12}) {
+        Geometry g;
+        g.window = {size, size, stride, stride, 1, 1, true};
+        g.in_h = 4, g.in_w = width, g.in_c = g.out_c = 20 + 40 * (width % 2);
+        nq::place_window(&g);
+        TestLayer test(g, true, &random);
+        if (width % 2 == 0) test.low = -nq_test::kInfinity, test.high = nq_test::kInfinity;
+        check_layers<nq::DepthwiseConvolution>(test, nq::kernels_of<nq::DepthwiseKernel>());
+      }
+    }
+  }
+}
+
 TEST(dense_rows_each_have_their_own_scale) {
   std::mt19937 random(13);
   for (const int rows : {1, 2, 7, 50}) {
     for (const int in_c : {1, 4, 33, 64}) {
       TestLayer test(dense_geometry(rows, in_c, 19), false, &random);
       test.grouping = Grouping::kRow;
+      if (rows > 2) test.low = -nq_test::kInfinity, test.high = nq_test::kInfinity;
       for (size_t i = 0; i < test.input.size(); ++i) test.input[i] *= static_cast<float>(i / static_cast<size_t>(in_c));
       check_layers<nq::Convolution>(test, nq::kernels_of<nq::GemmKernel>());
     }

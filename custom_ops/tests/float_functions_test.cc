@@ -217,8 +217,8 @@ TEST(pooled_floats) {
     const std::vector<float> in = random_reals(static_cast<size_t>(g.batches) * g.in_h * g.in_w * channels, 3, &random);
     const int64_t pixel = pick(0, static_cast<int>(g.pixels()) - 1);
     const Guarded<float> greatest(channels), mean(channels);
-    nq::max_pool_floats(base(), g, {-2, 2.5f}, in.data(), pixel, greatest.data());
-    nq::average_pool_floats(base(), g, {-2, 2.5f}, in.data(), pixel, mean.data());
+    nq::max_pool_floats(base(), g, {-2, 2.5f}, in.data(), {pixel, pixel + 1}, greatest.data());
+    nq::average_pool_floats(base(), g, {-2, 2.5f}, in.data(), {pixel, pixel + 1}, mean.data());
     for (size_t c = 0; c < channels; ++c) {
       double most = -2, sum = 0, count = 0;
       for (int tap = 0; tap < g.window.kernel_h * g.window.kernel_w; ++tap) {

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "check.h"
+#include "emulated_tiles.h"
 #include "guarded.h"
 #include "kernels/unpack/weight.h"
 #include "layers/addition.h"
@@ -112,6 +113,34 @@ TEST(convolutions_of_every_geometry) {
   }
 }
 
+// Those of AMX in emulation too, with halos, without, with holes between the taps, in lines too short for a grid, in
+// several images and in panels that cut one.
+TEST(convolutions_on_a_grid) {
+  std::mt19937 random(9);
+  struct Case {
+    int kernel_h, kernel_w, dilation, in_h, in_w, in_c, out_c, batches, stride = 1;
+  };
+  constexpr Case kCases[] = {{3, 3, 1, 7, 7, 64, 70, 2},   {3, 3, 1, 5, 19, 128, 20, 1}, {3, 3, 2, 9, 8, 64, 33, 1},
+                             {1, 5, 1, 3, 20, 64, 16, 3},  {5, 1, 1, 9, 3, 64, 16, 1},   {3, 3, 1, 4, 1, 64, 17, 2},
+                             {2, 3, 1, 6, 6, 192, 130, 1}, {3, 3, 1, 6, 6, 60, 18, 1},   {3, 3, 1, 8, 8, 64, 18, 2, 2},
+                             {3, 1, 1, 46, 46, 256, 1, 1}};
+  std::vector<const nq::GemmKernel*> kernels = nq_test::emulated_kernels();
+  for (const nq::GemmKernel* kernel : nq::kernels_of<nq::GemmKernel>()) kernels.push_back(kernel);
+  for (const nq::GemmKernel* kernel : kernels) {
+    if (!kernel->supported()) continue;
+    for (const Case& each : kCases) {
+      for (const bool same_padding : {true, false}) {
+        Geometry g;
+        g.window = {each.kernel_h, each.kernel_w, each.stride, each.stride, each.dilation, each.dilation, same_padding};
+        g.batches = each.batches;
+        g.in_h = each.in_h, g.in_w = each.in_w, g.in_c = each.in_c, g.out_c = each.out_c;
+        nq::place_window(&g);
+        if (g.pixels() > 0) check_layer<nq::Convolution>(g, *kernel, false, &random);
+      }
+    }
+  }
+}
+
 TEST(depthwise_convolutions_of_every_geometry) {
   std::mt19937 random(6);
   for (const nq::DepthwiseKernel* kernel : nq::kernels_of<nq::DepthwiseKernel>()) {
@@ -130,12 +159,14 @@ TEST(common_depthwise_windows) {
     for (const int size : {3, 5}) {
       for (const int stride : {1, 2, 3}) {
         for (const int width : {1, 2, 3, 4, 7, 12}) {
-          Geometry g;
-          g.window = {size, size, stride, stride, 1, 1, true};
-          g.batches = 2;
-          g.in_h = 6, g.in_w = width, g.in_c = g.out_c = 60 + 20 * (width % 3);
-          nq::place_window(&g);
-          check_layer<nq::DepthwiseConvolution>(g, *kernel, true, &random);
+          for (const int channels : {32, 60 + 20 * (width % 3)}) {
+            Geometry g;
+            g.window = {size, size, stride, stride, 1, 1, true};
+            g.batches = 2;
+            g.in_h = 6, g.in_w = width, g.in_c = g.out_c = channels;
+            nq::place_window(&g);
+            check_layer<nq::DepthwiseConvolution>(g, *kernel, true, &random);
+          }
         }
       }
     }
@@ -155,23 +186,57 @@ TEST(many_panels_and_few) {
 }
 
 // All pairs of codes, from every kernel alike.
+void check_additions(float scale, nq::ActivationRange range) {
+  std::vector<int8_t> a, b, wanted;
+  for (int i = 0; i < 1 << 16; ++i) a.push_back(static_cast<int8_t>(i >> 8)), b.push_back(static_cast<int8_t>(i));
+  for (const nq::AdditionKernel* kernel : nq::kernels_of<nq::AdditionKernel>()) {
+    if (!kernel->supported()) continue;
+    nq::Addition addition(*kernel);
+    CHECK(addition.set({scale, 3}, {0.7f, -9}, 5, range));
+    std::vector<int8_t> out(a.size());
+    addition.run({a.data(), b.data(), 1, 1, static_cast<int64_t>(a.size()), out.data()});
+    if (wanted.empty()) wanted = out;
+    CHECK(out == wanted);
+  }
+  for (size_t i = 0; i < a.size(); ++i) {
+    const double exact = scale * (a[i] - 3.0) + 0.7 * (b[i] + 9.0) + 5.0;
+    CHECK(std::abs(std::min<double>(std::max<double>(exact, range.low), range.high) - wanted[i]) <= 0.501);
+  }
+}
+
 TEST(additions_are_those_of_real_numbers) {
+  for (const float scale : {0.4f, 1.0f, 3.0f, 20.0f}) {
+    check_additions(scale, {-120, 119});
+    check_additions(scale, {});
+  }
+}
+
+// At the ends of what scales and zero points may be, with and without clamps, and with one operand that stands still.
+TEST(additions_of_extreme_scales_agree) {
+  constexpr float kScales[] = {1.0f / 1024, -1.0f / 1024, 0.9999f, 127.9f, 255.9f, -255.9f};
   std::vector<int8_t> a, b;
   for (int i = 0; i < 1 << 16; ++i) a.push_back(static_cast<int8_t>(i >> 8)), b.push_back(static_cast<int8_t>(i));
-  for (const float scale : {0.4f, 1.0f, 3.0f}) {
-    std::vector<int8_t> wanted;
-    for (const nq::AdditionKernel* kernel : nq::kernels_of<nq::AdditionKernel>()) {
-      if (!kernel->supported()) continue;
-      nq::Addition addition(*kernel);
-      CHECK(addition.set({scale, 3}, {0.7f, -9}, 5, {-120, 119}));
-      std::vector<int8_t> out(a.size());
-      addition.run({a.data(), b.data(), 1, 1, static_cast<int64_t>(a.size()), out.data()});
-      if (wanted.empty()) wanted = out;
-      CHECK(out == wanted);
-    }
-    for (size_t i = 0; i < a.size(); ++i) {
-      const double exact = scale * (a[i] - 3.0) + 0.7 * (b[i] + 9.0) + 5.0;
-      CHECK(std::abs(std::min(std::max(exact, -120.0), 119.0) - wanted[i]) <= 0.501);
+  for (const float scale_a : kScales) {
+    for (const float scale_b : kScales) {
+      for (const int zero_point : {-128, 0, 127}) {
+        for (const auto& [low, high] : {std::pair(-128, 127), {-128, 30}, {-5, 127}}) {
+          const nq::ActivationRange range = {static_cast<int8_t>(low), static_cast<int8_t>(high)};
+          const nq::AdditionKernel* scalar = nullptr;
+          std::vector<int8_t> wanted(a.size()), out(a.size());
+          for (const nq::AdditionKernel* kernel : nq::kernels_of<nq::AdditionKernel>()) {
+            if (!kernel->supported()) continue;
+            nq::Addition addition(*kernel);
+            CHECK(addition.set({scale_a, zero_point}, {scale_b, -zero_point - 1}, zero_point, range));
+            const auto count = static_cast<int64_t>(a.size());
+            std::vector<int8_t>& to = scalar == nullptr ? wanted : out;
+            addition.run({a.data(), b.data(), 1, 1, count / 2, to.data()});
+            addition.run({a.data() + count / 2, b.data(), 0, 1, count / 4, to.data() + count / 2});
+            addition.run({a.data(), b.data() + 5, 1, 0, count / 4, to.data() + count / 4 * 3});
+            CHECK(scalar == nullptr || out == wanted);
+            scalar = kernel;
+          }
+        }
+      }
     }
   }
 }
@@ -179,12 +244,14 @@ TEST(additions_are_those_of_real_numbers) {
 TEST(additions_of_any_length) {
   for (const nq::AdditionKernel* kernel : nq::kernels_of<nq::AdditionKernel>()) {
     if (!kernel->supported()) continue;
-    nq::Addition addition(*kernel);
-    CHECK(addition.set({200.0f, 127}, {0.01f, -128}, -128, {}));
-    for (size_t count = 0; count < 150; ++count) {
-      const nq_test::Guarded<int8_t> a(count, int8_t{127}), b(count, int8_t{100}), out(count);
-      addition.run({a.data(), b.data(), 1, 1, static_cast<int64_t>(count), out.data()});
-      CHECK(std::all_of(out.begin(), out.end(), [](int8_t code) { return code == -126; }));  // 2.28 above -128
+    for (const float scale : {200.0f, 1.0f}) {
+      nq::Addition addition(*kernel);
+      CHECK(addition.set({scale, 127}, {0.01f, -128}, -128, {}));
+      for (size_t count = 0; count < 150; ++count) {
+        const nq_test::Guarded<int8_t> a(count, int8_t{127}), b(count, int8_t{100}), out(count);
+        addition.run({a.data(), b.data(), 1, 1, static_cast<int64_t>(count), out.data()});
+        CHECK(std::all_of(out.begin(), out.end(), [](int8_t code) { return code == -126; }));  // 2.28 above -128
+      }
     }
   }
 }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "check.h"
 #include "guarded.h"
@@ -15,6 +16,8 @@ namespace nq_test {
 
 // Every n|h, and of more levels 8|6|4 and 8|7|6|5|4|3|2.
 std::vector<std::vector<int>> all_nestings();
+
+inline constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 enum class Codes { kRandom, kExtreme };  // the lowest code of a bit-width is among both
 

@@ -243,8 +243,9 @@ TEST(pools_of_every_geometry) {
     const std::vector<int8_t> in = random_codes(static_cast<size_t>(g.batches) * g.in_h * g.in_w * channels, &random);
     const int64_t pixel = pick(0, static_cast<int>(g.pixels()) - 1);
     const nq_test::Guarded<int8_t> greatest(channels, int8_t{0}), mean(channels, int8_t{0});
-    nq::max_pool_pixel(elementwise(), g, {-100, 90}, in.data(), pixel, greatest.data());
-    nq::average_pool_pixel(elementwise(), g, {-100, 90}, in.data(), pixel, mean.data());
+    const nq::Range one = {pixel, pixel + 1};
+    nq::max_pool(elementwise(), g, {-100, 90}, in.data(), one, greatest.data());
+    nq::average_pool(elementwise(), g, {-100, 90}, in.data(), one, mean.data());
     for (size_t c = 0; c < channels; ++c) {
       int most = -128, sum = 0, count = 0;
       for (int tap = 0; tap < g.window.kernel_h * g.window.kernel_w; ++tap) {
@@ -259,6 +260,39 @@ TEST(pools_of_every_geometry) {
       const double exact = std::round(static_cast<double>(sum) / count);  // halves away from zero
       CHECK_EQ(static_cast<int>(std::min(std::max(exact, -100.0), 90.0)), int{mean.data()[c]});
     }
+  }
+}
+
+// Pixels of a row together, and windows with more taps than are compared together.
+TEST(max_pools_of_ranges) {
+  std::mt19937 random(5);
+  const auto pick = [&](int from, int to) { return from + static_cast<int>(random() % (to - from + 1)); };
+  for (int round = 0; round < 60; ++round) {
+    nq::Geometry g;
+    const int most = round % 3 == 0 ? 13 : 3;
+    g.window = {pick(1, most), pick(1, most), pick(1, 3), pick(1, 3), 1, 1, pick(0, 1) == 1};
+    g.batches = pick(1, 2), g.in_h = pick(13, 17), g.in_w = pick(13, 17), g.in_c = g.out_c = pick(1, 70);
+    nq::place_window(&g);
+    const auto channels = static_cast<size_t>(g.in_c);
+    const std::vector<int8_t> in = random_codes(static_cast<size_t>(g.batches) * g.in_h * g.in_w * channels, &random);
+    const int64_t begin = pick(0, static_cast<int>(g.pixels()) - 1);
+    const int64_t end = pick(static_cast<int>(begin) + 1, static_cast<int>(g.pixels()));
+    const nq_test::Guarded<int8_t> together(static_cast<size_t>(end - begin) * channels, int8_t{0});
+    nq::max_pool(elementwise(), g, {-128, 127}, in.data(), {begin, end}, together.data());
+    std::vector<int8_t> each(together.size());
+    for (int64_t pixel = begin; pixel < end; ++pixel) {
+      const nq::Place place = nq::place_of(g, pixel);
+      int8_t* out = each.data() + static_cast<size_t>(pixel - begin) * channels;
+      std::fill_n(out, channels, int8_t{-128});
+      for (int64_t tap = 0; tap < int64_t{g.window.kernel_h} * g.window.kernel_w; ++tap) {
+        const int64_t y = place.y * g.window.stride_h - g.pad_top + tap / g.window.kernel_w;
+        const int64_t x = place.x * g.window.stride_w - g.pad_left + tap % g.window.kernel_w;
+        if (y < 0 || y >= g.in_h || x < 0 || x >= g.in_w) continue;
+        const int8_t* from = in.data() + ((place.batch * g.in_h + y) * g.in_w + x) * g.in_c;
+        for (size_t c = 0; c < channels; ++c) out[c] = std::max(out[c], from[c]);
+      }
+    }
+    CHECK(std::equal(together.begin(), together.end(), each.begin()));
   }
 }
 
@@ -364,8 +398,9 @@ TEST(elementwise_kernels_agree) {
       kernel->look_up(table.data(), a.data(), count, got.data());
       base.look_up(table.data(), a.data(), count, wanted.data());
       CHECK(same());
-      kernel->pooling.raise(b.data(), count, got.data());
-      base.pooling.raise(b.data(), count, wanted.data());
+      const int8_t* taps[] = {a.data(), b.data(), a.data()};
+      kernel->pooling.greatest(taps, 3, {1, 0, count}, got.data());
+      base.pooling.greatest(taps, 3, {1, 0, count}, wanted.data());
       CHECK(same());
       kernel->dequantize(a.data(), count, 0.3f, 4, got_reals.data());
       base.dequantize(a.data(), count, 0.3f, 4, wanted_reals.data());

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from io import StringIO
 from pathlib import Path
 from typing import Any, Literal
 
@@ -353,18 +355,20 @@ def _build(job: Job) -> Job:
     model = keras.Model(image, body(image))
     if job["activations"] == "float":
         write_whole(job["source"], [(0, export(model, None))])
-        stock = _dynamic_range(model)
+        stock = dynamic_range(model)
     else:
         stock = export(model, sample_source(seeded_inputs(body.input_shape, NUM_CALIBRATION_INPUTS, job["seed"])))
     return {"stock_bytes": write_whole(job["stock"], [(0, stock)])}
 
 
-def _dynamic_range(model: Any) -> bytes:
+def dynamic_range(model: Any) -> bytes:
+    """A Keras model as stock TFLite's converter quantizes it without data."""
     import tensorflow as tf
 
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    return bytes(converter.convert())
+    with redirect_stdout(StringIO()):  # Keras tells of the SavedModel that the converter asks it for
+        return bytes(converter.convert())
 
 
 def _nest(job: Job) -> Job:

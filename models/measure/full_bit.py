@@ -20,7 +20,7 @@ from nq_tflite_models.nets.seeded import model_inputs
 import nq_tflite as nq
 from nq_tflite.conversion.rounding import DEFAULT
 from nq_tflite.conversion.sources.keras_export import export
-from nq_tflite.conversion.trial import walking_runtime
+from nq_tflite.device.runtimes import walking_runtime
 from nq_tflite.format.levels import signal_to_noise_db
 from nq_tflite.measure.workers import tasks_on
 from nq_tflite.progress import Progress

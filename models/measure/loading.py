@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from nq_tflite.measure.child_process import Job, answer_job, run_in_child
+from nq_tflite.measure.rounds import interleaved
 from nq_tflite.progress import Progress, silent
 
 _CHANNELS, _SIDE, _SCALE = 32, 4, 1 / 16
@@ -22,7 +23,8 @@ _SHAPE = (1, _SIDE, _SIDE, _CHANNELS)
 
 @dataclass(frozen=True)
 class LoadTime:
-    """Microseconds per operator of the stock graph, from construction to allocated tensors; medians of the runs.
+    """Per operator of the stock graph: microseconds from construction to allocated tensors, and nanoseconds of an
+    inference, in which layers are so small that most of it is what an operator costs beside its arithmetic. Medians.
 
     Attributes:
         runtime: name and version.
@@ -30,6 +32,7 @@ class LoadTime:
         stock: the stock file, under XNNPACK.
         fused: the nested file, computed on packed weights.
         unpacked: the nested file with `fuse=False`, which claims every weight by itself.
+        inference: nanoseconds of each kind.
     """
 
     runtime: str
@@ -37,6 +40,7 @@ class LoadTime:
     stock: float
     fused: float
     unpacked: float
+    inference: dict[str, float]
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, for machines."""
@@ -128,7 +132,8 @@ def load_times(
             job = {"job": "load", "stock": str(stock), "nested": str(nested), "runtime": runtime, "runs": runs}
             answer = run_in_child(__name__, job)
             seconds = {kind: 1e6 * statistics.median(each) / count for kind, each in answer["seconds"].items()}
-            rows.append(LoadTime(answer["runtime"], count, **seconds))
+            inference = {kind: 1e9 * statistics.median(each) / count for kind, each in answer["inferences"].items()}
+            rows.append(LoadTime(answer["runtime"], count, **seconds, inference=inference))
     return rows
 
 
@@ -154,7 +159,11 @@ def _load(job: Job) -> Job:
             seconds[kind].append(time.perf_counter() - started)
             del interpreter
     counted = {kind: each[1:] for kind, each in seconds.items()}
-    return {"runtime": str(runtime), "seconds": counted}
+    models = [make() for make in kinds.values()]
+    for model in models:
+        model.allocate_tensors()
+    inferences = interleaved(models, job["runs"], 1)[1]
+    return {"runtime": str(runtime), "seconds": counted, "inferences": dict(zip(kinds, inferences, strict=True))}
 
 
 if __name__ == "__main__":

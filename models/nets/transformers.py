@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -71,7 +72,9 @@ def _tokens(image: keras.KerasTensor) -> keras.KerasTensor:
     return keras.layers.Reshape((x.shape[1] * x.shape[2], DIM))(x)
 
 
-def attention(x: keras.KerasTensor, heads: int, name: str, bias: keras.layers.Layer | None = None) -> keras.KerasTensor:
+def attention(
+    x: keras.KerasTensor, heads: int, name: str, bias: Callable[[keras.KerasTensor], keras.KerasTensor] | None = None
+) -> keras.KerasTensor:
     """Multi-head self-attention over [N, tokens, channels]: dense layers, and batch matmuls of activations.
 
     Args:

@@ -68,6 +68,12 @@ def _ds_cnn_l(seed: int) -> keras.Model:
     return ds_cnn("large", seed)
 
 
+def _digits_cnn(seed: int) -> keras.Model:
+    from nq_tflite_models.nets.digits_cnn import digits_cnn
+
+    return digits_cnn(seed)
+
+
 def _mlp_mixer_s16(seed: int) -> keras.Model:
     from nq_tflite_models.nets.mlp_mixer import mlp_mixer
 
@@ -127,6 +133,7 @@ _ZOO: dict[str, Callable[[int], Any]] = {
     "mlp_mixer_s16": _mlp_mixer_s16,
     "ds_cnn_l": _ds_cnn_l,
     "ds_cnn_s": _ds_cnn_s,
+    "digits_cnn": _digits_cnn,
     **{name: partial(build, None) for name, build in WITH_WEIGHTS.items()},
 }
 

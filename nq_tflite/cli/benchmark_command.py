@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from nq_tflite.cli.console import (
+    fine_milliseconds,
     json_option,
     megabytes,
     milliseconds,
@@ -22,6 +23,7 @@ from nq_tflite.cli.console import (
 )
 from nq_tflite.cli.parameters import FILE, PRECISION, OneOf, WholeNumber, plot_option
 from nq_tflite.device.runtimes import RUNTIMES, RuntimeName
+from nq_tflite.measure.rounds import ROUND
 from nq_tflite.units import counted, kernels_text
 
 if TYPE_CHECKING:
@@ -56,7 +58,7 @@ _PEER_NAMES: dict[PeerKind, str] = {"weight-cache": "weight cache", "ynnpack": "
     "--against",
     multiple=True,
     type=FILE,
-    help="Another .tflite to run in turn; ratios are to the first. May be repeated.",
+    help="Another .tflite to run in turn. Ratios refer to the first one. May be repeated.",
 )
 @click.option(
     "--precision",
@@ -70,10 +72,10 @@ _PEER_NAMES: dict[PeerKind, str] = {"weight-cache": "weight cache", "ynnpack": "
     "--runtime",
     multiple=True,
     type=OneOf(RUNTIMES),
-    help="Stock runtime to run under; the first installed one if not given. May be repeated.",
+    help="Stock runtime to run under. Default: the first one that is installed. May be repeated.",
 )
 @threads_option
-@click.option("--runs", type=WholeNumber(), default=50, show_default=True, help="Invocations of each to time.")
+@click.option("--runs", type=WholeNumber(), default=50, show_default=True, help="Number of timed invocations of each.")
 @click.option(
     "--peer",
     "peers",
@@ -81,11 +83,11 @@ _PEER_NAMES: dict[PeerKind, str] = {"weight-cache": "weight cache", "ynnpack": "
     type=OneOf(("none", "weight-cache", "ynnpack")),
     default=("weight-cache", "ynnpack"),
     show_default=True,
-    help="Further ways of running the first stock file of --against: LiteRT's CompiledModel with XNNPACK's weight "
+    help="Stronger ways to run the first stock file of --against: LiteRT's CompiledModel with XNNPACK's weight "
     "cache, or with YNNPACK. May be repeated.",
 )
-@click.option("--switches", type=WholeNumber(), default=100, show_default=True, help="Switches to time.")
-@click.option("--reloads", type=WholeNumber(), default=10, show_default=True, help="Reloads to time.")
+@click.option("--switches", type=WholeNumber(), default=100, show_default=True, help="Number of timed switches.")
+@click.option("--reloads", type=WholeNumber(), default=10, show_default=True, help="Number of timed reloads.")
 @plot_option
 @json_option
 def benchmark(
@@ -101,7 +103,7 @@ def benchmark(
     plot: Path | None,
     as_json: bool,
 ) -> None:
-    """Time a model's precisions beside other models.
+    """Time the precisions of a model, and other models in turn.
 
     MODEL is a nested or stock .tflite file. Memory, switches and reloads are measured too.
     """
@@ -157,7 +159,7 @@ def _print_latencies(setting: Setting, report: BenchmarkReport) -> None:
         [
             Path(each.path).name,
             _PEER_NAMES[each.peer] if each.peer else precision_name(each.bits),
-            milliseconds(each.median_seconds),
+            fine_milliseconds(each.median_seconds),
             f"{each.ratio:.2f}",
             f"{each.ratio_min:.2f} - {each.ratio_max:.2f}",
         ]
@@ -168,7 +170,8 @@ def _print_latencies(setting: Setting, report: BenchmarkReport) -> None:
     print_table(title, ("model", "precision", "median", f"ratio to {baseline}", "min - max"), rows, left=2)
     most = max(each.invocations for each in setting.latencies)
     if most > 1:
-        print_lines(f"A timed run is up to {most} invocations, so that it takes two milliseconds; times are of one.")
+        least = f"{1e3 * ROUND:.0f} milliseconds"
+        print_lines(f"A timed run is up to {most} invocations, so that it takes {least}; times are of one.")
 
 
 def _print_delegations(footprints: Sequence[Footprint]) -> None:

@@ -21,6 +21,7 @@ from rich.table import Table
 from nq_tflite.errors import NqError, how_to_install, reason_of
 from nq_tflite.progress import Progress, shown, stage_lines
 from nq_tflite.units import decibels as decibels
+from nq_tflite.units import fine_milliseconds as fine_milliseconds
 from nq_tflite.units import kilobytes as kilobytes
 from nq_tflite.units import layer_labels as layer_labels
 from nq_tflite.units import megabytes as megabytes

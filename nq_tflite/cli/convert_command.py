@@ -79,36 +79,38 @@ A .npy file holds samples [samples, ...]; a .npz file holds one such array for e
     type=NESTING_OR_AUTO,
     default="8|5",
     show_default=True,
-    help="Bit-widths, full-bit first: '8|5' or '8|6|4'; or 'auto', which tries some.",
+    help="Bit-widths, full-bit first, such as '8|5' or '8|6|4'. 'auto' searches for them.",
 )
 @click.option(
     "--min-agreement",
     type=FRACTION,
-    help="Fraction of full-bit's agreement that part-bit keeps, with --nesting auto; 0.95 if not given.",
+    help="Fraction of full-bit's agreement that part-bit must keep, with --nesting auto. Default: 0.95.",
 )
 @click.option(
-    "--budget", type=FRACTION, help="Fraction of full-bit's bytes that part-bit takes at most, with --nesting auto."
+    "--budget", type=FRACTION, help="Largest part-bit size with --nesting auto, as a fraction of full-bit's bytes."
 )
 @click.option(
-    "--min-bits", type=WholeNumber(least=2), help="Part-bits that no layer has fewer of, with --nesting auto."
+    "--min-bits", type=WholeNumber(least=2), help="Smallest number of part-bits of any layer, with --nesting auto."
 )
 @click.option(
     "--representative",
     type=PATH,
-    help="Typical inputs: a .npy or .npz file, or a folder of photos. A Keras SOURCE becomes INT8 with them; rounding "
-    "looks at the first 128.",
+    help="Typical inputs: a .npy or .npz file, or a folder of photos. They make a Keras SOURCE full-int8, and rounding "
+    "uses the first 128.",
 )
 @preprocess_option
 @crop_option
-@click.option("--size", type=WholeNumber(), help="Height and width of photos, for a model that takes any.")
+@click.option("--size", type=WholeNumber(), help="Height and width of photos, for a model that accepts any size.")
 @click.option(
     "--rounding",
     type=OneOf(list(METHODS)),
     default=DEFAULT,
     show_default=True,
-    help="Method of rounding. " + "; ".join(f"{each.name}: {each.description}" for each in METHODS.values()) + ".",
+    help="Rounding method. " + "; ".join(f"{each.name}: {each.description}" for each in METHODS.values()) + ".",
 )
-@click.option("--exact", is_flag=True, help="Keep an INT8 SOURCE's codes bit for bit, whatever --rounding says.")
+@click.option(
+    "--exact", is_flag=True, help="Keep the codes of an INT8 SOURCE bit for bit; --rounding then has no effect."
+)
 @click.option(
     "--input-type", type=_IO_TYPE, default="float32", show_default=True, help="Type of an INT8 graph's inputs."
 )
@@ -120,18 +122,18 @@ A .npy file holds samples [samples, ...]; a .npz file holds one such array for e
     type=OneOf(ACTIVATION_RANGES),
     default="minmax",
     show_default=True,
-    help="How an INT8 graph's activations are covered; auto tries the others.",
+    help="How the ranges of int8 activations are chosen. auto tries all of them.",
 )
 @click.option(
     "--equalize/--no-equalize",
     default=True,
     show_default=True,
-    help="Scale channels that may be scaled, so that they fill their INT8 ranges, where that does not lose.",
+    help="Rescale channels so that they fill their int8 ranges, where this does not lose accuracy.",
 )
 @click.option(
     "--layer-bits",
     type=OneOf(LAYER_BITS),
-    help="Part-bits of each layer's own, in no more bytes than the same for all; own for auto if not given, else same.",
+    help="Number of part-bits of each layer: its own (in no more bytes), or the same for all. Default: own for auto.",
 )
 @click.option(
     "--group-size",
@@ -139,13 +141,16 @@ A .npy file holds samples [samples, ...]; a .npz file holds one such array for e
     help="Inputs of a channel that share a scale; all of them if not given. For dense layers and embedding tables.",
 )
 @click.option(
-    "--include", multiple=True, metavar="PATTERN", help="Weights to nest, gain or not, by name. May be repeated."
+    "--include",
+    multiple=True,
+    metavar="PATTERN",
+    help="Names of weights to nest even if it saves nothing. May be repeated.",
 )
 @click.option(
     "--exclude",
     multiple=True,
     metavar="PATTERN",
-    help="Weights to leave as they are, by name, unless included. May be repeated.",
+    help="Names of weights to leave as they are, unless included. May be repeated.",
 )
 @layers_option
 @json_option
@@ -178,7 +183,7 @@ def convert(
     """Convert a model into one nested .tflite file.
 
     SOURCE is a .keras or .h5 file, a SavedModel folder, or a .tflite file that is not nested. OUTPUT is the file to
-    write; one that stands there is replaced, except SOURCE itself.
+    write. An existing file is replaced, but never SOURCE itself.
     """
     _refuse_strangers(ctx)
     from nq_tflite.conversion.advice import advice

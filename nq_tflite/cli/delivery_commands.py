@@ -44,7 +44,7 @@ Examples:
 @click.option(
     "--base-sha256",
     metavar="DIGEST",
-    help="SHA-256 that the base must have, as nq-tflite split tells it: checked before the file appears.",
+    help="SHA-256 that the base must have, as nq-tflite split prints it. It is checked before the file appears.",
 )
 @click.option(
     "--header",
@@ -58,14 +58,14 @@ Examples:
     type=SECONDS,
     default=30.0,
     show_default=True,
-    help="Seconds without a byte before a connection is given up.",
+    help="Number of seconds without a byte until a connection is closed.",
 )
 @click.option(
     "--retries",
     type=WholeNumber(least=0),
     default=5,
     show_default=True,
-    help="Connections that may fail in a row without a new byte.",
+    help="Number of connections that may fail in a row without a new byte.",
 )
 @json_option
 def receive(
@@ -78,10 +78,10 @@ def receive(
     retries: int,
     as_json: bool,
 ) -> None:
-    """Fetch a nested model, which runs part-bit as soon as its first part is there.
+    """Download a nested model, which runs part-bit as soon as its first part has arrived.
 
-    SOURCE is a URL, or - for stdin. OUTPUT is the file to write. After an interruption, the same command goes on where
-    it was.
+    SOURCE is a URL, or - for stdin. OUTPUT is the file to write. After an interruption, the same command continues
+    where it stopped.
     """
     if _URL.match(str(output)) and not _URL.match(source):
         raise click.UsageError("the URL comes first: nq-tflite receive URL OUTPUT.")
@@ -112,14 +112,17 @@ def receive(
         return
     print_lines(
         f"{output}: {megabytes(delivery.file_bytes)} ({delivery.file_bytes} bytes) in {delivery.seconds:.2f} s; "
-        f"{delivery.resumed_bytes} were there, {delivery.fetched_bytes} fetched, {delivery.connections} connection(s)"
+        f"{delivery.resumed_bytes} had arrived before, {delivery.fetched_bytes} fetched, "
+        f"{delivery.connections} connection(s)"
     )
     _say_left_out(delivery.left_out_bytes)
 
 
 def _say_left_out(count: int) -> None:
     if count:
-        print_lines(f"left out: {count} bytes behind the model (packed files, such as labels): deliver them apart")
+        print_lines(
+            f"left out: {count} bytes that follow the model (packed files, such as labels): deliver them separately"
+        )
 
 
 def _header(text: str) -> tuple[str, str]:
@@ -134,7 +137,7 @@ def _header(text: str) -> tuple[str, str]:
 @click.argument("folder", type=FOLDER)
 @json_option
 def split(model: Path, folder: Path, as_json: bool) -> None:
-    """Write a nested model as a base and upgrades.
+    """Split a nested model into a base and upgrades.
 
     MODEL is a nested .tflite file. FOLDER gets MODEL.base, and MODEL.to8 and the like for each further level; it is
     made if need be.
@@ -159,7 +162,7 @@ def split(model: Path, folder: Path, as_json: bool) -> None:
 @click.argument("output", type=FILE)
 @json_option
 def join(base: Path, upgrades: tuple[Path, ...], output: Path, as_json: bool) -> None:
-    """Put a base and upgrades together as one model.
+    """Join a base and upgrades into one model.
 
     BASE is what nq-tflite split wrote, or a model that lacks levels; UPGRADES may be none. OUTPUT, the last one, is the
     model; if it is BASE itself, it may be running meanwhile.

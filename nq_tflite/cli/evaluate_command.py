@@ -71,34 +71,32 @@ Examples:
       --preprocess -1..1 --workers 4
   nq-tflite evaluate int8.tflite --sensitivity --samples x.npy
 
-labels.csv has the columns `file` (relative to its own folder) and `label` (the class index; or several separated by
-blanks, any of which counts as right). Without --labels, the folder's own labels.csv is used if it has one. The labels
-of --samples are a .npy file of class indices.
+labels.csv has the columns `file` (relative to its own folder) and `label` (the index of the right class; separate
+several with blanks if any of them is right). Without --labels, the folder's own labels.csv is used if there is one. For
+--samples, the labels are a .npy file of class indices.
 
---sensitivity takes a full-int8 MODEL, or a Keras one with the inputs as representative data, and rounds one activation
-after the other to its int8 codes, in a net that computes in floats: what each costs at the outputs, on at most 32 of
-the inputs.
+--sensitivity takes a full-int8 MODEL, or a Keras model, which it converts with the inputs as representative data. It
+rounds one activation after the other to its int8 codes, in a net that otherwise computes in floats, and prints the
+noise that each adds to the outputs. At most 32 of the inputs are used.
 
---compare rounds MODEL, a float one, by every method and by three that no nested file can hold (min-max with a file for
-each bit-width; NestQuant as its authors' code does it, on asymmetric weights, and on symmetric ones, both n + 1 bits a
-weight), and prints what each keeps at every level: with float activations of the weights alone, with int8 of whole
+--compare takes a float MODEL. It rounds it by every method, and by three that no nested file can hold: min-max with a
+file for each bit-width, and NestQuant as in its authors' code, on asymmetric and on symmetric weights, with n + 1 bits
+per weight. It prints the accuracy of every level: with float activations of the weights only, with int8 of whole
 files."""
 
 
 @click.command(epilog=_EPILOG)
 @click.argument("model", type=FILE)
 @click.option("--photos", type=FOLDER, help="Folder of photos.")
-@click.option("--samples", type=FILE, help="In place of photos, a .npy file [samples, ...] of inputs as they are.")
+@click.option("--samples", type=FILE, help="A .npy file of inputs [samples, ...], used as they are, instead of photos.")
 @labels_option
 @reference_option
 @preprocess_option
 @crop_option
 @runtime_option
-@click.option(
-    "--threads", type=WholeNumber(), help="Number of threads to run with; the runtime's default if not given."
-)
-@click.option("--top", type=WholeNumber(), default=5, show_default=True, help="Number k of top-k.")
-@click.option("--sensitivity", is_flag=True, help="Tell what each int8 activation alone costs.")
+@click.option("--threads", type=WholeNumber(), help="Number of threads. Default: the runtime's.")
+@click.option("--top", type=WholeNumber(), default=5, show_default=True, help="The k of top-k accuracy.")
+@click.option("--sensitivity", is_flag=True, help="Measure how much noise each int8 activation adds.")
 @layers_option
 @click.option("--compare", is_flag=True, help="Compare rounding methods on a float MODEL.")
 @click.option(
@@ -106,20 +104,20 @@ files."""
     "nestings",
     multiple=True,
     type=NESTING,
-    help="Bit-widths to compare, with --compare; 8|5 if not given. May be repeated.",
+    help="Bit-widths for --compare. Default: 8|5. May be repeated.",
 )
 @click.option(
     "--method",
     "methods",
     multiple=True,
     type=METHOD,
-    help="Method to compare, with --compare; all of them if not given. May be repeated.",
+    help="Rounding method for --compare. Default: all of them. May be repeated.",
 )
-@click.option("--calibration", type=FOLDER, help="Folder of other photos to round by, with --compare.")
+@click.option("--calibration", type=FOLDER, help="Folder of other photos to calibrate with, for --compare.")
 @click.option(
     "--activations",
     type=OneOf(("float", "int8")),
-    help="Activations to compare with, with --compare; float if not given.",
+    help="Type of the activations for --compare. Default: float.",
 )
 @workers_options
 @plot_option
@@ -149,10 +147,10 @@ def evaluate(
     plot: Path | None,
     as_json: bool,
 ) -> None:
-    """Measure what each precision of a model keeps, on photos or samples.
+    """Measure the accuracy of each precision, on photos or samples.
 
-    MODEL is a .tflite file, with --compare or --sensitivity also a .keras file or a SavedModel folder. Measured are
-    top-1, top-k, agreement with a reference, and logit SNR.
+    MODEL is a .tflite file. With --compare or --sensitivity it may also be a .keras file or a SavedModel folder. The
+    command measures top-1, top-k, agreement with a reference, and the signal-to-noise ratio of the logits.
     """
     _refuse_strangers(ctx, compare, sensitivity)
     if (photos is None) == (samples is None):

@@ -42,8 +42,8 @@ Examples:
 def extract(model: Path, output: Path, precision: str, weights: StockWeights, as_json: bool) -> None:
     """Write one precision of a nested model as a stock .tflite.
 
-    MODEL is a nested .tflite file. OUTPUT is the file to write, for any runtime or accelerator; one that stands there
-    is replaced, except MODEL itself.
+    MODEL is a nested .tflite file. OUTPUT is the file to write, for any runtime or accelerator. An
+    existing file is replaced, but never MODEL itself.
     """
     from nq_tflite.format.nesting import precision_to_level
     from nq_tflite.graph.extraction import extract as extract_file

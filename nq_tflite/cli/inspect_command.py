@@ -42,8 +42,8 @@ Examples:
   nq-tflite inspect model.tflite --plot layers.png
   nq-tflite inspect model.tflite --plot weights.svg --figure weights
 
---figure: layers (error and bytes of the worst ones, or with --layers of all), sizes (bytes that each precision needs),
-weights (how the codes of the worst ones, or of --weight, are spread)."""
+--figure layers shows error and bytes of the worst layers (with --layers: of all), sizes shows the bytes that each
+precision needs, weights shows the distribution of the codes of the worst layers (with --weight: of that one)."""
 
 _FIGURES = ("layers", "sizes", "weights")
 
@@ -76,19 +76,19 @@ class _Runs:
 
 @click.command(epilog=_EPILOG)
 @click.argument("model", type=FILE)
-@click.option(
-    "--weight", "name", metavar="NAME", help="Weight to show alone: its name, or a part that only its name has."
-)
+@click.option("--weight", "name", metavar="NAME", help="Show only this weight: its name, or a unique part of its name.")
 @click.option(
     "--bits", "show_bits", is_flag=True, help="Show the bits of the first weights of its first filter, with --weight."
 )
-@click.option("--count", type=WholeNumber(), default=16, show_default=True, help="Number of weights that --bits shows.")
+@click.option(
+    "--count", type=WholeNumber(), default=16, show_default=True, help="Number of weights to show with --bits."
+)
 @layers_option
 @plot_option
 @click.option(
     "--figure",
     type=OneOf(_FIGURES),
-    help="Subject that --plot draws; layers, or the weights of --weight, if not given.",
+    help="Subject of --plot. Default: layers, or the weights of --weight.",
 )
 @json_option
 @click.pass_context
@@ -103,11 +103,11 @@ def inspect(
     figure: str | None,
     as_json: bool,
 ) -> None:
-    """Show what a nested model holds, and how it runs here.
+    """Show the contents of a nested model, and how it runs here.
 
-    MODEL is a nested .tflite file. Shown are its levels and bytes, the layers with the greatest errors, what a switch
-    moves, which weights are computed on as they lie packed (fused) or unpacked for the runtime's kernels, and, with
-    --layers, why others are not nested.
+    MODEL is a nested .tflite file. The command shows its levels and bytes, the layers with the largest errors, the
+    bytes that a switch moves, and which weights are fused (computed on while packed) or unpacked for the runtime's
+    kernels. With --layers it also shows why other weights are not nested.
     """
     from nq_tflite.graph.inspection import inspect_file
 

@@ -198,7 +198,7 @@ FRACTION = Number("FRACTION", above=0, most=1)
 SECONDS = Number("SECONDS", above=0)
 
 runtime_option = click.option(
-    "--runtime", type=OneOf(RUNTIMES), help="Stock runtime to run under; the first installed one if not given."
+    "--runtime", type=OneOf(RUNTIMES), help="Stock runtime to run under. Default: the first one that is installed."
 )
 plot_option = click.option("--plot", type=FILE, callback=_figure_file, help="Figure to write: .png, .svg or .pdf.")
 policy_option = click.option(
@@ -206,22 +206,22 @@ policy_option = click.option(
     type=POLICY,
     default="memory",
     show_default=True,
-    help="Policy to switch by: memory, battery, thermal, latency, manual, several joined by +, or a .toml file.",
+    help="Switching policy: memory, battery, thermal, latency, manual, several joined by +, or a .toml file.",
 )
-labels_option = click.option("--labels", type=FILE, help="csv with the classes that count as right.")
+labels_option = click.option("--labels", type=FILE, help="A csv file with the right classes.")
 reference_option = click.option(
-    "--reference", type=PATH, help="Model to agree with, usually the float .tflite or .keras."
+    "--reference", type=PATH, help="Model to compare answers with, usually the float .tflite or .keras."
 )
 crop_option = click.option(
     "--crop",
     type=FRACTION,
-    help="Middle part of each photo to use. If not given: 0.875 for names of ImageNet's models, else all of it.",
+    help="Fraction of each photo's middle to use. Default: 0.875 for the names of ImageNet models, otherwise 1.",
 )
 preprocess_option = click.option(
     "--preprocess",
     type=Value("PIXELS", _checked(_check_pixels), _pixel_ranges),
-    help="Pixel range that the model takes: -1..1, 0..1, 0..255, imagenet (torchvision's mean and deviation), or a "
-    "name such as keras_mobilenet_v2. Needed unless an int8 input's scale or a Rescaling layer tells it.",
+    help="Pixel range that the model was trained on: -1..1, 0..1, 0..255, imagenet (torchvision's mean and deviation), "
+    "or a name such as keras_mobilenet_v2. Needed unless a Rescaling layer or the scale of an int8 input tells it.",
 )
 
 
@@ -231,7 +231,7 @@ def workers_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--workers",
         type=WholeNumber(),
         is_eager=True,  # so that --scheduler sees it, in whatever order they are given
-        help="Processes of this machine to spread the work over, by Dask.",
+        help="Number of processes on this machine to spread the work over, with Dask.",
     )
     address = click.option(
         "--scheduler",

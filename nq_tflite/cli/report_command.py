@@ -42,23 +42,23 @@ not at all. --plot writes the page's figure of latency and memory."""
 
 @click.command(epilog=_EPILOG)
 @click.argument("model", type=FILE)
-@click.option("--output", "-o", type=FILE, help="Page to write; MODEL with .html if not given.")
+@click.option("--output", "-o", type=FILE, help="Page to write. Default: MODEL with the suffix .html.")
 @click.option("--photos", type=FOLDER, help="Folder of photos.")
 @labels_option
 @reference_option
 @preprocess_option
 @crop_option
-@click.option("--against", type=FILE, help="Stock .tflite to time beside it.")
-@click.option("--conversion", type=FILE, help="File of what nq-tflite convert --json printed of MODEL.")
+@click.option("--against", type=FILE, help="Stock .tflite to time in turn.")
+@click.option("--conversion", type=FILE, help="File with the output of nq-tflite convert --json for MODEL.")
 @click.option(
     "--layer",
     "layers",
     metavar="NAME",
     multiple=True,
-    help="Layer whose weights to draw; those with the greatest errors if not given. May be repeated.",
+    help="Layer whose weights are drawn. Default: those with the largest errors. May be repeated.",
 )
 @runtime_option
-@click.option("--threads", type=WholeNumber(), default=1, show_default=True, help="Number of threads to run with.")
+@click.option("--threads", type=WholeNumber(), default=1, show_default=True, help="Number of threads.")
 @plot_option
 @json_option
 @click.pass_context

@@ -31,11 +31,11 @@ Examples:
   nq-tflite watch model.tflite --seconds 3600 --json > hour.jsonl
   nq-tflite simulate model.tflite --trace hour.jsonl
 
-A trace is battery-day, memory-storm, heat-soak, a .csv file (columns: seconds, readings by name, and perhaps room:
-percent of memory left for the model), or what nq-tflite watch --json wrote.
+A trace is battery-day, memory-storm, heat-soak, a .csv file, or the output of nq-tflite watch --json. The columns of a
+.csv file are seconds, readings by name, and optionally room: the percentage of memory that is left for the model.
 
-Memory, starting and switching are measured on this machine first; the trace is all that is made up. A model that
-holds more than the trace's room is killed, and started again when it fits."""
+Memory, start and switches are measured on this machine first; only the trace is made up. A model that holds more
+memory than the trace leaves room for is killed, and started again when it fits."""
 
 
 def _accuracies(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[float, float]:
@@ -56,7 +56,7 @@ def _accuracies(ctx: click.Context, parameter: click.Parameter, value: str) -> t
     metavar="TRACE",
     default="memory-storm",
     show_default=True,
-    help="What the device goes through.",
+    help="Trace of the device's readings.",
 )
 @policy_option
 @click.option(
@@ -65,11 +65,9 @@ def _accuracies(ctx: click.Context, parameter: click.Parameter, value: str) -> t
     default="1,1",
     show_default=True,
     callback=_accuracies,
-    help="What a result is worth at part-bit and at full-bit, as fractions, as nq-tflite evaluate measures it.",
+    help="Accuracy of part-bit and full-bit, as fractions, from nq-tflite evaluate.",
 )
-@click.option(
-    "--memory", type=BYTES, help="Memory of the device, such as 512MB; 16 times the full-bit model's if not given."
-)
+@click.option("--memory", type=BYTES, help="Memory of the device, such as 512MB. Default: 16 times the full-bit model.")
 @click.option("--seed", type=WholeNumber(least=0), default=0, show_default=True, help="Seed of a made-up trace.")
 @runtime_option
 @plot_option
@@ -85,9 +83,10 @@ def simulate(
     plot: Path | None,
     as_json: bool,
 ) -> None:
-    """Simulate a model's governor on a trace, beside its alternatives.
+    """Simulate a governor on a trace, and compare it with alternatives.
 
-    MODEL is a nested .tflite file. The alternatives are one model that never changes and two that are reloaded.
+    MODEL is a nested .tflite file. The alternatives are one model that never changes, and two models of which
+    one is loaded.
     """
     from nq_tflite.govern import Policy
     from nq_tflite.govern.simulate import outcome

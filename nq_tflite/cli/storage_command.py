@@ -39,8 +39,8 @@ nesting_option = click.option(
 def storage(models: tuple[Path, ...], nestings: tuple[str, ...], as_json: bool) -> None:
     """Compare the bytes of nested models with those of separate ones.
 
-    MODEL... are full-int8 .tflite files; those that are not nested are nested first. Compared are storage, bytes to
-    send, and bytes that a switch moves, by the sizes of files that are written for it.
+    MODEL... are full-int8 .tflite files; those that are not nested are nested first. The command compares
+    storage, bytes to send, and bytes that a switch moves. It writes the files, and takes their sizes.
     """
     from nq_tflite.measure.storage import measure_storage
 

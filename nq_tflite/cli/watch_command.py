@@ -34,8 +34,8 @@ Examples:
 \b
 A policy file is TOML:
   preset = "memory+thermal"      # optional: presets to start from
-  dwell_seconds = 10             # calm before an upgrade
-  interval_seconds = 1           # between two looks
+  dwell_seconds = 10             # without interruption, before an upgrade
+  interval_seconds = 1           # between two readings
   budget_bytes = 3_000_000       # of all models' nested weights
   [[rules]]                      # as many as you like
   signal = "battery"
@@ -50,13 +50,13 @@ _LAST = 5
 @click.command(epilog=_EPILOG)
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=FILE)
 @policy_option
-@click.option("--budget", type=BYTES, help="Bytes that all models' nested weights may hold, such as 3MB.")
-@click.option("--seconds", type=Number("SECONDS"), help="Seconds after which to end; at Ctrl-C if not given.")
+@click.option("--budget", type=BYTES, help="Largest size of the nested weights of all models together, such as 3MB.")
+@click.option("--seconds", type=Number("SECONDS"), help="Number of seconds to run. Default: until Ctrl-C.")
 @runtime_option
+@click.option("--threads", type=WholeNumber(), default=1, show_default=True, help="Number of threads of each model.")
 @click.option(
-    "--threads", type=WholeNumber(), default=1, show_default=True, help="Number of threads to run each model with."
+    "--json", "as_json", is_flag=True, help="Print a line of JSON for every reading and every switch on stdout."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON a look, and a line a switch, on stdout.")
 def watch(
     models: tuple[Path, ...],
     policy: str,
@@ -66,10 +66,10 @@ def watch(
     threads: int,
     as_json: bool,
 ) -> None:
-    """Run models under a governor, and show what changes.
+    """Run models under a governor, and show every change.
 
     MODEL... are nested .tflite files in order of importance: the last one gives its bits back first. They run on
-    zeros; shown are readings, precisions and resident bytes.
+    zeros. The command shows readings, precisions and resident bytes.
     """
     from nq_tflite.govern.watch import watch as watch_models
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from nq_tflite.conversion.layer_inputs import Layer, layer_of, sample_rows
 from nq_tflite.conversion.report import Equalization
 from nq_tflite.conversion.rounding import FALLBACK, Method, RoundingTask
-from nq_tflite.conversion.rounding.quadratic import Rows
+from nq_tflite.conversion.rounding.products import Rows
 from nq_tflite.conversion.rounding.statistics import CentredRows, Unseen, input_statistics
 from nq_tflite.conversion.sources.equalization import Equalizable
 from nq_tflite.conversion.sources.sample_store import Kept

@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nq_tflite.graph import flatbuffer as fb
-from nq_tflite.graph.flatbuffer import schema
+from nq_tflite.graph.flatbuffer import Array, schema
 from nq_tflite.graph.model import ModelT
 from nq_tflite.graph.readers import slots_of
-
-Rows = NDArray[np.float32]
 
 #: Rows sampled from all images; more cost time and change little.
 MOST_ROWS = 8192
 MOST_DEPTHWISE_ROWS = 1600
+#: Rows that are put in another order together: a third of the time that all at once take.
+_IN_CACHE = 32
 _SAME = 0
 
 
@@ -104,15 +104,16 @@ def layer_of(model: ModelT, position: int) -> Layer:
     return Layer(data[3] // weight[3], weight[1] * weight[2] * weight[3], window)
 
 
-def sample_rows(layer: Layer, inputs: Sequence[Rows], seed: int, most: int = MOST_ROWS) -> Rows:
+def sample_rows(layer: Layer, inputs: Sequence[Array], seed: int, most: int = MOST_ROWS, padding: float = 0.0) -> Array:
     """Rows that the weight's channels are multiplied by, at places that depend on shapes and the seed alone.
 
     Args:
-        inputs: real inputs of the layer, one array a sample; they may be loaded when they are asked for.
+        inputs: of the layer, real or stored, one array a sample; they may be loaded when they are asked for.
         most: rows, of a layer that is not depthwise.
+        padding: what stands for zero in them.
 
     Returns:
-        [groups, rows, depth]
+        [groups, rows, depth], of the inputs' type
     """
     random = np.random.default_rng(seed)
     if layer.window is None:
@@ -123,14 +124,14 @@ def sample_rows(layer: Layer, inputs: Sequence[Rows], seed: int, most: int = MOS
     chosen = _choose(random, len(inputs) * a_map, min(most, MOST_DEPTHWISE_ROWS) if layer.depthwise else most)
     bounds = np.searchsorted(chosen, np.arange(len(inputs) + 1) * a_map)
     rows = [
-        _windows(layer.window, inputs[number], chosen[begin:end] - number * a_map)
+        _windows(layer.window, inputs[number], chosen[begin:end] - number * a_map, padding)
         for number, (begin, end) in enumerate(pairwise(bounds))
         if end > begin
     ]
     return _by_group(np.concatenate(rows), layer.groups)
 
 
-def _dense_rows(layer: Layer, inputs: Sequence[Rows], random: np.random.Generator, most: int) -> Rows:
+def _dense_rows(layer: Layer, inputs: Sequence[Array], random: np.random.Generator, most: int) -> Array:
     bounds = np.cumsum([0, *(values.size // layer.depth for values in inputs)])
     chosen = _choose(random, int(bounds[-1]), most)
     ends = np.searchsorted(chosen, bounds)
@@ -147,7 +148,7 @@ def _choose(random: np.random.Generator, count: int, most: int) -> NDArray[np.in
     return np.sort(random.choice(count, most, replace=False))
 
 
-def _windows(window: Window, values: Rows, places: NDArray[np.int64]) -> Rows:
+def _windows(window: Window, values: Array, places: NDArray[np.int64], padding: float) -> Array:
     """[rows, taps, inputs] of one sample."""
     height, width = values.shape[1:3]
     (out_h, out_w), (top, left) = window.places(height, width)
@@ -156,7 +157,7 @@ def _windows(window: Window, values: Rows, places: NDArray[np.int64]) -> Rows:
     at_y, in_y = _taps(window, 0, y, top, height)
     at_x, in_x = _taps(window, 1, x, left, width)
     rows = values[batch[:, None, None], at_y[:, :, None], at_x[:, None, :]]
-    rows[~(in_y[:, :, None] & in_x[:, None, :])] = 0.0
+    rows[~(in_y[:, :, None] & in_x[:, None, :])] = padding
     return np.asarray(rows.reshape(len(places), -1, values.shape[3]))
 
 
@@ -174,10 +175,13 @@ def _taps(
     return at.clip(0, size - 1), inside
 
 
-def _by_group(rows: Rows, groups: int) -> Rows:
+def _by_group(rows: Array, groups: int) -> Array:
     """[rows, taps, inputs] -> [groups, rows, taps * inputs of a group]."""
     count, taps, inputs = rows.shape
     if groups == 1:
         return rows.reshape(1, count, -1)
     split = rows.reshape(count, taps, groups, inputs // groups).transpose(2, 0, 1, 3)
-    return np.ascontiguousarray(split).reshape(groups, count, -1)
+    grouped = np.empty(split.shape, rows.dtype)
+    for begin in range(0, count, _IN_CACHE):
+        grouped[:, begin : begin + _IN_CACHE] = split[:, begin : begin + _IN_CACHE]
+    return grouped.reshape(groups, count, -1)

@@ -27,6 +27,7 @@ from nq_tflite.format.levels import SignalToNoise, signal_to_noise_db
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import Array
 from nq_tflite.graph.model import ModelT, TensorPlace
+from nq_tflite.graph.quantization import real_values, stored_values
 from nq_tflite.graph.readers import slots_of
 from nq_tflite.graph.sites import Site
 
@@ -203,8 +204,10 @@ def _sample(
     model: ModelT, walk: GraphWalk, position: int, numbers: Sequence[int], seed: int, most: int
 ) -> NDArray[np.float32]:
     """Rows of an operator's inputs, of some samples."""
-    inputs = walk.real_values(_data_of(model, position), position, numbers)
-    return sample_rows(layer_of(model, position), inputs, seed, most)
+    data = _data_of(model, position)
+    tensor, inputs = model.subgraphs[0].tensors[data], walk.values(data, position, numbers)
+    padding = float(stored_values(tensor, np.zeros(1, np.float32))[0])
+    return real_values(tensor, sample_rows(layer_of(model, position), inputs, seed, most, padding))
 
 
 def _by_group(moments: Moments, layer: Layer) -> Prior | None:

@@ -128,10 +128,10 @@ def _round(
 ) -> WeightPlan:
     method, statistics = _look(draft, method, observer)
     corrected = bool(statistics) and draft.own_bias is not None
-    if corrected and method.needs_covariances and draft.free and not careful:
-        as_they_are = RoundingTask(draft.target, draft.taps, nesting, statistics, draft.scales, corrected)
-        draft = draft.rescaled(fitted_ratios(as_they_are))
     task = RoundingTask(draft.target, draft.taps, nesting, statistics, draft.scales, corrected)
+    if corrected and method.needs_covariances and draft.free and not careful:
+        draft = draft.rescaled(fitted_ratios(task))
+        task = task.rescaled(draft.target, draft.scales)
     if careful and not draft.looked_up and draft.scales.ndim == 1:
         rehearsal = None if observer is None or not statistics else observer.rehearse(draft.sites[0])
         name, codes = cautious(task, method.name, method.round, rehearsal)

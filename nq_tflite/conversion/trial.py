@@ -16,7 +16,7 @@ from nq_tflite.conversion.report import Estimate
 from nq_tflite.conversion.rounding import EXACT, METHODS, Method
 from nq_tflite.conversion.sources.source import Samples, Source
 from nq_tflite.conversion.walk import GraphWalk
-from nq_tflite.device.runtimes import Runtime, RuntimeName, installed_runtimes, load_runtime
+from nq_tflite.device.runtimes import walking_runtime
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema
@@ -235,16 +235,6 @@ def start_lockstep(source: Source, nesting: Nesting) -> Lockstep | None:
 def start_walk(model: ModelT, samples: Samples) -> GraphWalk:
     """A walk over a net on all samples, with all threads of this machine."""
     return GraphWalk(model, samples.arrays, walking_runtime(), os.cpu_count() or 1, samples.store)
-
-
-def walking_runtime_name() -> RuntimeName:
-    """What walks: the schema's object API has loaded one of these two, and tflite-runtime bears neither beside it."""
-    return "ai-edge-litert" if "ai-edge-litert" in installed_runtimes() else "tensorflow"
-
-
-def walking_runtime() -> Runtime:
-    """The runtime of that name, loaded."""
-    return load_runtime(walking_runtime_name())
 
 
 def _estimate(lockstep: Lockstep, samples: Samples, nesting: Nesting) -> Estimate | None:

@@ -74,8 +74,11 @@ class GraphWalk:
         self._last_reader = {tensor: uses[-1][0] for tensor, uses in fb.readers(self._subgraph).items()}
         self._last_reader.update(dict.fromkeys(fb.indices(self._subgraph.outputs), len(self._subgraph.operators)))
 
-    def values(self, tensor: int, before: int) -> KeptArrays:
+    def values(self, tensor: int, before: int, numbers: Sequence[int] | None = None) -> KeptArrays:
         """What a tensor holds for each sample when operator `before` is about to run; moves on to that operator.
+
+        Args:
+            numbers: of the samples; all if None.
 
         Raises:
             UnsupportedModelError: an operator on the way does not run alone.
@@ -83,13 +86,8 @@ class GraphWalk:
         for position in range(self._next, before):
             self._run(position)
         self._next = max(self._next, before)
-        return KeptArrays(self._values[tensor])
-
-    def real_values(self, tensor: int, before: int, numbers: Sequence[int]) -> KeptArrays:
-        """Real values of some samples, else as `values`."""
-        self.values(tensor, before)
         kept = self._values[tensor]
-        return KeptArrays([kept[number] for number in numbers], partial(real_values, self._subgraph.tensors[tensor]))
+        return KeptArrays(kept if numbers is None else [kept[number] for number in numbers])
 
     def outputs(self) -> KeptArrays:
         """The first output of the main subgraph that has real values, for each sample: [batch, ...].
@@ -101,7 +99,8 @@ class GraphWalk:
         real = [index for index in fb.indices(self._subgraph.outputs) if has_real_values(tensors[index])]
         if not real:
             raise UnsupportedModelError("outputs", expected="one with real numbers", got="integers alone")
-        return self.real_values(real[0], len(self._subgraph.operators), range(self.num_samples))
+        self.values(real[0], len(self._subgraph.operators))
+        return KeptArrays(self._values[real[0]], partial(real_values, tensors[real[0]]))
 
     def fork(self, num_samples: int) -> GraphWalk:
         """Another walk of the first samples, that stands where this one does and goes its own way from there."""

@@ -139,13 +139,11 @@ class CompiledModel(SwitchingModel):
 
     def run_by_index(self, signature_index: int, input_buffers: Sequence[Any], output_buffers: Sequence[Any]) -> None:
         """As LiteRT's run_by_index; runs wholly at one precision."""
-        with self._invocation():
-            self._model.run_by_index(signature_index, input_buffers, output_buffers)
+        self._run(self._model.run_by_index, signature_index, input_buffers, output_buffers)
 
     def run_by_name(self, signature_key: str, input_map: dict[str, Any], output_map: dict[str, Any]) -> None:
         """As LiteRT's run_by_name; runs wholly at one precision."""
-        with self._invocation():
-            self._model.run_by_name(signature_key, input_map, output_map)
+        self._run(self._model.run_by_name, signature_key, input_map, output_map)
 
     def __getattr__(self, name: str) -> Any:
         """Whatever else LiteRT's CompiledModel has: signatures, details, buffers, resizing, close."""

@@ -8,7 +8,6 @@ import inspect
 import operator
 import os
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -127,8 +126,7 @@ class Interpreter(SwitchingModel):
 
     def invoke(self) -> None:
         """As tf.lite.Interpreter.invoke; runs wholly at one precision."""
-        with self._invocation():
-            self._interpreter.invoke()
+        self._run(self._interpreter.invoke)
 
     def get_input_details(self) -> list[dict[str, Any]]:
         """As tf.lite.Interpreter.get_input_details."""
@@ -170,7 +168,7 @@ class Interpreter(SwitchingModel):
     def get_signature_runner(self, signature_key: str | None = None) -> Any:
         """As tf.lite.Interpreter.get_signature_runner."""
         runner = self._interpreter.get_signature_runner(signature_key)
-        return _Runner(runner, self._invocation) if self._calls_subgraphs else runner
+        return _Runner(runner, self._run) if self._calls_subgraphs else runner
 
     def __getattr__(self, name: str) -> Any:
         """Whatever else the runtime's Interpreter has, private helpers included."""
@@ -239,12 +237,11 @@ def _check_options(runtime: Runtime, options: dict[str, Any]) -> None:
 class _Runner:
     """A runtime's signature runner whose calls are invocations."""
 
-    def __init__(self, runner: Any, invocation: Callable[[], AbstractContextManager[None]]) -> None:
-        self._runner, self._invocation = runner, invocation
+    def __init__(self, runner: Any, run: Callable[..., Any]) -> None:
+        self._runner, self._run = runner, run
 
     def __call__(self, **inputs: Any) -> Any:
-        with self._invocation():
-            return self._runner(**inputs)
+        return self._run(self._runner, **inputs)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._runner, name)

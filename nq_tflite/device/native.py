@@ -240,9 +240,18 @@ class Session:
 
     def delegation(self) -> Delegation:
         """How the model is divided between fused partitions and the runtime."""
+        operators, num_partitions = self._operators()
+        return Delegation(tuple(map(_delegated, operators)), num_partitions)
+
+    def operator_names(self) -> set[str]:
+        """Names of the model's kinds of operators."""
+        return {_text(operator.name) or "" for operator in self._operators()[0]}
+
+    def _operators(self) -> tuple[list[Operator], int]:
+        """Until the next such call on this thread, and the number of partitions."""
         operators, count, partitions = ctypes.POINTER(Operator)(), ctypes.c_int32(), ctypes.c_int32()
         self._call("nq_session_delegation", ctypes.byref(operators), ctypes.byref(count), ctypes.byref(partitions))
-        return Delegation(tuple(_delegated(operators[index]) for index in range(count.value)), partitions.value)
+        return operators[: count.value], partitions.value
 
     def invocation_ended(self) -> None:
         """Tells the library that an invocation failed halfway."""
@@ -255,15 +264,15 @@ class Session:
 
 
 def _delegated(operator: Operator) -> DelegatedOperator:
-    """Names are bytes of the model file, and may be anything there."""
-
-    def text(value: bytes | None) -> str | None:
-        return None if value is None else value.decode(errors="replace")
-
     return DelegatedOperator(
-        name=text(operator.name) or "",
-        output=text(operator.output) or "",
-        weight=text(operator.weight),
+        name=_text(operator.name) or "",
+        output=_text(operator.output) or "",
+        weight=_text(operator.weight),
         place=PLACES[operator.place],
-        reason=text(operator.reason),
+        reason=_text(operator.reason),
     )
+
+
+def _text(value: bytes | None) -> str | None:
+    """Names are bytes of the model file, and may be anything there."""
+    return None if value is None else value.decode(errors="replace")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nq_tflite.conversion.trial import walking_runtime
+from nq_tflite.device.runtimes import walking_runtime
 from nq_tflite.errors import PhotosError, RepresentativeDataError, UnsupportedModelError
 from nq_tflite.format.levels import SignalToNoise
 from nq_tflite.graph import flatbuffer as fb

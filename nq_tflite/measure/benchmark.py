@@ -63,7 +63,7 @@ class Latency:
         median_seconds: of all invocations.
         ratio, ratio_min, ratio_max: median, least and greatest of this series' seconds over the baseline's of the same
             round.
-        invocations: timed together in every round: several where one takes less than two milliseconds.
+        invocations: timed together in every round: several where one takes less than `rounds.ROUND`.
         peer: how a stock model runs; None for a plain Interpreter.
     """
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from nq_tflite.conversion.sources.keras_export import is_keras_source
-from nq_tflite.conversion.trial import walking_runtime_name
+from nq_tflite.device.runtimes import walking_runtime_name
 from nq_tflite.errors import NestingError, PhotosError, UnsupportedModelError
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.measure.contenders import CONTENDERS, Contender, ContenderName, contenders

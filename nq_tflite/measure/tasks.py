@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from nq_tflite.conversion.sources.calibration import sample_source
 from nq_tflite.conversion.sources.keras_export import export
 from nq_tflite.conversion.sources.source import Source, given_samples, load_source
-from nq_tflite.conversion.trial import one_blas_thread, walking_runtime
+from nq_tflite.conversion.trial import one_blas_thread
 from nq_tflite.conversion.walk import GraphWalk
-from nq_tflite.device.runtimes import RuntimeName
+from nq_tflite.device.runtimes import RuntimeName, walking_runtime
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.format.nesting import LayerBits, Nesting
 from nq_tflite.graph import flatbuffer as fb

@@ -15,8 +15,8 @@ from nq_tflite.conversion.nested_writer import write_nested
 from nq_tflite.conversion.plan import make_plan
 from nq_tflite.conversion.rounding import EXACT, METHODS
 from nq_tflite.conversion.sources.source import Reference
-from nq_tflite.conversion.trial import walking_runtime
 from nq_tflite.conversion.walk import GraphWalk
+from nq_tflite.device.runtimes import walking_runtime
 from nq_tflite.format.levels import signal_to_noise_db
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph import flatbuffer as fb

@@ -17,7 +17,8 @@ from nq_tflite.conversion.equalize import EXPONENTS, MOST_LOSS_DB, equalize
 from nq_tflite.conversion.report import read_conversion
 from nq_tflite.conversion.rounding import METHODS
 from nq_tflite.conversion.sources.source import Source, load_source
-from nq_tflite.conversion.trial import start_walk, walking_runtime
+from nq_tflite.conversion.trial import start_walk
+from nq_tflite.device.runtimes import walking_runtime
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.format.levels import signal_to_noise_db
 from nq_tflite.format.nesting import Nesting

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from graphs import Graph
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nq_tflite.conversion import layer_inputs
 from nq_tflite.conversion.layer_inputs import MOST_DEPTHWISE_ROWS, Layer, Window, layer_of, sample_rows
-from nq_tflite.conversion.trial import walking_runtime
 from nq_tflite.conversion.walk import GraphWalk
+from nq_tflite.device.runtimes import walking_runtime
 from nq_tflite.format.bitpack import Layout
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema
@@ -81,6 +82,16 @@ def test_many_rows_are_sampled_by_shape_and_seed_alone() -> None:
     again = sample_rows(layer, [image + 1 for image in images], seed=7)
     np.testing.assert_array_equal(again[:, :, 4], rows[:, :, 4] + 1)
     assert (sample_rows(layer, images, seed=8) != rows).any()
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+def test_rows_of_codes_are_the_codes_of_rows(groups: int) -> None:
+    layer = Layer(groups, 9 * 4 // groups, Window((3, 3), (2, 2), (1, 1), same=True))
+    codes = [np.random.default_rng(number).integers(-128, 128, (1, 9, 9, 4), np.int8) for number in range(2)]
+    rows = sample_rows(layer, codes, seed=3, padding=-7)
+    assert rows.dtype == np.int8
+    real = sample_rows(layer, [(each + 7.0).astype(np.float32) for each in codes], seed=3)
+    np.testing.assert_array_equal(rows + 7.0, real)
 
 
 def test_inputs_stay_as_they_are() -> None:

@@ -14,9 +14,8 @@ from nq_tflite.conversion.plan import make_plan
 from nq_tflite.conversion.rounding import METHODS
 from nq_tflite.conversion.sources.pairing import pair_weights
 from nq_tflite.conversion.sources.source import Reference
-from nq_tflite.conversion.trial import walking_runtime
 from nq_tflite.conversion.walk import GraphWalk
-from nq_tflite.device.runtimes import Runtime
+from nq_tflite.device.runtimes import Runtime, walking_runtime
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema

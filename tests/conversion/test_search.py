@@ -22,8 +22,9 @@ from nq_tflite.conversion.report import Candidate, Estimate, Search
 from nq_tflite.conversion.rounding import METHODS
 from nq_tflite.conversion.sensitivity import LEAST_BITS, PROBE, Sensitivity, measure_sensitivities, spend_bits
 from nq_tflite.conversion.sources.source import load_source
-from nq_tflite.conversion.trial import Road, walking_runtime
+from nq_tflite.conversion.trial import Road
 from nq_tflite.conversion.walk import GraphWalk
+from nq_tflite.device.runtimes import walking_runtime
 from nq_tflite.errors import NestingError, UnsupportedModelError
 from nq_tflite.format.levels import value_at
 from nq_tflite.format.nesting import Nesting

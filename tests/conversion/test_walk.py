@@ -9,9 +9,8 @@ import pytest
 from graphs import Graph
 
 from nq_tflite.conversion.observer import Constant
-from nq_tflite.conversion.trial import walking_runtime
 from nq_tflite.conversion.walk import GraphWalk
-from nq_tflite.device.runtimes import Runtime
+from nq_tflite.device.runtimes import Runtime, walking_runtime
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema

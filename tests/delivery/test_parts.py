@@ -217,7 +217,7 @@ def test_bytes_behind_the_model_are_left_out_and_counted(model: Path, tmp_path: 
     nq.join(parts.base.path, [each.path for each in parts.upgrades], tmp_path / "joined.tflite")
     assert (tmp_path / "joined.tflite").read_bytes() == model.read_bytes()
     done = invoke("split", labelled, tmp_path / "parts")
-    assert f"left out: {parts.left_out_bytes} bytes behind the model" in " ".join(done.stdout.split())
+    assert f"left out: {parts.left_out_bytes} bytes that follow the model" in " ".join(done.stdout.split())
     before = labelled.read_bytes()
     nq.join(labelled, [each.path for each in parts.upgrades], labelled)
     assert labelled.read_bytes() == before

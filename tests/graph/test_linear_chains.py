@@ -11,7 +11,7 @@ from graphs import Graph
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nq_tflite.conversion.trial import walking_runtime
+from nq_tflite.device.runtimes import walking_runtime
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema
 from nq_tflite.graph.linear_chains import find_chains

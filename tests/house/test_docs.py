@@ -28,6 +28,7 @@ MODELS = DOCS / "models.md"
 #: Blocks that no test runs as they stand, and why.
 NOT_RUN = {
     "board": "needs the board, a display that stays, or another computer",
+    "hub": "needs KerasHub, which no extra has",
     "install": "installs packages; distributions are tested by tests/house/test_distributions.py and test-arm",
     "jax": "needs JAX: make test-recipes runs it",
     "minutes": "takes minutes, or the repository's own make",
@@ -35,6 +36,7 @@ NOT_RUN = {
     "ndk": "needs Android's NDK",
     "network": "fetches what the tests cannot",
     "root": "needs a memory control group",
+    "text": "needs a tokenizer's file and the extra text; tests/models/test_similarity.py does it",
     "torch": "needs PyTorch: make test-recipes runs it",
 }
 MARKED = {
@@ -59,6 +61,9 @@ MARKED = {
     ("docs/raspberry_pi.md", "sh board"): 5,
     ("docs/raspberry_pi.md", "sh install"): 1,
     ("docs/sme.md", "sh minutes"): 1,
+    ("docs/text_encoders.md", "python hub"): 1,
+    ("docs/text_encoders.md", "python text"): 1,
+    ("docs/text_encoders.md", "sh minutes"): 1,
     ("models/README.md", "python network"): 1,
     ("models/README.md", "sh minutes"): 6,
     ("notebooks/README.md", "sh install"): 1,
@@ -73,7 +78,16 @@ OTHER_LANGUAGES = {
 #: Pages that convert a model: a few seconds each.
 SLOW = {
     f"docs/{name}.md"
-    for name in ("accuracy", "choosing_levels", "index", "models", "other_inputs", "quickstart", "report")
+    for name in [
+        "accuracy",
+        "choosing_levels",
+        "index",
+        "models",
+        "other_inputs",
+        "quickstart",
+        "report",
+        "text_encoders",
+    ]
 }
 #: Sites that pages link to; nothing is fetched.
 SITES = {"arxiv.org", "github.com", "keepachangelog.com", "llvm.org", "pypi.org", "semver.org"}

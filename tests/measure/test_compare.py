@@ -15,8 +15,9 @@ from nq_tflite.conversion.rounding import METHODS
 from nq_tflite.conversion.sources.calibration import sample_source
 from nq_tflite.conversion.sources.keras_export import export
 from nq_tflite.conversion.sources.source import Source, load_source
-from nq_tflite.conversion.trial import start_lockstep, try_nesting, walking_runtime
+from nq_tflite.conversion.trial import start_lockstep, try_nesting
 from nq_tflite.conversion.walk import GraphWalk
+from nq_tflite.device.runtimes import walking_runtime
 from nq_tflite.errors import NestingError, PhotosError, UnsupportedModelError
 from nq_tflite.format.nesting import Nesting
 from nq_tflite.graph import flatbuffer as fb

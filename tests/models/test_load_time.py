@@ -8,6 +8,8 @@ from pathlib import Path
 from click.testing import CliRunner
 from nq_tflite_models.load_time import load_time
 from nq_tflite_models.measure.loading import write_chain
+from nq_tflite_models.measure.start_child import PHASES
+from nq_tflite_models.measure.thread_rates import thread_rates
 
 import nq_tflite as nq
 from nq_tflite.graph import flatbuffer as fb
@@ -34,9 +36,33 @@ def test_the_command_measures_each_runtime() -> None:
     assert [(row["runtime"].split()[0], row["nodes"]) for row in rows] == [
         (runtime, nodes) for nodes in (8, 12) for runtime in ("ai-edge-litert", "tflite-runtime")
     ]
-    assert all(row[kind] > 0 for row in rows for kind in ("stock", "fused", "unpacked"))
+    assert all(min(row[kind], row["inference"][kind]) > 0 for row in rows for kind in ("stock", "fused", "unpacked"))
 
 
 def test_sizes_are_numbers() -> None:
     done = CliRunner().invoke(load_time, ["--nodes", "many"])
     assert (done.exit_code, "expected numbers from 4 to 100000" in done.output) == (2, True)
+
+
+def test_starts_of_a_model(tmp_path: Path) -> None:
+    arguments = ["--start", "ds_cnn_s", "--runs", "1", "--cache", str(tmp_path), "--json"]
+    done = CliRunner().invoke(load_time, arguments)
+    assert done.exit_code == 0, done.output
+    rows = json.loads(done.stdout)["starts"]
+    assert [row["way"] for row in rows] == ["stock", "weight cache", "full-bit", "part-bit"]
+    assert rows[0]["ratio"] == 1
+    assert all(row["to_first"] > row["seconds"]["first"] > 0 for row in rows)
+    assert all(set(row["seconds"]) == set(PHASES) for row in rows)
+
+
+def test_a_start_of_no_model() -> None:
+    done = CliRunner().invoke(load_time, ["--start", "alexnet"])
+    assert (done.exit_code, "'alexnet'" in done.output) == (2, True)
+
+
+def test_threads_of_a_model(tmp_path: Path) -> None:
+    settings = [(1, 2), (2, 1)]
+    rows = thread_rates(["ds_cnn_s"], tmp_path, settings=settings, rounds=1, seconds=0.02)
+    assert [(row.num_models, row.num_threads) for row in rows] == settings
+    assert all(row.ratio_min <= row.ratio <= row.ratio_max for row in rows)
+    assert all(min(row.stock_seconds, row.nested_seconds) > 0 for row in rows)

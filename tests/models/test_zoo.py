@@ -164,9 +164,16 @@ def test_the_papers_architectures_have_their_numbers_of_weights(name: str) -> No
     assert (model.input_shape, model.output_shape) == ((None, 224, 224, 3), (None, 1000))
 
 
+def test_digits_cnn() -> None:
+    model = check_seeds(lambda seed: build_model("digits_cnn", seed))
+    assert (model.input_shape, model.output_shape) == ((None, 28, 28, 1), (None, 10))
+    assert sum(int(np.prod(weight.shape)) for weight in model.weights if len(weight.shape) > 1) == 224_800
+    check_alive(model)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", [name for name in SETS["zoo"] if not name.startswith("ds_cnn") and name not in WITH_WEIGHTS]
+    "name", [name for name in SETS["zoo"] if not name.startswith(("ds_cnn", "digits")) and name not in WITH_WEIGHTS]
 )
 def test_every_model_of_the_zoo(name: str) -> None:
     model = check_seeds(lambda seed: build_model(name, seed))

@@ -1,5 +1,6 @@
 """Counts the instructions that one inference executes on emulated Arm CPUs, nested and stock, by function, and models
-the cycles of its blocks: `make count-arm-nets`. Names of nets as arguments count these alone.
+the cycles of its blocks: `make count-arm-nets`. Names of nets as arguments count these alone, `NAME:float` at dynamic
+range.
 
 Neither is a time. A count knows nothing of latencies, caches or memory. A model (llvm-mca) has pipes and latencies, but
 each block runs by itself, over and over, with all memory in the L1 cache and every branch foreseen. LLVM takes the
@@ -17,7 +18,7 @@ import arm64
 from executed_blocks import RUNTIME, Block, code_of, executed_blocks, modelled_cycles, spills
 from nq_tflite_models.measure.comparison import model_files
 
-NETS = ("mobilenet_v2", "resnet50", "efficientnet_lite0", "ds_cnn_l")
+NETS = ("mobilenet_v2", "resnet50", "efficientnet_lite0", "ds_cnn_l", "mobilenet_v2:float", "deit_s:float")
 #: What the blocks that ran on an emulated CPU are modelled for.
 MODELS = {
     "cortex-a72": ("cortex-a72",),
@@ -39,9 +40,10 @@ def kind_of(block: Block) -> str:
     """What a block's function is for."""
     name = block.function
     if block.library.name == LIBRARY:
-        words = {"unpack": "unpacking", "Depthwise": "depthwise", "Gemm": "matrix", "requantize": "matrix"}
+        words = {"unpack": "unpacking", "Depthwise": "depthwise", "Gemm": "matrix", "MatrixSizes": "matrix"}
+        words |= {"requantize": "matrix", "dequantize": "matrix"}
     else:
-        words = {"dwconv": "depthwise", "gemm": "matrix", "kai_": "matrix"}
+        words = {"dwconv": "depthwise", "DepthwiseConv": "depthwise", "gemm": "matrix", "kai_": "matrix"}
     return next((kind for word, kind in words.items() if word in name), "rest")
 
 
@@ -117,9 +119,10 @@ def line_of(name: str, found: Count, stock: Count, models: Sequence[str]) -> str
 def main(names: Sequence[str]) -> None:
     check_symbols(arm64.SITE / "nq_tflite" / LIBRARY, TWIN)
     worst = 0.0
-    for net in names or NETS:
-        files = model_files(net, arm64.BUILD / "nets")
-        print(f"\n{net}, {RUNTIME}, 1 thread, {files.multiply_accumulates / 1e6:.1f} M multiply-accumulates")
+    for name in names or NETS:
+        net, _, range_kind = name.partition(":")
+        files = model_files(net, arm64.BUILD / "nets", activations="float" if range_kind == "float" else "int8")
+        print(f"\n{name}, {RUNTIME}, 1 thread, {files.multiply_accumulates / 1e6:.1f} M multiply-accumulates")
         print(
             "  millions of instructions" + "".join(f"{kind:>10}" for kind in KINDS) + "   modelled millions of cycles"
         )

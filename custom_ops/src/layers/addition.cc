@@ -8,6 +8,7 @@ namespace {
 
 constexpr int kMultiplierBits = 20;
 constexpr float kMinScale = 1.0f / 1024, kMaxScale = 256.0f;
+static_assert(kMultiplierBits - 7 == kLeastAdditionShift);  // 2^7 is the largest power of two below kMaxScale
 
 }  // namespace
 

@@ -43,6 +43,7 @@ struct Convolution::Panel {
 
 void Convolution::reshape(const Geometry& geometry) {
   geometry_ = geometry;
+  on_grid_ = grid_.reshape(geometry);
   taps_.reshape(geometry);
   padding_.reshape(geometry);
   const auto num_taps = static_cast<int64_t>(taps_.size());
@@ -66,7 +67,8 @@ int64_t Convolution::panel_rows() const {
 }
 
 void Convolution::run(const LayerTask& task, const Requantization& requantization, int8_t* output, ThreadPool* pool) {
-  run_rows(task, requantization, output, pool);
+  if (!on_grid_ || task.num_pixels < geometry_.pixels()) return run_rows(task, requantization, output, pool);
+  grid_.run(task, requantization, cut_for(task.num_pixels, pool->size()).by_pixels, output, pool);
 }
 
 void Convolution::run(const LayerTask& task, const Dequantization& dequantization, float* output, ThreadPool* pool) {
@@ -177,10 +179,8 @@ void Convolution::copy_rows(const Panel& panel, const int8_t* input, Range pixel
     } else {
       copy_inside_rows(input, window, length, row);
     }
-    for (int64_t i = 0; i < length; ++i, row += row_bytes_) {
-      fill_row(row);
-      *piece++ = row;
-    }
+    if (block_.depth % kDepthPerBlock != 0) fill_rows(row, length);
+    for (int64_t i = 0; i < length; ++i, row += row_bytes_) *piece++ = row;
     pixel += length;
     advance(geometry_, &place, length);
   }
@@ -216,14 +216,18 @@ void Convolution::copy_inside_rows(const int8_t* input, const int8_t* window, in
   }
 }
 
-// There is room for more behind every row, so that no number of bytes has to be asked for.
-void Convolution::fill_row(int8_t* row) const {
-  if (block_.depth % kDepthPerBlock == 0) return;
+// Up to a depth that is a multiple of 4; behind every row there is room for more.
+void Convolution::fill_rows(int8_t* row, int64_t count) const {
   int8_t filler[kDepthPerBlock];
   std::memset(filler, -kernel_.sum_offset, sizeof(filler));
   int8_t* end = row + size_t{block_.depth} * kernel_.activations.bytes;
-  if (kernel_.activations.prepare != nullptr) return kernel_.activations.prepare(filler, kDepthPerBlock, end);
-  std::memcpy(end, filler, sizeof(filler));
+  for (int64_t i = 0; i < count; ++i, end += row_bytes_) {
+    if (kernel_.activations.prepare != nullptr) {
+      kernel_.activations.prepare(filler, kDepthPerBlock, end);
+    } else {
+      std::memcpy(end, filler, sizeof(filler));
+    }
+  }
 }
 
 // The window's taps one after the other, as the filter has them.

@@ -4,6 +4,7 @@
 
 #include "kernels/gemm/gemm.h"
 #include "layers/geometry.h"
+#include "layers/grid_convolution.h"
 #include "layers/layer_task.h"
 #include "layers/padding_row.h"
 #include "layers/window_taps.h"
@@ -15,7 +16,7 @@ class Convolution {
  public:
   // The block and the padding must outlive the layer; layers that run at the same time have paddings of their own.
   Convolution(const GemmKernel& kernel, const OptionBlock& block, PaddingRow* padding)
-      : kernel_(kernel), block_(block), padding_(*padding) {}
+      : kernel_(kernel), block_(block), grid_(kernel, block), padding_(*padding) {}
 
   void reshape(const Geometry& geometry);
   const Geometry& geometry() const { return geometry_; }
@@ -45,7 +46,7 @@ class Convolution {
   const int8_t* inside_window(const int8_t* input, const Place& place) const;
   void copy_inside_rows(const int8_t* input, const int8_t* window, int64_t count, int8_t* row) const;
   int64_t row_bytes() const { return static_cast<int64_t>(row_bytes_); }
-  void fill_row(int8_t* row) const;
+  void fill_rows(int8_t* row, int64_t count) const;
   void copy_row(const int8_t* input, const Place& place, int8_t* row) const;
   void copy_taps(const int8_t* in_row, int64_t in_x, int8_t* row) const;
   void copy(const int8_t* in, int64_t count, int8_t* out) const;
@@ -53,6 +54,8 @@ class Convolution {
   const GemmKernel& kernel_;
   const OptionBlock& block_;
   Geometry geometry_;
+  GridConvolution grid_;
+  bool on_grid_ = false;
   WindowTaps taps_;
   bool in_place_ = false;   // the kernel reads activations where they are
   size_t row_bytes_ = 0;    // of a copied row

@@ -8,6 +8,8 @@ namespace {
 
 constexpr int64_t kTile = 256;  // channels that are summed together
 
+constexpr size_t kTaps = 64;  // that are compared together
+
 // The part of an output pixel's window that lies within the image.
 struct Taps {
   int64_t top, bottom, left, right;
@@ -16,8 +18,7 @@ struct Taps {
   int32_t count() const { return static_cast<int32_t>((bottom - top) * (right - left)); }
 };
 
-Taps taps_of(const Geometry& g, int64_t pixel) {
-  const Place place = place_of(g, pixel);
+Taps taps_of(const Geometry& g, const Place& place) {
   const int64_t top = place.y * g.window.stride_h - g.pad_top, left = place.x * g.window.stride_w - g.pad_left;
   return {std::max<int64_t>(top, 0), std::min<int64_t>(top + g.window.kernel_h, g.in_h), std::max<int64_t>(left, 0),
           std::min<int64_t>(left + g.window.kernel_w, g.in_w), place.batch * g.in_h * g.in_w * g.in_c};
@@ -30,49 +31,93 @@ void for_each_tap(const Geometry& g, const Taps& taps, const Element* in, const 
   }
 }
 
-}  // namespace
-
-void max_pool_pixel(const ElementwiseKernel& kernel, const Geometry& g, ActivationRange range, const int8_t* in,
-                    int64_t pixel, int8_t* out) {
-  const auto channels = static_cast<size_t>(g.in_c);
-  std::memset(out, range.low, channels);
-  for_each_tap(g, taps_of(g, pixel), in, [&](const int8_t* from) { kernel.pooling.raise(from, channels, out); });
-  if (range.high == 127) return;
-  for (size_t c = 0; c < channels; ++c) out[c] = std::min(out[c], range.high);
-}
-
-void average_pool_pixel(const ElementwiseKernel& kernel, const Geometry& g, ActivationRange range, const int8_t* in,
-                        int64_t pixel, int8_t* out) {
-  const Taps taps = taps_of(g, pixel);
-  const int32_t taken = taps.count(), half = taken / 2;
-  for (int64_t begin = 0; begin < g.in_c; begin += kTile) {
-    const int64_t count = std::min(kTile, g.in_c - begin);
-    int32_t sums[kTile] = {};
-    for_each_tap(g, taps, in,
-                 [&](const int8_t* from) { kernel.pooling.add_to(from + begin, static_cast<size_t>(count), sums); });
-    for (int64_t c = 0; c < count; ++c) {
-      const int32_t mean = (sums[c] > 0 ? sums[c] + half : sums[c] - half) / taken;
-      out[begin + c] = clamp_to_int8(mean, range.low, range.high);
-    }
+template <typename Element, typename Pool>
+void for_each_pixel(const Geometry& g, Range pixels, Element* out, const Pool& pool) {
+  Place place = place_of(g, pixels.begin);
+  for (int64_t pixel = pixels.begin; pixel < pixels.end; ++pixel, out += g.out_c) {
+    pool(taps_of(g, place), out);
+    advance(g, &place);
   }
 }
 
+// How many pixels from this one on, in its row, have as many taps at the same places of their windows.
+int64_t run_length(const Geometry& g, const Place& place) {
+  const int64_t left = place.x * g.window.stride_w - g.pad_left, room = g.in_w - g.window.kernel_w - left;
+  if (left < 0 || room < 0) return 1;
+  return std::min(room / g.window.stride_w + 1, g.out_w - place.x);
+}
+
+}  // namespace
+
+void max_pool(const ElementwiseKernel& kernel, const Geometry& g, ActivationRange range, const int8_t* in, Range pixels,
+              int8_t* out) {
+  const auto channels = static_cast<size_t>(g.in_c), step = static_cast<size_t>(g.window.stride_w) * channels;
+  const auto total = static_cast<size_t>(pixels.end - pixels.begin) * channels;
+  const bool is_small = int64_t{g.window.kernel_h} * g.window.kernel_w <= static_cast<int64_t>(kTaps);
+  Place place = place_of(g, pixels.begin);
+  int8_t* to = out;
+  for (int64_t pixel = pixels.begin; pixel < pixels.end;) {
+    const int64_t run = is_small ? std::min(run_length(g, place), pixels.end - pixel) : 1;
+    const PooledRow row = {static_cast<size_t>(run), step, channels};
+    const int8_t* taps[kTaps];
+    size_t count = 0;
+    for_each_tap(g, taps_of(g, place), in, [&](const int8_t* from) {
+      if (count == kTaps) {
+        kernel.pooling.greatest(taps, count, row, to);
+        taps[0] = to;
+        count = 1;
+      }
+      taps[count++] = from;
+    });
+    if (count == 0) {
+      std::memset(to, range.low, channels);
+    } else {
+      kernel.pooling.greatest(taps, count, row, to);
+    }
+    pixel += run;
+    to += row.pixels * channels;
+    advance(g, &place, run);
+  }
+  if (range.low == -128 && range.high == 127) return;
+  for (size_t i = 0; i < total; ++i) out[i] = std::clamp(out[i], range.low, range.high);
+}
+
+void average_pool(const ElementwiseKernel& kernel, const Geometry& g, ActivationRange range, const int8_t* in,
+                  Range pixels, int8_t* out) {
+  for_each_pixel(g, pixels, out, [&](const Taps& taps, int8_t* to) {
+    const int32_t taken = taps.count(), half = taken / 2;
+    for (int64_t begin = 0; begin < g.in_c; begin += kTile) {
+      const int64_t count = std::min(kTile, g.in_c - begin);
+      int32_t sums[kTile] = {};
+      for_each_tap(g, taps, in,
+                   [&](const int8_t* from) { kernel.pooling.add_to(from + begin, static_cast<size_t>(count), sums); });
+      for (int64_t c = 0; c < count; ++c) {
+        const int32_t mean = (sums[c] > 0 ? sums[c] + half : sums[c] - half) / taken;
+        to[begin + c] = clamp_to_int8(mean, range.low, range.high);
+      }
+    }
+  });
+}
+
 void max_pool_floats(const ElementwiseKernel& kernel, const Geometry& g, FloatRange range, const float* in,
-                     int64_t pixel, float* out) {
+                     Range pixels, float* out) {
   const auto channels = static_cast<size_t>(g.in_c);
-  std::fill_n(out, channels, range.min);
-  for_each_tap(g, taps_of(g, pixel), in, [&](const float* from) { kernel.floats.raise(from, channels, out); });
-  for (size_t c = 0; c < channels; ++c) out[c] = out[c] > range.max ? range.max : out[c];
+  for_each_pixel(g, pixels, out, [&](const Taps& taps, float* to) {
+    std::fill_n(to, channels, range.min);
+    for_each_tap(g, taps, in, [&](const float* from) { kernel.floats.raise(from, channels, to); });
+    for (size_t c = 0; c < channels; ++c) to[c] = to[c] > range.max ? range.max : to[c];
+  });
 }
 
 void average_pool_floats(const ElementwiseKernel& kernel, const Geometry& g, FloatRange range, const float* in,
-                         int64_t pixel, float* out) {
+                         Range pixels, float* out) {
   const auto channels = static_cast<size_t>(g.in_c);
-  const Taps taps = taps_of(g, pixel);
-  std::fill_n(out, channels, 0.0f);
-  for_each_tap(g, taps, in, [&](const float* from) { kernel.floats.add_to(from, channels, out); });
-  kernel.floats.scale(out, channels, 1.0f / static_cast<float>(taps.count()));
-  kernel.floats.clamp(out, channels, range.min, range.max, out);
+  for_each_pixel(g, pixels, out, [&](const Taps& taps, float* to) {
+    std::fill_n(to, channels, 0.0f);
+    for_each_tap(g, taps, in, [&](const float* from) { kernel.floats.add_to(from, channels, to); });
+    kernel.floats.scale(to, channels, 1.0f / static_cast<float>(taps.count()));
+    kernel.floats.clamp(to, channels, range.min, range.max, to);
+  });
 }
 
 void ImageMean::set_pixels(int64_t pixels) {

@@ -7,23 +7,24 @@
 #include "kernels/quantize/quantize.h"
 #include "layers/geometry.h"
 #include "layers/quantization.h"
+#include "threads/thread_pool.h"
 
 namespace nq {
 
-// One pixel of the output, all channels of it.
-void max_pool_pixel(const ElementwiseKernel& kernel, const Geometry& g, ActivationRange range, const int8_t* in,
-                    int64_t pixel, int8_t* out);
+// Pixels of the output, all channels of them; `out` is where the first one goes.
+void max_pool(const ElementwiseKernel& kernel, const Geometry& g, ActivationRange range, const int8_t* in, Range pixels,
+              int8_t* out);
 
 // As TFLite's kernel has it, which XNNPACK leaves int8 to: the sum of the window's pixels within the image over their
 // number, halves away from zero.
-void average_pool_pixel(const ElementwiseKernel& kernel, const Geometry& g, ActivationRange range, const int8_t* in,
-                        int64_t pixel, int8_t* out);
+void average_pool(const ElementwiseKernel& kernel, const Geometry& g, ActivationRange range, const int8_t* in,
+                  Range pixels, int8_t* out);
 
 // The same of floats.
 void max_pool_floats(const ElementwiseKernel& kernel, const Geometry& g, FloatRange range, const float* in,
-                     int64_t pixel, float* out);
+                     Range pixels, float* out);
 void average_pool_floats(const ElementwiseKernel& kernel, const Geometry& g, FloatRange range, const float* in,
-                         int64_t pixel, float* out);
+                         Range pixels, float* out);
 
 // MEAN over an image's pixels with XNNPACK's arithmetic: an exact sum, scaled in float.
 class ImageMean {

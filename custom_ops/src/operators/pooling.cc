@@ -17,10 +17,10 @@ struct ReducerParams {
 template <typename Element, typename OutputRange>
 class PoolOperator : public Operator {
  public:
-  using PoolPixel = void(const ElementwiseKernel& kernel, const Geometry& g, OutputRange range, const Element* in,
-                         int64_t pixel, Element* out);
+  using Pool = void(const ElementwiseKernel& kernel, const Geometry& g, OutputRange range, const Element* in,
+                    Range pixels, Element* out);
 
-  PoolOperator(int input, int output, const Window& window, OutputRange range, PoolPixel* pool,
+  PoolOperator(int input, int output, const Window& window, OutputRange range, Pool* pool,
                const ElementwiseKernel& kernel)
       : Operator({input}, output, sizeof(Element)), window_(window), range_(range), pool_(pool), kernel_(kernel) {}
 
@@ -54,24 +54,21 @@ class PoolOperator : public Operator {
     const Element* in = input<Element>(tensors, 0);
     Element* out = output<Element>(tensors);
     const int64_t cost = int64_t{geometry_.out_c} * window_.kernel_h * window_.kernel_w;
-    share(threads, geometry_.pixels(), cost, [&](Range pixels) {
-      for (int64_t pixel = pixels.begin; pixel < pixels.end; ++pixel) {
-        pool_(kernel_, geometry_, range_, in, pixel, out + pixel * geometry_.out_c);
-      }
-    });
+    share(threads, geometry_.pixels(), cost,
+          [&](Range pixels) { pool_(kernel_, geometry_, range_, in, pixels, out + pixels.begin * geometry_.out_c); });
   }
 
  private:
   using Operator::output;
 
   bool takes_greatest_code() const {
-    if constexpr (std::is_same_v<Element, int8_t>) return pool_ == max_pool_pixel;
+    if constexpr (std::is_same_v<Element, int8_t>) return pool_ == max_pool;
     return false;
   }
 
   Window window_;
   OutputRange range_;
-  PoolPixel* pool_;
+  Pool* pool_;
   const ElementwiseKernel& kernel_;
   Geometry geometry_;
 };
@@ -158,7 +155,7 @@ using PoolCodes = PoolOperator<int8_t, ActivationRange>;
 using PoolFloats = PoolOperator<float, FloatRange>;
 
 std::unique_ptr<Operator> make_pooling(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
-                                       PoolCodes::PoolPixel* pool_codes, PoolFloats::PoolPixel* pool_floats,
+                                       PoolCodes::Pool* pool_codes, PoolFloats::Pool* pool_floats,
                                        std::string* reason) {
   const bool floats = has_float_ends(context, node, 1);
   if (!floats && !has_int8_ends(context, node, 1, reason)) return nullptr;
@@ -195,12 +192,12 @@ bool read_axes(const TfLiteContext& context, int index, int32_t rank, MeanAxes* 
 
 std::unique_ptr<Operator> make_max_pooling(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
                                            std::string* reason) {
-  return make_pooling(context, node, kernels, max_pool_pixel, max_pool_floats, reason);
+  return make_pooling(context, node, kernels, max_pool, max_pool_floats, reason);
 }
 
 std::unique_ptr<Operator> make_average_pooling(const TfLiteContext& context, const TfLiteNode& node,
                                                const Kernels& kernels, std::string* reason) {
-  return make_pooling(context, node, kernels, average_pool_pixel, average_pool_floats, reason);
+  return make_pooling(context, node, kernels, average_pool, average_pool_floats, reason);
 }
 
 std::unique_ptr<Operator> make_mean(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,

@@ -34,10 +34,12 @@ void relax() {
 #endif
 }
 
-// Whether `done` came true before patience was lost.
+// Whether `done` came true before patience was lost. Between two looks at the clock, which take longer than one at what
+// is awaited, the processor is somebody else's if he asks for it: where there are more threads than processors, that is
+// often the thread that does what is awaited.
 template <typename Done>
 bool spin_until(const Done& done) {
-  constexpr int kRelaxations = 32;  // between two looks at the clock, which take longer than one at what is awaited
+  constexpr int kRelaxations = 32;
   const auto relax_until_done = [&] {
     for (int i = 0; i < kRelaxations; ++i) {
       if (done()) return true;
@@ -47,9 +49,10 @@ bool spin_until(const Done& done) {
   };
   if (relax_until_done()) return true;
   const auto end = std::chrono::steady_clock::now() + kPatience;
-  while (std::chrono::steady_clock::now() < end) {
+  do {
+    std::this_thread::yield();
     if (relax_until_done()) return true;
-  }
+  } while (std::chrono::steady_clock::now() < end);
   return done();
 }
 

@@ -19,7 +19,7 @@ from nq_tflite.conversion.rounding.descent import descent
 from nq_tflite.conversion.rounding.nearest import nearest, nearest_inside
 from nq_tflite.conversion.rounding.quadratic import Real
 from nq_tflite.conversion.rounding.squant import BORDER, squant
-from nq_tflite.conversion.rounding.statistics import Moments, Rehearsal, Unseen
+from nq_tflite.conversion.rounding.statistics import Moments, Outputs, Rehearsal, Unseen
 from nq_tflite.conversion.rounding.task import RoundingTask
 from nq_tflite.format.levels import Codes, value_at
 
@@ -75,6 +75,8 @@ class _Judge:
         self._unseen: tuple[Unseen, ...] = () if rehearsal is None else rehearsal.unseen
         self._made_up = not self._unseen or rehearsal is None or rehearsal.made_up
         self._is_sure = not self._made_up and self._unseen[-1].rounded.rows.shape[1] >= _ENOUGH_ROWS
+        self._known: dict[object, Moments] = {}
+        self._wanted: dict[int, Outputs] = {}
         self._weight = np.broadcast_to(np.square(task.scales.astype(np.float64)), len(task.target))
 
     def first(self, ladder: Iterator[tuple[str, Codes]]) -> int:
@@ -106,13 +108,23 @@ class _Judge:
 
         Plain rounding of weights that are codes already costs nothing more; what it once cost is allowed for then.
         """
-        ours, plain = (measure(each.astype(np.float64) - self._task.target) for each in (codes, self._plain))
-        return self._is_less(ours, plain, self._usual(power))
+        if measure not in self._known:
+            self._known[measure] = measure(self._plain.astype(np.float64) - self._task.target)
+        ours = measure(codes.astype(np.float64) - self._task.target)
+        return self._is_less(ours, self._known[measure], self._usual(power))
 
     def _makes_up(self, codes: Codes) -> bool:
         """Whether the outputs are no further from the float net's, since codes make up for the errors before them."""
-        ours, plain = self._unseen[-1].total_errors([codes, self._plain], self._task.target)
-        return self._is_less(ours, plain)
+        return self._is_less(*self._total_errors(len(self._unseen) - 1, codes))
+
+    def _total_errors(self, level: int, codes: Codes) -> tuple[Moments, Moments]:
+        """Of codes and of plain rounding, at a level."""
+        inputs = self._unseen[level]
+        if level not in self._wanted:
+            self._wanted[level] = inputs.wanted(self._task.target)
+            plain = value_at(self._plain, self._task.nesting, level)
+            self._known[level] = inputs.total_error(plain, self._wanted[level])
+        return inputs.total_error(value_at(codes, self._task.nesting, level), self._wanted[level]), self._known[level]
 
     def _is_less(self, ours: Moments, plain: Moments, usual: float | None = None) -> bool:
         """Whether an error is no more than plain rounding's, or little more if its usual size is given.
@@ -134,9 +146,8 @@ class _Judge:
     def _serves(self, codes: Codes) -> bool:
         """Whether the levels before full-bit err no more than plain rounding's, in the mean of their ratios."""
         excess = 0.0
-        for level, inputs in enumerate(self._unseen[:-1]):
-            values = [value_at(each, self._task.nesting, level) for each in (codes, self._plain)]
-            errors = inputs.total_errors(values, self._task.target)
+        for level in range(len(self._unseen) - 1):
+            errors = self._total_errors(level, codes)
             ours, plain = (self._sum(each, with_means=not self._task.corrected) for each in errors)
             excess += (ours - plain) / max(plain, 1e-300)
         return excess <= 0

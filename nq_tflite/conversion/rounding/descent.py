@@ -13,7 +13,8 @@ import numpy as np
 
 from nq_tflite.conversion.rounding.joint import Level, joint_descent
 from nq_tflite.conversion.rounding.lattice import Lattice, gptq, sweep
-from nq_tflite.conversion.rounding.quadratic import Quadratic, Rows, channels, columns
+from nq_tflite.conversion.rounding.products import Rows
+from nq_tflite.conversion.rounding.quadratic import Quadratic, channels, columns
 from nq_tflite.conversion.rounding.task import RoundingTask
 from nq_tflite.format.levels import Codes, cell_middles
 
@@ -38,11 +39,10 @@ def descent(task: RoundingTask, penalty: float = _PENALTY, *, cells_alone: bool 
     low = columns(np.broadcast_to(task.lowest, task.target.shape), groups)
     high = np.full_like(nearest, task.highest)
     levels = []
-    for level, (bits, quadratic) in enumerate(zip(precisions, quadratics, strict=False)):
+    for level, (bits, quadratic, target) in enumerate(zip(precisions, quadratics, task.aims, strict=False)):
         width = 1 << (8 - bits)
         middle = cell_middles(task.target.shape[1], task.nesting, level).astype(np.float32)
         lattice = Lattice(width, middle, np.floor(low / width), np.floor(high / width))
-        target = quadratic.target(task.target)
         if level == 0:
             wanted = columns(task.target + task.step / 2, groups)
             cells = _coarsest(quadratic, target, lattice, nearest, wanted, penalty)
@@ -67,10 +67,18 @@ def _coarsest(quadratic: Quadratic, target: Rows, lattice: Lattice, nearest: Row
     mean_curvature = np.trace(quadratic.hessian, axis1=1, axis2=2)[:, None, None] / target.shape[1]
     penalty = (_PENALTY_AT_BORDER + from_border) * np.float32(price * lattice.width**2) * mean_curvature
 
+    # The other cell costs D (curvature (home + other - 2 v) + 2 gradient) more than home, v being the value that there
+    # is now and D the way from home to the other.
+    way, both = (other - home) * np.float32(lattice.width), (home + other) * np.float32(lattice.width)
+    double = np.float32(2 * lattice.width)
+
     def choose(at: int, cells: Rows, gradient: Rows, curvature: Rows) -> Rows:
-        steps = [(each[:, at] - cells) * np.float32(lattice.width) for each in (home, other)]
-        costs = [d * (curvature * d + 2 * gradient) for d in steps]
-        return np.asarray(np.where(costs[1] + penalty[:, at] < costs[0], other[:, at], home[:, at]))
+        cost = both[:, at] - double * cells
+        cost *= curvature
+        cost += 2 * gradient
+        cost *= way[:, at]
+        cost += penalty[:, at]
+        return np.where(cost < 0, other[:, at], home[:, at])
 
     return sweep(quadratic, target, lattice, start, choose)
 
@@ -78,6 +86,6 @@ def _coarsest(quadratic: Quadratic, target: Rows, lattice: Lattice, nearest: Row
 def _descend(quadratic: Quadratic, target: Rows, lattice: Lattice, start: Rows) -> Rows:
     def choose(at: int, cells: Rows, gradient: Rows, curvature: Rows) -> Rows:
         best = np.rint(cells - gradient / (curvature * np.float32(lattice.width)))
-        return np.asarray(np.clip(best, lattice.low[:, at], lattice.high[:, at]))
+        return np.minimum(np.maximum(best, lattice.low[:, at]), lattice.high[:, at])
 
     return sweep(quadratic, target, lattice, start, choose)

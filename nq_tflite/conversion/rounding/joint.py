@@ -16,7 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nq_tflite.conversion.rounding.quadratic import BLOCK, Rows, blocks
+from nq_tflite.conversion.rounding.products import Rows, product
+from nq_tflite.conversion.rounding.quadratic import BLOCK, blocks
 
 #: How far codes may move from where they start, and from the plain code, in steps.
 _REACH = 8
@@ -104,7 +105,7 @@ class _Walker:
         """Takes the depths of a block in hand."""
         self._start, hessian = block.start, self._level.hessian
         self._within = hessian[:, block, block]
-        self._gradient = hessian[:, block] @ self._away
+        self._gradient = product(hessian[:, block], self._away)
 
     def cost(self, candidates: Rows, now: Rows, at: int) -> Rows:
         """Of codes [candidates, groups, channels of a group] in place of those that are there now."""

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nq_tflite.conversion.rounding.quadratic import BLOCK, Quadratic, Rows, blocks
+from nq_tflite.conversion.rounding.products import Rows, product
+from nq_tflite.conversion.rounding.quadratic import BLOCK, PANEL, Quadratic, blocks
 
 _SWEEPS = 3
 #: A sweep that changes no larger a share of the weights is the last.
@@ -48,17 +49,23 @@ def sweep(quadratic: Quadratic, target: Rows, lattice: Lattice, start: Rows, cho
     depth = cells.shape[1]
     for _ in range(_SWEEPS * (3 if depth < BLOCK else 1)):
         changed = 0
-        for block in blocks(depth):
-            gradient, within = hessian[:, block] @ away, hessian[:, block, block]
-            for j, at in enumerate(range(block.start, block.stop)):
-                chosen = choose(at, cells[:, at], gradient[:, j], within[:, j, j, None])
-                step = (chosen - cells[:, at]) * width
-                count = np.count_nonzero(step)
-                if count:
-                    changed += count
-                    cells[:, at] = chosen
-                    away[:, at] += step
-                    gradient[:, j + 1 :] += within[:, j + 1 :, j, None] * step[:, None]
+        for panel in blocks(depth, PANEL):
+            gradient = product(hessian[:, panel], away)
+            for block in blocks(panel.stop, start=panel.start):
+                near, within = gradient[:, : block.stop - block.start], hessian[:, block, block]
+                before, behind = away[:, block].copy(), slice(block.stop, panel.stop)
+                for j, at in enumerate(range(block.start, block.stop)):
+                    chosen = choose(at, cells[:, at], near[:, j], within[:, j, j, None])
+                    step = (chosen - cells[:, at]) * width
+                    count = np.count_nonzero(step)
+                    if count:
+                        changed += count
+                        cells[:, at] = chosen
+                        away[:, at] += step
+                        near[:, j + 1 :] += within[:, j + 1 :, j, None] * step[:, None]
+                gradient = gradient[:, block.stop - block.start :]
+                if block.stop < panel.stop:
+                    gradient += hessian[:, behind, block] @ (away[:, block] - before)
         if changed <= _STILL * cells.size:
             break
     return cells
@@ -77,13 +84,18 @@ def gptq(quadratic: Quadratic, target: Rows, lattice: Lattice) -> Rows:
     wanted, middle, width = target[:, order], lattice.middle[order], np.float32(lattice.width)
     low, high = lattice.low[:, order], lattice.high[:, order]
     cells, errors = np.empty_like(wanted), np.empty_like(wanted)
-    for block in blocks(wanted.shape[1]):
-        before, within = slice(0, block.start), lower[:, block, block]
-        best = wanted[:, block] - middle[block, None] - lower[:, block, before] @ errors[:, before]
-        for j, at in enumerate(range(block.start, block.stop)):
-            cells[:, at] = np.clip(np.rint(best[:, j] / width), low[:, at], high[:, at])
-            errors[:, at] = cells[:, at] * width + middle[at] - wanted[:, at]
-            best[:, j + 1 :] -= within[:, j + 1 :, j, None] * errors[:, None, at]
+    for panel in blocks(wanted.shape[1], PANEL):
+        best = (
+            wanted[:, panel] - middle[panel, None] - product(lower[:, panel, : panel.start], errors[:, : panel.start])
+        )
+        for block in blocks(panel.stop, start=panel.start):
+            near, within = best[:, : block.stop - block.start], lower[:, block, block]
+            for j, at in enumerate(range(block.start, block.stop)):
+                cells[:, at] = np.minimum(np.maximum(np.rint(near[:, j] / width), low[:, at]), high[:, at])
+                errors[:, at] = cells[:, at] * width + middle[at] - wanted[:, at]
+                near[:, j + 1 :] -= within[:, j + 1 :, j, None] * errors[:, None, at]
+            best = best[:, block.stop - block.start :]
+            best -= lower[:, block.stop : panel.stop, block] @ errors[:, block]
     placed = np.empty_like(cells)
     placed[:, order] = cells
     return placed

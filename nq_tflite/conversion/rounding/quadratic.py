@@ -13,16 +13,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Rows = NDArray[np.float32]
+from nq_tflite.conversion.rounding.products import Rows, product
+
 Real = NDArray[np.floating[Any]]
 
 #: Depths that are finished before the others hear of their changes: what goes on inside is vectors, the rest matrices.
 BLOCK = 64
+#: Depths whose blocks hear of each other's changes at once; those of other panels in one large product.
+PANEL = 512
 
 
-def blocks(depth: int) -> Iterator[slice]:
-    """Of BLOCK places each, from the first to the last."""
-    return (slice(begin, min(begin + BLOCK, depth)) for begin in range(0, depth, BLOCK))
+def blocks(stop: int, size: int = BLOCK, start: int = 0) -> Iterator[slice]:
+    """Of `size` places each, from `start` on; the last one may have fewer."""
+    return (slice(begin, min(begin + size, stop)) for begin in range(start, stop, size))
 
 
 def columns(matrix: NDArray[Any], groups: int) -> Rows:
@@ -52,19 +55,15 @@ class Factor:
 
     @classmethod
     def of(cls, hessian: NDArray[np.float64]) -> Factor:
-        """By Cholesky, block after block from the last depth up, in place in one copy of `hessian`."""
-        depth = hessian.shape[1]
+        """By Cholesky, block after block from the last depth up, in place in one copy of `hessian`.
+
+        Panels hear of those after them in float32; a matrix for which that is too coarse has all of it in float64.
+        """
         order = np.argsort(-np.diagonal(hessian, axis1=1, axis2=2).mean(axis=0), kind="stable")
-        rows = hessian[:, order[:, None], order]
-        for block in reversed(list(blocks(depth))):
-            left, done = slice(0, block.stop), slice(block.stop, depth)
-            rest = rows[:, block, left]
-            if block.stop < depth:
-                rest = rest - rows[:, done, block].transpose(0, 2, 1) @ rows[:, done, left]
-            corner = rest[:, ::-1, block][:, :, ::-1]
-            upper = np.linalg.cholesky(corner)[:, ::-1, ::-1]
-            rows[:, block, left] = np.tril(np.linalg.inv(upper) @ rest, block.start)
-            rows[:, block, done] = 0.0
+        try:
+            rows = _triangle(hessian[:, order[:, None], order], exact=False)
+        except np.linalg.LinAlgError:
+            rows = _triangle(hessian[:, order[:, None], order], exact=True)
         lower = rows.astype(np.float32)
         pivots = np.diagonal(lower, axis1=1, axis2=2).copy()
         lower /= pivots[:, :, None]
@@ -74,17 +73,42 @@ class Factor:
         """X of H X = `right` [groups, depth, channels]."""
         lower, x, depth = self.lower, right[:, self.order], right.shape[1]
         corners = {block.start: np.linalg.inv(lower[:, block, block]) for block in blocks(depth)}
-        for block in reversed(list(blocks(depth))):
-            done = slice(block.stop, depth)
-            rest = x[:, block] - lower[:, done, block].transpose(0, 2, 1) @ x[:, done]
-            x[:, block] = corners[block.start].transpose(0, 2, 1) @ rest
+        for panel in reversed(list(blocks(depth, PANEL))):
+            x[:, panel] -= product(lower[:, panel.stop :, panel].transpose(0, 2, 1), x[:, panel.stop :])
+            for block in reversed(list(blocks(panel.stop, start=panel.start))):
+                done = slice(block.stop, panel.stop)
+                rest = x[:, block] - lower[:, done, block].transpose(0, 2, 1) @ x[:, done]
+                x[:, block] = corners[block.start].transpose(0, 2, 1) @ rest
         x /= self.pivots[:, :, None]
-        for block in blocks(depth):
-            done = slice(0, block.start)
-            x[:, block] = corners[block.start] @ (x[:, block] - lower[:, block, done] @ x[:, done])
+        for panel in blocks(depth, PANEL):
+            x[:, panel] -= product(lower[:, panel, : panel.start], x[:, : panel.start])
+            for block in blocks(panel.stop, start=panel.start):
+                done = slice(panel.start, block.start)
+                x[:, block] = corners[block.start] @ (x[:, block] - lower[:, block, done] @ x[:, done])
         placed = np.empty_like(x)
         placed[:, self.order] = x
         return placed
+
+
+def _triangle(rows: NDArray[np.float64], *, exact: bool) -> NDArray[np.float64]:
+    """L of L' L = `rows`, in place: [groups, depth, depth]."""
+    depth = rows.shape[1]
+    for panel in reversed(list(blocks(depth, PANEL))):
+        if panel.stop < depth:
+            known = rows[:, panel.stop :, : panel.stop]
+            if exact:
+                rows[:, panel, : panel.stop] -= known[:, :, panel].transpose(0, 2, 1) @ known
+            else:
+                narrow = known.astype(np.float32)
+                rows[:, panel, : panel.stop] -= product(narrow[:, :, panel].transpose(0, 2, 1), narrow)
+        for block in reversed(list(blocks(panel.stop, start=panel.start))):
+            left, done = slice(0, block.stop), slice(block.stop, panel.stop)
+            rest = rows[:, block, left] - rows[:, done, block].transpose(0, 2, 1) @ rows[:, done, left]
+            corner = rest[:, ::-1, block][:, :, ::-1]
+            upper = np.linalg.cholesky(corner)[:, ::-1, ::-1]
+            rows[:, block, left] = np.tril(np.linalg.inv(upper) @ rest, block.start)
+            rows[:, block, block.stop :] = 0.0
+    return rows
 
 
 @dataclass(frozen=True)
@@ -116,8 +140,8 @@ class Quadratic:
             return values
         lost, seen = self.original - self.rounded, self.rounded
         if 2 * values.shape[2] < values.shape[1] > BLOCK:
-            right = seen.transpose(0, 2, 1) @ (lost @ values)
+            right = product(seen.transpose(0, 2, 1), product(lost, values))
         else:
-            right = (seen.transpose(0, 2, 1) @ lost) @ values
+            right = product(product(seen.transpose(0, 2, 1), lost), values)
         right *= np.float32(self.belief / seen.shape[1])
         return values + self.factor.solve(right)

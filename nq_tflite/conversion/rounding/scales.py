@@ -42,7 +42,7 @@ def fitted_ratios(task: RoundingTask) -> NDArray[np.float64]:
 
 def _costs(task: RoundingTask, level: int, bits: int, quadratic: Quadratic) -> NDArray[np.float64]:
     """Errors of a level by ratio and channel, in units of the scales as they are: [ratios, channels]."""
-    target, width = channels(quadratic.target(task.target)).astype(np.float64), 1 << (8 - bits)
+    target, width = channels(task.aims[level]).astype(np.float64), 1 << (8 - bits)
     middle = cell_middles(target.shape[1], task.nesting, level % len(task.nesting.precisions)).astype(np.float64)
     low, high = np.floor(task.lowest / width), task.highest // width
     curvature = np.diagonal(quadratic.hessian, axis1=1, axis2=2)

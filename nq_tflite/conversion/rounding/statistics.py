@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nq_tflite.conversion.rounding.quadratic import Factor, Quadratic, Real, Rows, columns
+from nq_tflite.conversion.rounding.products import Rows, gram, product
+from nq_tflite.conversion.rounding.quadratic import Factor, Quadratic, Real, columns
 
 #: Ridges that keep a covariance from few samples invertible, and its directions without evidence from being free.
 _RIDGE = 0.01
@@ -23,6 +24,8 @@ _BELIEF = 0.5
 _TAP_CORRELATION = 0.6
 #: Entry of H from which on it is in a unit of its own, since descent computes in float32.
 _LARGEST = 1e18
+#: Narrow rows that are summed up in float32.
+_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ class CentredRows:
     @classmethod
     def of(cls, rows: Rows) -> CentredRows:
         """Takes the mean off `rows`, in place."""
-        mean = rows.mean(axis=1, dtype=np.float64)
+        mean = _mean(rows)
         rows -= mean[:, None].astype(np.float32)
         return cls(mean, rows)
 
@@ -90,19 +93,29 @@ class CentredRows:
         """The same inputs in another unit."""
         return CentredRows(self.mean / root, self.rows / np.float32(root))
 
-    def covariance(self, other: CentredRows) -> Real:
+    def covariance(self) -> Real:
         """[groups, depth, depth]; in float64 where sums of float32 overflow, as those of values near 1e19 do."""
-        transposed = self.rows.transpose(0, 2, 1)
         with np.errstate(over="ignore", invalid="ignore"):
-            sums = (transposed @ other.rows).astype(np.float64)
+            sums = gram(self.rows).astype(np.float64)
         if not np.isfinite(sums).all():
-            sums = transposed.astype(np.float64) @ other.rows.astype(np.float64)
+            rows = self.rows.astype(np.float64)
+            sums = rows.transpose(0, 2, 1) @ rows
         sums /= self.rows.shape[1]
         return np.asarray(sums)
 
 
+def _mean(rows: Rows) -> Real:
+    """[groups, depth]; of narrow rows, over which NumPy is slow in float64, of float32 sums of a few."""
+    if rows.shape[2] >= _AT_ONCE:
+        return np.asarray(rows.mean(axis=1, dtype=np.float64))
+    sums = np.add.reduceat(rows, np.arange(0, rows.shape[1], _AT_ONCE), axis=1)
+    return np.asarray(sums.sum(axis=1, dtype=np.float64) / rows.shape[1])
+
+
 #: Of each channel's outputs: the variance, and the square of the mean.
 Moments = tuple[Real, Real]
+#: Without their mean, [groups, rows, channels], and the mean.
+Outputs = tuple[Rows, Real]
 
 
 @dataclass(frozen=True)
@@ -130,17 +143,20 @@ class Unseen:
         """
         return _moments(*_outputs(self.rounded, error))
 
-    def total_errors(self, weights: Sequence[NDArray[Any]], target: Real) -> list[Moments]:
-        """The same of several weights' outputs beside the float net's: the error of the inputs is in it."""
-        exact, exact_mean = _outputs(self.exact, target)
-        outputs = (_outputs(self.rounded, values) for values in weights)
-        return [_moments(ours - exact, mean - exact_mean) for ours, mean in outputs]
+    def wanted(self, target: Real) -> Outputs:
+        """The float net's outputs with weights [channels, depth]."""
+        return _outputs(self.exact, target)
+
+    def total_error(self, weights: NDArray[Any], wanted: Outputs) -> Moments:
+        """Of the outputs with weights [channels, depth] beside those `wanted`: the error of the inputs is in it."""
+        ours, mean = _outputs(self.rounded, weights)
+        return _moments(ours - wanted[0], mean - wanted[1])
 
 
-def _outputs(inputs: CentredRows, matrix: NDArray[Any]) -> tuple[Rows, Real]:
+def _outputs(inputs: CentredRows, matrix: NDArray[Any]) -> Outputs:
     """What weights [channels, depth] make of inputs without their mean, [groups, rows, channels], and of the mean."""
     values = columns(matrix, len(inputs.rows))
-    return inputs.rows @ values, np.einsum("gk,gkc->gc", inputs.mean, values)
+    return product(inputs.rows, values), np.einsum("gk,gkc->gc", inputs.mean, values)
 
 
 def _moments(outputs: Rows, means: Real) -> Moments:
@@ -198,7 +214,7 @@ def level_statistics(
 
 def _quadratic(original: CentredRows, rounded: CentredRows, prior: Prior | None, taps: int) -> Quadratic:
     """A matrix of a deep layer takes 170 MB in float64: there are three of them at a time."""
-    hessian = rounded.covariance(rounded)
+    hessian = rounded.covariance()
     _add_ridges(hessian, original.mean, prior, taps)
     root = _root(max(float(hessian.max()), -float(hessian.min())))
     if root != 1:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nq_tflite.conversion.rounding.products import Rows
 from nq_tflite.conversion.rounding.statistics import InputStatistics
 from nq_tflite.format.levels import lowest_codes
 from nq_tflite.format.nesting import Nesting
@@ -32,6 +36,7 @@ class RoundingTask:
     statistics: tuple[InputStatistics, ...] = ()
     scales: NDArray[np.float32] = field(default_factory=lambda: np.ones(1, np.float32))
     corrected: bool = False
+    _aims: list[Rows] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
     def step(self) -> int:
@@ -47,6 +52,23 @@ class RoundingTask:
     def highest(self) -> int:
         """Largest allowed code."""
         return 128 - self.step
+
+    @property
+    def aims(self) -> Sequence[Rows]:
+        """What each level's values should come to, by its statistics: t as columns. Their first use computes them."""
+        if not self._aims:
+            quadratics = [each.quadratic for each in self.statistics if each.quadratic is not None]
+            with ThreadPoolExecutor(min(len(quadratics), os.cpu_count() or 1)) as pool:
+                self._aims.extend(pool.map(lambda each: each.target(self.target), quadratics))
+        return self._aims
+
+    def rescaled(self, target: NDArray[np.float64], scales: NDArray[np.float32]) -> RoundingTask:
+        """The same weights in units of other scales."""
+        other = replace(self, target=target, scales=scales)
+        ratio = self.scales / np.where(scales > 0, scales, 1)
+        by_channel = np.broadcast_to(np.where(scales > 0, ratio, 1), len(target))
+        other._aims.extend(aim * by_channel.reshape(len(aim), 1, -1) for aim in self._aims)
+        return other
 
     def nearest(self) -> NDArray[np.int16]:
         """The allowed code nearest to each target, ties to even: int16 [channels, depth]."""

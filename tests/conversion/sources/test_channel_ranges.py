@@ -17,7 +17,7 @@ from nq_tflite.conversion.sources.channel_ranges import (
 )
 from nq_tflite.conversion.sources.keras_export import calibrate
 from nq_tflite.conversion.sources.source import Source, load_source
-from nq_tflite.conversion.trial import walking_runtime
+from nq_tflite.device.runtimes import walking_runtime
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.model import ModelT
 from nq_tflite.graph.quantization import covered_values

@@ -10,7 +10,11 @@
 
 namespace nq {
 
+// No shift is less.
+inline constexpr int kLeastAdditionShift = 13;
+
 // clamp(((a * multiplier_a + b * multiplier_b + bias) >> shift) + zero_point, low, high), nothing of which overflows.
+// No multiplier is greater than 2^21.
 struct AdditionTerms {
   int32_t multiplier_a, multiplier_b, bias, shift, zero_point;
   int8_t low, high;

@@ -13,15 +13,22 @@ extern const DepthwiseKernel depthwise_avx512vnni;
 
 namespace {
 
-constexpr uint32_t kGroup = 4;  // taps
-constexpr int kVectors = 4;     // of 16 channels
-constexpr int kLaneChannels = 16;
+constexpr uint32_t kGroup = 4;    // taps
+constexpr uint32_t kVectors = 4;  // of 16 channels
+constexpr uint32_t kLaneChannels = 16;
 
-// Vector v holds, in its 128-bit lane l, channels 16 l + 4 v to 16 l + 4 v + 3.
+// Of 32 channels, two pixels that follow each other fill a vector.
+constexpr uint32_t kPairChannels = kDepthwiseChannels / 2;
+
+// Vector v holds, in its 128-bit lane l, channels 16 l + 4 v to 16 l + 4 v + 3. Of up to 32 channels, lanes 2 and 3
+// are lanes 0 and 1 again.
 template <typename Number>
-void mix_channels(const Number* from, Number* to) {
-  for (int v = 0; v < kVectors; ++v) {
-    for (int i = 0; i < kLaneChannels; ++i) to[v * kLaneChannels + i] = from[i / 4 * kLaneChannels + v * 4 + i % 4];
+void mix_channels(const Number* from, uint32_t num_channels, Number* to) {
+  const uint32_t lanes = num_channels <= kPairChannels ? 2 : 4;
+  for (uint32_t v = 0; v < kVectors; ++v) {
+    for (uint32_t i = 0; i < kLaneChannels; ++i) {
+      to[v * kLaneChannels + i] = from[i / 4 % lanes * kLaneChannels + v * 4 + i % 4];
+    }
   }
 }
 
@@ -44,7 +51,7 @@ void interleave_weights(const DepthwiseTile& tile, int8_t* weights) {
       taps[i] = t + i < tile.depth ? _mm512_loadu_si512(tile.codes + (t + i) * kLineBytes) : _mm512_setzero_si512();
     }
     const Four mixed = interleave(taps[0], taps[1], taps[2], taps[3]);
-    for (int v = 0; v < kVectors; ++v, weights += kLineBytes) _mm512_storeu_si512(weights, mixed.of[v]);
+    for (uint32_t v = 0; v < kVectors; ++v, weights += kLineBytes) _mm512_storeu_si512(weights, mixed.of[v]);
   }
 }
 
@@ -52,7 +59,7 @@ void interleave_weights(const DepthwiseTile& tile, int8_t* weights) {
                                              Four* sums) {
   const Four taps = interleave(a, b, c, d);
 #pragma GCC unroll 4
-  for (int v = 0; v < kVectors; ++v) {
+  for (uint32_t v = 0; v < kVectors; ++v) {
     sums->of[v] = _mm512_dpbusd_epi32(sums->of[v], taps.of[v], _mm512_loadu_si512(weights + v * kLineBytes));
   }
 }
@@ -65,7 +72,7 @@ void interleave_weights(const DepthwiseTile& tile, int8_t* weights) {
   };
   Four sums;
 #pragma GCC unroll 4
-  for (int v = 0; v < kVectors; ++v) sums.of[v] = _mm512_loadu_si512(bias + v * kLaneChannels);
+  for (uint32_t v = 0; v < kVectors; ++v) sums.of[v] = _mm512_loadu_si512(bias + v * kLaneChannels);
   uint32_t t = 0;
   for (; t + kGroup <= depth; t += kGroup, weights += kGroup * kLineBytes) {
     add_group(load(t), load(t + 1), load(t + 2), load(t + 3), weights, &sums);
@@ -77,15 +84,15 @@ void interleave_weights(const DepthwiseTile& tile, int8_t* weights) {
   return sums;
 }
 
-template <bool kShrinks>
+template <Clamp kClamp>
 [[gnu::always_inline]] inline __m512i requantize_pixel(const Requantizer& requantizer, const Four& sums,
                                                        const float* multiplier) {
   __m512i scaled[kVectors];
 #pragma GCC unroll 4
-  for (int v = 0; v < kVectors; ++v) {
-    scaled[v] = scale_sums<kShrinks>(requantizer, sums.of[v], _mm512_loadu_ps(multiplier + v * kLaneChannels));
+  for (uint32_t v = 0; v < kVectors; ++v) {
+    scaled[v] = scale_sums<kClamp>(requantizer, sums.of[v], _mm512_loadu_ps(multiplier + v * kLaneChannels));
   }
-  return pack_codes(requantizer, scaled[0], scaled[1], scaled[2], scaled[3]);
+  return pack_codes<kClamp>(requantizer, scaled[0], scaled[1], scaled[2], scaled[3]);
 }
 
 __mmask64 stored_channels(const DepthwiseTile& tile) {
@@ -93,7 +100,7 @@ __mmask64 stored_channels(const DepthwiseTile& tile) {
 }
 
 // What finishes the pixels of a tile, to int8.
-template <bool kShrinks>
+template <Clamp kClamp>
 struct StoreCodes {
   Requantizer requantizer;
   const float* multiplier;
@@ -101,8 +108,14 @@ struct StoreCodes {
   int8_t* out;
   size_t out_stride;
 
+  static constexpr bool kTakesPairs = true;
+  // Of two pixels, where there is nothing between them.
+  [[gnu::always_inline]] void pair(const Four& sums, size_t pixel) const {
+    _mm512_storeu_si512(out + pixel * out_stride, requantize_pixel<kClamp>(requantizer, sums, multiplier));
+  }
+
   [[gnu::always_inline]] void operator()(const Four& sums, size_t pixel) const {
-    _mm512_mask_storeu_epi8(out + pixel * out_stride, mask, requantize_pixel<kShrinks>(requantizer, sums, multiplier));
+    _mm512_mask_storeu_epi8(out + pixel * out_stride, mask, requantize_pixel<kClamp>(requantizer, sums, multiplier));
   }
 };
 
@@ -122,10 +135,10 @@ inline Floats in_order(const Floats& mixed) {
 
 // What makes floats of sums, in the mixed order.
 struct MixedDequantization {
-  explicit MixedDequantization(const Dequantization& dequantization) : plain(dequantization) {
-    mix_channels(plain.weight_sum, weight_sum);
-    mix_channels(plain.scale, scale);
-    mix_channels(plain.bias, bias);
+  MixedDequantization(const Dequantization& dequantization, uint32_t num_channels) : plain(dequantization) {
+    mix_channels(plain.weight_sum, num_channels, weight_sum);
+    mix_channels(plain.scale, num_channels, scale);
+    mix_channels(plain.bias, num_channels, bias);
     set_row(0);
   }
 
@@ -150,15 +163,17 @@ struct StoreFloats {
   float* out;
   size_t out_stride;
 
+  static constexpr bool kTakesPairs = false;
+
   [[gnu::always_inline]] void operator()(const Four& sums, size_t pixel) const {
     if (pixel > 0 && dequantization->plain.row_step > 0) dequantization->set_row(pixel);
     Floats floats;
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) floats.of[v] = dequantize_sums(dequantization->vectors[v], sums.of[v]);
+    for (uint32_t v = 0; v < kVectors; ++v) floats.of[v] = dequantize_sums(dequantization->vectors[v], sums.of[v]);
     const Floats ordered = in_order(floats);
     float* to = out + pixel * out_stride;
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) {
+    for (uint32_t v = 0; v < kVectors; ++v) {
       const auto lanes = static_cast<__mmask16>(mask >> (v * kLaneChannels));
       _mm512_mask_storeu_ps(to + v * kLaneChannels, lanes, ordered.of[v]);
     }
@@ -175,7 +190,7 @@ struct Columns {
 [[gnu::always_inline]] inline Four multiply_column(const Four& sums, const Four& column, const __m512i* weights) {
   Four next;
 #pragma GCC unroll 4
-  for (int v = 0; v < kVectors; ++v) next.of[v] = _mm512_dpbusd_epi32(sums.of[v], column.of[v], weights[v]);
+  for (uint32_t v = 0; v < kVectors; ++v) next.of[v] = _mm512_dpbusd_epi32(sums.of[v], column.of[v], weights[v]);
   return next;
 }
 
@@ -225,22 +240,61 @@ struct AnyWindow {
   }
 };
 
+// A run of 3 x 3 windows of 32 channels that lie one behind another. A vector has one column of two windows.
+template <typename Store>
+[[gnu::always_inline]] inline void multiply_pairs(const AnyWindow& any, const TapRun& run, size_t first_pixel,
+                                                  const Columns& weights, const Four& bias, const Store& store) {
+  const __m512i sign = _mm512_set1_epi8(static_cast<char>(0x80));
+  size_t offset = 0;
+  const auto next_columns = [&] {
+    __m512i taps[kWindow];
+#pragma GCC unroll 3
+    for (int y = 0; y < kWindow; ++y)
+      taps[y] = _mm512_xor_si512(_mm512_loadu_si512(run.taps[y * kWindow] + offset), sign);
+    offset += kPairChannels;
+    return interleave(taps[0], taps[1], taps[2], sign);
+  };
+  const auto count = static_cast<size_t>(run.num_pixels);
+  Four first = multiply_column(bias, next_columns(), weights.of[0]);
+  for (size_t i = 0; i + 2 <= count; i += 2) {
+    const Four sums = multiply_column(first, next_columns(), weights.of[1]);
+    const Four last = next_columns();
+    store.pair(multiply_column(sums, last, weights.of[2]), first_pixel + i);
+    first = multiply_column(bias, last, weights.of[0]);
+  }
+  if (count % 2 == 1) store(any(run.taps, (count - 1) * kPairChannels), first_pixel + count - 1);
+}
+
+template <int kStride, typename Store>
+bool takes_pairs(const DepthwiseTile& tile, const Store& store) {
+  if constexpr (kStride == 1 && Store::kTakesPairs) {
+    return tile.num_channels == kPairChannels && tile.pixels.step == kPairChannels && store.out_stride == kPairChannels;
+  }
+  return false;
+}
+
 template <int kStride, typename Store>
 void multiply_windows(const AnyWindow& any, const Store& store) {
   const DepthwiseTile& tile = any.tile;
+  const bool pairs = takes_pairs<kStride>(tile, store);
   Columns weights;
-  const auto load = [&](int tap) { return _mm512_loadu_si512(tile.codes + tap * kLineBytes); };
+  const auto load = [&](int tap) {
+    const __m512i codes = _mm512_loadu_si512(tile.codes + tap * kLineBytes);
+    return pairs ? _mm512_shuffle_i64x2(codes, codes, 0x44) : codes;
+  };
   for (int x = 0; x < kWindow; ++x) {
     const Four column = interleave(load(x), load(x + kWindow), load(x + 2 * kWindow), _mm512_setzero_si512());
-    for (int v = 0; v < kVectors; ++v) weights.of[x][v] = column.of[v];
+    for (uint32_t v = 0; v < kVectors; ++v) weights.of[x][v] = column.of[v];
   }
   Four bias;
-  for (int v = 0; v < kVectors; ++v) bias.of[v] = _mm512_loadu_si512(any.bias + v * kLaneChannels);
+  for (uint32_t v = 0; v < kVectors; ++v) bias.of[v] = _mm512_loadu_si512(any.bias + v * kLaneChannels);
   size_t pixel = 0;
   for (int r = 0; r < tile.pixels.num_runs; ++r) {
     const TapRun& run = tile.pixels.runs[r];
     if (run.num_pixels == 1) {
       store(any(run.taps, 0), pixel);
+    } else if (pairs) {
+      if constexpr (Store::kTakesPairs) multiply_pairs(any, run, pixel, weights, bias, store);
     } else {
       multiply_run<kStride>(tile, run, pixel, weights, bias, store);
     }
@@ -258,7 +312,7 @@ int window_stride(const DepthwiseTile& tile) {
 template <typename Store>
 void multiply_tile(const DepthwiseTile& tile, const Store& store) {
   alignas(64) int32_t bias[kDepthwiseChannels];
-  mix_channels(tile.bias, bias);
+  mix_channels(tile.bias, tile.num_channels, bias);
   auto* weights = reinterpret_cast<int8_t*>(tile.scratch);
   interleave_weights(tile, weights);
   const AnyWindow any = {tile, bias, weights};
@@ -271,18 +325,24 @@ void multiply_tile(const DepthwiseTile& tile, const Store& store) {
 
 void multiply(const DepthwiseTile& tile, const Requantization& requantization, int8_t* out, size_t out_stride) {
   alignas(64) float multiplier[kDepthwiseChannels];
-  mix_channels(requantization.multiplier, multiplier);
+  mix_channels(requantization.multiplier, tile.num_channels, multiplier);
+  const auto store = [&](auto codes) { multiply_tile(tile, codes); };
   const Requantizer requantizer = make_requantizer(requantization);
   const __mmask64 mask = stored_channels(tile);
-  if (requantization.shrinks) {
-    multiply_tile(tile, StoreCodes<true>{requantizer, multiplier, mask, out, out_stride});
-  } else {
-    multiply_tile(tile, StoreCodes<false>{requantizer, multiplier, mask, out, out_stride});
+  switch (clamp_of(requantization)) {
+    case Clamp::kFromLowest:
+      return store(StoreCodes<Clamp::kFromLowest>{requantizer, multiplier, mask, out, out_stride});
+    case Clamp::kSaturates:
+      return store(StoreCodes<Clamp::kSaturates>{requantizer, multiplier, mask, out, out_stride});
+    case Clamp::kCodes:
+      return store(StoreCodes<Clamp::kCodes>{requantizer, multiplier, mask, out, out_stride});
+    case Clamp::kSums:
+      return store(StoreCodes<Clamp::kSums>{requantizer, multiplier, mask, out, out_stride});
   }
 }
 
 void multiply_float(const DepthwiseTile& tile, const Dequantization& dequantization, float* out, size_t out_stride) {
-  MixedDequantization mixed(dequantization);
+  MixedDequantization mixed(dequantization, tile.num_channels);
   multiply_tile(tile, StoreFloats{&mixed, stored_channels(tile), out, out_stride});
 }
 

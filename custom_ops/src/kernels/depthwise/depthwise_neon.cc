@@ -204,7 +204,8 @@ void multiply(const DepthwiseTile& tile, const Requantization& requantization, i
 }
 
 void multiply_float(const DepthwiseTile& tile, const Dequantization& dequantization, float* out, size_t out_stride) {
-  multiply_tile(tile, StoreFloats{&dequantization, out, out_stride});
+  multiply_to_floats(tile, dequantization, out, out_stride,
+                     [](const DepthwiseTile& of, const auto& store) { multiply_tile(of, store); });
 }
 
 }  // namespace

@@ -68,6 +68,10 @@ struct StoreCodes {
     for (int i = 0; i < kNumPixels; ++i, to += out_stride) vst1q_s8(to, all[i]);
   }
 
+  [[gnu::always_inline]] void eight(const EightSums& sums, size_t pixel, uint32_t c) const {
+    vst1_s8(out + pixel * out_stride + c, codes_of<kPlain>(requantizer, sums, load_multipliers(multiplier + c)));
+  }
+
   void first(const SixteenSums& sums, size_t pixel, uint32_t count) const {
     int8_t all[kChannels];
     vst1q_s8(all, codes(sums, 0));
@@ -75,29 +79,81 @@ struct StoreCodes {
   }
 };
 
+// The first `count` of 16 channels from c on, of one pixel.
+[[gnu::noinline]] void store_first(const Dequantization& of_pixel, SixteenSums sums, uint32_t c, uint32_t count,
+                                   float* out) {
+  Dequantizer(of_pixel, c).store(sums.low, count, out);
+  if (count > 8) Dequantizer(of_pixel, c + 8).store(sums.high, count - 8, out + 8);
+}
+
+#if defined(__aarch64__)
+
+template <bool kClamps>
 struct StoreFloats {
-  const Dequantization* dequantization;
+  AnyDequantizer<kClamps> dequantizer;
   float* out;
   size_t out_stride;
 
   template <int kNumPixels>
   [[gnu::always_inline]] void operator()(const SixteenSums (&sums)[kNumPixels], size_t pixel, uint32_t c) const {
-    for (int i = 0; i < kNumPixels; ++i) store_all(sums[i], pixel + static_cast<size_t>(i), c);
+#pragma GCC unroll 4
+    for (int i = 0; i < kNumPixels; ++i) {
+      eight(sums[i].low, pixel + static_cast<size_t>(i), c);
+      eight(sums[i].high, pixel + static_cast<size_t>(i), c + 8);
+    }
   }
 
-  [[gnu::noinline]] void store_all(SixteenSums sums, size_t pixel, uint32_t c) const {
-    store(sums, pixel, c, kChannels);
-  }
-
-  void first(const SixteenSums& sums, size_t pixel, uint32_t count) const { store(sums, pixel, 0, count); }
-
-  void store(const SixteenSums& sums, size_t pixel, uint32_t c, uint32_t count) const {
+  [[gnu::always_inline]] void eight(const EightSums& sums, size_t pixel, uint32_t c) const {
+    const OfRow of_pixel = load_row(dequantizer.of.from_row(pixel));
+    const float32x4_t first = dequantizer.value(sums.first, of_pixel, dequantizer.channels(c));
+    const float32x4_t second = dequantizer.value(sums.second, of_pixel, dequantizer.channels(c + 4));
     float* to = out + pixel * out_stride + c;
-    const Dequantization of_pixel = dequantization->from_row(pixel);
-    Dequantizer(of_pixel, c).store(sums.low, count, to);
-    if (count > 8) Dequantizer(of_pixel, c + 8).store(sums.high, count - 8, to + 8);
+    vst1q_f32(to, first);
+    vst1q_f32(to + 4, second);
+  }
+
+  void first(const SixteenSums& sums, size_t pixel, uint32_t count) const {
+    store_first(dequantizer.of.from_row(pixel), sums, 0, count, out + pixel * out_stride);
   }
 };
+
+// Calls multiply_tile(tile, store) with what finishes this tile's pixels.
+template <typename MultiplyTile>
+inline void multiply_to_floats(const DepthwiseTile& tile, const Dequantization& dequantization, float* out,
+                               size_t out_stride, const MultiplyTile& multiply_tile) {
+  if (clamps(dequantization)) {
+    multiply_tile(tile, StoreFloats<true>{AnyDequantizer<true>(dequantization), out, out_stride});
+  } else {
+    multiply_tile(tile, StoreFloats<false>{AnyDequantizer<false>(dequantization), out, out_stride});
+  }
+}
+
+#else
+
+struct StoreFloats {
+  Dequantization dequantization;
+  float* out;
+  size_t out_stride;
+
+  template <int kNumPixels>
+  [[gnu::always_inline]] void operator()(const SixteenSums (&sums)[kNumPixels], size_t pixel, uint32_t c) const {
+    for (int i = 0; i < kNumPixels; ++i, ++pixel) {
+      store_first(dequantization.from_row(pixel), sums[i], c, kChannels, out + pixel * out_stride + c);
+    }
+  }
+
+  void first(const SixteenSums& sums, size_t pixel, uint32_t count) const {
+    store_first(dequantization.from_row(pixel), sums, 0, count, out + pixel * out_stride);
+  }
+};
+
+template <typename MultiplyTile>
+inline void multiply_to_floats(const DepthwiseTile& tile, const Dequantization& dequantization, float* out,
+                               size_t out_stride, const MultiplyTile& multiply_tile) {
+  multiply_tile(tile, StoreFloats{dequantization, out, out_stride});
+}
+
+#endif
 
 // Calls multiply_tile(tile, store) with what finishes this tile's pixels.
 template <typename MultiplyTile>

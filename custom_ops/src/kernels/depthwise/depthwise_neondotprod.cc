@@ -1,5 +1,5 @@
 // Four taps at a time, 16 channels: their bytes are interleaved, so that a dot product sums a channel's four. In a row
-// of 3 x 3 windows a column of the input is interleaved once for all windows that it is in.
+// of 3 x 3 or 5 x 5 windows a column of the input is interleaved once for all windows that it is in.
 #if defined(__ARM_FEATURE_DOTPROD)
 #include "kernels/depthwise/depthwise_neon.h"
 #include "kernels/depthwise/depthwise_pixels.h"
@@ -197,18 +197,198 @@ void multiply_windows(const DepthwiseTile& tile, const Store& store) {
   });
 }
 
-// Which of the strides that multiply_windows has; 0 for another window.
-int window_stride(const DepthwiseTile& tile) {
+// 8 channels of 5 x 5 windows, likewise: their weights and the sums of five windows fit in the registers. Dot products
+// sum the first four rows of a column and the first four columns of the last row, which leaves one tap.
+template <int kStride, typename Store>
+class LargeWindows {
+ public:
+  static constexpr int kWindow = 5;
+
+  [[gnu::always_inline]] LargeWindows(const DepthwiseTile& tile, uint32_t channel, const Store& store)
+      : store_(store), bias_(tile.bias + channel), step_(tile.pixels.step), channel_(channel) {
+    const int8_t* codes = tile.codes + channel;
+    const auto code = [=](int y, int x) { return load_eight(codes + (y * kWindow + x) * kLineBytes); };
+    for (int x = 0; x < kWindow; ++x) columns_[x] = interleave(code(0, x), code(1, x), code(2, x), code(3, x));
+    row_ = interleave(code(4, 0), code(4, 1), code(4, 2), code(4, 3));
+    last_ = vget_low_s8(code(4, 4));
+    first_ = tile.first_channel + channel;
+  }
+
+  [[gnu::always_inline]] void add_run(const TapRun& run) {
+    const size_t end = pixel_ + static_cast<size_t>(run.num_pixels);
+    if constexpr (kStride == 1) {
+      step_by_one(run.taps, run.goes_on, end);
+    } else {
+      step_by_two(run.taps, run.goes_on, end);
+    }
+  }
+
+ private:
+  struct Two {
+    int8x16_t of[2];
+  };
+
+  // What has been read of the last row: a pixel, and the pairs before it, which end at it, a pixel earlier and so on.
+  struct LastRow {
+    int8x16_t pixel, pair, earlier, earliest;
+
+    [[gnu::always_inline]] void add(int8x16_t next) {
+      earliest = earlier;
+      earlier = pair;
+      pair = vzip1q_s8(pixel, next);
+      pixel = next;
+    }
+
+    [[gnu::always_inline]] Two four() const { return interleave(earliest, pair); }
+  };
+
+  [[gnu::always_inline]] static int8x16_t load_eight(const int8_t* bytes) {
+    return vcombine_s8(vld1_s8(bytes), vdup_n_s8(0));
+  }
+
+  [[gnu::always_inline]] static Two interleave(int8x16_t first_pair, int8x16_t second_pair) {
+    const int16x8_t first = vreinterpretq_s16_s8(first_pair), second = vreinterpretq_s16_s8(second_pair);
+    return {{vreinterpretq_s8_s16(vzip1q_s16(first, second)), vreinterpretq_s8_s16(vzip2q_s16(first, second))}};
+  }
+
+  [[gnu::always_inline]] static Two interleave(int8x16_t a, int8x16_t b, int8x16_t c, int8x16_t d) {
+    return interleave(vzip1q_s8(a, b), vzip1q_s8(c, d));
+  }
+
+  [[gnu::always_inline]] static EightSums add(const EightSums& sums, const Two& taps, const Two& weights) {
+    return {vdotq_s32(sums.first, taps.of[0], weights.of[0]), vdotq_s32(sums.second, taps.of[1], weights.of[1])};
+  }
+
+  struct Column {
+    [[gnu::always_inline]] Column(const int8_t* const* taps, int x) {
+      for (int y = 0; y < kWindow; ++y) rows[y] = taps[y * kWindow + x];
+    }
+
+    [[gnu::always_inline]] Two four(size_t offset) const {
+      return interleave(load_eight(rows[0] + offset), load_eight(rows[1] + offset), load_eight(rows[2] + offset),
+                        load_eight(rows[3] + offset));
+    }
+
+    [[gnu::always_inline]] int8x16_t last(size_t offset) const { return load_eight(rows[4] + offset); }
+
+    const int8_t* rows[kWindow];
+  };
+
+  [[gnu::always_inline]] EightSums begin(const Two& column) const { return add(load_sums(bias_), column, columns_[0]); }
+
+  // A window that lacks its last column alone.
+  [[gnu::always_inline]] void finish(const EightSums& sums, const Two& column, size_t pixel) const {
+    const EightSums all = add(sums, column, columns_[4]);
+    const int16x8_t products = vmull_s8(vget_low_s8(row_of_.pixel), last_);
+    store_.eight({vaddw_s16(all.first, vget_low_s16(products)), vaddw_high_s16(all.second, products)}, pixel, channel_);
+  }
+
+  // Sums of windows that lack one column, two, three and four.
+  [[gnu::always_inline]] void step_by_one(const int8_t* const* taps, bool goes_on, size_t end) {
+    EightSums one = sums_[0], two = sums_[1], three = sums_[2], four = sums_[3], fresh;
+    if (!goes_on) {
+      one = two = three = load_sums(bias_);
+      for (int x = 0; x < kWindow - 1; ++x) {
+        const Column column(taps, x);
+        const Two taps_of_four = column.four(first_);
+        row_of_.add(column.last(first_));
+        one = add(one, taps_of_four, columns_[x]);
+        if (x > 0) two = add(two, taps_of_four, columns_[x - 1]);
+        if (x > 1) three = add(three, taps_of_four, columns_[x - 2]);
+        if (x > 2) four = begin(taps_of_four);
+      }
+      one = add(one, row_of_.four(), row_);
+    }
+    const Column last(taps, kWindow - 1);
+    size_t offset = first_, pixel = pixel_;
+    const auto next = [&](size_t at, EightSums& of_one, EightSums& of_two, EightSums& of_three, EightSums& of_four,
+                          EightSums& of_fresh) __attribute__((always_inline)) {
+      asm("" : "+r"(offset));  // or Clang would move five pointers on
+      const Two column = last.four(offset);
+      row_of_.add(last.last(offset));
+      finish(of_one, column, at);
+      of_two = add(add(of_two, column, columns_[3]), row_of_.four(), row_);
+      of_three = add(of_three, column, columns_[2]);
+      of_four = add(of_four, column, columns_[1]);
+      of_fresh = begin(column);
+      offset += step_;
+    };
+    for (; pixel + kWindow <= end; pixel += kWindow) {
+      next(pixel, one, two, three, four, fresh);
+      next(pixel + 1, two, three, four, fresh, one);
+      next(pixel + 2, three, four, fresh, one, two);
+      next(pixel + 3, four, fresh, one, two, three);
+      next(pixel + 4, fresh, one, two, three, four);
+    }
+    for (; pixel < end; ++pixel, one = two, two = three, three = four, four = fresh) {
+      next(pixel, one, two, three, four, fresh);
+    }
+    sums_[0] = one, sums_[1] = two, sums_[2] = three, sums_[3] = four, pixel_ = end;
+  }
+
+  // Sums of windows that lack two columns and four.
+  [[gnu::always_inline]] void step_by_two(const int8_t* const* taps, bool goes_on, size_t end) {
+    EightSums two = sums_[0], four = sums_[1];
+    if (!goes_on) {
+      two = load_sums(bias_);
+      for (int x = 0; x < kWindow - 2; ++x) {
+        const Column column(taps, x);
+        const Two taps_of_four = column.four(first_);
+        row_of_.add(column.last(first_));
+        two = add(two, taps_of_four, columns_[x]);
+        if (x == 2) four = begin(taps_of_four);
+      }
+    }
+    const Column before(taps, kWindow - 2), last(taps, kWindow - 1);
+    size_t offset = first_;
+    for (size_t pixel = pixel_; pixel < end; ++pixel, offset += step_) {
+      asm("" : "+r"(offset));
+      const Two odd = before.four(offset), even = last.four(offset);
+      row_of_.add(before.last(offset));
+      two = add(add(two, odd, columns_[3]), row_of_.four(), row_);
+      row_of_.add(last.last(offset));
+      finish(two, even, pixel);
+      two = add(add(four, odd, columns_[1]), even, columns_[2]);
+      four = begin(even);
+    }
+    sums_[0] = two, sums_[1] = four, pixel_ = end;
+  }
+
+  const Store store_;
+  const int32_t* const bias_;
+  const size_t step_;
+  const uint32_t channel_;
+  size_t first_, pixel_ = 0;
+  Two columns_[kWindow], row_;
+  int8x8_t last_;
+  LastRow row_of_ = {};
+  EightSums sums_[kWindow - 1] = {};
+};
+
+template <int kStride, typename Store>
+[[gnu::noinline]] void multiply_large_windows(const DepthwiseTile& tile, const Store& store) {
+  constexpr uint32_t kEight = 8;
+  const uint32_t last = tile.num_channels - kEight;
+  for (uint32_t c = 0; c < tile.num_channels; c += kEight) {  // the last ones overlap those before them
+    LargeWindows<kStride, Store> windows(tile, c < last ? c : last, store);
+    for (int r = 0; r < tile.pixels.num_runs; ++r) windows.add_run(tile.pixels.runs[r]);
+  }
+}
+
+// A square window of that side, with a stride that multiply_windows has; its stride, or 0 for another window.
+int window_stride(const DepthwiseTile& tile, uint32_t side) {
   const DepthwisePixels& pixels = tile.pixels;
-  if (pixels.columns != kWindow || tile.depth != kWindow * kWindow || tile.num_channels < kChannels) return 0;
+  if (pixels.columns != side || tile.depth != side * side || tile.num_channels < kChannels) return 0;
   return pixels.step == pixels.column_step ? 1 : pixels.step == 2 * pixels.column_step ? 2 : 0;
 }
 
 template <typename Store>
 void multiply_tile(const DepthwiseTile& tile, const Store& store) {
-  const int stride = window_stride(tile);
-  if (stride == 1) return multiply_windows<1>(tile, store);
-  if (stride == 2) return multiply_windows<2>(tile, store);
+  const int small = window_stride(tile, 3), large = window_stride(tile, 5);
+  if (small == 1) return multiply_windows<1>(tile, store);
+  if (small == 2) return multiply_windows<2>(tile, store);
+  if (large == 1) return multiply_large_windows<1>(tile, store);
+  if (large == 2) return multiply_large_windows<2>(tile, store);
   multiply_any(tile, store);
 }
 
@@ -218,7 +398,8 @@ void multiply(const DepthwiseTile& tile, const Requantization& requantization, i
 }
 
 void multiply_float(const DepthwiseTile& tile, const Dequantization& dequantization, float* out, size_t out_stride) {
-  multiply_tile(tile, StoreFloats{&dequantization, out, out_stride});
+  multiply_to_floats(tile, dequantization, out, out_stride,
+                     [](const DepthwiseTile& of, const auto& store) { multiply_tile(of, store); });
 }
 
 }  // namespace

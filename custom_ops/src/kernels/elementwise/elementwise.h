@@ -26,6 +26,11 @@ struct MatrixSizes {
   size_t rows, depth, columns;
 };
 
+// Pixels that follow each other in the output; in the input, each lies `step` codes behind the one before.
+struct PooledRow {
+  size_t pixels, step, channels;
+};
+
 // What is not a number counts as large where it becomes a code, and stays so among floats.
 struct ElementwiseKernel {
   const char* isa = nullptr;
@@ -44,7 +49,8 @@ struct ElementwiseKernel {
   void (*look_up)(const int8_t* table, const int8_t* in, size_t count, int8_t* out) = nullptr;
 
   struct Pooling {
-    void (*raise)(const int8_t* in, size_t count, int8_t* out) = nullptr;     // out = max(out, in)
+    // out[p * channels + c] = the greatest of taps[t][p * step + c] over one tap or more, of which `out` may be one
+    void (*greatest)(const int8_t* const* taps, size_t num_taps, const PooledRow& row, int8_t* out) = nullptr;
     void (*add_to)(const int8_t* in, size_t count, int32_t* sums) = nullptr;  // sums += in
   } pooling;
 

@@ -85,7 +85,7 @@ constexpr ElementwiseKernel elementwise_avx2 = [] {
   kernel.quantize = quantize;
   kernel.dequantize = dequantize;
   kernel.look_up = look_up;
-  kernel.pooling.raise = raise;
+  kernel.pooling.greatest = greatest;
   kernel.pooling.add_to = add_to;
   kernel.floats = float_loops();
   return kernel;

@@ -37,8 +37,36 @@ void dequantize(const int8_t* __restrict in, size_t count, float scale, int32_t 
   for (size_t i = 0; i < count; ++i) out[i] = static_cast<float>(in[i] - zero_point) * scale;
 }
 
-void raise(const int8_t* __restrict in, size_t count, int8_t* __restrict out) {
-  for (size_t i = 0; i < count; ++i) out[i] = in[i] > out[i] ? in[i] : out[i];
+// Compilers do not vectorize the loop over channels around the one over taps by themselves.
+typedef int8_t Codes16 __attribute__((vector_size(16)));
+
+inline Codes16 load_codes(const int8_t* from) {
+  Codes16 codes;
+  std::memcpy(&codes, from, sizeof(codes));
+  return codes;
+}
+
+inline void greatest_of_16(const int8_t* const* taps, size_t num_taps, size_t at, int8_t* out) {
+  Codes16 greatest = load_codes(taps[0] + at);
+  for (size_t t = 1; t < num_taps; ++t) {
+    const Codes16 codes = load_codes(taps[t] + at);
+    greatest = codes > greatest ? codes : greatest;
+  }
+  std::memcpy(out, &greatest, sizeof(greatest));
+}
+
+void greatest(const int8_t* const* taps, size_t num_taps, const PooledRow& row, int8_t* out) {
+  for (size_t p = 0; p < row.pixels; ++p, out += row.channels) {
+    const size_t at = p * row.step;
+    size_t c = 0;
+    for (; c + 16 <= row.channels; c += 16) greatest_of_16(taps, num_taps, at + c, out + c);
+    if (c > 0 && c < row.channels) c = row.channels - 16, greatest_of_16(taps, num_taps, at + c, out + c), c += 16;
+    for (; c < row.channels; ++c) {
+      int8_t most = taps[0][at + c];
+      for (size_t t = 1; t < num_taps; ++t) most = taps[t][at + c] > most ? taps[t][at + c] : most;
+      out[c] = most;
+    }
+  }
 }
 
 void add_to(const int8_t* __restrict in, size_t count, int32_t* __restrict sums) {

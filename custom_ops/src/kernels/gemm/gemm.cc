@@ -75,12 +75,28 @@ void unpack_tile(const GemmKernel& kernel, const PackedWeight& weight, const Cel
   }
 }
 
+// Adds the products of a row's whole superblocks to the tile's bias where the kernel has a function that does so;
+// returns how many superblocks that were.
+uint32_t add_packed_row(const GemmKernel& kernel, const GemmTask& task, const CellMiddle& middle, uint32_t first_block,
+                        GemmTile* tile, int32_t* sums) {
+  if (kernel.codes.find_unpacking_row == nullptr || tile->num_blocks < kTileBlocks) return 0;
+  const uint32_t total = depth_blocks(task.weight.block.depth), whole = task.rows.piece_depth / kMatrixDepth;
+  const PackedTile packed = {packed_levels(task.weight, uint64_t{first_block} * total), total, middle};
+  const UnpackingRowFn add = kernel.codes.find_unpacking_row(packed.levels);
+  if (add == nullptr) return 0;
+  std::copy(tile->bias, tile->bias + kTileChannels, sums);
+  tile->bias = sums;
+  add(task.rows.pieces[0], packed, whole, sums);
+  return whole;
+}
+
 // One row, whose codes are used once: they go through the L1 cache a piece of the depth at a time.
 void accumulate_row(const GemmKernel& kernel, const GemmTask& task, const CellMiddle& middle, uint32_t first_block,
                     GemmTile tile, int32_t* sums) {
   const int8_t* row = task.rows.pieces[0];
   const uint32_t total = depth_blocks(task.weight.block.depth), most = kRowSuperblocks / kernel.codes.bytes;
-  for (uint32_t first = 0; first < total; first += most) {
+  uint32_t first = add_packed_row(kernel, task, middle, first_block, &tile, sums);
+  for (; first < total; first += most) {
     const uint32_t count = std::min(most, total - first);
     unpack_tile(kernel, task.weight, middle, first_block, first, count, &tile, reinterpret_cast<int8_t*>(task.scratch));
     const uint32_t done = first * kMatrixDepth;
@@ -109,6 +125,7 @@ void finish_rows(const GemmKernel& kernel, const GemmTile& tile, int, const Requ
 void finish_rows(const GemmKernel& kernel, const GemmTile& tile, int first_row, const Dequantization& dequantization,
                  float* out, size_t out_stride, uint32_t num_channels) {
   const Dequantization of_rows = dequantization.from_row(static_cast<size_t>(first_row));
+  if (kernel.multiply_float != nullptr) return kernel.multiply_float(tile, of_rows, out, out_stride, num_channels);
   alignas(kLineBytes) int32_t sums[kMostRows * kTileChannels];
   kernel.sums.accumulate(tile, sums);
   kernel.sums.dequantize(sums, tile.rows.num_rows, of_rows, out, out_stride, num_channels);
@@ -135,19 +152,53 @@ UnpackingFn find_unpacking(const GemmKernel& kernel, const GemmTile& tile, const
   return kernel.codes.find_unpacking(levels);
 }
 
+int tile_rows(const GemmKernel& kernel, int num_blocks) {
+  return num_blocks <= kernel.narrow.blocks ? kernel.narrow.rows : kernel.rows;
+}
+
+// AMX reads the last block's codes in twos of superblocks.
+size_t tile_code_bytes(const GemmKernel& kernel, uint32_t depth) {
+  return size_t{kTileChannels} * kMatrixDepth * depth_blocks(depth) * kernel.codes.bytes + kSuperblockWeights;
+}
+
+uint32_t steps_of(const GemmRows& rows) { return rows.piece_depth / kDepthPerBlock * rows.num_pieces; }
+
+int rows_a_call(const GemmKernel& kernel, int num_blocks, const GemmRows& rows, const Requantization&) {
+  return tile_rows(kernel, num_blocks) * std::max(static_cast<int>(kernel.call_steps / steps_of(rows)), 1);
+}
+
+int rows_a_call(const GemmKernel& kernel, int num_blocks, const GemmRows&, const Dequantization&) {
+  return tile_rows(kernel, num_blocks);
+}
+
+// Goes on by `count` rows; how many of them have an output.
+int advance(GemmRows* rows, int count) {
+  GemmSpacing& spacing = rows->spacing;
+  if (spacing.step == 0) {
+    rows->pieces += static_cast<size_t>(count) * rows->num_pieces;
+    return count;
+  }
+  const int before = std::min(spacing.place, spacing.length), end = spacing.place + count;
+  spacing.offset += static_cast<size_t>(count) * spacing.step;
+  spacing.place = end % spacing.line;
+  return end / spacing.line * spacing.length + std::min(spacing.place, spacing.length) - before;
+}
+
 template <typename Finish, typename Out>
 void run_tile(const GemmKernel& kernel, const GemmTask& task, const CellMiddle& middle, uint32_t first_block,
-              GemmTile tile, Lookahead next, const Finish& finish, Out* out, size_t out_stride, uint32_t num_channels) {
+              GemmTile tile, int8_t* codes, bool unpacked, Lookahead next, int call_rows, const Finish& finish,
+              Out* out, size_t out_stride, uint32_t num_channels) {
   const uint32_t total = depth_blocks(task.weight.block.depth);
-  const size_t depth = size_t{task.rows.piece_depth} * task.rows.num_pieces;
-  const size_t num_steps = kernel.codes.fetches_ahead ? depth / kDepthPerBlock : 0;
+  const size_t num_steps = kernel.codes.fetches_ahead ? steps_of(task.rows) : 0;
+  const int rows_a_tile = tile_rows(kernel, tile.num_blocks);
   const PackedTile packed = {packed_levels(task.weight, uint64_t{first_block} * total), total, middle};
-  auto* codes = reinterpret_cast<int8_t*>(task.scratch);
   UnpackingFn unpacking = find_unpacking(kernel, tile, packed.levels);
-  if (unpacking == nullptr) unpack_tile(kernel, task.weight, middle, first_block, 0, total, &tile, codes);
-  for (int row = 0; row < task.rows.num_rows; row += kernel.rows) {
-    tile.ahead = next.next(num_steps);
-    tile.rows.num_rows = std::min(kernel.rows, task.rows.num_rows - row);
+  if (unpacking == nullptr && !unpacked) unpack_tile(kernel, task.weight, middle, first_block, 0, total, &tile, codes);
+  int count = 0;
+  for (int row = 0; row < task.rows.num_rows; row += count) {
+    count = std::min(unpacking == nullptr ? call_rows : kernel.rows, task.rows.num_rows - row);
+    tile.ahead = next.next(num_steps * static_cast<size_t>((count + rows_a_tile - 1) / rows_a_tile));
+    tile.rows.num_rows = count;
     if (unpacking != nullptr) {
       alignas(kLineBytes) int32_t sums[kMostRows * kTileChannels];
       unpacking(tile, packed, codes, sums);
@@ -156,14 +207,15 @@ void run_tile(const GemmKernel& kernel, const GemmTask& task, const CellMiddle& 
     } else {
       finish_rows(kernel, tile, row, finish, out, out_stride, num_channels);
     }
-    tile.rows.pieces += static_cast<size_t>(kernel.rows) * tile.rows.num_pieces;
-    out += static_cast<size_t>(kernel.rows) * out_stride;
+    out += static_cast<size_t>(advance(&tile.rows, count)) * out_stride;
   }
+  while (tile.unpack_ahead != nullptr && tile.unpack_ahead->left() > 0) unpack_piece(tile.unpack_ahead);
 }
 
 template <typename Finish, typename Out>
 void run_tiles(const GemmKernel& kernel, const GemmTask& task, const Finish& finish, Out* out, size_t out_stride) {
   auto* codes = reinterpret_cast<int8_t*>(task.scratch);
+  int8_t* other = codes + tile_code_bytes(kernel, task.weight.block.depth);  // of the tile that comes next
   const OptionBlock& weight = task.weight.block;
   const CellMiddle middle = cell_middle(weight, task.weight.level, 0);
   const uint32_t total = depth_blocks(weight.depth), end = task.first_block + task.num_blocks;
@@ -179,10 +231,18 @@ void run_tiles(const GemmKernel& kernel, const GemmTask& task, const Finish& fin
       finish_row(kernel, sums, finish.from_channel(channel), out + channel, channels);
     } else {
       const uint32_t ahead = std::min<uint32_t>(end - block - static_cast<uint32_t>(blocks), kTileBlocks);
-      const Lookahead next(task.weight, uint64_t{block + kTileBlocks} * total, uint64_t{ahead} * total,
-                           (task.rows.num_rows + kernel.rows - 1) / kernel.rows, tile.ahead);
-      run_tile(kernel, task, middle, block, tile, next, finish.from_channel(channel), out + channel, out_stride,
-               channels);
+      const int call_rows = rows_a_call(kernel, blocks, task.rows, finish);
+      const bool unpacks_ahead = kernel.codes.unpacks_ahead;
+      const Lookahead next(task.weight, uint64_t{block + kTileBlocks} * total,
+                           unpacks_ahead ? 0 : uint64_t{ahead} * total,
+                           (task.rows.num_rows + call_rows - 1) / call_rows, tile.ahead);
+      UnpackAhead unpack_ahead = {task.weight, middle, kernel.codes.unpack, block + kTileBlocks, ahead, total, other};
+      tile.codes = codes;
+      tile.block_stride = size_t{total} * kSuperblockWeights * kernel.codes.bytes;
+      if (unpacks_ahead) tile.unpack_ahead = &unpack_ahead;
+      run_tile(kernel, task, middle, block, tile, codes, unpacks_ahead && block > task.first_block, next, call_rows,
+               finish.from_channel(channel), out + channel, out_stride, channels);
+      if (unpacks_ahead) std::swap(codes, other);
     }
   }
 }
@@ -196,9 +256,17 @@ void run_task(const GemmKernel& kernel, const GemmTask& task, const Finish& fini
 
 }  // namespace
 
-// AMX reads the last block's codes in twos of superblocks.
+void unpack_piece(UnpackAhead* ahead) {
+  const uint32_t total = ahead->block_superblocks, block = ahead->done / ahead->block_pieces();
+  const uint32_t first = ahead->done % ahead->block_pieces() * 2;
+  const uint64_t superblock = uint64_t{block} * total + first;
+  const PackedLevels levels = packed_levels(ahead->weight, uint64_t{ahead->first_block} * total + superblock);
+  ahead->unpack(levels, ahead->middle, std::min(total - first, 2u), ahead->codes + superblock * kSuperblockWeights);
+  ++ahead->done;
+}
+
 size_t gemm_scratch_bytes(const GemmKernel& kernel, uint32_t depth) {
-  return size_t{kTileChannels} * kMatrixDepth * depth_blocks(depth) * kernel.codes.bytes + kSuperblockWeights;
+  return (kernel.codes.unpacks_ahead ? 2 : 1) * tile_code_bytes(kernel, depth);
 }
 
 void run_gemm(const GemmKernel& kernel, const GemmTask& task, const Requantization& requantization, int8_t* out,

@@ -20,6 +20,7 @@ namespace {
 
 constexpr int kGroupRows = 16, kRows = 2 * kGroupRows;
 constexpr uint32_t kStepDepth = 64;
+constexpr uint32_t kCallSteps = 1 << 20;  // all rows of a task, so that one tile's epilogue lies under the next one
 constexpr size_t kStepCodes = size_t{kStepDepth} * kMatrixChannels;
 constexpr size_t kSumStride = kTileChannels * sizeof(int32_t);
 
@@ -52,6 +53,12 @@ class RowGroup {
   };
 
   void set(const GemmRows& rows, int first_row) {
+    spacing_ = rows.spacing;
+    if (spacing_.step != 0) {
+      pieces_ = rows.pieces;
+      spacing_.offset += static_cast<size_t>(first_row) * spacing_.step;
+      return;
+    }
     for (int r = 0; r < kGroupRows; ++r) rows_[r] = rows.pieces[std::min(first_row + r, rows.num_rows - 1)];
     stride_ = distance(0);
     evenly_spaced_ = true;
@@ -61,7 +68,8 @@ class RowGroup {
   }
 
   // 64 activations of each row. The end of the depth is filled up with zeros, for the codes behind it are not zero.
-  Step step(uint32_t at) {
+  Step step(uint32_t piece, uint32_t at) {
+    if (spacing_.step != 0) return {pieces_[piece] + spacing_.offset + at, spacing_.step};
     if (at >= whole_depth_) return {end_, kStepDepth};
     if (evenly_spaced_) return {rows_[0] + at, stride_};
     copy(at, kStepDepth, copied_);
@@ -82,6 +90,8 @@ class RowGroup {
     settle_memory();
   }
 
+  GemmSpacing spacing_;
+  const int8_t* const* pieces_;  // of spaced rows
   const int8_t* rows_[kGroupRows];
   size_t stride_;
   bool evenly_spaced_;
@@ -89,17 +99,93 @@ class RowGroup {
   alignas(kLineBytes) int8_t copied_[kGroupRows * kStepDepth], end_[kGroupRows * kStepDepth];
 };
 
-// One group of rows by 1 to 4 blocks of channels.
+// What is done between products, which leave the vector units idle: rows of the tile before are requantized and codes
+// of the next channels unpacked, a share in every step of the depth.
+class Aside {
+ public:
+  Aside(const GemmTile& tile, const Requantization& requantization, int8_t* out, size_t out_stride,
+        uint32_t num_channels)
+      : requantization_(requantization),
+        out_(out),
+        out_stride_(out_stride),
+        num_channels_(num_channels),
+        spacing_(tile.rows.spacing),
+        ahead_(tile.unpack_ahead) {
+    const int64_t steps = int64_t{tile.rows.num_pieces} * ((tile.rows.piece_depth + kStepDepth - 1) / kStepDepth);
+    const int64_t units = (tile.num_blocks + 1) / 2, tiles = (tile.rows.num_rows + kRows - 1) / kRows;
+    rows_a_step_ = static_cast<int>((kRows + steps * units - 1) / (steps * units));
+    price_ = steps * units * tiles;
+    if (ahead_ != nullptr) earned_ = ahead_->left();
+  }
+
+  void step() {
+    if (num_rows_ > 0) requantize(rows_a_step_);
+    for (credit_ += earned_; credit_ >= price_; credit_ -= price_) {
+      if (ahead_->left() > 0) unpack_piece(ahead_);
+    }
+  }
+
+  // Finishes the tile before, and takes the sums of this one.
+  void take(const int32_t* sums, int num_rows) {
+    requantize(num_rows_);
+    sums_ = sums;
+    num_rows_ = num_rows;
+  }
+
+ private:
+  // Up to `count` rows with outputs, and those between them.
+  void requantize(int count) {
+    while (count > 0 && num_rows_ > 0) {
+      int run = count < num_rows_ ? count : num_rows_;
+      bool has_output = true;
+      if (spacing_.step != 0) {
+        has_output = spacing_.place < spacing_.length;
+        const int in_line = (has_output ? spacing_.length : spacing_.line) - spacing_.place;
+        if (run > in_line) run = in_line;
+        spacing_.place = (spacing_.place + run) % spacing_.line;
+      }
+      if (has_output) {
+        requantize_rows(sums_, run, requantization_, out_, out_stride_, num_channels_);
+        out_ += static_cast<size_t>(run) * out_stride_;
+        count -= run;
+      }
+      sums_ += run * kTileChannels;
+      num_rows_ -= run;
+    }
+  }
+
+  const Requantization& requantization_;
+  int8_t* out_;
+  size_t out_stride_;
+  uint32_t num_channels_;
+  GemmSpacing spacing_;
+  UnpackAhead* ahead_;
+  const int32_t* sums_ = nullptr;
+  int num_rows_ = 0, rows_a_step_ = 0;  // num_rows_: that are left
+  int64_t credit_ = 0, earned_ = 0, price_ = 1;
+};
+
+template <typename Work>
+[[gnu::always_inline]] inline void for_each_step(const GemmRows& rows, Aside* aside, const Work& work) {
+  for (uint32_t piece = 0; piece < rows.num_pieces; ++piece) {
+    for (uint32_t at = 0; at < rows.piece_depth; at += kStepDepth) {
+      work(piece, at);
+      if (aside != nullptr) aside->step();
+    }
+  }
+}
+
+// One group of rows by 1 to 4 blocks of channels. `aside` may be null.
 template <int kBlocks>
-void multiply_group(const GemmTile& tile, RowGroup* group, int32_t* sums) {
+void multiply_group(const GemmTile& tile, RowGroup* group, Aside* aside, int32_t* sums) {
   settle_memory();
   _tile_loadd(0, tile.bias, 0);
   if constexpr (kBlocks > 1) _tile_loadd(1, tile.bias + kMatrixChannels, 0);
   if constexpr (kBlocks > 2) _tile_loadd(2, tile.bias + 2 * kMatrixChannels, 0);
   if constexpr (kBlocks > 3) _tile_loadd(3, tile.bias + 3 * kMatrixChannels, 0);
   const int8_t* codes = tile.codes;
-  for (uint32_t at = 0; at < tile.rows.piece_depth; at += kStepDepth, codes += kStepCodes) {
-    const RowGroup::Step step = group->step(at);
+  for_each_step(tile.rows, aside, [&](uint32_t piece, uint32_t at) {
+    const RowGroup::Step step = group->step(piece, at);
     _tile_loadd(4, step.first, step.stride);
     _tile_loadd(6, codes, kLineBytes);
     _tile_dpbssd(0, 4, 6);
@@ -115,7 +201,8 @@ void multiply_group(const GemmTile& tile, RowGroup* group, int32_t* sums) {
       _tile_loadd(7, codes + 3 * tile.block_stride, kLineBytes);
       _tile_dpbssd(3, 4, 7);
     }
-  }
+    codes += kStepCodes;
+  });
   _tile_stored(0, sums, kSumStride);
   if constexpr (kBlocks > 1) _tile_stored(1, sums + kMatrixChannels, kSumStride);
   if constexpr (kBlocks > 2) _tile_stored(2, sums + 2 * kMatrixChannels, kSumStride);
@@ -124,8 +211,8 @@ void multiply_group(const GemmTile& tile, RowGroup* group, int32_t* sums) {
 
 // Two groups of rows by 1 or 2 blocks of channels, from `block` on.
 template <int kBlocks>
-void multiply_groups(const GemmTile& tile, int block, RowGroup* upper, RowGroup* lower, int32_t* upper_sums,
-                     int32_t* lower_sums) {
+void multiply_groups(const GemmTile& tile, int block, RowGroup* upper, RowGroup* lower, Aside* aside,
+                     int32_t* upper_sums, int32_t* lower_sums) {
   const int channel = block * kMatrixChannels;
   const int8_t* codes = tile.codes + static_cast<size_t>(block) * tile.block_stride;
   settle_memory();
@@ -135,8 +222,8 @@ void multiply_groups(const GemmTile& tile, int block, RowGroup* upper, RowGroup*
     _tile_loadd(1, tile.bias + channel + kMatrixChannels, 0);
     _tile_loadd(3, tile.bias + channel + kMatrixChannels, 0);
   }
-  for (uint32_t at = 0; at < tile.rows.piece_depth; at += kStepDepth, codes += kStepCodes) {
-    const RowGroup::Step upper_step = upper->step(at), lower_step = lower->step(at);
+  for_each_step(tile.rows, aside, [&](uint32_t piece, uint32_t at) {
+    const RowGroup::Step upper_step = upper->step(piece, at), lower_step = lower->step(piece, at);
     _tile_loadd(6, codes, kLineBytes);
     _tile_loadd(4, upper_step.first, upper_step.stride);
     _tile_dpbssd(0, 4, 6);
@@ -147,7 +234,8 @@ void multiply_groups(const GemmTile& tile, int block, RowGroup* upper, RowGroup*
       _tile_dpbssd(1, 4, 7);
       _tile_dpbssd(3, 5, 7);
     }
-  }
+    codes += kStepCodes;
+  });
   _tile_stored(0, upper_sums + channel, kSumStride);
   _tile_stored(2, lower_sums + channel, kSumStride);
   if constexpr (kBlocks > 1) {
@@ -160,32 +248,43 @@ constexpr decltype(&multiply_group<1>) kMultiplyGroup[kTileBlocks] = {multiply_g
                                                                       multiply_group<3>, multiply_group<4>};
 
 // Writes at least 16 rows of sums. From 17 rows on, the lower group ends at the last row, and may compute some of the
-// upper one's again.
-void sum_tile(const GemmTile& tile, int32_t* sums) {
+// upper one's again. Behind fewer spaced rows there is memory for 16.
+void sum_tile(const GemmTile& tile, Aside* aside, int32_t* sums) {
   RowGroup upper, lower;
   upper.set(tile.rows, 0);
-  if (tile.rows.num_rows <= kGroupRows) return kMultiplyGroup[tile.num_blocks - 1](tile, &upper, sums);
+  if (tile.rows.num_rows <= kGroupRows) return kMultiplyGroup[tile.num_blocks - 1](tile, &upper, aside, sums);
   const int first_lower = tile.rows.num_rows - kGroupRows;
   lower.set(tile.rows, first_lower);
   int32_t* lower_sums = sums + first_lower * kTileChannels;
   int block = 0;
   for (; block + 2 <= tile.num_blocks; block += 2) {
-    multiply_groups<2>(tile, block, &upper, &lower, sums, lower_sums);
+    multiply_groups<2>(tile, block, &upper, &lower, aside, sums, lower_sums);
   }
-  if (block < tile.num_blocks) multiply_groups<1>(tile, block, &upper, &lower, sums, lower_sums);
+  if (block < tile.num_blocks) multiply_groups<1>(tile, block, &upper, &lower, aside, sums, lower_sums);
 }
 
 void multiply(const GemmTile& tile, const Requantization& requantization, int8_t* out, size_t out_stride,
               uint32_t num_channels) {
-  alignas(kLineBytes) int32_t sums[kRows * kTileChannels];
-  sum_tile(tile, sums);
-  requantize_rows(sums, tile.rows.num_rows, requantization, out, out_stride, num_channels);
+  alignas(kLineBytes) int32_t sums[2][kRows * kTileChannels];
+  Aside aside(tile, requantization, out, out_stride, num_channels);
+  GemmTile part = tile;
+  for (int row = 0, side = 0; row < tile.rows.num_rows; row += kRows, side ^= 1) {
+    part.rows.num_rows = std::min(kRows, tile.rows.num_rows - row);
+    sum_tile(part, &aside, sums[side]);
+    aside.take(sums[side], part.rows.num_rows);
+    if (part.rows.spacing.step == 0) {
+      part.rows.pieces += kRows * part.rows.num_pieces;
+    } else {
+      part.rows.spacing.offset += kRows * part.rows.spacing.step;
+    }
+  }
+  aside.take(nullptr, 0);
 }
 
 void accumulate(const GemmTile& tile, int32_t* sums) {
-  if (tile.rows.num_rows >= kGroupRows) return sum_tile(tile, sums);
+  if (tile.rows.num_rows >= kGroupRows) return sum_tile(tile, nullptr, sums);
   alignas(kLineBytes) int32_t group[kGroupRows * kTileChannels];
-  sum_tile(tile, group);
+  sum_tile(tile, nullptr, group);
   const size_t row_bytes = static_cast<size_t>(tile.num_blocks) * kMatrixChannels * sizeof(int32_t);
   for (int r = 0; r < tile.rows.num_rows; ++r) {
     std::memcpy(sums + r * kTileChannels, group + r * kTileChannels, row_bytes);
@@ -199,7 +298,10 @@ constexpr GemmKernel gemm_amx = [] {
   kernel.isa = "amx";
   kernel.supported = has_amx;
   kernel.rows = kRows;
+  kernel.activations.spaced_step = kStepDepth;
+  kernel.call_steps = kCallSteps;
   kernel.codes.unpack = unpack_avx512vnni;
+  kernel.codes.unpacks_ahead = true;
   kernel.multiply = multiply;
   kernel.sums.accumulate = accumulate;
   kernel.sums.requantize = requantize_row;

@@ -16,7 +16,7 @@ inline __m512i in_order(__m512i codes) {
   return _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), codes);
 }
 
-template <int kBlocks, bool kShrinks>
+template <int kBlocks, Clamp kClamp>
 struct RowRequantizer {
   RowRequantizer(const Requantization& requantization, uint32_t num_channels)
       : requantizer(make_requantizer(requantization)), mask(first_lanes(num_channels)) {
@@ -27,8 +27,8 @@ struct RowRequantizer {
   [[gnu::always_inline]] inline void store(const __m512i (&sums)[kBlocks], int8_t* out) const {
     __m512i scaled[kTileBlocks] = {};
 #pragma GCC unroll 4
-    for (int b = 0; b < kBlocks; ++b) scaled[b] = scale_sums<kShrinks>(requantizer, sums[b], multiplier[b]);
-    const __m512i codes = pack_codes(requantizer, scaled[0], scaled[1], scaled[2], scaled[3]);
+    for (int b = 0; b < kBlocks; ++b) scaled[b] = scale_sums<kClamp>(requantizer, sums[b], multiplier[b]);
+    const __m512i codes = pack_codes<kClamp>(requantizer, scaled[0], scaled[1], scaled[2], scaled[3]);
     if (kBlocks == kTileBlocks && ~mask == 0) {
       _mm512_storeu_si512(out, in_order(codes));  // a store with a mask takes longer
     } else {
@@ -41,10 +41,10 @@ struct RowRequantizer {
   __m512 multiplier[kBlocks];
 };
 
-template <int kBlocks>
+template <int kBlocks, Clamp kClamp>
 void requantize_blocks(const int32_t* sums, int num_rows, const Requantization& requantization, int8_t* out,
                        size_t out_stride, uint32_t num_channels) {
-  const RowRequantizer<kBlocks, false> requantizer(requantization, num_channels);
+  const RowRequantizer<kBlocks, kClamp> requantizer(requantization, num_channels);
   for (; num_rows > 0; --num_rows, sums += kTileChannels, out += out_stride) {
     __m512i row[kBlocks];
 #pragma GCC unroll 4
@@ -56,9 +56,15 @@ void requantize_blocks(const int32_t* sums, int num_rows, const Requantization& 
 // kTileChannels sums a row, of which those of the last block with a channel are read.
 inline void requantize_rows(const int32_t* sums, int num_rows, const Requantization& requantization, int8_t* out,
                             size_t out_stride, uint32_t num_channels) {
-  constexpr decltype(&requantize_blocks<1>) kRequantize[kTileBlocks] = {requantize_blocks<1>, requantize_blocks<2>,
-                                                                        requantize_blocks<3>, requantize_blocks<4>};
-  kRequantize[(num_channels - 1) / kMatrixChannels](sums, num_rows, requantization, out, out_stride, num_channels);
+#define NQ_BLOCKS(clamp)                                                                                               \
+  {                                                                                                                    \
+    requantize_blocks<1, clamp>, requantize_blocks<2, clamp>, requantize_blocks<3, clamp>, requantize_blocks<4, clamp> \
+  }
+  constexpr decltype(&requantize_blocks<1, Clamp::kSums>) kRequantize[kClamps][kTileBlocks] = {
+      NQ_BLOCKS(Clamp::kFromLowest), NQ_BLOCKS(Clamp::kSaturates), NQ_BLOCKS(Clamp::kCodes), NQ_BLOCKS(Clamp::kSums)};
+#undef NQ_BLOCKS
+  const auto requantize = kRequantize[static_cast<int>(clamp_of(requantization))][(num_channels - 1) / kMatrixChannels];
+  requantize(sums, num_rows, requantization, out, out_stride, num_channels);
 }
 
 inline void requantize_row(const int32_t* sums, const Requantization& requantization, int8_t* out,

@@ -162,6 +162,14 @@ void multiply_codes(const GemmTile& tile, const Requantization& requantization, 
   multiply_tile(tile, requantization, out, out_stride, num_channels);
 }
 
+#if defined(__aarch64__)
+void multiply_floats(const GemmTile& tile, const Dequantization& dequantization, float* out, size_t out_stride,
+                     uint32_t num_channels) {
+  const auto multiply_tile = tile.least == -128 ? multiply_float<Products<true>> : multiply_float<Products<false>>;
+  multiply_tile(tile, dequantization, out, out_stride, num_channels);
+}
+#endif
+
 void accumulate_codes(const GemmTile& tile, int32_t* sums) {
   const auto accumulate_tile = tile.least == -128 ? accumulate<Products<true>> : accumulate<Products<false>>;
   accumulate_tile(tile, sums);
@@ -178,6 +186,9 @@ constexpr GemmKernel gemm_neon = [] {
   kernel.codes.unpack = unpack_neon;
   kernel.codes.fetches_ahead = false;
   kernel.multiply = multiply_codes;
+#if defined(__aarch64__)
+  kernel.multiply_float = multiply_floats;
+#endif
   kernel.sums.accumulate = accumulate_codes;
   kernel.sums.requantize = requantize;
   kernel.sums.dequantize = dequantize;

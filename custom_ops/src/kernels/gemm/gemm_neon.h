@@ -149,7 +149,7 @@ struct CodeStore {
   }
 
   template <int kNumRows, int kNumVectors>
-  [[gnu::always_inline]] inline void operator()(const Sums<kNumRows, kNumVectors>& sums, uint32_t channel,
+  [[gnu::always_inline]] inline void operator()(const Sums<kNumRows, kNumVectors>& sums, int, uint32_t channel,
                                                 uint32_t count, int8_t* out) const {
     if (count < kNumVectors * kVectorChannels) {
       store_first(sums, multiplier + channel, count, out + channel);
@@ -161,25 +161,86 @@ struct CodeStore {
   }
 };
 
+#if defined(__aarch64__)
+
+// What makes floats of whole groups of rows.
+template <bool kClamps>
+struct FloatStore {
+  AnyDequantizer<kClamps> dequantizer;
+  size_t out_stride;
+
+  template <int kNumRows, int kNumVectors>
+  [[gnu::always_inline]] inline void store_rows(const Sums<kNumRows, kNumVectors>& sums, int row, uint32_t channel,
+                                                float* out) const {
+    OfRow of_rows[kNumRows];
+    Dequantization of_row = dequantizer.of.from_row(static_cast<size_t>(row));
+#pragma GCC unroll 4
+    for (int r = 0; r < kNumRows; ++r, of_row = of_row.from_row(1)) of_rows[r] = load_row(of_row);
+#pragma GCC unroll 4
+    for (uint32_t v = 0; v < kNumVectors; ++v) {
+      const uint32_t c = channel + v * kVectorChannels;
+      const OfFourChannels of_channels = dequantizer.channels(c);
+#pragma GCC unroll 4
+      for (size_t r = 0; r < kNumRows; ++r) {
+        vst1q_f32(out + r * out_stride + c, dequantizer.value(sums.of[r][v], of_rows[r], of_channels));
+      }
+    }
+  }
+
+  // As CodeStore's.
+  template <int kNumRows, int kNumVectors>
+  [[gnu::noinline]] void store_first(Sums<kNumRows, kNumVectors> sums, int row, uint32_t channel, uint32_t count,
+                                     float* out) const {
+    for (int r = 0; r < kNumRows; ++r, out += out_stride) {
+      const Dequantization of_row = dequantizer.of.from_row(static_cast<size_t>(row + r));
+      for (uint32_t v = 0, c = channel; v < kNumVectors && v * kVectorChannels < count; v += 2, c += 8) {
+        Dequantizer(of_row, c).store({sums.of[r][v], sums.of[r][v + 1]}, count - v * kVectorChannels, out + c);
+      }
+    }
+  }
+
+  template <int kNumRows, int kNumVectors>
+  [[gnu::always_inline]] inline void operator()(const Sums<kNumRows, kNumVectors>& sums, int row, uint32_t channel,
+                                                uint32_t count, float* out) const {
+    if (count < kNumVectors * kVectorChannels) {
+      store_first(sums, row, channel, count, out);
+    } else {
+      store_rows(sums, row, channel, out);
+    }
+  }
+};
+
+#endif
+
 // As many rows as several of the Multiplier's.
-template <typename Multiplier, bool kOnePiece>
-void multiply_groups(const GemmTile& all, int num_rows, const Requantization& requantization, int8_t* out,
-                     size_t out_stride, uint32_t num_channels) {
+template <typename Multiplier, bool kOnePiece, typename Store, typename Out>
+void multiply_groups(const GemmTile& all, int num_rows, const Store& to, Out* out, uint32_t num_channels) {
   const GemmTile tile = all;  // which no store to `out` changes
-  const CodeStore store = {make_requantizer(requantization), is_plain(requantization), requantization.multiplier,
-                           out_stride};
+  const Store store = to;
   for_each_channels<Multiplier::kVectors>(num_channels, [&](auto vectors, uint32_t c) __attribute__((always_inline)) {
     const int8_t* codes = codes_from<Multiplier>(tile, c);
     const int8_t* const* pieces = tile.rows.pieces;
-    int8_t* rows = out;
+    Out* rows = out;
     for (int row = 0; row < num_rows; row += Multiplier::kRows) {
       const auto sums = sum_products<Multiplier, Multiplier::kRows, decltype(vectors)::kValue, kOnePiece>(
           tile.rows, pieces, codes, tile.bias + c);
-      store(sums, c, num_channels - c, rows);
+      store(sums, row, c, num_channels - c, rows);
       pieces += Multiplier::kRows * (kOnePiece ? 1 : tile.rows.num_pieces);
       rows += Multiplier::kRows * store.out_stride;
     }
   });
+}
+
+// Returns how many rows that were.
+template <typename Multiplier, typename Store, typename Out>
+inline int multiply_whole(const GemmTile& tile, const Store& store, Out* out, uint32_t num_channels) {
+  const int whole = tile.rows.num_rows / Multiplier::kRows * Multiplier::kRows;
+  if (whole > 0) {
+    const auto multiply = tile.rows.num_pieces == 1 ? multiply_groups<Multiplier, true, Store, Out>
+                                                    : multiply_groups<Multiplier, false, Store, Out>;
+    multiply(tile, whole, store, out, num_channels);
+  }
+  return whole;
 }
 
 template <typename Multiplier, int kNumRows>
@@ -244,12 +305,9 @@ template <typename Multiplier>
 template <typename Multiplier>
 void multiply(const GemmTile& tile, const Requantization& requantization, int8_t* out, size_t out_stride,
               uint32_t num_channels) {
-  const int last = tile.rows.num_rows % Multiplier::kRows, whole = tile.rows.num_rows - last;
-  if (whole > 0) {
-    const auto multiply_whole =
-        tile.rows.num_pieces == 1 ? multiply_groups<Multiplier, true> : multiply_groups<Multiplier, false>;
-    multiply_whole(tile, whole, requantization, out, out_stride, num_channels);
-  }
+  const CodeStore store = {make_requantizer(requantization), is_plain(requantization), requantization.multiplier,
+                           out_stride};
+  const int whole = multiply_whole<Multiplier>(tile, store, out, num_channels), last = tile.rows.num_rows - whole;
   if (last == 0) return;
   multiply_last<Multiplier>(from_row(tile, whole, last), requantization, out + static_cast<size_t>(whole) * out_stride,
                             out_stride, num_channels);
@@ -267,6 +325,27 @@ inline void dequantize(const int32_t* sums, int num_rows, const Dequantization& 
     }
   }
 }
+
+#if defined(__aarch64__)
+
+template <typename Multiplier>
+void multiply_float(const GemmTile& tile, const Dequantization& dequantization, float* out, size_t out_stride,
+                    uint32_t num_channels) {
+  const auto multiply_rows = [&](const auto& store) {
+    return multiply_whole<Multiplier>(tile, store, out, num_channels);
+  };
+  const int whole = clamps(dequantization)
+                        ? multiply_rows(FloatStore<true>{AnyDequantizer<true>(dequantization), out_stride})
+                        : multiply_rows(FloatStore<false>{AnyDequantizer<false>(dequantization), out_stride});
+  const int last = tile.rows.num_rows - whole;
+  if (last == 0) return;
+  alignas(kLineBytes) int32_t sums[Multiplier::kRows * kTileChannels];
+  accumulate_few<Multiplier>(from_row(tile, whole, last), sums);
+  dequantize(sums, last, dequantization.from_row(static_cast<size_t>(whole)),
+             out + static_cast<size_t>(whole) * out_stride, out_stride, num_channels);
+}
+
+#endif
 
 }  // namespace
 }  // namespace nq

@@ -89,6 +89,7 @@ constexpr GemmKernel gemm_neondotprod = [] {
   kernel.codes.unpack = unpack_neon;
   kernel.codes.fetches_ahead = false;
   kernel.multiply = multiply<DotProducts>;
+  kernel.multiply_float = multiply_float<DotProducts>;
   kernel.sums.accumulate = accumulate<DotProducts>;
   kernel.sums.requantize = requantize;
   kernel.sums.dequantize = dequantize;

@@ -140,6 +140,7 @@ constexpr GemmKernel gemm_neoni8mm = [] {
   kernel.codes.unpack = unpack;
   kernel.codes.fetches_ahead = false;
   kernel.multiply = multiply<MatrixProducts>;
+  kernel.multiply_float = multiply_float<MatrixProducts>;
   kernel.sums.accumulate = accumulate<MatrixProducts>;
   kernel.sums.requantize = requantize;
   kernel.sums.dequantize = dequantize;

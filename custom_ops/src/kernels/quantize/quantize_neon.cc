@@ -1,12 +1,10 @@
 // For 64-bit Arm alone: 32-bit NEON can neither round to even nor keep subnormals.
 #if defined(__aarch64__)
-#include <arm_neon.h>
-
-#include <cstring>
 #include <limits>
 
 #include "kernels/cpu.h"
 #include "kernels/quantize/quantize.h"
+#include "kernels/requantize/requantize_neon.h"
 
 namespace nq {
 
@@ -34,6 +32,7 @@ FloatRange find_range(const float* in, size_t count) {
   Extremes extremes;
   for (int v = 0; v < kVectors; ++v) extremes.min[v] = extremes.max[v] = vdupq_n_f32(0);
   size_t i = 0;
+#pragma GCC unroll 2
   for (; i + kStep <= count; i += kStep) add_floats(in + i, &extremes);
   if (i < count) {
     float last[kStep] = {};
@@ -50,14 +49,13 @@ FloatRange find_range(const float* in, size_t count) {
   return {min + 0.0f, max};  // the lesser of two zeros is the negative one
 }
 
-// The narrowing saturates to int8.
+// Of floats within their range, whose codes are within 16 bits before the narrowing saturates them.
 inline int8x16_t codes_of(const float* in, float32x4_t inverse_scale, int16x8_t zero_point) {
-  int16x4_t rounded[kVectors];
-  for (int v = 0; v < kVectors; ++v) {
-    rounded[v] = vqmovn_s32(vcvtnq_s32_f32(vmulq_f32(vld1q_f32(in + v * kLanes), inverse_scale)));
-  }
-  const int16x8_t low = vqaddq_s16(vcombine_s16(rounded[0], rounded[1]), zero_point);
-  const int16x8_t high = vqaddq_s16(vcombine_s16(rounded[2], rounded[3]), zero_point);
+  const float32x4_t rounding = vdupq_n_f32(kRounding);
+  float32x4_t scaled[kVectors];
+  for (int v = 0; v < kVectors; ++v) scaled[v] = vmulq_f32(vld1q_f32(in + v * kLanes), inverse_scale);
+  const int16x8_t low = vaddq_s16(round_within_words(scaled[0], scaled[1], rounding), zero_point);
+  const int16x8_t high = vaddq_s16(round_within_words(scaled[2], scaled[3], rounding), zero_point);
   return vcombine_s8(vqmovn_s16(low), vqmovn_s16(high));
 }
 
@@ -65,6 +63,7 @@ void quantize(const float* in, size_t count, float inverse_scale, int32_t zero_p
   const float32x4_t scales = vdupq_n_f32(inverse_scale);
   const int16x8_t zero_points = vdupq_n_s16(static_cast<int16_t>(zero_point));
   size_t i = 0;
+#pragma GCC unroll 2
   for (; i + kStep <= count; i += kStep) vst1q_s8(out + i, codes_of(in + i, scales, zero_points));
   if (i == count) return;
   float last[kStep] = {};

@@ -8,6 +8,21 @@
 namespace nq {
 namespace {
 
+// What keeps codes within their range, the least first.
+enum class Clamp {
+  kFromLowest,  // the packs alone: the range is all of int8 and the zero point its least code
+  kSaturates,   // the packs alone: the range is all of int8
+  kCodes,       // codes are clamped
+  kSums,        // scaled sums are clamped as well, for they may be too large for int32
+};
+constexpr int kClamps = 4;
+
+inline Clamp clamp_of(const Requantization& requantization) {
+  if (!requantization.shrinks) return Clamp::kSums;
+  if (requantization.low != -128 || requantization.high != 127) return Clamp::kCodes;
+  return requantization.zero_point == -128 ? Clamp::kFromLowest : Clamp::kSaturates;
+}
+
 struct Requantizer {
   __m512 high;
   __m512i zero_point, low, last;  // int16, int8, int8: the last is `high` again
@@ -22,18 +37,24 @@ inline Requantizer make_requantizer(const Requantization& requantization) {
 
 // What shrinks needs no clamp before it is packed; otherwise above, but not below: a conversion that overflows to the
 // least int32 saturates to `low` in the packs.
-template <bool kShrinks>
+template <Clamp kClamp>
 inline __m512i scale_sums(const Requantizer& requantizer, __m512i sums, __m512 multiplier) {
   __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sums), multiplier);
-  if constexpr (!kShrinks) scaled = _mm512_min_ps(scaled, requantizer.high);
+  if constexpr (kClamp == Clamp::kSums) scaled = _mm512_min_ps(scaled, requantizer.high);
   return _mm512_cvt_roundps_epi32(scaled, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
 
 // Four vectors of scaled sums to int8; each 128-bit lane has 4 of each vector's.
+template <Clamp kClamp = Clamp::kCodes>
 inline __m512i pack_codes(const Requantizer& requantizer, __m512i a, __m512i b, __m512i c, __m512i d) {
-  const __m512i ab = _mm512_adds_epi16(_mm512_packs_epi32(a, b), requantizer.zero_point);
-  const __m512i cd = _mm512_adds_epi16(_mm512_packs_epi32(c, d), requantizer.zero_point);
-  return _mm512_min_epi8(_mm512_max_epi8(_mm512_packs_epi16(ab, cd), requantizer.low), requantizer.last);
+  const __m512i ab = _mm512_packs_epi32(a, b), cd = _mm512_packs_epi32(c, d);
+  if constexpr (kClamp == Clamp::kFromLowest) {
+    return _mm512_xor_si512(_mm512_packus_epi16(ab, cd), _mm512_set1_epi8(static_cast<char>(0x80)));
+  }
+  const __m512i codes =
+      _mm512_packs_epi16(_mm512_adds_epi16(ab, requantizer.zero_point), _mm512_adds_epi16(cd, requantizer.zero_point));
+  if constexpr (kClamp == Clamp::kSaturates) return codes;
+  return _mm512_min_epi8(_mm512_max_epi8(codes, requantizer.low), requantizer.last);
 }
 
 // Of 16 channels in one row.

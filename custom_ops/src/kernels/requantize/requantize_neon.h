@@ -88,20 +88,21 @@ inline float32x4_t scale_sums(int32x4_t sums, float32x4_t multipliers) {
   return vmulq_f32(vcvtq_f32_s32(sums), multipliers);
 }
 
+template <bool kPlain>
+[[gnu::always_inline]] inline int8x8_t codes_of(const Requantizer& requantizer, const EightSums& sums,
+                                                const EightMultipliers& multipliers) {
+  const float32x4_t first = scale_sums(sums.first, multipliers.first);
+  const float32x4_t second = scale_sums(sums.second, multipliers.second);
+  if constexpr (!kPlain) return requantizer.codes_of(first, second);
+  return vqmovn_s16(vqaddq_s16(round_within_words(first, second, requantizer.rounding), requantizer.zero_point));
+}
+
 // The codes of twice 8 sums.
 template <bool kPlain>
 [[gnu::always_inline]] inline int8x16_t codes_of(const Requantizer& requantizer, const EightSums& a,
                                                  const EightMultipliers& of_a, const EightSums& b,
                                                  const EightMultipliers& of_b) {
-  const float32x4_t scaled[] = {scale_sums(a.first, of_a.first), scale_sums(a.second, of_a.second),
-                                scale_sums(b.first, of_b.first), scale_sums(b.second, of_b.second)};
-  if constexpr (!kPlain) {
-    return vcombine_s8(requantizer.codes_of(scaled[0], scaled[1]), requantizer.codes_of(scaled[2], scaled[3]));
-  }
-  const int16x8_t first = round_within_words(scaled[0], scaled[1], requantizer.rounding);
-  const int16x8_t second = round_within_words(scaled[2], scaled[3], requantizer.rounding);
-  return vcombine_s8(vqmovn_s16(vqaddq_s16(first, requantizer.zero_point)),
-                     vqmovn_s16(vqaddq_s16(second, requantizer.zero_point)));
+  return vcombine_s8(codes_of<kPlain>(requantizer, a, of_a), codes_of<kPlain>(requantizer, b, of_b));
 }
 
 // Requantizes 8 channels and stores the first `count` of them.
@@ -118,6 +119,12 @@ inline void store_channels(const Requantizer& requantizer, const EightSums& sums
 
 #if defined(__aarch64__)
 
+// Selects, where the instructions for minima and maxima would change a zero's sign.
+inline float32x4_t clamp_floats(float32x4_t value, float32x4_t low, float32x4_t high) {
+  const float32x4_t raised = vbslq_f32(vcltq_f32(value, low), low, value);
+  return vbslq_f32(vcgtq_f32(raised, high), high, raised);
+}
+
 // Of 4 channels in one row.
 struct FourDequantizer {
   FourDequantizer(const Dequantization& of_row, uint32_t channel)
@@ -127,16 +134,54 @@ struct FourDequantizer {
         low(vdupq_n_f32(of_row.low)),
         high(vdupq_n_f32(of_row.high)) {}
 
-  // Selects, where the instructions for minima and maxima would change a zero's sign.
   float32x4_t values_of(int32x4_t sums) const {
-    const float32x4_t value = vaddq_f32(vmulq_f32(vcvtq_f32_s32(vsubq_s32(sums, offset)), scale), bias);
-    const float32x4_t raised = vbslq_f32(vcltq_f32(value, low), low, value);
-    return vbslq_f32(vcgtq_f32(raised, high), high, raised);
+    return clamp_floats(vaddq_f32(vmulq_f32(vcvtq_f32_s32(vsubq_s32(sums, offset)), scale), bias), low, high);
   }
 
   int32x4_t offset;
   float32x4_t scale, bias, low, high;
 };
+
+// What values of a row have in common, and those of 4 channels.
+struct OfRow {
+  int32x4_t zero_point;
+  float32x4_t scale;
+};
+
+struct OfFourChannels {
+  int32x4_t weight_sum;
+  float32x4_t scale, bias;
+};
+
+[[gnu::always_inline]] inline OfRow load_row(const Dequantization& of_row) {
+  return {vld1q_dup_s32(of_row.zero_point), vld1q_dup_f32(of_row.row_scale)};
+}
+
+// The same for any rows and channels, whose constants are loaded where they are used: kernels lack registers for more.
+template <bool kClamps>
+struct AnyDequantizer {
+  explicit AnyDequantizer(const Dequantization& dequantization)
+      : of(dequantization), low(vdupq_n_f32(dequantization.low)), high(vdupq_n_f32(dequantization.high)) {}
+
+  [[gnu::always_inline]] OfFourChannels channels(uint32_t c) const {
+    return {vld1q_s32(of.weight_sum + c), vld1q_f32(of.scale + c), vld1q_f32(of.bias + c)};
+  }
+
+  [[gnu::always_inline]] float32x4_t value(int32x4_t sums, const OfRow& row, const OfFourChannels& channels) const {
+    const float32x4_t scale = vmulq_f32(channels.scale, row.scale);
+    const float32x4_t sum = vcvtq_f32_s32(vmlsq_s32(sums, channels.weight_sum, row.zero_point));
+    const float32x4_t value = vaddq_f32(vmulq_f32(sum, scale), channels.bias);
+    return kClamps ? clamp_floats(value, low, high) : value;
+  }
+
+  Dequantization of;
+  float32x4_t low, high;
+};
+
+inline bool clamps(const Dequantization& dequantization) {
+  constexpr float kInfinity = __builtin_inff();
+  return dequantization.low > -kInfinity || dequantization.high < kInfinity;
+}
 
 // Of 8 channels in one row.
 struct Dequantizer {

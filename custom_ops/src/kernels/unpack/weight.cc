@@ -43,6 +43,36 @@ struct SumSink {
   }
 };
 
+// Loops over pairs of channels, 8 codes at a time: a first inference reads every weight here, and by one code after the
+// other that took as long as two later inferences.
+typedef int8_t Codes8 __attribute__((vector_size(8)));
+typedef int16_t Words8 __attribute__((vector_size(16)));
+static_assert(2 * kDepthPerBlock == sizeof(Codes8), "a pair of channels lies together");
+
+inline Words8 lesser(Words8 a, Words8 b) { return a < b ? a : b; }
+
+// `lines` of 64 codes, each with kDepthPerBlock of 16 channels; so few that sums fit in 16 bits.
+void add_lines(const int8_t* codes, size_t lines, uint32_t first_channel, uint32_t num_channels, ChannelSums* all) {
+  for (uint32_t pair = 0; pair < num_channels; pair += 2, codes += sizeof(Codes8)) {
+    Words8 sums = {}, negative = {}, least = {};
+    for (size_t line = 0; line < lines; ++line) {
+      Codes8 bytes;
+      std::memcpy(&bytes, codes + line * kLineBytes, sizeof(bytes));
+      const Words8 words = __builtin_convertvector(bytes, Words8), below_zero = lesser(words, Words8{});
+      sums += words;
+      negative += below_zero;
+      least = lesser(least, words);
+    }
+    const uint32_t num_words = std::min<uint32_t>(num_channels - pair, 2) * kDepthPerBlock;
+    for (uint32_t i = 0; i < num_words; ++i) {
+      const uint32_t channel = first_channel + pair + i / kDepthPerBlock;
+      all->sums[channel] += sums[i];
+      all->magnitudes[channel] += sums[i] - 2 * negative[i];
+      all->least = std::min(all->least, static_cast<int8_t>(least[i]));
+    }
+  }
+}
+
 template <typename Sink>
 void write_matrix_superblock(const OptionBlock& block, uint64_t superblock, const int8_t* codes, const Sink& sink) {
   const uint64_t depth_blocks = align(block.depth, kMatrixDepth) / kMatrixDepth;
@@ -90,6 +120,29 @@ void write_codes(UnpackFn unpack, const OptionBlock& block, const uint8_t* const
     for (uint64_t i = 0; i < count; ++i) {
       const auto write = matrix ? write_matrix_superblock<Sink> : write_depthwise_superblock<Sink>;
       write(block, first + i, codes + i * kSuperblockWeights, sink);
+    }
+  }
+}
+
+// Batches of a block of channels together; what its depth has beyond whole lines goes the slow way.
+void add_matrix(const PackedWeight& weight, ChannelSums* sums) {
+  const OptionBlock& block = weight.block;
+  alignas(kLineBytes) int8_t codes[kBatch * kSuperblockWeights];
+  const uint64_t total = align(block.depth, kMatrixDepth) / kMatrixDepth, num_lines = block.depth / kDepthPerBlock;
+  const CellMiddle middle = cell_middle(block, weight.level, 0);
+  for (uint32_t channel = 0; channel < block.channels; channel += kMatrixChannels) {
+    const uint32_t num_channels = std::min<uint32_t>(kMatrixChannels, block.channels - channel);
+    for (uint64_t first = 0; first < total; first += kBatch) {
+      const uint64_t count = std::min(kBatch, total - first), line = first * kBlocksPerSuperblock;
+      unpack_base(packed_levels(weight, channel / kMatrixChannels * total + first), middle, count, codes);
+      const size_t lines = std::min(count * kBlocksPerSuperblock, num_lines - line);
+      add_lines(codes, lines, channel, num_channels, sums);
+      if (first + count < total || block.depth % kDepthPerBlock == 0) continue;
+      const SumSink sink = {sums};
+      for (uint32_t c = 0; c < num_channels; ++c) {
+        const int8_t* rest = codes + lines * kLineBytes + c * kDepthPerBlock;
+        sink(rest, block.depth % kDepthPerBlock, 0, channel + c, 0);
+      }
     }
   }
 }
@@ -192,7 +245,11 @@ ChannelSums channel_sums(const PackedWeight& weight) {
   ChannelSums sums;
   sums.sums.resize(padded);
   sums.magnitudes.resize(padded);
-  write_codes(unpack_base, weight.block, weight.levels, weight.level, SumSink{&sums});
+  if (weight.block.layout == Layout::kMatrix) {
+    add_matrix(weight, &sums);
+  } else {
+    write_codes(unpack_base, weight.block, weight.levels, weight.level, SumSink{&sums});
+  }
   return sums;
 }
 
