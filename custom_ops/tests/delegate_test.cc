@@ -307,7 +307,7 @@ TEST(random_changes_of_options_and_table) {
 }
 
 TEST(versions) {
-  CHECK_EQ(1000, nq_format_version());
+  CHECK_EQ(1001, nq_format_version());
   CHECK(*nq_version() != '\0');
 }
 
