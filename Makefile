@@ -56,10 +56,14 @@ figures: $(VENV)/dev.stamp
 notebooks: $(VENV)/dev.stamp
 	$(BIN)/python tests/tools/run_notebooks.py $(NOTEBOOKS)
 
+PROSE := $(filter %.md,$(shell git ls-files '*.md' 2>/dev/null || find . -name '*.md' -not -path './.venv/*' -not -path './build/*'))
+
+## Checks code and prose: rules of the second are in .proselintrc.json; tests/house/test_docs.py has its width.
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/proselint --config .proselintrc.json check $(PROSE)
 	$(BIN)/clang-format --dry-run --Werror $(filter %.c %.cc %.h,$(NATIVE))
 
 ## Builds and runs the native tests.

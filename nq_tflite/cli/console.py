@@ -46,6 +46,8 @@ _CELL_WIDTHS = (30, 20, 16, 12)
 _BETWEEN_WORDS: Any = {"break_long_words": False, "break_on_hyphens": False}
 #: Rows of a table that may be turned on its side.
 _MOST_SIDEWAYS = 6
+#: Of every command, not of the group alone: click keeps the names of a command's help option from its first call,
+#: whoever made it.
 _CONTEXT_SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 #: Rows of a table of layers, unless all are asked for.
 FEW_LAYERS = 5
@@ -59,8 +61,7 @@ layers_option = click.option(
 
 class NqCommand(click.Command):
     """Ends with one line `error: ...` on stderr and exit code 1 (2, and how to call it, for bad usage); or, at Ctrl-C,
-    with 130. Its help answers to -h too, whether a group or a program of its own calls it: click keeps the names of the
-    first call."""
+    with 130. Its help answers to -h too."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs["context_settings"] = _CONTEXT_SETTINGS | (kwargs.get("context_settings") or {})
@@ -124,6 +125,7 @@ class NqGroup(NqCommand, click.Group):
         """Adds commands under a heading of --help."""
         self._sections[heading] = [str(command.name) for command in commands]
         for command in commands:
+            command.context_settings = {**_CONTEXT_SETTINGS, **command.context_settings}
             self.add_command(command)
 
     def list_commands(self, ctx: click.Context) -> list[str]:

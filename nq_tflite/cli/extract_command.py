@@ -18,7 +18,7 @@ Examples:
   nq-tflite extract model.tflite full.tflite
   nq-tflite extract model.tflite small.tflite --precision part
   nq-tflite extract model.tflite six.tflite --precision 6
-  nq-tflite extract language_model.tflite int4.tflite --precision 4 --weights int4"""
+  nq-tflite extract chat.tflite int4.tflite --precision 4 --weights int4"""
 
 
 @click.command(epilog=_EPILOG)

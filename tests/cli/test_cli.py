@@ -451,6 +451,7 @@ def test_evaluate(nested: Path, stock: Path, photos: Path) -> None:
     assert data["num_photos"] == 3
 
 
+@pytest.mark.slow
 def test_evaluate_compare(keras_file: Path, photos: Path) -> None:
     methods = [word for name in ("minmax", "nearest", "descent-calibrated") for word in ("--method", name)]
     nestings = ("--nesting", "8|6", "--nesting", "8|4")

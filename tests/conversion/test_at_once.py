@@ -112,6 +112,7 @@ def test_warnings_as_errors(ranges: Any, model: Any, data: np.ndarray, tmp_path:
     assert (tmp_path / "strict.tflite").read_bytes() == (tmp_path / "plain.tflite").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_daemon_without_streams_converts(model: Any, tmp_path: Path) -> None:
     """Descriptors 1 and 2 closed, as daemons have them, and every warning an error."""
     model.save(tmp_path / "model.keras")

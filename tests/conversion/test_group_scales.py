@@ -30,7 +30,7 @@ def nested_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("nesting", ["8|4", "4|3|2"])
 def test_weights_are_within_half_a_code_of_the_source(nesting: str, group_size: int, tmp_path: Path) -> None:
     content, path = tied_graph(), tmp_path / "nested.tflite"
-    report = nq.convert(content, path, nesting, group_size=group_size)
+    report = nq.convert(content, path, nesting, group_size=group_size, rounding="nearest")
     model = fb.read_model(content).model
     source = {fb.text(t.name): fb.constant(model, t) for t in model.subgraphs[0].tensors}
     nested = read_nested(path)

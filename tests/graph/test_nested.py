@@ -152,7 +152,7 @@ def test_bias_corrections(output_type: OutputType) -> None:
     is_int8 = output_type is OutputType.INT8
     base = np.array([10, 2**31 - 1, -(2**31)], np.int32) if is_int8 else np.array([10, 0, -1], np.float32)
     scales = np.array([1.0, 0.5, 0.0], np.float32)
-    weight = NestedWeight(0, 0, 0, 1, "w", (3, 4), "FULLY_CONNECTED", block, scales, tuple(packed), base)
+    weight = NestedWeight(0, 0, 0, 1, "w", (3, 4), "FULLY_CONNECTED", block, scales, scales, tuple(packed), base)
     if is_int8:
         assert weight.bias(0).tolist() == [10, 2**31 - 1, -(2**31)]
         assert weight.bias(1).tolist() == [264, 2**31 - 3, -(2**31)]

@@ -53,7 +53,7 @@ def models(faulty: FaultyProcess, tmp_path_factory: pytest.TempPathFactory) -> M
 
 
 def table_of_page(name: str) -> str:
-    found = re.search(rf"<!-- table: {name} -->\n\n(.*?)\n\n", PAGE.read_text(), re.DOTALL)
+    found = re.search(rf"<!-- table: {name} -->\n\n(.*?)(?:\n\n|\n\Z)", PAGE.read_text(), re.DOTALL)
     assert found, name
     return found[1]
 

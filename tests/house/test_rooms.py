@@ -44,7 +44,7 @@ OWNERS = {
 
 def chain() -> dict[str, float]:
     """Each room, and each module of the package itself, with its place in the chain that CONTRIBUTING.md shows."""
-    [text] = re.findall(r"^    (errors .*)$", PAGE, re.MULTILINE)
+    [text] = re.findall(r"^(errors .* < .*)$", PAGE, re.MULTILINE)
     ranks = {name: rank for rank, part in enumerate(text.split(" < ")) for name in re.findall(r"\w+", part)}
     # `import nq_tflite` is a user's door: it stands above what it offers at once, and below what measures it.
     return ranks | {"__init__": ranks["conversion"] + 0.5, "__main__": len(ranks)}

@@ -249,6 +249,7 @@ def test_a_net_without_finite_outputs(mixed_model: Any, photos: Path) -> None:
         compare(model, photos, methods=["minmax"], **PIXELS)
 
 
+@pytest.mark.slow
 def test_ours_go_the_road_of_a_conversion(float_tflite: bytes, tmp_path: Path) -> None:
     """Where the guard fails, the cautious codes are compared, and not those that no file would have."""
     samples = np.random.default_rng(3).normal(0, 1, (4, 16, 16, 3)).astype(np.float32)  # too few to do without caution

@@ -90,6 +90,7 @@ def small_nets(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(for_rounding, known, {name: net})
 
 
+@pytest.mark.slow
 def test_full_bit_beside_plain_rounding(small_nets: None) -> None:
     """Every kind of source, with and without data; a Keras model without data is the float file."""
     result = invoke("--nets", "all", "--samples", "0,12", "--json")

@@ -34,7 +34,7 @@ REAL_SIZES = ("ResNet50", "DenseNet121", "InceptionV3", "NASNetMobile", "MobileN
 
 #: The largest of the small ones: eight seconds and more of a CPU each.
 LARGE = {"nasnet", "resnet_v2", "efficientnet", "vgg", "inception_resnet", "resnet", "mobilenet", "convnext"}
-LARGE |= {"inception", "densenet", "xception", "efficientnet_v2", "mobilenet_v2", "mobilenet_v3", "swin"}
+LARGE |= {"inception", "densenet", "xception", "efficientnet_v2", "mobilenet_v2", "mobilenet_v3", "swin", "shufflenet"}
 #: By the default rounding, whose matrices are as large as filters are deep.
 LARGE_TO_ROUND = LARGE | {"segmenter", "swin", "vit"}
 
@@ -98,6 +98,7 @@ def test_all_of_keras_applications_is_here() -> None:
 # ---- cells -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_file_is_a_row(tmp_path: Path, int8_tflite: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     from nq_tflite_models.measure import compatibility
 
@@ -181,6 +182,7 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
 
 
+@pytest.mark.slow
 def test_command_prints_a_matrix_and_reasons(tmp_path: Path) -> None:
     done = run("--models", "lstm,audio", "--formats", "memory", "--runtimes", "ai-edge-litert", "--keep", tmp_path)
     assert done.returncode == 0, done.stderr

@@ -214,6 +214,7 @@ def test_grid(folder: Path, model: Path, no_litert: None) -> None:
     assert "--grid takes no --nesting." in refused.stderr
 
 
+@pytest.mark.slow
 def test_tables_fit_eighty_columns(folder: Path, model: Path, no_litert: None, tmp_path: Path) -> None:
     others = write_pictures(tmp_path / "others", 12, seed=9)
     done = invoke(folder, "--model", model, *OPTIONS, "--calibration", others / "pictures")
@@ -230,6 +231,7 @@ def test_tables_fit_eighty_columns(folder: Path, model: Path, no_litert: None, t
         assert stage in done.stderr
 
 
+@pytest.mark.slow
 def test_raw_inputs_of_an_int8_model(model: Path, tmp_path: Path, no_litert: None) -> None:
     from nq_tflite_models.nets.small import mixed_net
 

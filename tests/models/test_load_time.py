@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 from nq_tflite_models.load_time import load_time
 from nq_tflite_models.measure.loading import write_chain
@@ -44,6 +45,7 @@ def test_sizes_are_numbers() -> None:
     assert (done.exit_code, "expected numbers from 4 to 100000" in done.output) == (2, True)
 
 
+@pytest.mark.slow
 def test_starts_of_a_model(tmp_path: Path) -> None:
     arguments = ["--start", "ds_cnn_s", "--runs", "1", "--cache", str(tmp_path), "--json"]
     done = CliRunner().invoke(load_time, arguments)
@@ -60,6 +62,7 @@ def test_a_start_of_no_model() -> None:
     assert (done.exit_code, "'alexnet'" in done.output) == (2, True)
 
 
+@pytest.mark.slow
 def test_threads_of_a_model(tmp_path: Path) -> None:
     settings = [(1, 2), (2, 1)]
     rows = thread_rates(["ds_cnn_s"], tmp_path, settings=settings, rounds=1, seconds=0.02)

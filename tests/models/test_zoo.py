@@ -203,6 +203,7 @@ def test_files_of_a_model(cache: Path) -> None:
     assert not [path for path in cache.iterdir() if path.name.startswith(".")]
 
 
+@pytest.mark.slow
 def test_float_files_of_a_model(cache: Path) -> None:
     files = model_files("ds_cnn_s", cache, "8|4", "float")
     assert Path(files.stock) == cache / "ds_cnn_s_seed0_dynamic.tflite"
@@ -252,6 +253,7 @@ def test_nested_outputs_are_those_of_the_extracted_model(name: str, tmp_path: Pa
         np.testing.assert_array_equal(outputs, worker(run_stock, stock, inputs, builtin=False))
 
 
+@pytest.mark.slow
 def test_comparison_of_two_models(cache: Path) -> None:
     steps: list[tuple[str, int, int]] = []
     seen = compare_models(

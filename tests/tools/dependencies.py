@@ -51,7 +51,7 @@ own metadata say. `make lock` writes this page, and into `requirements/` the ver
 with; a test holds both against what is installed.
 
 | package | tested version | licence | comes with |
-|---|---|---|---|
+| -- | -- | -- | -- |
 """
 
 

@@ -206,7 +206,7 @@ def _outcome(models: Models, name: str, ended: Any, target: Path, folder: Path) 
 
 def markdown(head: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:
     """A table."""
-    lines = [head, tuple("---" for _ in head), *rows]
+    lines = [head, tuple("--" for _ in head), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 

@@ -14,8 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nq_tflite.device.runtimes import walking_runtime
-from nq_tflite.graph import flatbuffer as fb
-from nq_tflite.graph.flatbuffer import schema
 
 Rows = NDArray[np.float32]
 
@@ -82,6 +80,9 @@ class _Multiplication:
 
 @lru_cache(64)
 def _model(groups: int, rows: int, terms: int, columns: int) -> bytes:
+    from nq_tflite.graph import flatbuffer as fb  # flatbuffers, which naming the methods must not need
+    from nq_tflite.graph.flatbuffer import schema
+
     shapes = ([groups, rows, terms], [groups, terms, columns], [groups, rows, columns])
     tensors = [fb.new_tensor(None, shape, schema.TensorType.FLOAT32) for shape in shapes]
     operator = fb.new_operator(0, [0, 1], [2])

@@ -67,6 +67,7 @@ def activation_scales(content: bytes) -> dict[str, float]:
     return {fb.text(tensor.name): float(tensor.quantization.scale[0]) for tensor in quantized}
 
 
+@pytest.mark.slow
 def test_tensorflow_quantizes_with_the_ranges(
     mixed_model: Any, float_tflite: bytes, samples: np.ndarray, native_worker_of: Any, tmp_path: Path
 ) -> None:

@@ -256,6 +256,7 @@ def test_layers_of_training_leave_no_trace(tmp_path: Path) -> None:
 # ---- loops and operations that TFLite lacks --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_recurrent_layers_get_a_batch_of_one_or_a_reason(tmp_path: Path) -> None:
     model, path = build_family("lstm"), tmp_path / "model.tflite"
     nq.convert(model, path, rounding="nearest")
