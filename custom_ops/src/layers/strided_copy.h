@@ -24,31 +24,60 @@ class StridedCopy {
       piece_ *= axes.back().size;
       axes.pop_back();
     }
-    last_ = axes.empty() ? Axis{1, 0} : axes.back();
-    if (!axes.empty()) axes.pop_back();
+    last_ = take(axes);
+    // To find a row's place takes divisions, which a row of few elements (a channel shuffle's) does not pay for.
+    middle_ = last_.size * piece_ < kShortRow ? take(axes) : Axis{1, 0};
     outer_ = std::move(axes);
     rows_ = 1;
     for (const Axis& axis : outer_) rows_ *= axis.size;
   }
 
   int64_t rows() const { return rows_; }
-  int64_t row_elements() const { return last_.size * piece_; }
+  int64_t row_elements() const { return middle_.size * last_.size * piece_; }
 
   template <typename Element>
   void copy_rows(const Element* in, Range rows, Element* out) const {
     out += rows.begin * row_elements();
     for (int64_t row = rows.begin; row < rows.end; ++row, out += row_elements()) {
       const Element* from = in + offset_ + place_of(row);
-      if (piece_ == 1) {
-        for (int64_t i = 0; i < last_.size; ++i) out[i] = from[i * last_.stride];
-      } else {
-        const auto bytes = static_cast<size_t>(piece_) * sizeof(Element);
-        for (int64_t i = 0; i < last_.size; ++i) std::memcpy(out + i * piece_, from + i * last_.stride, bytes);
+      if (piece_ == 1 && last_.size == 2 && middle_.stride == 1) {
+        interleave(from, from + last_.stride, middle_.size, out);
+        continue;
+      }
+      for (int64_t i = 0; i < middle_.size; ++i) {
+        copy_last(from + i * middle_.stride, out + i * last_.size * piece_);
       }
     }
   }
 
  private:
+  static constexpr int64_t kShortRow = 64;
+
+  static Axis take(std::vector<Axis>& axes) {
+    if (axes.empty()) return {1, 0};
+    const Axis axis = axes.back();
+    axes.pop_back();
+    return axis;
+  }
+
+  template <typename Element>
+  void copy_last(const Element* from, Element* out) const {
+    if (piece_ == 1) {
+      for (int64_t i = 0; i < last_.size; ++i) out[i] = from[i * last_.stride];
+      return;
+    }
+    const auto bytes = static_cast<size_t>(piece_) * sizeof(Element);
+    for (int64_t i = 0; i < last_.size; ++i) std::memcpy(out + i * piece_, from + i * last_.stride, bytes);
+  }
+
+  template <typename Element>
+  static void interleave(const Element* first, const Element* second, int64_t count, Element* out) {
+    for (int64_t i = 0; i < count; ++i) {
+      out[2 * i] = first[i];
+      out[2 * i + 1] = second[i];
+    }
+  }
+
   int64_t place_of(int64_t row) const {
     int64_t place = 0;
     for (size_t axis = outer_.size(); axis-- > 0;) {
@@ -59,7 +88,7 @@ class StridedCopy {
   }
 
   std::vector<Axis> outer_;
-  Axis last_ = {1, 0};
+  Axis middle_ = {1, 0}, last_ = {1, 0};
   int64_t piece_ = 1;  // elements that lie together
   int64_t offset_ = 0, rows_ = 0;
 };
