@@ -43,6 +43,8 @@ class Named : public nq::Operator {
     return std::make_unique<Named>(Does::kMaps, std::vector{from}, output(), work_ + " folded");
   }
 
+  void reuse_rows() override { work_ += " reuses rows"; }
+
   std::string text() const {
     std::string text = work_ + ":";
     for (const int input : inputs()) text += " " + std::to_string(input);
@@ -132,6 +134,24 @@ TEST(tables_fold_one_into_the_next) {
                          named(Does::kFolds, {2, 0}, 3, "add"), named(Does::kNothing, {3}, 4, "conv"));
   rewrite({4}, &steps);
   CHECK_EQ(std::string("add folded: 0 -> 3\nconv: 3 -> 4\n"), text_of(steps));
+}
+
+// Rows that were quantized lie where the next layer puts its own.
+TEST(rows_are_quantized_once_for_neighbours_that_read_them) {
+  using nq::Role;
+  const auto layer = [](Role::Kind kind, int input, int output, std::string work) {
+    auto step = named(Does::kNothing, {input}, output, std::move(work));
+    step->set_role({kind});
+    return step;
+  };
+  Steps steps = steps_of(layer(Role::kDynamicRows, 0, 1, "query"), layer(Role::kDynamicRows, 0, 2, "key"),
+                         layer(Role::kOther, 2, 3, "table"), layer(Role::kDynamicRows, 0, 4, "value"),
+                         layer(Role::kDynamicRows, 1, 5, "other rows"), layer(Role::kDynamicRows, 0, 6, "late"),
+                         layer(Role::kDynamicOthers, 0, 7, "by groups"), layer(Role::kDynamicRows, 0, 8, "after it"));
+  nq::share_quantization(&steps);
+  CHECK_EQ(std::string("query: 0 -> 1\nkey reuses rows: 0 -> 2\ntable: 2 -> 3\nvalue reuses rows: 0 -> 4\n"
+                       "other rows: 1 -> 5\nlate: 0 -> 6\nby groups: 0 -> 7\nafter it: 0 -> 8\n"),
+           text_of(steps));
 }
 
 TEST(any_steps_are_rewritten_as_by_definition) {

@@ -85,12 +85,13 @@ class LayerOperator : public Operator, private RowOperator {
       grouped_ = std::make_unique<GroupDense>(*environment.kernels.groups, *environment.kernels.quantize, weight,
                                               float_parameters(context_, reader_, scale, bias),
                                               static_cast<const uint8_t*>(context_.tensors[group_scale].data));
+      set_role({Role::kDynamicOthers});
       return;
     }
     if (reader_.is_float) {
       dynamic_ = std::make_unique<DynamicLayer>(*environment.kernels.quantize, weight,
                                                 float_parameters(context_, reader_, scale, bias));
-      set_role({reader_.kind == ReaderKind::kDense ? Role::kDynamicRows : Role::kDynamicImages});
+      set_role({reader_.kind == ReaderKind::kDense ? Role::kDynamicRows : Role::kDynamicOthers});
     } else {
       const void* values = bias < 0 ? nullptr : context_.tensors[bias].data;
       quantized_ = std::make_unique<QuantizedLayer>(weight, layer_quantization(context_, reader_),

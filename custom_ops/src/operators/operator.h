@@ -62,8 +62,8 @@ struct Role {
     kTransposition,
     kReshapeOfMatrices,  // keeps the last two axes
     kMatrixProduct,
-    kDynamicRows,  // a dense layer, which quantizes the rows of its input
-    kDynamicImages,
+    kDynamicRows,    // a dense layer, which quantizes the rows of its input
+    kDynamicOthers,  // a layer that quantizes its input in another way
   };
   Kind kind = kOther;
   const float* constant = nullptr;        // the other operand of an addition or a product

@@ -89,7 +89,7 @@ void share_quantization(Steps* steps) {
   const Operator* last = nullptr;
   for (const auto& step : *steps) {
     const Role::Kind kind = step->role().kind;
-    if (kind != Role::kDynamicRows && kind != Role::kDynamicImages) continue;
+    if (kind != Role::kDynamicRows && kind != Role::kDynamicOthers) continue;
     const bool same = last != nullptr && kind == Role::kDynamicRows && last->role().kind == Role::kDynamicRows &&
                       last->inputs() == step->inputs();
     if (same) step->reuse_rows();
