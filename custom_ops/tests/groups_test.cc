@@ -181,8 +181,13 @@ struct Case {
     std::vector<uint8_t> memory(nq::group_scratch_bytes(block.depth) + 64);
     uint8_t* scratch = memory.data() + (64 - reinterpret_cast<uintptr_t>(memory.data()) % 64) % 64;
     const nq::GroupRows group_rows = {rows.codes.data(), rows.sums.data(), block.depth, rows.num_rows};
+    const auto padded = [](std::vector<float> channels) {
+      channels.resize(nq::align(channels.size(), nq::kMatrixChannels));
+      return channels;
+    };
+    const std::vector<float> scale = padded(weight.scale), offset = padded(bias);
     const nq::GroupDequantization to = {
-        rows.scale.data(), rows.zero_point.data(), of_weight.data(), weight.scale.data(), bias.data(), low, high};
+        rows.scale.data(), rows.zero_point.data(), of_weight.data(), scale.data(), offset.data(), low, high};
     const uint32_t blocks = (block.channels + 15) / 16, half = blocks / 2;
     for (const auto& [first, count] : {std::pair(0u, half), std::pair(half, blocks - half)}) {
       nq::run_groups(kernel, {packed, weight.scales.data(), group_rows, first, count, scratch}, to, out.data());
