@@ -249,7 +249,7 @@ def kills(faulty: FaultyProcess, models: Models, deed: str, times: int, folder: 
         else:
             rules = f"file,{{}},{chance.randint(1, calls)},1,{chance.choice([-9, -10])}"
             ended, _ = run_deed(faulty, models, deed, rules, place, url)
-            assert ended.signal == signal.SIGKILL
+            assert url or ended.signal == signal.SIGKILL  # the network decides how many calls a download makes
         killed += ended.signal == signal.SIGKILL
         yield place
     assert killed > times / 2
