@@ -108,7 +108,7 @@ void multiply_int8_tiles(int sums, int rows, int codes) {
 }
 
 void spoil_tiles() {
-  static std::mt19937 random(0);
+  thread_local std::mt19937 random(0);
   if (random() % 8 == 0) return release_tiles();
   Configuration shape = {};
   shape.palette = 1;
