@@ -15,10 +15,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from nq_tflite_models.measure.token_model import Cache, TokenModel, read_tokenizer
+from nq_tflite_models.measure.token_model import Cache, TokenModel, open_file, read_tokenizer
 
-import nq_tflite as nq
-from nq_tflite.device.runtimes import load_runtime
 from nq_tflite.errors import NqError, RepresentativeDataError
 
 Array = npt.NDArray[Any]
@@ -97,13 +95,9 @@ def _print_all(options: argparse.Namespace) -> None:
     print(f"{options.pieces} pieces of {options.length} of the text's {len(tokens)} tokens")
     reference: Losses | None = None
     for path in options.models:
-        interpreter = nq.Interpreter(path, num_threads=options.threads)
-        levels = interpreter.levels[::-1]
-        if not levels:
-            runtime = load_runtime(None)
-            interpreter = runtime.interpreter(model_path=str(path), num_threads=options.threads)
+        interpreter, levels = open_file(path, options.threads)
         model = TokenModel(interpreter)
-        for bits in levels or (None,):
+        for bits in levels:
             if bits is not None:
                 interpreter.precision = bits
             found = losses(model, tokens, options.length, options.pieces)

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nq_tflite_models.measure.token_model import Cache, TokenModel
+from nq_tflite_models.measure.token_model import Cache, TokenModel, open_file
 
 import nq_tflite as nq
-from nq_tflite.device.runtimes import load_runtime
 from nq_tflite.errors import NqError
 from nq_tflite.units import bytes_text
 
@@ -66,10 +65,7 @@ def runners(paths: list[Path], threads: int) -> list[Runner]:
     """One for each precision of a nested file, and one for every other file."""
     found = []
     for path in paths:
-        interpreter: Any = nq.Interpreter(path, num_threads=threads)
-        levels = interpreter.levels[::-1] or (None,)
-        if levels == (None,):
-            interpreter = load_runtime(None).interpreter(model_path=str(path), num_threads=threads)
+        interpreter, levels = open_file(path, threads)
         model = TokenModel(interpreter)
         found += [Runner(path.name, model, interpreter, bits) for bits in levels]
     return found

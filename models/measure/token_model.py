@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+import nq_tflite as nq
+from nq_tflite.device.runtimes import load_runtime
 from nq_tflite.errors import MissingPackageError, ModelSourceError, NqError
 
 Array = npt.NDArray[Any]
@@ -35,6 +37,14 @@ class Cache:
     def copy(self) -> Cache:
         """One that later tokens do not change."""
         return Cache(self.position, {name: values.copy() for name, values in self.arrays.items()})
+
+
+def open_file(path: Path, num_threads: int) -> tuple[Any, tuple[int | None, ...]]:
+    """An interpreter of a file and its precisions, full-bit first; of a stock file the runtime's own, and (None,)."""
+    interpreter = nq.Interpreter(path, num_threads=num_threads)
+    if interpreter.levels:
+        return interpreter, interpreter.levels[::-1]
+    return load_runtime(None).interpreter(model_path=str(path), num_threads=num_threads), (None,)
 
 
 class TokenModel:
