@@ -64,7 +64,7 @@ class TokenModel:
         signatures = interpreter.get_signature_list()
         if not {PREFILL, DECODE} <= set(signatures):
             got = ", ".join(signatures) or "none"
-            fix = "Make one by: python -m nq_tflite_models.chat MODEL --weights FILE.gguf."
+            fix = "Make one by: python -m nq_tflite_models.language_model MODEL --float FLOAT_MODEL."
             raise ModelSourceError("model", expected=f"signatures {PREFILL!r} and {DECODE!r}", got=got, fix=fix)
         interpreter.allocate_tensors()
         self._prefill, self._decode = (interpreter.get_signature_runner(name) for name in (PREFILL, DECODE))
