@@ -323,7 +323,7 @@ def _made(folder: str | Path) -> Path:
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ModelSourceError(f"folder {folder}", expected="a folder that can be made", got=str(error)) from error
+        raise ModelSourceError(f"folder {folder}", expected="a folder that can be created", got=str(error)) from error
     return Path(folder)
 
 

@@ -290,7 +290,7 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
             arrays = {name: loaded[name] for name in loaded.files}
         if all(isinstance(array, np.ndarray) for array in arrays.values()):
             return arrays
-        got = "an archive of other things"
+        got = "an archive whose entries are not arrays"
     except OSError as error:
         got = reason_of(error)
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
@@ -304,7 +304,7 @@ def _named_samples(path: Path, arrays: dict[str, NDArray[Any]]) -> list[dict[str
     if len(lengths) != 1 or None in lengths:
         shapes = {name: list(array.shape) for name, array in arrays.items()}
         raise RepresentativeDataError(
-            f"representative data {path}", expected="arrays [samples, ...] of one length", got=str(shapes)
+            f"representative data {path}", expected="arrays [samples, ...] with equally many samples", got=str(shapes)
         )
     count = len(next(iter(arrays.values())))
     return [{name: array[index : index + 1] for name, array in arrays.items()} for index in range(count)]

@@ -115,7 +115,7 @@ def inspect(
     refuse_without(ctx, ("count",), show_bits, "--bits")
     refuse_without(ctx, ("figure",), plot is not None, "--plot FILE")
     if name is not None and figure not in (None, "weights"):
-        raise click.UsageError(f"--figure {figure} does not go with --weight.")
+        raise click.UsageError(f"--figure {figure} cannot be combined with --weight.")
     report = inspect_file(model)
     if plot is not None:
         _draw(model, report, figure or ("layers" if name is None else "weights"), name, layers, plot)

@@ -191,9 +191,9 @@ def _wanted(
     if min_agreement is not None or budget is not None or min_bits is not None:
         raise NestingError(
             "min_agreement, budget and min_bits",
-            expected=f"nesting {AUTO!r}, which looks for them",
+            expected=f"nesting {AUTO!r}, which searches for bit-widths",
             got=f"nesting {str(nesting)!r}",
-            fix="Leave them out, or ask for the nesting 'auto'.",
+            fix="Leave them out, or choose the nesting 'auto'.",
         )
     return Nesting.parse(nesting)
 

@@ -209,7 +209,7 @@ def _check_finite(matrix: NDArray[np.float32], name: str) -> None:
         raise WeightsError(
             f"weight {name!r}",
             expected="finite values",
-            got=f"{int((~np.isfinite(matrix)).sum())} NaN or infinite of {matrix.size}",
+            got=f"NaN or infinity in {int((~np.isfinite(matrix)).sum())} of {matrix.size} values",
             fix="Repair the model's weights.",
         )
 
@@ -240,7 +240,7 @@ def _checked_scales(tensor: TensorT, name: str) -> NDArray[np.float32]:
         raise WeightsError(
             f"scales of weight {name!r}",
             expected="finite and positive",
-            got=f"{int((~(np.isfinite(scales) & (scales > 0))).sum())} others of {len(scales)}",
+            got=f"other values in {int((~(np.isfinite(scales) & (scales > 0))).sum())} of {len(scales)} scales",
             fix="Convert the model again with a current tf.lite.TFLiteConverter.",
         )
     return scales

@@ -309,7 +309,7 @@ def read_conversion(path: Path) -> ConversionReport:
     except (OSError, ValueError) as error:
         raise FormatError(
             f"conversion {path}",
-            expected="what nq-tflite convert --json printed",
+            expected="the output of nq-tflite convert --json",
             got=f"{type(error).__name__}: {error}",
-            fix="Convert again with --json, and keep what it prints.",
+            fix="Convert again with --json, and keep the output.",
         ) from error

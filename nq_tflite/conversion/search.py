@@ -97,10 +97,10 @@ def search_nesting(source: Source, method: Method, wish: Wish, *, notify: Progre
     best, reason, met = search.run()
     if not met and wish.budget is not None:
         raise NestingError(
-            f"a budget of {wish.budget:g} and {wish.min_agreement:g} of full-bit's agreement",
-            expected="a nesting with both",
+            f"budget of {wish.budget:g} with {wish.min_agreement:g} of full-bit's agreement",
+            expected="a nesting that satisfies both",
             got=search.curve(),
-            fix="Allow more bytes, ask for less agreement, or leave one of the two out.",
+            fix="Allow more bytes, require less agreement, or leave one of the two out.",
         )
     trials = sorted(search.trials, key=_part_bytes)
     estimate = _estimate(best)
@@ -287,7 +287,7 @@ def _estimate(trial: Trial) -> Estimate:
     if trial.estimate is None:
         raise UnsupportedModelError(
             f"nesting {AUTO!r}",
-            expected="a model that can be run on some inputs",
+            expected="a model that runs on sample inputs",
             got=trial.stopped or "none",
             fix="Pass representative_data, or name a nesting such as '8|5'.",
         )

@@ -188,7 +188,10 @@ def _table_of(file: BinaryIO, path: Path) -> SectionTable:
     table = read_section_table(file.fileno(), size, str(path))
     if table is None or size < end_of(table.sections[0]):
         raise FormatError(
-            str(path), expected="a nested model with its level 0", got=f"{size} bytes that end before", fix=_FETCH_AGAIN
+            str(path),
+            expected="a nested model with its level 0",
+            got=f"{size} bytes, which end before it",
+            fix=_FETCH_AGAIN,
         )
     return table
 
@@ -200,7 +203,7 @@ def _refuse_to_replace_a_part(target: Path, table: SectionTable) -> None:
             if (size, checksum(file.fileno(), 0, size)) in {(each.size, each.crc32) for each in table.sections[1:]}:
                 raise DeliveryError(
                     f"writing {target}",
-                    expected="the path of the model to make",
+                    expected="the path of the model to write",
                     got="an upgrade of it",
                     fix="Name the model last, after the upgrades.",
                 )
@@ -263,7 +266,7 @@ def _copy(file: BinaryIO, start: int, size: int, path: Path, bits: int) -> Part:
             block = file.read(min(BLOCK_BYTES, left))
             if not block:
                 raise FormatError(
-                    str(file.name), expected=f"{left} more bytes", got="a file that was cut meanwhile", fix=_FETCH_AGAIN
+                    str(file.name), expected=f"{left} more bytes", got="a file that became shorter", fix=_FETCH_AGAIN
                 )
             digest.update(block)
             part.write(block)

@@ -241,7 +241,7 @@ def _transfer(origin: Origin, landing: Landing, tell: Callable[[], None]) -> Non
                 raise InterruptionError(
                     origin.name or "stream",
                     expected=f"{landing.total or 'more'} bytes",
-                    got=f"an end after {landing.received}",
+                    got=f"only {landing.received}",
                     fix="The connection was lost, or the file is truncated. Call again: what has arrived is kept.",
                 )
             landing.write(data)
@@ -271,4 +271,4 @@ def _compare(body: Body, landing: Landing) -> None:
             raise InterruptionError("source", expected=f"{left} more bytes", got="the end", fix="Call again.")
         crc, left = zlib.crc32(data, crc), left - len(data)
     if crc != landing.crc32:
-        raise SourceChangedError("source", expected="the bytes that had arrived", got="others")
+        raise SourceChangedError("source", expected="the bytes that arrived before", got="other bytes")

@@ -157,7 +157,7 @@ def _check_hardware(litert: CompiledModels, hardware: Any) -> None:
     if hardware not in (None, cpu):
         raise NqError(
             "hardware accelerators",
-            expected=f"{cpu!r}, for levels are unpacked and computed with on the CPU",
+            expected=f"{cpu!r}, because the plugin computes on the CPU",
             got=repr(hardware),
             fix="Extract one precision for other hardware: nq-tflite extract.",
         )
@@ -167,9 +167,9 @@ def _check_environment(environment: Any) -> None:
     if environment not in _environments:
         raise NqError(
             "environment",
-            expected="that of another nq.CompiledModel, which has nq_tflite's accelerator",
+            expected="the environment of another nq.CompiledModel, with nq_tflite's accelerator",
             got=repr(environment),
-            fix="Leave it out for a new one.",
+            fix="Leave it out to get a new one.",
         )
 
 
@@ -180,9 +180,9 @@ def _create_environment(litert: CompiledModels) -> Any:
     except OSError as error:
         raise NativeLibraryError(
             "LiteRT's accelerator",
-            expected="a temporary folder that takes a symbolic link to the native library",
+            expected="a temporary folder that allows a symbolic link to the native library",
             got=str(error),
-            fix="Set TMPDIR to one.",
+            fix="Set TMPDIR to such a folder.",
         ) from error
     _environments.add(environment)
     return environment

@@ -96,7 +96,7 @@ class Interpreter(SwitchingModel):
                 f"loading a model with {self._runtime}",
                 expected="the NumPy that it was built for, below 2 for tflite-runtime",
                 got=f"NumPy {np.__version__}",
-                fix="Install another one, pip install 'numpy<2', or ai-edge-litert in its place.",
+                fix="Run pip install 'numpy<2', or use ai-edge-litert instead.",
             ) from error
         advice = "pass model_path instead of model_content" if path is None else NO_MAPPING
         self._loaded(precision, advice, stacklevel=2)
@@ -227,11 +227,13 @@ def _check_options(runtime: Runtime, options: dict[str, Any]) -> None:
         if name not in known:
             theirs = ", ".join(each for each in known if each.startswith("experimental_"))
             fix = did_you_mean(name, known)
-            raise NqError("option", expected=f"one that {runtime} has ({theirs})", got=repr(name), fix=fix)
+            raise NqError("option", expected=f"an option of {runtime} ({theirs})", got=repr(name), fix=fix)
         if name == "experimental_op_resolver_type" and not isinstance(value, type(known[name].default)):
             kind = f"{runtime.interpreter.__module__}.{type(known[name].default).__name__}"
             got = f"{type(value).__module__}.{value}" if isinstance(value, enum.Enum) else repr(value)
-            raise NqError(name, expected=f"a {kind}, as {runtime} has it", got=got, fix="Or name its runtime=.")
+            raise NqError(
+                name, expected=f"a {kind}, the type of {runtime}", got=got, fix="Or choose its runtime with runtime=."
+            )
 
 
 class _Runner:

@@ -85,7 +85,7 @@ def fit_biases(wanted: NDArray[np.float64], scales: NDArray[np.float32], dtype: 
         raise WeightsError(
             "biases",
             expected="finite values",
-            got=f"{int((~np.isfinite(wanted)).sum())} NaN or infinite of {wanted.size}",
+            got=f"NaN or infinity in {int((~np.isfinite(wanted)).sum())} of {wanted.size} values",
             fix="Repair the model's weights, or the representative data.",
         )
     per_channel = np.broadcast_to(np.asarray(scales, np.float32), wanted.shape[1:])

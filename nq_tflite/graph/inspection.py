@@ -225,8 +225,8 @@ def find_weight(nested: NestedFile, name: str) -> NestedWeight:
     if len(close) != 1:
         raise SelectionError(
             f"weight {name!r}",
-            expected="the name of one nested weight, or a part that only its name has",
-            got=f"{len(close)} that fit",
+            expected="the name of one nested weight, or a part of only one name",
+            got=f"{len(close)} matching weights",
             fix="nq-tflite inspect MODEL --json lists the names.",
         )
     return close[0]

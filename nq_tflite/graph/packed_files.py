@@ -63,8 +63,8 @@ def _ends_as_a_zip(source: str | os.PathLike[str] | bytes) -> bool:
 
 def _unreadable(got: str) -> FormatError:
     return FormatError(
-        "files packed behind the model",
-        expected="a zip that can be read, below 1 GiB",
+        "files packed after the model",
+        expected="a readable zip archive below 1 GiB",
         got=got,
         fix="Pack them again, or convert the model without them.",
     )

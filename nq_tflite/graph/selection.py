@@ -44,9 +44,9 @@ class Selection:
                 if not any(_fits(name, pattern) for name in names):
                     raise SelectionError(
                         f"{kind} pattern {pattern!r}",
-                        expected="the name of a weight, whole or with * for its parts",
-                        got=f"one that fits none of {len(names)}",
-                        fix=f"The nearest are {', '.join(_nearest(pattern, names))}." if names else "",
+                        expected="the name of a weight, or a pattern with * for any characters",
+                        got=f"one that matches none of {len(names)} names",
+                        fix=f"The closest names are {', '.join(_nearest(pattern, names))}." if names else "",
                     )
 
 

@@ -220,7 +220,7 @@ def _check(name: str, model: ModelT, inputs: NDArray[np.float32]) -> None:
         raise UnsupportedModelError(
             name,
             expected="int8 activations",
-            got="floats alone",
+            got="only floats",
             fix="Convert a Keras model with representative data.",
         )
 

@@ -142,7 +142,10 @@ def compare(
     _check_calibration(given, activations, methods)
     if activations == "int8" and not is_keras_source(source):
         raise UnsupportedModelError(
-            name, expected="a Keras model, for int8 activations", got="a .tflite", fix="Compare with float activations."
+            name,
+            expected="a Keras model, for int8 activations",
+            got="a .tflite file",
+            fix="Compare with float activations.",
         )
     runner = Runner(name, walking_runtime_name(), num_threads or (1 if client else os.cpu_count() or 1))
     paths = () if given is None else tuple(photo.path for photo in given.photos)
@@ -178,8 +181,8 @@ def compare(
 def _check_calibration(given: PhotoFolder | None, activations: Activations, methods: Sequence[ContenderName]) -> None:
     wanting = [name for name in methods if CONTENDERS[name].calibrated]
     if given is None and (activations == "int8" or wanting):
-        what = "the ranges of int8 activations" if activations == "int8" else wanting[0]
-        raise PhotosError("calibration photos", expected=f"a folder, for {what}", got="none")
+        what = "int8 activations need ranges" if activations == "int8" else f"{wanting[0]} needs it"
+        raise PhotosError("calibration photos", expected=f"a folder, because {what}", got="none")
 
 
 class _Judge:

@@ -164,7 +164,7 @@ def _conversion(
             "the report of a conversion",
             expected=f"the one of {file.path} ({file.file_bytes} bytes)",
             got=f"that of another file ({found.path}, {found.file_bytes} bytes)",
-            fix="Convert again with --json, and keep what it prints.",
+            fix="Convert again with --json, and keep the output.",
         )
     return found
 

@@ -176,8 +176,8 @@ def preprocessing_for(
     height, width = image.height or size, image.width or size
     if height is None or width is None:
         raise PhotosError(
-            "photos", expected="the size at which the model takes them", got="a model that takes any",
-            fix="Say it: --size N, in pixels.",
+            "photos", expected="their size, because the model takes any", got="none",
+            fix="Give it in pixels: --size N.",
         )  # fmt: skip
     if size is not None and (height, width) != (size, size):
         raise PhotosError(
@@ -203,13 +203,13 @@ def _told(image: ImageInput) -> PixelRange:
     return nearest
 
 
-def untold_range(got: str = "a model that does not tell it") -> PhotosError:
+def untold_range(got: str = "a model that does not record it") -> PhotosError:
     """The error of photos whose pixel range nobody has said."""
     return PhotosError(
         "preprocessing",
         expected="the pixel range that the model was trained with",
         got=got,
-        fix=f"Say it with --preprocess (preprocess= in Python), one of {', '.join(PIXEL_RANGES)}.",
+        fix=f"Give it with --preprocess (preprocess= in Python), one of {', '.join(PIXEL_RANGES)}.",
     )
 
 

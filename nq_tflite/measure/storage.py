@@ -144,7 +144,7 @@ def _measure(path: Path, folder: Path, source: Path) -> StorageRow:
         if weight.block.output_type is not OutputType.INT8:
             raise UnsupportedModelError(
                 f"{source}, weight {weight.name!r}",
-                expected="a full-int8 model, to have separate models of integers beside it",
+                expected="a full-int8 model, to compare with separate integer models",
                 got="float weights",
                 fix="Convert it with representative data.",
             )

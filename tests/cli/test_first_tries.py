@@ -87,8 +87,11 @@ def error_line(result: Result) -> str:
         ("split nested.tflite text.tflite", "expected a folder, got a file"),
         ("join parts/nested.bse out.tflite", "Did you mean parts/nested.base?"),
         ("join parts/nested.base parts/nested.to8", "an upgrade of it & Name the model last"),
-        ("join parts/nested.to8 parts/nested.base out.tflite", "an upgrade, as split writes it & Give the base first"),
-        ("inspect parts/nested.to8", "an upgrade, as split writes it & nq-tflite join BASE UPGRADE MODEL"),
+        (
+            "join parts/nested.to8 parts/nested.base out.tflite",
+            "an upgrade file that split wrote & Give the base first",
+        ),
+        ("inspect parts/nested.to8", "an upgrade file that split wrote & nq-tflite join BASE UPGRADE MODEL"),
         ("convert folder out.tflite", "with saved_model.pb in it & --representative"),
         ("join parts/nested.base folder", "a path for a file"),
     ],
