@@ -31,10 +31,10 @@ _folder: str | None = None
 class CompiledModel(SwitchingModel):
     """Runs nested (and stock) .tflite models with LiteRT's CompiledModel, on the CPU.
 
-    Needs ai-edge-litert 2.3 or newer. Made by `from_file` or `from_buffer`; every public call of
-    ai_edge_litert.compiled_model.CompiledModel works as it does there. Outputs are those of nq.Interpreter.
+    It needs ai-edge-litert 2.3 or newer. Create one by `from_file` or `from_buffer`. Every public method of
+    ai_edge_litert.compiled_model.CompiledModel works as it does there. The outputs equal those of nq.Interpreter.
 
-    LiteRT's calls that run a model hold Python's global lock: another Python thread switches between two of them.
+    LiteRT holds Python's global lock while it runs a model, so another Python thread can switch only between two runs.
 
     Example:
         >>> model = nq.CompiledModel.from_file("model.tflite", precision="part")  # doctest: +SKIP
@@ -98,15 +98,15 @@ class CompiledModel(SwitchingModel):
         Args:
             model_path: a .tflite file.
             hardware_accel, options: as ai_edge_litert's CompiledModel takes them; HardwareAccelerator.CPU alone.
-            environment: the `environment` of another nq.CompiledModel, to share; a new one if not given.
+            environment: the `environment` of another nq.CompiledModel, to share it; a new one if not given.
             precision: "full", "part" or a number of bits, to start with.
             fuse: as nq.Interpreter takes it.
 
         Raises:
             FormatError: not a TFLite model, or a nested one that breaks a rule of the format.
             PrecisionError: the model has no such precision.
-            MissingPackageError, NativeLibraryError: nothing to run it with.
-            NqError: other hardware than the CPU.
+            MissingPackageError, NativeLibraryError: the runtime or the native library is missing.
+            NqError: the hardware is not the CPU.
         """
         return cls(os.fspath(model_path), hardware_accel, environment, options, precision, fuse)
 

@@ -27,8 +27,8 @@ class Switch:
 
     Attributes:
         from_bits, to_bits: precision before, and from the next invocation on.
-        bytes_in, bytes_out: residual bytes paged in and out; both 0 where the model cannot page.
-        seconds: time the call took.
+        bytes_in, bytes_out: residual bytes paged in and out; both are 0 if the model cannot page.
+        seconds: duration of the call.
         deferred: an invocation was running; its residual is released when it ends.
     """
 

@@ -201,7 +201,7 @@ def inspect_file(path: str | os.PathLike[str]) -> InspectReport:
     """Reads a nested file and reports on it.
 
     Raises:
-        FormatError: not a (whole) nested file.
+        FormatError: the file is not a complete nested file.
     """
     nested = read_nested(path)
     return InspectReport(
