@@ -122,11 +122,10 @@ class NqGroup(NqCommand, click.Group):
         #: Names of commands under each heading, in the order of --help.
         self.sections: dict[str, list[str]] = {}
 
-    def add_section(self, heading: str, *commands: click.Command) -> None:
+    def add_section(self, heading: str, *commands: NqCommand) -> None:
         """Adds commands under a heading of --help."""
         self.sections[heading] = [str(command.name) for command in commands]
         for command in commands:
-            command.context_settings = {**_CONTEXT_SETTINGS, **command.context_settings}
             self.add_command(command)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
