@@ -65,12 +65,13 @@ def paint_switch(figure: Figure, palette: Palette) -> None:
     rates = [100 * each for each in nested["agreement"]]
     for (start, stop, name), rate in zip(stretches, rates, strict=True):
         bottom.plot([start, stop], [rate, rate], color=colours[name], linewidth=2)
-        bottom.text((start + stop) / 2, rate - 1.2, f"{rate:.1f} %", ha="center", va="top")
+        away, side = (1.2, "bottom") if rate > stock_rate else (-1.2, "top")  # from the dotted line
+        bottom.text((start + stop) / 2, rate + away, f"{rate:.1f} %", ha="center", va=side)
     bottom.text(0.05, stock_rate + 0.7, f"stock INT8: {stock_rate:.1f} %", va="bottom", **small)
     bottom.set_ylim(min(rates) - 8, 103)
     bottom.set_xlim(0, end)
     bottom.set_xlabel("seconds")
-    frames = "%" if narrow else f"% of {measured['frames']} frames in each stretch"
+    frames = "%" if narrow else f"% of {measured['frames']} frames"
     bottom.set_title(f"answers that are the float model's, {frames}")
 
 
