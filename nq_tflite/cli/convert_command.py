@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from nq_tflite.cli.console import (
     FEW_LAYERS,
+    NqCommand,
     decibels,
     json_option,
     kilobytes,
@@ -71,7 +72,7 @@ Examples:
 A .npy file holds samples [samples, ...]; a .npz file holds one such array for each input, under the input's name."""
 
 
-@click.command(epilog=_EPILOG)
+@click.command(cls=NqCommand, epilog=_EPILOG)
 @click.argument("source", type=PATH)
 @click.argument("output", type=FILE)
 @click.option(

@@ -9,6 +9,7 @@ import click
 
 from nq_tflite.cli.comparison_table import print_comparison
 from nq_tflite.cli.console import (
+    NqCommand,
     decibels,
     json_option,
     layers_option,
@@ -85,7 +86,7 @@ per weight. It prints the accuracy of every level: with float activations of the
 files."""
 
 
-@click.command(epilog=_EPILOG)
+@click.command(cls=NqCommand, epilog=_EPILOG)
 @click.argument("model", type=FILE)
 @click.option("--photos", type=FOLDER, help="Folder of photos.")
 @click.option("--samples", type=FILE, help="A .npy file of inputs [samples, ...], used as they are, instead of photos.")

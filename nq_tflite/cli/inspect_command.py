@@ -10,6 +10,7 @@ import click
 
 from nq_tflite.cli.console import (
     FEW_LAYERS,
+    NqCommand,
     decibels,
     json_option,
     kilobytes,
@@ -74,7 +75,7 @@ class _Runs:
         return {"delegation": known, "delegation_unknown": self.unknown}
 
 
-@click.command(epilog=_EPILOG)
+@click.command(cls=NqCommand, epilog=_EPILOG)
 @click.argument("model", type=FILE)
 @click.option("--weight", "name", metavar="NAME", help="Show only this weight: its name, or a unique part of its name.")
 @click.option(

@@ -201,17 +201,15 @@ def test_help_is_of_one_form(name: str) -> None:
 def test_a_command_called_alone_first_still_answers_to_h() -> None:
     """Click keeps the names of a command's help option from its first call, whoever made it."""
 
-    for kind in (click.Command, NqCommand):
+    @click.command(cls=NqCommand)
+    def alone() -> None:
+        """Does nothing."""
 
-        @click.command(cls=kind)
-        def alone() -> None:
-            """Does nothing."""
-
-        group = NqGroup(name="group")
-        group.add_section("Here", alone)
-        assert CliRunner().invoke(alone, ["--help"]).exit_code == 0
-        for arguments in (["alone", "-h"], ["-h"]):
-            assert CliRunner().invoke(group, arguments).exit_code == 0, (kind, arguments)
+    group = NqGroup(name="group")
+    group.add_section("Here", alone)
+    assert CliRunner().invoke(alone, ["--help"]).exit_code == 0
+    for arguments in (["alone", "-h"], ["-h"]):
+        assert CliRunner().invoke(group, arguments).exit_code == 0, arguments
 
 
 @pytest.mark.parametrize("name", sorted(nq_tflite.commands))
