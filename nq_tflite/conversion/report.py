@@ -36,8 +36,8 @@ class Estimate:
         held_out: whether rounding took no statistics of them, though layers may have chosen between codes by them;
             where it did, the estimate is too good.
         precisions: part-bit first.
-        agreement: for each precision the inputs whose greatest output is the source's, as a fraction; None where the
-            output is no row of scores.
+        agreement: for each precision the inputs whose greatest output is the source's, as a fraction; None if the
+            output is not a row of scores.
         expected_agreement: the same as `lockstep.expected_agreement` tells it, with less chance in it.
         snr_db: for each precision the power of the source's outputs over that of the difference.
     """
@@ -83,7 +83,7 @@ class Candidate:
 
     @property
     def kept(self) -> float | None:
-        """Part-bit's agreement over full-bit's; None where the output is no row of scores."""
+        """Part-bit's agreement over full-bit's; None if the output is not a row of scores."""
         if self.agreement is None or self.full_agreement is None:
             return None
         return self.agreement / self.full_agreement if self.full_agreement > 0 else 0.0
@@ -94,7 +94,7 @@ class Search:
     """How `nesting="auto"` came to its nesting.
 
     Attributes:
-        min_agreement, budget: what was asked for; None where nothing was.
+        min_agreement, budget: what was asked for; None if nothing was.
         inputs, num_inputs, held_out: what the candidates were measured on, as in `Estimate`.
         candidates: the curve, fewest part-bit bytes first.
         chosen: index of the one that became the file.
@@ -165,10 +165,10 @@ class ConversionReport:
     """What `convert` did: the nested weights with their error against the source, and the others with the reason.
 
     Attributes:
-        estimate: of the accuracy; None where no inputs could be had or run.
+        estimate: of the accuracy; None if no inputs could be had or run.
         notes: what could not be done, and why.
-        search: how the nesting was chosen; None where it was given.
-        equalization: what became of linear chains; None where there are none, or nobody looked for them.
+        search: how the nesting was chosen; None if it was given.
+        equalization: what became of linear chains; None if there are none, or nobody looked for them.
     """
 
     path: str
@@ -233,7 +233,7 @@ class ConversionReport:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for machines."""
+        """Everything as plain values, for JSON."""
         return (
             asdict(self) | self.bits_a_weight.as_dict() | {"num_weights": self.num_weights, "doubtful": self.doubtful}
         )

@@ -25,7 +25,7 @@ from nq_tflite.progress import Progress
 
 AUTO = "auto"
 MIN_AGREEMENT = 0.95
-#: What stands for any agreement where the output is no row of scores: so much, or so little below full-bit.
+#: What stands for any agreement where the output is not a row of scores: so much, or so little below full-bit.
 MIN_SNR_DB, NEAR_DB = 16.0, 1.0
 #: Every so many of the user's samples is held out of rounding.
 _EVERY = 4

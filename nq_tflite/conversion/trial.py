@@ -84,7 +84,7 @@ class Trial:
         own: nestings of single weights, as `plan.make_plan`.
         plan: what becomes of every weight.
         road: how they were rounded.
-        estimate: of the accuracy; None where no inputs could be had or run.
+        estimate: of the accuracy; None if no inputs could be had or run.
         stopped: why there are no samples, statistics or estimate, or not to the last operator; None if there are.
     """
 

@@ -47,7 +47,7 @@ class Parts:
     left_out_bytes: int = 0
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for machines."""
+        """Everything as plain values, for JSON."""
         return asdict(self)
 
 
@@ -68,7 +68,7 @@ class Joined:
     missing: tuple[int, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for machines."""
+        """Everything as plain values, for JSON."""
         return asdict(self)
 
 

@@ -76,7 +76,7 @@ class Delivery:
         return self.levels[0].seconds
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for machines."""
+        """Everything as plain values, for JSON."""
         return asdict(self) | {"part_seconds": self.part_seconds}
 
 

@@ -104,7 +104,7 @@ class Delegation:
         return Counter(each.reason for each in self.nested if each.place == "unpacked")
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for machines."""
+        """Everything as plain values, for JSON."""
         return asdict(self)
 
     @classmethod

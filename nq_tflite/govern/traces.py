@@ -28,7 +28,7 @@ class Trace:
         seconds: float64 [steps], strictly increasing from 0; the last step is as long as the one before it.
         signals: float64 [steps] by name; NaN where there is no reading.
         room: float64 [steps], percent of the device's memory that it can spare for the model, what the model holds
-            included; None where memory is no matter. "memory_available" follows from it and is no signal then.
+            included; None if memory is no matter. "memory_available" follows from it and is no signal then.
     """
 
     name: str

@@ -186,7 +186,7 @@ class InspectReport:
         return html_view(self.lines(), *weights_table(rows, self.precisions[:-1]))
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for machines."""
+        """Everything as plain values, for JSON."""
         derived = {
             "num_weights": self.num_weights,
             "overhead": self.overhead,

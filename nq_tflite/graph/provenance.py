@@ -42,7 +42,7 @@ def _modes(data: bytes) -> set[int]:
 
 
 def _field(data: bytes, table: int, number: int) -> int | None:
-    """Where the table or vector begins that a field of a table points to; None where the table lacks it."""
+    """Where the table or vector begins that a field of a table points to; None if the table lacks it."""
     [to_fields] = struct.unpack_from("<i", data, table)
     fields = table - to_fields
     if fields < 0:

@@ -18,7 +18,7 @@ from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema
 from nq_tflite.graph.model import ModelT, OperatorT, SubGraphT, TensorT
 
-#: Sizes in the shape of their tensor: int where they are known, None where they depend on the batch.
+#: Sizes in the shape of their tensor: int where they are known, None if they depend on the batch.
 Sizes = NDArray[np.object_]
 
 
@@ -186,7 +186,7 @@ def _elementwise(function: Callable[[int, int], int]) -> Callable[[_Operands], S
     return apply
 
 
-#: What operators on sizes compute, None where it cannot be told.
+#: What operators on sizes compute, None if it cannot be told.
 _SIZES: dict[str, Callable[[_Operands], Sizes | None]] = {
     "SHAPE": _shape,
     "GATHER": _gather,

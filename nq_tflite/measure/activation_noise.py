@@ -78,7 +78,7 @@ class ActivationNoise:
     sum_db: float
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for machines."""
+        """Everything as plain values, for JSON."""
         return asdict(self)
 
 
@@ -103,7 +103,7 @@ def activation_noise(
         samples: inputs as the model takes them: an array [samples, ...] or a .npy file of one.
         preprocess, crop_fraction: as `evaluate`.
         num_threads: of the runtime; all of the machine's if None.
-        progress: called after each tensor; True for a bar in a terminal or notebook, None for silence.
+        progress: called after each tensor; True shows a bar in a terminal or notebook, None shows nothing.
 
     Raises:
         PhotosError, RepresentativeDataError: the inputs cannot be used.

@@ -115,7 +115,7 @@ class BenchmarkReport:
     missing_peers: dict[PeerKind, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for machines."""
+        """Everything as plain values, for JSON."""
         return asdict(self)
 
 
@@ -156,7 +156,7 @@ def benchmark(
         isa: instruction set that nq_tflite's own kernels use, such as "avx2"; the best of this CPU if not given.
         peers: further ways of running the first stock model of `against`, under ai-edge-litert: "weight-cache",
             "ynnpack". `missing_peers` of the report says which the installed build does not have.
-        progress: called as the work goes on; True for a bar in a terminal or notebook, None for silence.
+        progress: called during the work; True shows a bar in a terminal or notebook, None shows nothing.
 
     Raises:
         FormatError: a file that does not load.

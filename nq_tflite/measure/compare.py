@@ -86,7 +86,7 @@ class MethodComparison:
     preprocessing: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for machines."""
+        """Everything as plain values, for JSON."""
         return asdict(self) | {"rows": tuple(asdict(row) | {"note": row.note or ""} for row in self.rows)}
 
 
@@ -120,7 +120,7 @@ def compare(
         k: of top_k.
         client: a `distributed.Client` of the cluster to compare on; None for this process. Its workers read the model,
             if that is a path, and the photos at the same paths.
-        progress: called as the work goes on; True for a bar in a terminal or notebook, None for silence.
+        progress: called during the work; True shows a bar in a terminal or notebook, None shows nothing.
 
     Returns:
         Scores against the float model. Of all methods, those that want calibration photos are left out without any.

@@ -86,7 +86,7 @@ class DemoReport:
         return self.nested.switch
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for machines."""
+        """Everything as plain values, for JSON."""
         return asdict(self) | {"separate_bytes": self.sizes.separate}
 
 

@@ -78,7 +78,7 @@ class Evaluation:
     inputs: str = "photos"
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for machines."""
+        """Everything as plain values, for JSON."""
         return asdict(self)
 
 
@@ -112,7 +112,7 @@ def evaluate(
         k: how many best classes may hold the right one in top_k.
         client: a `distributed.Client` of the cluster to evaluate on; None for this process. Its workers read the model
             and the photos at the same paths.
-        progress: called after each photo; True for a bar in a terminal or notebook, None for silence.
+        progress: called after each photo; True shows a bar in a terminal or notebook, None shows nothing.
 
     Raises:
         PhotosError: the folder, the labels or a photo cannot be used, or the pixel range is not known.

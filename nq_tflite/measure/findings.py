@@ -32,8 +32,8 @@ class Findings:
         file: what the nested file holds.
         drawn: the weights whose codes are drawn.
         advice: what to try next.
-        delegation, timeline: what runs fused, and the model over time; None where no runtime could run it here.
-        not_run: why not; None where it has run.
+        delegation, timeline: what runs fused, and the model over time; None if no runtime could run it here.
+        not_run: why not; None if it has run.
         evaluation: accuracy on photos; None without any.
         conversion: what `convert` told of the file; None if not given.
         against: a stock model's timeline.

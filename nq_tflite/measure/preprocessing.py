@@ -116,7 +116,7 @@ class PixelPreprocessing:
         return f"{self.name}{told}, {part}, {self.height} x {self.width} {colours}"
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for machines."""
+        """Everything as plain values, for JSON."""
         return asdict(self)
 
     def _middle(self, image: Image.Image) -> Image.Image:
@@ -220,7 +220,7 @@ def _telling() -> dict[PixelRange, tuple[float, float]]:
 
 
 class SeenValues:
-    """Whether photos fit what a model takes: its least and greatest value, or None where nothing tells them."""
+    """Whether photos fit what a model takes: its least and greatest value, or None if nothing tells them."""
 
     def __init__(self, values: tuple[float, float] | None) -> None:
         self._values, self._ends, self._outside, self._count = values, (np.inf, -np.inf), 0, 0

@@ -86,11 +86,11 @@ class StorageRow:
 
     @property
     def paper_ratio(self) -> float:
-        """NestQuant's arithmetic for storage, n + 1 bits a weight over the sum of all bit-widths. Not measured."""
+        """NestQuant's arithmetic for storage, n + 1 bits per weight over the sum of all bit-widths. Not measured."""
         return (self.models[-1].bits + len(self.models) - 1) / sum(model.bits for model in self.models)
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for machines."""
+        """Everything as plain values, for JSON."""
         derived = ("packed_bytes", "tflite_bytes", "switch_bytes", "separate_switch_bytes", "paper_ratio")
         return asdict(self) | {name: getattr(self, name) for name in derived}
 
@@ -108,7 +108,7 @@ def measure_storage(
         sources: full-int8 .tflite files, which are nested as `nestings` say, or nested ones, measured as they are.
         nestings: as nq.convert.
         rounding: as nq.convert.
-        progress: called before each file; True for a bar in a terminal or notebook, None for silence.
+        progress: called before each file; True shows a bar in a terminal or notebook, None shows nothing.
 
     Returns:
         A row for each model and nesting.

@@ -93,7 +93,7 @@ class Timeline:
         return round(statistics.median(each.bytes_moved for each in self.switches))
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for machines."""
+        """Everything as plain values, for JSON."""
         return asdict(self)
 
 

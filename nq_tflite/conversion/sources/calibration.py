@@ -147,7 +147,7 @@ class ModelInput:
 
     Attributes:
         name: of the input.
-        dtype: None where real values are taken too, and quantized.
+        dtype: None if real values are taken too, and quantized.
         shape: with the batch first; None for free sizes, and for a free number of them.
     """
 

@@ -75,7 +75,7 @@ def _export(tf: ModuleType, model: KerasModel, folder: str) -> None:
 
 
 def _signature(tf: ModuleType, model: KerasModel) -> Any | None:
-    """Specs of the inputs, in the structure that the model is called with; None where only Keras knows that."""
+    """Specs of the inputs, in the structure that the model is called with; None if only Keras knows that."""
     symbolic = input_structure(model)
     if symbolic is not None:
         return map_structure(symbolic, lambda each: tf.TensorSpec(each.shape, each.dtype, name=each.name))
