@@ -1,4 +1,4 @@
-"""What a nested file holds and what a conversion did, as data."""
+"""The contents of a nested file, and what a conversion did, as data."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ LEAST_AGREEMENT = 0.8
 
 @dataclass(frozen=True)
 class Estimate:
-    """How near each precision's outputs are to those of the source before any rounding.
+    """How close each precision's outputs are to those of the source before any rounding.
 
     Attributes:
-        inputs: what the outputs are of.
-        num_inputs: how many.
-        held_out: whether rounding took no statistics of them, though layers may have chosen between codes by them;
-            where it did, the estimate is too good.
+        inputs: which inputs the model ran on.
+        num_inputs: their number.
+        held_out: whether rounding took no statistics of them, although layers may have chosen between codes by them.
+            If it is False, the estimate is too good.
         precisions: part-bit first.
         agreement: for each precision the inputs whose greatest output is the source's, as a fraction; None if the
             output is not a row of scores.
-        expected_agreement: the same as `lockstep.expected_agreement` tells it, with less chance in it.
+        expected_agreement: the same by `lockstep.expected_agreement`, which depends less on chance.
         snr_db: for each precision the power of the source's outputs over that of the difference.
     """
 
@@ -57,11 +57,11 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A nesting that a search has tried, as it would stand in the file.
+    """A nesting that a search has tried, with the figures that the file would have.
 
     Attributes:
         nesting: of the whole model.
-        mixed: whether layers have part-bits of their own.
+        mixed: whether layers have their own part-bits.
         agreement, snr_db: of part-bit, as `Estimate` has them: the agreement is the expected one.
         full_agreement, full_snr_db: of full-bit.
         part_bytes, full_bytes: of the nested weights' levels in the file.
@@ -99,7 +99,7 @@ class Search:
         candidates: the curve, fewest part-bit bytes first.
         chosen: index of the one that became the file.
         reason: why that one.
-        met: whether it is all that was asked for.
+        met: whether it satisfies all that was asked for.
     """
 
     min_agreement: float | None
@@ -132,14 +132,14 @@ class Search:
 
 @dataclass(frozen=True)
 class Equalization:
-    """What became of a model's linear chains.
+    """The equalization of a model's linear chains.
 
     Attributes:
-        exponents: how far the channels of each chain were made alike, in the order of the graph: 1 is wholly, 0 leaves
+        exponents: how far the channels of each chain were equalized, in the order of the graph: 1 is fully, 0 leaves
             the chain as it is.
-        gain_db: by how much less INT8 activations alone cost the outputs.
-        num_inputs: how many inputs, which the choice of codes does not see, that was measured on.
-        stopped: why nothing could be measured, and the chains stay as they are; None if it could.
+        gain_db: how many decibels the outputs gain when only activations are INT8.
+        num_inputs: the number of inputs that this was measured on; the choice of codes does not use them.
+        stopped: why nothing could be measured, so that the chains stay as they are; None if it could.
     """
 
     exponents: tuple[float, ...]
@@ -166,9 +166,9 @@ class ConversionReport:
 
     Attributes:
         estimate: of the accuracy; None if no inputs could be had or run.
-        notes: what could not be done, and why.
+        notes: which things could not be done, and why.
         search: how the nesting was chosen; None if it was given.
-        equalization: what became of linear chains; None if there are none, or nobody looked for them.
+        equalization: that of linear chains; None if there are none, or they were not looked for.
     """
 
     path: str

@@ -1,4 +1,4 @@
-"""`nq.Governor`: looks at the device every so often, and switches models by a policy."""
+"""`nq.Governor`: reads the device's sensors at intervals, and switches models by a policy."""
 
 from __future__ import annotations
 

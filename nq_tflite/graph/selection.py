@@ -14,9 +14,9 @@ _NEAREST = 3
 
 @dataclass(frozen=True)
 class Selection:
-    """The user's word on single weights; without one, those nest that take fewer bytes so.
+    """The user's choice of single weights. Without it, those weights nest that take fewer bytes nested.
 
-    A pattern is a whole name, in which * stands for any characters, ? for one, and [...] for one of those.
+    A pattern matches a whole name: * stands for any characters, ? for one, and [...] for one of those inside.
 
     Attributes:
         include: weights that nest even where that saves nothing, as long as the format can hold them.

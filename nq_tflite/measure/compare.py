@@ -1,4 +1,4 @@
-"""Rounding methods and baselines side by side: what each keeps of a model at every level, on a folder of photos."""
+"""Rounding methods and baselines side by side: the accuracy of each at every level, on a folder of photos."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ class ComparedMethod:
         method, title: the contender's name, and as tables show it.
         nesting: such as "8|5".
         bits_a_weight: of all levels together; ours with padding and level biases, baselines by their own arithmetic.
-        seconds: of rounding, walking the net included, loading and writing not.
+        seconds: time of rounding, including walking the net, without loading and writing.
         scores: full-bit first.
-        note: what kept the method from what it wanted; None usually.
+        note: why the method could not do all it should; usually None.
     """
 
     method: str
@@ -73,7 +73,7 @@ class MethodComparison:
         stock: the full-int8 file that tensorflow's converter makes of the model and the calibration photos; None with
             float activations.
         rows: by nesting, in the order of the methods.
-        preprocessing: how photos became inputs.
+        preprocessing: how photos were made into inputs.
     """
 
     source: str
@@ -106,7 +106,7 @@ def compare(
     client: Any = None,
     progress: ShowProgress = True,
 ) -> MethodComparison:
-    """Rounds a model by every method and runs photos through every level; no nested file is left behind.
+    """Rounds a model by every method and runs photos through every level; it leaves no nested file.
 
     Args:
         source: a photo classifier: a float .tflite, or a Keras model as `convert` takes it.
@@ -118,12 +118,13 @@ def compare(
         preprocess, crop_fraction: as `evaluate.evaluate`.
         num_threads: of the runtime; all CPUs if not given, on a cluster one of a worker's.
         k: of top_k.
-        client: a `distributed.Client` of the cluster to compare on; None for this process. Its workers read the model,
-            if that is a path, and the photos at the same paths.
+        client: a `distributed.Client` of the cluster to compare on; None for this process. Its workers read the photos,
+            and the model if it is a path, at the same paths.
         progress: called during the work; True shows a bar in a terminal or notebook, None shows nothing.
 
     Returns:
-        Scores against the float model. Of all methods, those that want calibration photos are left out without any.
+        Scores against the float model. If methods are not given, those that need calibration photos are left out when
+        there are none.
 
     Raises:
         NestingError, PhotosError, UnsupportedModelError, WeightsError, FormatError, MissingPackageError, ClusterError

@@ -1,4 +1,4 @@
-"""All that a page tells of a model: read from its file, measured here, and known from its conversion."""
+"""All that a report page says about a model: read from its file, measured here, and known from its conversion."""
 
 from __future__ import annotations
 

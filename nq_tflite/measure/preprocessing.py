@@ -84,7 +84,7 @@ class PixelPreprocessing:
         crop_fraction: above 0, at most 1.
         is_bgr: whether blue comes first, as in models that were trained with Caffe.
         name: of the pixel range, "" for one without a name.
-        told_by: what in the model tells the range, "" where the caller did.
+        told_by: which part of the model records the range; "" if the caller gave it.
     """
 
     height: int
@@ -138,7 +138,7 @@ def pixel_preprocessing(
         height, width, channels: of the model's input.
         crop_fraction: part of the photo, along its tighter side, that is used. If not given, 0.875 for the names of
             ImageNet's models, and all of it for the ranges -1..1, 0..1 and 0..255.
-        told_by: what in the model told the name.
+        told_by: which part of the model records the name.
 
     >>> pixel_preprocessing("-1..1", 96, 96).std
     (127.5, 127.5, 127.5)
@@ -166,12 +166,12 @@ def preprocessing_for(
 
     Args:
         image: the model's input.
-        wanted: a pixel range by name; None for what the model tells of it.
+        wanted: a pixel range by name; None for the one that the model records.
         crop_fraction: as `pixel_preprocessing`.
-        size: height and width where the model takes any.
+        size: height and width, if the model takes any.
 
     Raises:
-        PhotosError: nothing tells the range or the size, or `size` is not the model's.
+        PhotosError: the range or the size is unknown, or `size` is not the model's.
     """
     height, width = image.height or size, image.width or size
     if height is None or width is None:
@@ -204,7 +204,7 @@ def _told(image: ImageInput) -> PixelRange:
 
 
 def untold_range(got: str = "a model that does not record it") -> PhotosError:
-    """The error of photos whose pixel range nobody has said."""
+    """The error for photos whose pixel range is unknown."""
     return PhotosError(
         "preprocessing",
         expected="the pixel range that the model was trained with",

@@ -1,4 +1,4 @@
-"""`nq-tflite storage`: what a nested file takes, beside separate models of its bit-widths, by the files themselves.
+"""`nq-tflite storage`: the size of a nested file and of separate models of its bit-widths, by the files themselves.
 
 Every figure but `paper_ratio` is the size of a file that was written. Separate models are written in two ways. Packed:
 each weight takes the bits of its model and no more, which is how the paper counts; at 4 bits that is TFLite's INT4 and
@@ -38,7 +38,7 @@ ROUNDING: Rounding = "squant"
 
 @dataclass(frozen=True)
 class SeparateModel:
-    """A model of one bit-width alone: bytes of its file packed, and as TFLite stores it."""
+    """A model of only one bit-width: bytes of its file packed, and as TFLite stores it."""
 
     bits: int
     packed_bytes: int
@@ -47,7 +47,7 @@ class SeparateModel:
 
 @dataclass(frozen=True)
 class StorageRow:
-    """One nested file beside separate models of the same bit-widths.
+    """One nested file, compared with separate models of the same bit-widths.
 
     Attributes:
         name: of the model.
@@ -105,7 +105,7 @@ def measure_storage(
     """Writes each model nested and as separate models, into a temporary folder, and reports the sizes.
 
     Args:
-        sources: full-int8 .tflite files, which are nested as `nestings` say, or nested ones, measured as they are.
+        sources: full-int8 .tflite files, which are nested by each of `nestings`, or nested files, measured as they are.
         nestings: as nq.convert.
         rounding: as nq.convert.
         progress: called before each file; True shows a bar in a terminal or notebook, None shows nothing.

@@ -1,4 +1,4 @@
-"""A model over time: the latency of every invocation and the memory held, while precisions change."""
+"""A model over time: the latency of every invocation and the resident memory, while the precision changes."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def measure_timeline(
     invocations: int = 25,
     rounds: int = 2,
 ) -> Timeline:
-    """Runs a model in a process of its own: at full-bit, down level by level and up again, `rounds` times.
+    """Runs a model in a separate process: at full-bit, down level by level and up again, `rounds` times.
 
     Args:
         path: a nested .tflite file, or a stock one, which runs without switches.
