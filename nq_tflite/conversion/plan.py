@@ -1,4 +1,4 @@
-"""What becomes of every weight, decided before the graph is touched: which nest, how, and why others do not."""
+"""Decides for every weight, before the graph is changed, whether it nests, how, and why if not."""
 
 from __future__ import annotations
 

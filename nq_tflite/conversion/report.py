@@ -195,7 +195,7 @@ class ConversionReport:
 
     @property
     def bits_a_weight(self) -> BitsAWeight:
-        """What a nested weight takes."""
+        """Bits per nested weight."""
         return BitsAWeight.of(self.weights)
 
     def lines(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""How much each layer's bits are worth: measured at the outputs, then spent where they count.
+"""How much each layer's bits improve the outputs: measured, then given to the layers that gain most.
 
 Weights are rounded one at a time, in the net before any rounding, which then runs from there to its end. The noise of
 several weights is taken to add up, and to grow fourfold with each bit that is missing, as rounding errors do, and

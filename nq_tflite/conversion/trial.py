@@ -1,4 +1,4 @@
-"""A nesting tried: every weight of a loaded source rounded for it, and how near the outputs come."""
+"""A trial of a nesting: every weight of a loaded source is rounded for it, and the outputs are compared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A weight as it will stand in the nested file.
+"""A weight as it will be stored in the nested file.
 
 Whoever runs the net before there is a file (`walk`) and whoever writes the file (`insert_unpack`, `insert_biases`) take
 values and scales from here, so that they cannot differ.

@@ -39,7 +39,7 @@ def split(codes: Codes, nesting: Nesting) -> tuple[Fields, ...]:
 
 
 def merge(levels: Sequence[Fields], nesting: Nesting) -> Codes:
-    """The codes that `split` cut into these levels; missing residuals count as zero bits.
+    """The codes that `split` split into these levels; missing residuals count as zero bits.
 
     >>> merge([np.array([11], np.uint8), np.array([2], np.uint8)], Nesting.parse("8|5"))
     array([90], dtype=int8)

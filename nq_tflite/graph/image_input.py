@@ -1,4 +1,4 @@
-"""What a model says of its image input: the size, and the values that it takes.
+"""What a model records about its image input: the size, and the values that it takes.
 
 Only what looks into a graph imports the schema: the data goes through processes whose runtime may not meet another's.
 """

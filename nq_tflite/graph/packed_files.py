@@ -1,4 +1,4 @@
-"""Files that stand in a zip behind a .tflite's flatbuffer: labels and vocabularies, as TFLite's metadata names them.
+"""Files in a zip after a .tflite's flatbuffer: labels and vocabularies, as TFLite's metadata names them.
 
 The zip counts its positions from the start of the file, so behind another model it has to be written anew.
 """

@@ -1,4 +1,4 @@
-"""What a .tflite file tells of its own making: TFLite's conversion metadata, a flatbuffer in one of its buffers."""
+"""What a .tflite file records about its making: TFLite's conversion metadata, a flatbuffer in one of its buffers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folds the arithmetic on shapes in front of a RESHAPE, where the batch alone is open, into constants.
+"""Folds the arithmetic on shapes before a RESHAPE into constants, if only the batch size is open.
 
 Keras leaves it: a Dense on three dimensions, say, is SHAPE, GATHER, REDUCE_PROD, CONCATENATION, PACK and two
 RESHAPEs around a FULLY_CONNECTED. All sizes but the batch's are known, and a RESHAPE needs no more than those: the

@@ -1,4 +1,4 @@
-"""Codes that hold on inputs that rounding has not seen: a method's own, or else more cautious ones.
+"""Codes that also work on inputs that rounding has not seen: a method's own, or else more cautious ones.
 
 A method that serves part-bit pays at full-bit: the code of a weight must stay in the cell that part-bit chose. With
 good statistics full-bit's other codes make up for that; with few inputs, noise or none at all they make it worse.

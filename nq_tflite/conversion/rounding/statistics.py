@@ -1,4 +1,4 @@
-"""What rounding may know of a layer's inputs: their means, and how they vary together."""
+"""The statistics of a layer's inputs that rounding uses: their means and covariance."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Representative data in all the forms that people have it in."""
+"""Representative data in all the forms that users give it."""
 
 from __future__ import annotations
 

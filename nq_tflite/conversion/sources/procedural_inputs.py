@@ -1,4 +1,4 @@
-"""Inputs for a model that nobody gave any data for: procedural images in the range that the model was trained on."""
+"""Inputs for a model without representative data: procedural images in the range that the model was trained on."""
 
 from __future__ import annotations
 

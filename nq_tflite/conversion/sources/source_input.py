@@ -1,4 +1,4 @@
-"""What a source says of its image input, before it is converted."""
+"""What a source records about its image input, before it is converted."""
 
 from __future__ import annotations
 
