@@ -101,8 +101,9 @@ def convert(
             then have different part-bits, more where the outputs depend on them more. Without `min_agreement`, the
             best nesting within the budget is taken; with it, an error is raised if no nesting satisfies both.
         min_bits: for "auto": the fewest part-bits that a layer may have; 2 if not given.
-        include, exclude: patterns of weight names, such as "block_1/*". Included weights nest even if that saves
-            nothing. Excluded weights stay as they are, unless they are also included. exclude="*" excludes all others.
+        include, exclude: patterns of weight names, such as ``"block_1/*"``. Included weights nest even if that saves
+            nothing. Excluded weights stay as they are, unless they are also included. ``exclude="*"`` excludes all
+            weights that are not included.
         custom_objects: classes and functions that a .keras or .h5 file needs to load, by name, as in Keras. Those
             registered with `keras.saving.register_keras_serializable` need not be given.
         progress: called during the work; True shows a bar in a terminal or notebook, None shows nothing.
