@@ -1,4 +1,4 @@
-"""A scale for each group of a channel's weights, other than the largest weight asks for, where all levels gain by it.
+"""A scale for each group of a channel's weights, other than its largest weight needs, if all levels gain from it.
 
 A smaller one makes all cells smaller and cuts the largest weights off. A larger one lets the largest weight fall into
 the middle of a level's outermost cell: it is the scale of weights that have that level's bits already, and as far down
