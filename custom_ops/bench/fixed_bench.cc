@@ -4,12 +4,13 @@
 //
 // "latch" is what a nested layer asks the session: at which level to run, and that it has run. "task" is what a pool
 // costs that has one thread, "hand-over" what one with more does whose threads are awake, or asleep. "layer" is a dense
-// one of 16 channels on a row of 32 codes, from its operator's call on; "table" 64 codes through a table. "partition"
-// is what a runtime's call of one costs beside its operators, "operator" what one more of them adds: partitions of 1
-// and of 33 operators that negate one float each, whose arithmetic is next to nothing. `python -m
-// nq_tflite_models.load_time` has what whole operators and partitions take under a runtime, beside stock.
+// one of 16 channels on a row of 32 codes, from its operator's call on; "table" 64 codes through a table. "partition
+// of 1 operator" is a runtime's call of one from its entry to its exit, "each further operator" what one more adds:
+// operators that negate one float each, whose arithmetic is next to nothing.
+// `python -m nq_tflite_models.load_time` has what whole operators and partitions take under a runtime, beside stock.
 #include <algorithm>
 #include <chrono>
+#include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
 #include <numeric>
@@ -136,7 +137,7 @@ struct Chain {
     context.tensors_size = tensors.size();
     context.impl_ = this;
     context.recommended_num_threads = 1;
-    context.ReportError = [](TfLiteContext*, const char* format, ...) { std::fputs(format, stderr); };
+    context.ReportError = report;
     context.ResizeTensor = [](TfLiteContext*, TfLiteTensor*, TfLiteIntArray* shape) {
       std::free(shape);
       return kTfLiteOk;
@@ -156,8 +157,15 @@ struct Chain {
     for (TfLiteNode& node : nodes) std::free(node.inputs), std::free(node.outputs);
   }
 
+  static void report(TfLiteContext*, const char* format, ...) {
+    std::va_list arguments;
+    va_start(arguments, format);
+    std::vfprintf(stderr, format, arguments);
+    va_end(arguments);
+  }
+
   static TfLiteIntArray* array(const std::vector<int>& values) {
-    return nq::new_int_array(static_cast<int>(values.size()), values.data());
+    return new_int_array(static_cast<int>(values.size()), values.data());
   }
 
   float input = 1, output = 0;
@@ -171,6 +179,7 @@ double partition(const nq::Kernels& kernels, int length) {
   Chain chain(length);
   nq::NodeEnvironment environment;
   environment.session = std::make_shared<nq::Session>();
+  environment.session->model_loaded();
   environment.kernels = kernels;
   environment.threads = std::make_shared<nq::ThreadPool>();
   environment.arena = std::make_shared<nq::Workspace>();
@@ -215,9 +224,9 @@ int main(int argc, char** argv) {
   std::printf("hand-over, %2d threads, awake    %8.1f\n", threads, hand_over(threads, false));
   std::printf("hand-over, %2d threads, asleep   %8.1f\n", threads, hand_over(threads, true));
   std::printf("layer of 16 x 32, 1 row         %8.1f\n", layer(kernels));
-  const double of_one = partition(kernels, 1), of_33 = partition(kernels, 33), each = (of_33 - of_one) / 32;
+  const double of_one = partition(kernels, 1), of_33 = partition(kernels, 33);
   if (of_one < 0 || of_33 < 0) return 1;
-  std::printf("partition                       %8.1f\n", of_one - each);
-  std::printf("operator in a partition         %8.1f\n", each);
+  std::printf("partition of 1 operator         %8.1f\n", of_one);
+  std::printf("each further operator           %8.1f\n", (of_33 - of_one) / 32);
   std::printf("table, 64 codes                 %8.1f\n", table(kernels));
 }
