@@ -256,6 +256,13 @@ TEST(kernels_agree) {
           check_same([&](const Floats& floats, float* out) {
             if (count > 0) (floats.*binary)({in.data(), other.data(), 1, step}, -1e9f, 1e9f, count, out);
           });
+          check_same([&](const Floats& floats, float* out) {
+            const bool in_place = &floats != &scalar && count > 0;
+            if (in_place) std::copy(in.begin(), in.end(), out);
+            if (count > 0) {
+              (floats.*binary)({in_place ? out : in.data(), other.data(), 1, step}, -1e9f, 1e9f, count, out);
+            }
+          });
         }
       }
       check_same([&](const Floats& floats, float* out) { floats.leak(in.data(), count, 0.1f, out); });

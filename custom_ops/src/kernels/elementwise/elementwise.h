@@ -101,7 +101,7 @@ struct ElementwiseKernel {
   } codes;
 
   struct Floats {
-    // clamp(a + b, low, high), and so on
+    // clamp(a + b, low, high), and so on; in the place of an operand that advances too
     using Binary = void (*)(const FloatOperands& operands, float low, float high, size_t count, float* out);
     Binary add = nullptr, subtract = nullptr, multiply = nullptr, divide = nullptr, difference_squared = nullptr;
     Binary greater = nullptr, lesser = nullptr;

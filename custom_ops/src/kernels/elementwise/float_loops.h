@@ -97,13 +97,6 @@ inline float gelu(float x) {
 // x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) / 2
 inline float gelu_by_tanh(float x) { return x * logistic(1.5957691216f * (x + 0.044715f * (x * x * x))); }
 
-// The loop's steps do not depend on one another, whatever the compiler can tell of its pointers.
-#if defined(__clang__)
-#define NQ_EACH_BY_ITSELF _Pragma("clang loop vectorize(assume_safety)")
-#else
-#define NQ_EACH_BY_ITSELF _Pragma("GCC ivdep")
-#endif
-
 // In place too.
 template <typename Function>
 [[gnu::always_inline]] inline void map_floats(const float* in, size_t count, float* out, const Function& function) {
