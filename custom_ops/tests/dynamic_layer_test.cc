@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "check.h"
+#include "kernels/kernels.h"
 #include "layers/convolution.h"
 #include "layers/depthwise_convolution.h"
 #include "naive_layer.h"
@@ -101,7 +102,15 @@ struct TestLayer {
     return std::isnan(value) ? value : std::min(std::max(value, low), high);
   }
 
+  // Of each result.
   std::vector<float> expected(int level) const {
+    std::vector<float> output = clamped(level);
+    const nq::ElementwiseKernel& scalar = **nq::kernels_of<nq::ElementwiseKernel>().begin();
+    if (function != nullptr) (scalar.floats.*function)(output.data(), output.size(), output.data());
+    return output;
+  }
+
+  std::vector<float> clamped(int level) const {
     const Geometry& g = geometry;
     const bool rows = grouping == Grouping::kRow;
     const auto groups = static_cast<int>(rows ? g.pixels() : g.batches);
@@ -127,6 +136,7 @@ struct TestLayer {
   std::vector<uint8_t> levels[2];
   std::vector<float> scale, bias, input;
   float low = -5, high = 6;
+  nq::ElementwiseKernel::Floats::Unary nq::ElementwiseKernel::Floats::* function = nullptr;
 };
 
 bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
@@ -142,6 +152,13 @@ void check_layer(const TestLayer& test, const Kernel& kernel) {
   layer.reshape(test.geometry);
   nq::DynamicLayer dynamic(*quantize, test.weight,
                            {test.grouping, test.scale.data(), test.bias.data(), test.low, test.high});
+  const nq::ElementwiseKernel* elementwise = nullptr;
+  CHECK_OK(nq::select_kernel(kernel.isa, &elementwise));
+  if (test.function != nullptr) dynamic.apply(elementwise->floats.*test.function);
+  nq::ResultRange of_input;
+  of_input.add(quantize->find_range(test.input.data(), test.input.size()));
+  if (test.function != nullptr) dynamic.use_range(&of_input);
+  const nq::ResultRange& range = *dynamic.tell_range();
   nq::ThreadPool pool;
   for (const int level : {1, 0, 1}) {
     const std::vector<float> expected = test.expected(level);
@@ -150,6 +167,8 @@ void check_layer(const TestLayer& test, const Kernel& kernel) {
       std::vector<float> output(static_cast<size_t>(test.geometry.pixels()) * test.geometry.out_c, kNan);
       dynamic.run(&layer, level, test.input.data(), output.data(), &pool);
       CHECK(same_bits(expected, output));
+      const nq::FloatRange found = quantize->find_range(output.data(), output.size()), told = range.get();
+      CHECK((found.min == told.min && found.max == told.max) || (std::isnan(found.min) && std::isnan(told.min)));
     }
   }
 }
@@ -182,6 +201,21 @@ TEST(depthwise_convolutions_of_every_geometry) {
   for (int i = 0; i < 25; ++i) {
     check_layers<nq::DepthwiseConvolution>(TestLayer(nq_test::any_geometry(&random, true), true, &random),
                                            nq::kernels_of<nq::DepthwiseKernel>());
+  }
+}
+
+// Threads share out pixels, or the channels of few pixels.
+TEST(functions_of_the_results) {
+  std::mt19937 random(17);
+  for (int i = 0; i < 6; ++i) {
+    for (const bool depthwise : {false, true}) {
+      const bool is_dense = i % 3 == 2 && !depthwise;
+      const Geometry g = is_dense ? dense_geometry(2, 40, 200) : nq_test::any_geometry(&random, depthwise);
+      TestLayer test(g, depthwise, &random);
+      test.function = i % 2 == 0 ? &nq::ElementwiseKernel::Floats::swish : &nq::ElementwiseKernel::Floats::gelu;
+      if (depthwise) check_layers<nq::DepthwiseConvolution>(test, nq::kernels_of<nq::DepthwiseKernel>());
+      if (!depthwise) check_layers<nq::Convolution>(test, nq::kernels_of<nq::GemmKernel>());
+    }
   }
 }
 

@@ -89,6 +89,16 @@ TEST(gelu_is_near_that_of_real_numbers) {
   }
 }
 
+TEST(swish_is_near_that_of_real_numbers) {
+  const std::vector<float> in = many_reals();
+  std::vector<float> out(in.size());
+  base().floats.swish(in.data(), in.size(), out.data());
+  for (size_t i = 0; i < in.size(); ++i) {
+    const auto x = static_cast<double>(in[i]);
+    ASSERT_NEAR(x / (1 + std::exp(-x)), static_cast<double>(out[i]), 4e-7 * std::max(std::abs(x), 1e-30)) << "of " << x;
+  }
+}
+
 // Of tiles of every height and width, and where the second matrix lies as it is, turned, and with other rows between.
 TEST(products_of_matrices) {
   std::mt19937 random(5);
@@ -186,6 +196,7 @@ TEST(what_is_not_a_number_stays_so) {
     CHECK((of(kernel->floats.logistic) == std::vector<float>{1, 0}));
     CHECK((of(kernel->floats.tanh) == std::vector<float>{1, -1}));
     CHECK((of(kernel->floats.elu) == std::vector<float>{kInfinity, -1}));
+    CHECK(of(kernel->floats.swish)[0] == kInfinity && std::abs(of(kernel->floats.swish)[1]) < 1e-35f);
     float clamped[3];
     kernel->floats.clamp(in, 3, 0, 6, clamped);
     CHECK(std::isnan(clamped[0]) && clamped[1] == 6 && clamped[2] == 0);
@@ -230,8 +241,13 @@ TEST(kernels_agree) {
       };
       for (const auto unary :
            {&Floats::logistic, &Floats::tanh, &Floats::elu, &Floats::hard_swish, &Floats::gelu, &Floats::gelu_by_tanh,
-            &Floats::negate, &Floats::square, &Floats::root, &Floats::inverse_root}) {
+            &Floats::swish, &Floats::negate, &Floats::square, &Floats::root, &Floats::inverse_root}) {
         check_same([&](const Floats& floats, float* out) { (floats.*unary)(in.data(), count, out); });
+        check_same([&](const Floats& floats, float* out) {
+          const bool in_place = &floats != &scalar;
+          if (in_place) std::copy(in.begin(), in.end(), out);
+          (floats.*unary)(in_place ? out : in.data(), count, out);
+        });
       }
       const Guarded<float> other(random_reals(count, 20, &random));
       for (const auto binary : {&Floats::add, &Floats::subtract, &Floats::multiply, &Floats::divide,
@@ -239,6 +255,13 @@ TEST(kernels_agree) {
         for (const int64_t step : {0, 1}) {
           check_same([&](const Floats& floats, float* out) {
             if (count > 0) (floats.*binary)({in.data(), other.data(), 1, step}, -1e9f, 1e9f, count, out);
+          });
+          check_same([&](const Floats& floats, float* out) {
+            const bool in_place = &floats != &scalar && count > 0;
+            if (in_place) std::copy(in.begin(), in.end(), out);
+            if (count > 0) {
+              (floats.*binary)({in_place ? out : in.data(), other.data(), 1, step}, -1e9f, 1e9f, count, out);
+            }
           });
         }
       }

@@ -5,6 +5,7 @@
 
 #include "check.h"
 #include "kernels/kernels.h"
+#include "layers/float_finish.h"
 #include "layers/table.h"
 
 namespace {
@@ -43,6 +44,22 @@ class Named : public nq::Operator {
     return std::make_unique<Named>(Does::kMaps, std::vector{from}, output(), work_ + " folded");
   }
 
+  bool absorb_function(nq::ElementwiseKernel::Floats::Unary, int output) override {
+    if (does_ != Does::kAbsorbs) return false;
+    set_output(output);
+    work_ += " with a function";
+    return true;
+  }
+
+  bool takes_range() const override { return does_ == Does::kAbsorbs; }
+  void use_range(const nq::ResultRange* range) override {
+    work_ += " with " + std::to_string(static_cast<int>(range->get().max)) + "'s range";
+  }
+  const nq::ResultRange* tell_range() override {
+    range_.add({0, static_cast<float>(output())});
+    return does_ == Does::kAbsorbs ? &range_ : nullptr;
+  }
+
   void reuse_rows() override { work_ += " reuses rows"; }
 
   std::string text() const {
@@ -56,6 +73,7 @@ class Named : public nq::Operator {
   Does does_;
   nq::ImagePadding padding_ = {1, 1, 1, 1, 0};
   nq::Table table_;
+  nq::ResultRange range_;
 };
 
 std::string text_of(const Steps& steps) {
@@ -134,6 +152,52 @@ TEST(tables_fold_one_into_the_next) {
                          named(Does::kFolds, {2, 0}, 3, "add"), named(Does::kNothing, {3}, 4, "conv"));
   rewrite({4}, &steps);
   CHECK_EQ(std::string("add folded: 0 -> 3\nconv: 3 -> 4\n"), text_of(steps));
+}
+
+TEST(functions_of_floats_go_to_the_layer_before_them) {
+  using nq::Role;
+  nq::Kernels kernels;
+  CHECK_OK(nq::select_kernels("scalar", &kernels));
+  const auto& floats = kernels.elementwise->floats;
+  const auto step = [](Role role, std::vector<int> inputs, int output, std::string work) {
+    auto made = named(role.kind == Role::kFloats ? Does::kAbsorbs : Does::kNothing, std::move(inputs), output, work);
+    made->set_role(std::move(role));
+    return made;
+  };
+  const auto function = [&](auto unary, int input, int output) {
+    Role role = {Role::kFunction};
+    role.function = unary;
+    return step(role, {input}, output, "function");
+  };
+  const auto after = [&](const Outputs& outputs, bool has_product, bool turned) {
+    const std::vector<int> factors = turned ? std::vector{2, 1} : std::vector{1, 2};
+    Steps steps = steps_of(step({Role::kFloats}, {0}, 1, "conv"), function(floats.logistic, 1, 2),
+                           step({has_product ? Role::kMultiply : Role::kAdd}, factors, 3, "product"),
+                           step({Role::kFloats}, {3}, 4, "conv"), function(floats.gelu, 4, 5));
+    nq::fuse_functions(outputs, kernels, &steps);
+    std::string text;
+    for (const auto& each : steps) {
+      const auto* own = dynamic_cast<const Named*>(each.get());
+      text += own == nullptr ? "swish\n" : own->text() + "\n";
+    }
+    return text;
+  };
+  CHECK_EQ(std::string("conv with a function: 0 -> 3\nconv with a function: 3 -> 5\n"), after({5}, true, false));
+  CHECK_EQ(std::string("conv with a function: 0 -> 3\nconv with a function: 3 -> 5\n"), after({5, 3}, true, true));
+  CHECK_EQ(std::string("conv: 0 -> 1\nswish\nconv with a function: 3 -> 5\n"), after({5, 1}, true, false));
+  const std::string apart = "conv: 0 -> 1\nfunction: 1 -> 2\nproduct: 1 2 -> 3\n";
+  CHECK_EQ(apart + "conv with a function: 3 -> 5\n", after({5}, false, false));
+  CHECK_EQ(apart + "conv: 3 -> 4\nfunction: 4 -> 5\n", after({5, 4, 2}, true, false));
+}
+
+TEST(ranges_are_told_by_the_layer_that_writes) {
+  Steps steps = steps_of(named(Does::kAbsorbs, {0}, 1, "conv"), named(Does::kAbsorbs, {1}, 2, "conv"),
+                         named(Does::kNothing, {2}, 3, "pool"), named(Does::kAbsorbs, {3}, 4, "conv"),
+                         named(Does::kAbsorbs, {1}, 5, "conv"));
+  nq::share_ranges(&steps);
+  CHECK_EQ(std::string("conv: 0 -> 1\nconv with 1's range: 1 -> 2\npool: 2 -> 3\nconv: 3 -> 4\n"
+                       "conv with 1's range: 1 -> 5\n"),
+           text_of(steps));
 }
 
 // Rows that were quantized lie where the next layer puts its own.

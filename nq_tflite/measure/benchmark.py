@@ -98,7 +98,7 @@ class BenchmarkReport:
         settings: latencies of each runtime and thread count.
         footprints: memory, switches and reloads of each runtime and model, with the first thread count; then of the
             first stock model as each peer.
-        missing_peers: why a peer that was asked for was not measured.
+        missing_peers: why a peer that was asked for was measured under none of the runtimes.
     """
 
     cpu: str
@@ -175,9 +175,8 @@ def benchmark(
     kernels_in_use = kernels_in_child(isa)
     settings: list[Setting] = []
     footprints: list[Footprint] = []
-    missing: dict[PeerKind, str] = {}
     with shown(progress) as notify, _caches() as cache_of:
-        found = {runtime: find_peers(paths[1:], runtime, peers, missing) for runtime in runtimes}
+        found, missing = find_peers(paths[1:], runtimes, peers)
         steps = sum(len(threads) + len(paths) + len(here) for here in found.values())
         count = itertools.count()
         for runtime, here in found.items():

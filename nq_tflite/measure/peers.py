@@ -24,6 +24,7 @@ PeerKind = Literal["weight-cache", "ynnpack"]
 PEERS: tuple[PeerKind, ...] = ("weight-cache", "ynnpack")
 #: What ai-edge-litert says of an option that its build does not have.
 _NOT_COMPILED = b"YNNPACK support was not compiled"
+_OTHER_RUNTIME = "runs under ai-edge-litert only"
 
 
 class Peer:
@@ -69,21 +70,25 @@ def new_environment() -> Any:
 
 
 def find_peers(
-    others: Sequence[str], runtime: RuntimeName | None, kinds: Sequence[PeerKind], missing: dict[PeerKind, str]
-) -> list[tuple[str, PeerKind]]:
-    """The first stock file of `others` with each peer that can run it; into `missing` goes why another cannot."""
+    others: Sequence[str], runtimes: Sequence[RuntimeName | None], kinds: Sequence[PeerKind]
+) -> tuple[dict[RuntimeName | None, list[tuple[str, PeerKind]]], dict[PeerKind, str]]:
+    """The first stock file of `others` with each peer that can run it, by runtime; and why others run under none."""
     stock = next((path for path in others if not is_nested(read_model(path))), None) if kinds else None
-    found: list[tuple[str, PeerKind]] = []
+    found: dict[RuntimeName | None, list[tuple[str, PeerKind]]] = {runtime: [] for runtime in runtimes}
+    if stock is None:
+        return found, dict.fromkeys(kinds, "no stock model to run")
+    missing: dict[PeerKind, str] = {}
     for kind in kinds:
-        if stock is None:
-            missing[kind] = "no stock model to run"
-            continue
-        job = {"job": "why_not", "kind": kind, "path": stock, "runtime": runtime}
-        if (reason := run_in_child(__name__, job)["reason"]) is None:
-            found.append((stock, kind))
-        else:
-            missing[kind] = reason
-    return found
+        reasons = set()
+        for runtime in found:
+            job = {"job": "why_not", "kind": kind, "path": stock, "runtime": runtime}
+            if (reason := run_in_child(__name__, job)["reason"]) is None:
+                found[runtime].append((stock, kind))
+            else:
+                reasons.add(reason)
+        if not any(each == kind for here in found.values() for _, each in here):
+            missing[kind] = min(reasons - {_OTHER_RUNTIME}, default=_OTHER_RUNTIME)
+    return found, missing
 
 
 def start_first(lane: Job, num_threads: int) -> float:
@@ -101,7 +106,7 @@ def _why_not(job: Job) -> Job:
     """Why a stock model cannot run as a peer under a runtime; None if it can."""
     kind, path, runtime = job["kind"], job["path"], job["runtime"]
     if (runtime or next(iter(installed_runtimes()), None)) != "ai-edge-litert":
-        return {"reason": "runs under ai-edge-litert only"}
+        return {"reason": _OTHER_RUNTIME}
     if kind == "ynnpack" and _lacks_ynnpack():
         return {"reason": "not compiled into this build of ai-edge-litert"}
     with tempfile.TemporaryDirectory(prefix="nq-tflite-peer-") as folder:

@@ -66,6 +66,28 @@ def branches(images: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 @pytest.fixture(scope="session")
+def small_layers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A nested float model, 8|4, most layers of which are too small to nest: they keep their floats."""
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(6)
+    image = keras.Input((21, 19, 3), name="image")
+    padded = layers.ZeroPadding2D(((0, 1), (0, 1)))(image)
+    x = layers.Conv2D(17, 3, strides=2, activation="swish", bias_initializer="normal")(padded)
+    x = layers.DepthwiseConv2D(3, padding="same", activation="swish", bias_initializer="normal")(x)
+    squeezed = layers.GlobalAveragePooling2D(keepdims=True)(x)
+    squeezed = layers.Conv2D(5, 1, activation="swish", bias_initializer="normal")(squeezed)
+    x = layers.Multiply()([x, layers.Conv2D(17, 1, activation="sigmoid", bias_initializer="normal")(squeezed)])
+    x = layers.Conv2D(96, 3, padding="same", activation="relu6")(x)
+    outputs = layers.Dense(3, use_bias=False)(layers.GlobalAveragePooling2D()(x))
+    path = tmp_path_factory.mktemp("small") / "float_8_4.tflite"
+    report = nq.convert(export(keras.Model(image, outputs), None), path, "8|4", rounding="nearest")
+    assert (len(report.weights), len(report.unnested)) == (1, 5)
+    return path
+
+
+@pytest.fixture(scope="session")
 def stock_dynamic(mixed_model: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What tensorflow's converter makes of the mixed net without representative data."""
     import tensorflow as tf
@@ -183,3 +205,18 @@ def test_no_unpacked_weight_is_allocated(worker: Any, nested_dir: Path) -> None:
     path = nested_dir / "float_8_5.tflite"
     assert worker(delegation_jobs.allocated_weights, path, fuse=True) == 0
     assert worker(delegation_jobs.allocated_weights, path, fuse=False) == len(nq.inspect_file(path).weights)
+
+
+def test_layers_too_small_to_nest_part_no_graph(runtimes: tuple[str, ...], worker_of: Any, small_layers: Path) -> None:
+    rng = np.random.default_rng(12)
+    images = rng.normal(0.1, 0.8, (2, 21, 19, 3)).astype(np.float32)
+    run = worker_of(runtimes[0])
+    wanted = run(jobs.all_outputs, small_layers, images, precision="full", isa="scalar")
+    exact = run(jobs.all_outputs, small_layers, images, precision="full", fuse=False)
+    assert BRANCH_SNR_DB <= snr_db(exact[0], wanted[0]) < np.inf
+    for runtime in runtimes:
+        [delegation] = worker_of(runtime)(delegation_jobs.delegation, small_layers)
+        assert delegation.summary() == "1 of 1 nested weight fused, 1 partition"
+        for isa, threads in [("", 1), ("", 3), ("avx2", 1), ("sse2", 2)]:
+            got = worker_of(runtime)(jobs.all_outputs, small_layers, images, precision="full", isa=isa, threads=threads)
+            np.testing.assert_array_equal((got or wanted)[0], wanted[0])  # empty: not an ISA of this machine

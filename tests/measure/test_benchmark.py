@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from nq_tflite.device.native import kernels
-from nq_tflite.device.runtimes import installed_runtimes
+from nq_tflite.device.runtimes import RuntimeName, installed_runtimes
 from nq_tflite.errors import FormatError, MissingPackageError, NativeLibraryError, NqError, PrecisionError
 from nq_tflite.graph.inspection import inspect_file
 from nq_tflite.measure.benchmark import Series, benchmark, cpu_name, summarize
 from nq_tflite.measure.child_process import run_in_child
+from nq_tflite.measure.peers import find_peers
 from nq_tflite.measure.resident import ResidentMemory, parse_smaps, resident_memory
 from nq_tflite.measure.rounds import ROUND, interleaved
 
@@ -171,6 +172,29 @@ def test_peers_beside_a_stock_file(nested_dir: Path, int8_tflite: bytes, tmp_pat
     assert cached.first_start_seconds is not None
     assert {"ynnpack"} == report.missing_peers.keys() or any(each.peer == "ynnpack" for each in report.footprints)
     assert list(tmp_path.iterdir()) == [stock]  # the cache lay elsewhere and is gone
+
+
+def test_a_peer_is_missing_where_no_runtime_has_it(
+    monkeypatch: pytest.MonkeyPatch, int8_tflite: bytes, tmp_path: Path
+) -> None:
+    stock = tmp_path / "stock.tflite"
+    stock.write_bytes(int8_tflite)
+    reasons = {
+        ("weight-cache", "tflite-runtime"): "runs under ai-edge-litert only",
+        ("ynnpack", "ai-edge-litert"): "not compiled",
+        ("ynnpack", "tflite-runtime"): "runs under ai-edge-litert only",
+    }
+    monkeypatch.setattr(
+        "nq_tflite.measure.peers.run_in_child",
+        lambda module, job: {"reason": reasons.get((job["kind"], job["runtime"]))},
+    )
+    orders: list[list[RuntimeName]] = [["ai-edge-litert", "tflite-runtime"], ["tflite-runtime", "ai-edge-litert"]]
+    for runtimes in orders:
+        found, missing = find_peers([str(stock)], runtimes, ("weight-cache", "ynnpack"))
+        assert found == {"ai-edge-litert": [(str(stock), "weight-cache")], "tflite-runtime": []}
+        assert missing == {"ynnpack": "not compiled"}
+    only = find_peers([str(stock)], ["tflite-runtime"], ("ynnpack",))
+    assert only == ({"tflite-runtime": []}, {"ynnpack": "runs under ai-edge-litert only"})
 
 
 def test_peers_that_cannot_run_say_why(nested_dir: Path) -> None:

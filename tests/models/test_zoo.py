@@ -10,10 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from delegation_jobs import delegation
 from jobs import run_nested, run_stock
 from nq_tflite_models.measure.comparison import MEMORY_DEFINITION, compare_models, model_files
 from nq_tflite_models.nets.zoo import MODELS, PAPER, SETS, WITH_WEIGHTS, build_model
 
+import nq_tflite as nq
+from nq_tflite.conversion.sources.keras_export import export
 from nq_tflite.device.runtimes import installed_runtimes
 from nq_tflite.errors import FormatError, ModelSourceError, NativeLibraryError, NestingError, UnsupportedModelError
 from nq_tflite.format.constants import OutputType
@@ -179,6 +182,18 @@ def test_every_model_of_the_zoo(name: str) -> None:
     model = check_seeds(lambda seed: build_model(name, seed))
     assert (model.input_shape, model.output_shape) == ((None, 224, 224, 3), (None, 1000))
     check_alive(model)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["efficientnet_b0", "mobilenet_v2", "mobilenet_v3_large"])
+def test_cnns_at_dynamic_range_are_one_partition(name: str, tmp_path: Path, worker_of: Any) -> None:
+    """Of float activations, with layers that are too small to nest: all of the graph is fused."""
+    nested = tmp_path / "nested.tflite"
+    report = nq.convert(export(build_model(name, 0), None), nested, "8|4", rounding="nearest")
+    assert report.unnested
+    [found] = worker_of(RUNTIME)(delegation, nested)
+    assert found.num_partitions == 1
+    assert {operator.place for operator in found.operators} == {"fused"}
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------

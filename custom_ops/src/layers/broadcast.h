@@ -1,6 +1,7 @@
 // Two tensors walked together as NumPy and TFLite broadcast them: in runs within which each advances by one or stands.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -22,10 +23,23 @@ class Broadcast {
   // Calls apply(BroadcastRun) for runs that cover elements [begin, end) of the output.
   template <typename Apply>
   void for_each_run(int64_t begin, int64_t end, const Apply& apply) const {
+    const Axis &inner = axes_[0], &second = axes_[axes_.size() < 2 ? 0 : 1];
     while (begin < end) {
-      const BroadcastRun run = run_at(begin, end);
+      BroadcastRun run = run_at(begin, end);
+      // Of the runs after it, those that differ in the second axis alone need no divisions.
+      int64_t left = axes_.size() < 2 ? 0 : second.size - 1 - begin / inner.size % second.size;
       apply(run);
       begin += run.count;
+      const int64_t behind = inner.size - run.count;  // where the first one started
+      run.a -= behind * inner.a_stride;
+      run.b -= behind * inner.b_stride;
+      for (; left > 0 && begin < end; --left, begin += run.count) {
+        run.a += second.a_stride;
+        run.b += second.b_stride;
+        run.begin = begin;
+        run.count = std::min(inner.size, end - begin);
+        apply(run);
+      }
     }
   }
 

@@ -71,8 +71,8 @@ void Convolution::run(const LayerTask& task, const Requantization& requantizatio
   grid_.run(task, requantization, cut_for(task.num_pixels, pool->size()).by_pixels, output, pool);
 }
 
-void Convolution::run(const LayerTask& task, const Dequantization& dequantization, float* output, ThreadPool* pool) {
-  run_rows(task, dequantization, output, pool);
+void Convolution::run(const LayerTask& task, const FloatFinish& finish, float* output, ThreadPool* pool) {
+  run_rows(task, finish, output, pool);
 }
 
 template <typename Finish, typename Out>
@@ -102,7 +102,10 @@ void Convolution::run_rows(const LayerTask& task, const Finish& finish, Out* out
                                   task.bias,
                                   memory + pointer_bytes + copied_bytes};
       const auto first = static_cast<size_t>(begin);
-      run_gemm(kernel_, gemm_task, finish.from_row(first), output + first * channels, channels);
+      run_gemm(kernel_, gemm_task, of_sums(finish).from_row(first), output + first * channels, channels);
+      const int64_t from = blocks.begin * kMatrixChannels, all = block_.channels;
+      const int64_t until = std::min(blocks.end * kMatrixChannels, all);
+      finish_results(finish, {gemm_rows.num_rows, until - from, all}, output + begin * all + from);
     }
   });
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/gemm/gemm.h"
+#include "layers/float_finish.h"
 #include "layers/geometry.h"
 #include "layers/grid_convolution.h"
 #include "layers/layer_task.h"
@@ -25,7 +26,7 @@ class Convolution {
   // input: [batches, in_h, in_w, in_c], output: [batches, out_h, out_w, out_c], both dense; of a task of fewer pixels,
   // their beginning.
   void run(const LayerTask& task, const Requantization& requantization, int8_t* output, ThreadPool* pool);
-  void run(const LayerTask& task, const Dequantization& dequantization, float* output, ThreadPool* pool);
+  void run(const LayerTask& task, const FloatFinish& finish, float* output, ThreadPool* pool);
 
  private:
   // How the output is cut into parts for the threads.

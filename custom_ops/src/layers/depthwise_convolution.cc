@@ -21,9 +21,8 @@ void DepthwiseConvolution::run(const LayerTask& task, const Requantization& requ
   run_pixels(task, requantization, output, pool);
 }
 
-void DepthwiseConvolution::run(const LayerTask& task, const Dequantization& dequantization, float* output,
-                               ThreadPool* pool) {
-  run_pixels(task, dequantization, output, pool);
+void DepthwiseConvolution::run(const LayerTask& task, const FloatFinish& finish, float* output, ThreadPool* pool) {
+  run_pixels(task, finish, output, pool);
 }
 
 template <typename Finish, typename Out>
@@ -51,7 +50,8 @@ void DepthwiseConvolution::run_pixels(const LayerTask& task, const Finish& finis
       const DepthwisePixels task_pixels = {runs, num_runs, taps_.step(), taps_.columns(), channels};
       const DepthwiseTask depthwise_task = {task.weight, task_pixels, 0,
                                             channels,    task.bias,   memory + run_bytes + tap_bytes};
-      run_depthwise(kernel_, depthwise_task, finish.from_row(first), output + first * channels, channels);
+      run_depthwise(kernel_, depthwise_task, of_sums(finish).from_row(first), output + first * channels, channels);
+      finish_results(finish, {pixel - static_cast<int64_t>(first), channels, channels}, output + first * channels);
     }
   });
 }

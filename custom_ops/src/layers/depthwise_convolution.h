@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/depthwise/depthwise.h"
+#include "layers/float_finish.h"
 #include "layers/geometry.h"
 #include "layers/layer_task.h"
 #include "layers/padding_row.h"
@@ -23,7 +24,7 @@ class DepthwiseConvolution {
   // input: [batches, in_h, in_w, channels], output: [batches, out_h, out_w, channels], both dense; of a task of fewer
   // pixels, their beginning.
   void run(const LayerTask& task, const Requantization& requantization, int8_t* output, ThreadPool* pool);
-  void run(const LayerTask& task, const Dequantization& dequantization, float* output, ThreadPool* pool);
+  void run(const LayerTask& task, const FloatFinish& finish, float* output, ThreadPool* pool);
 
  private:
   template <typename Finish, typename Out>

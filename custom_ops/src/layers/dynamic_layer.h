@@ -7,7 +7,7 @@
 #include <array>
 #include <vector>
 
-#include "kernels/requantize/requantization.h"
+#include "layers/float_finish.h"
 #include "layers/geometry.h"
 #include "layers/layer_task.h"
 #include "layers/quantize_rows.h"
@@ -29,6 +29,16 @@ class DynamicLayer {
   // The weight's memory and the parameters must outlive the layer.
   DynamicLayer(const QuantizeKernel& kernel, const NestedWeight& weight, const FloatParameters& parameters);
 
+  // From now on each result is a function of what it was.
+  void apply(ElementwiseKernel::Floats::Unary function) { finish_.function = function; }
+
+  // From now on the layer tells the range of its results, after a run; and is told that of an image that it reads.
+  const ResultRange* tell_range() {
+    finish_.range = &range_;
+    return &range_;
+  }
+  void use_range(const ResultRange* of_input) { of_input_ = of_input; }
+
   // From now on another layer has always quantized the same rows just before.
   void reuse_rows() { reuses_rows_ = true; }
 
@@ -39,17 +49,21 @@ class DynamicLayer {
     const Geometry& g = layer->geometry();
     const Groups groups = groups_of(g);
     const Constants& constants = constants_of(level, layer->sum_offset());
+    const bool is_told = of_input_ != nullptr && groups.count == 1;
+    const FloatRange told = is_told ? of_input_->get() : FloatRange{};
+    range_.clear();
     for (int64_t first = 0; first < groups.count; first += groups.together) {
       const int64_t count = std::min(groups.together, groups.count - first);
       const bool are_there = reuses_rows_ && count == groups.count;
-      const QuantizedRows rows = are_there
-                                     ? quantized_rows(groups.size, count, pool)
-                                     : quantize_rows(kernel_, input + first * groups.size, groups.size, count, pool);
+      const QuantizedRows rows = are_there ? quantized_rows(groups.size, count, pool)
+                                           : quantize_rows(kernel_, input + first * groups.size, groups.size, count,
+                                                           pool, is_told ? &told : nullptr);
       PackedWeight weight = weight_at(weight_, level);
       weight.least = constants.least;
       const LayerTask task = {weight, constants.offset.data(), rows.codes, static_cast<int8_t>(rows.zero_point[0]),
                               count * groups.pixels};
-      layer->run(task, dequantization(constants, rows), output + first * groups.pixels * g.out_c, pool);
+      layer->run(task, FloatFinish{dequantization(constants, rows), finish_}, output + first * groups.pixels * g.out_c,
+                 pool);
     }
   }
 
@@ -76,6 +90,9 @@ class DynamicLayer {
   FloatParameters parameters_;
   std::vector<float> scale_;  // padded
   std::array<Constants, kMaxLevels> constants_;
+  ResultFinish finish_;
+  ResultRange range_;
+  const ResultRange* of_input_ = nullptr;
   bool reuses_rows_ = false;
 };
 

@@ -27,9 +27,7 @@ Rows place_rows(int64_t row_size, int64_t num_rows, Workspace* workspace) {
           reinterpret_cast<int32_t*>(memory + scale_bytes)};
 }
 
-// Splits the row itself: first its range in parts, then its codes.
-ActivationQuantization quantize_long_row(const QuantizeKernel& kernel, const float* row, int64_t size, int8_t* codes,
-                                         ThreadPool* pool) {
+FloatRange range_of_long_row(const QuantizeKernel& kernel, const float* row, int64_t size, ThreadPool* pool) {
   std::vector<FloatRange> ranges(static_cast<size_t>(pool->size()));
   pool->run([&](int part, Workspace*) {
     const auto [begin, end] = split_range(size, part, pool->size());
@@ -37,7 +35,14 @@ ActivationQuantization quantize_long_row(const QuantizeKernel& kernel, const flo
   });
   FloatRange range = ranges[0];
   for (const FloatRange& each : ranges) range = join(range, each);
-  const ActivationQuantization quantization = quantization_of(range);
+  return range;
+}
+
+// Splits the row itself: first its range in parts, then its codes.
+ActivationQuantization quantize_long_row(const QuantizeKernel& kernel, const float* row, int64_t size, int8_t* codes,
+                                         ThreadPool* pool, const FloatRange* range) {
+  const ActivationQuantization quantization =
+      quantization_of(range == nullptr ? range_of_long_row(kernel, row, size, pool) : *range);
   pool->run([&](int part, Workspace*) {
     const auto [begin, end] = split_range(size, part, pool->size());
     quantize(kernel, row + begin, static_cast<size_t>(end - begin), quantization, codes + begin);
@@ -59,9 +64,11 @@ Grouped place_groups(const GroupedShape& shape, Workspace* workspace) {
           reinterpret_cast<int32_t*>(memory + scale_bytes)};
 }
 
-ActivationQuantization quantize_row(const QuantizeKernel& kernel, const float* row, int64_t size, int8_t* codes) {
+ActivationQuantization quantize_row(const QuantizeKernel& kernel, const float* row, int64_t size, int8_t* codes,
+                                    const FloatRange* range) {
   const auto count = static_cast<size_t>(size);
-  const ActivationQuantization quantization = quantization_of(kernel.find_range(row, count));
+  const ActivationQuantization quantization =
+      quantization_of(range == nullptr ? kernel.find_range(row, count) : *range);
   quantize(kernel, row, count, quantization, codes);
   return quantization;
 }
@@ -69,21 +76,21 @@ ActivationQuantization quantize_row(const QuantizeKernel& kernel, const float* r
 }  // namespace
 
 QuantizedRows quantize_rows(const QuantizeKernel& kernel, const float* rows, int64_t row_size, int64_t num_rows,
-                            ThreadPool* pool) {
+                            ThreadPool* pool, const FloatRange* range) {
   const Rows out = place_rows(row_size, num_rows, &pool->shared_workspace());
   const auto keep = [&](int64_t row, const ActivationQuantization& quantization) {
     out.scale[row] = quantization.scale;
     out.zero_point[row] = quantization.zero_point;
   };
-  const auto quantize_range = [&](Range range) {
-    for (int64_t row = range.begin; row < range.end; ++row) {
-      keep(row, quantize_row(kernel, rows + row * row_size, row_size, out.codes + row * row_size));
+  const auto quantize_range = [&](Range some) {
+    for (int64_t row = some.begin; row < some.end; ++row) {
+      keep(row, quantize_row(kernel, rows + row * row_size, row_size, out.codes + row * row_size, range));
     }
   };
   if (pool->size() == 1 || row_size * num_rows < kMinFloatsToShare) {
     quantize_range({0, num_rows});
   } else if (num_rows == 1) {
-    keep(0, quantize_long_row(kernel, rows, row_size, out.codes, pool));
+    keep(0, quantize_long_row(kernel, rows, row_size, out.codes, pool, range));
   } else {
     pool->run([&](int part, Workspace*) { quantize_range(split_range(num_rows, part, pool->size())); });
   }

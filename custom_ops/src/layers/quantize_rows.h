@@ -20,9 +20,10 @@ struct GroupedShape {
   size_t num_groups() const { return static_cast<size_t>(num_rows) * (depth / group_size); }
 };
 
-// The result lies in the pool's shared workspace, and its bytes are the same for any number of threads.
+// The result lies in the pool's shared workspace, and its bytes are the same for any number of threads. `range` is that
+// of the only row, if it is known.
 QuantizedRows quantize_rows(const QuantizeKernel& kernel, const float* rows, int64_t row_size, int64_t num_rows,
-                            ThreadPool* pool);
+                            ThreadPool* pool, const FloatRange* range = nullptr);
 
 // What the last call with as many rows gave, if nobody has used the workspace since.
 QuantizedRows quantized_rows(int64_t row_size, int64_t num_rows, ThreadPool* pool);

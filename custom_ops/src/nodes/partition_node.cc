@@ -53,7 +53,9 @@ class PartitionNode {
     fold_tables(outputs_, &steps_);
     fuse_normalizations(outputs_, environment.kernels, &steps_);
     fuse_attention(outputs_, environment.kernels, &steps_);
+    fuse_functions(outputs_, environment.kernels, &steps_);
     share_quantization(&steps_);
+    share_ranges(&steps_);
   }
   PartitionNode(const PartitionNode&) = delete;
   PartitionNode& operator=(const PartitionNode&) = delete;
@@ -70,15 +72,7 @@ class PartitionNode {
 
   void invoke(TfLiteContext* context) {
     uint8_t* arena = environment_.arena->get(arena_bytes_);
-    static uint8_t nothing;
-    for (auto& [index, pointer] : tensors_) {
-      const auto internal = internal_.find(index);
-      pointer =
-          internal == internal_.end() ? static_cast<uint8_t*>(context->tensors[index].data) : arena + internal->second;
-      if (pointer != nullptr) continue;
-      if (num_elements(shapes_.at(index)) > 0) throw RunError{no_data(context->tensors[index])};
-      pointer = &nothing;  // of an empty batch
-    }
+    point_at_tensors(*context, arena);
     for (Work& work : works_) {
       if (work.bands) {
         work.bands->run(tensors_, arena + work.bands_offset, environment_.threads.get());
@@ -145,6 +139,22 @@ class PartitionNode {
     std::optional<BandedSteps> bands;
     size_t bands_offset = 0;  // of their memory in the arena
   };
+
+  // The arena moves where a layer elsewhere wants more of it, the runtime's tensors at any time.
+  void point_at_tensors(const TfLiteContext& context, uint8_t* arena) {
+    static uint8_t nothing;  // of an empty batch
+    if (!is_placed_ || arena != placed_in_) {
+      for (const auto& [index, offset] : internal_) tensors_.at(index) = arena == nullptr ? &nothing : arena + offset;
+      placed_in_ = arena;
+      is_placed_ = true;
+    }
+    for (const auto& [index, pointer] : external_) {
+      *pointer = static_cast<uint8_t*>(context.tensors[index].data);
+      if (*pointer != nullptr) continue;
+      if (num_elements(shapes_.at(index)) > 0) throw RunError{no_data(context.tensors[index])};
+      *pointer = &nothing;
+    }
+  }
 
   void divide_work() {
     works_.clear();
@@ -224,6 +234,11 @@ class PartitionNode {
     environment_.arena->get(arena_bytes_);  // now rather than at the first inference
     internal_.clear();
     for (const auto& [index, home] : homes) internal_[index] = plan.offsets[home];
+    external_.clear();
+    for (auto& [index, pointer] : tensors_) {
+      if (internal_.count(index) == 0) external_.emplace_back(index, &pointer);
+    }
+    is_placed_ = false;
     for (size_t i = 0; i < works_.size(); ++i) {
       if (works_[i].bands) works_[i].bands_offset = plan.offsets[bands[i]];
     }
@@ -238,6 +253,9 @@ class PartitionNode {
   size_t arena_bytes_ = 0;
   Shapes shapes_;
   Pointers tensors_;
+  std::vector<std::pair<int, uint8_t**>> external_;  // the runtime's, with their places in tensors_
+  uint8_t* placed_in_ = nullptr;                     // the arena that the others point into
+  bool is_placed_ = false;
 };
 
 }  // namespace

@@ -72,6 +72,10 @@ std::unique_ptr<Operator> make_of_floats(const TfLiteContext& context, const TfL
   return make_float_map(node, FloatFunction(function));
 }
 
+std::unique_ptr<Operator> make_function(const TfLiteNode& node, ElementwiseKernel::Floats::Unary function) {
+  return make_float_function(node.inputs->data[0], node.outputs->data[0], function);
+}
+
 std::unique_ptr<Operator> with_role(Role::Kind kind, std::unique_ptr<Operator> step) {
   if (step != nullptr) step->set_role({kind});
   return step;
@@ -92,8 +96,7 @@ std::unique_ptr<Operator> make_clamp(const TfLiteContext& context, const TfLiteN
 
 std::unique_ptr<Operator> make_logistic(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
                                         std::string* reason) {
-  if (has_float_ends(context, node, 1))
-    return make_float_map(node, FloatFunction(kernels.elementwise->floats.logistic));
+  if (has_float_ends(context, node, 1)) return make_function(node, kernels.elementwise->floats.logistic);
   return make_by_table(context, node, kernels, reason, [&](Quantization input, Quantization output, Table* table) {
     *table = logistic_table(*kernels.elementwise, input, output);
     return true;
@@ -102,7 +105,7 @@ std::unique_ptr<Operator> make_logistic(const TfLiteContext& context, const TfLi
 
 std::unique_ptr<Operator> make_tanh(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
                                     std::string* reason) {
-  if (has_float_ends(context, node, 1)) return make_float_map(node, FloatFunction(kernels.elementwise->floats.tanh));
+  if (has_float_ends(context, node, 1)) return make_function(node, kernels.elementwise->floats.tanh);
   return make_by_table(context, node, kernels, reason, [&](Quantization input, Quantization output, Table* table) {
     *table = tanh_table(*kernels.elementwise, input, output);
     return true;
@@ -111,7 +114,7 @@ std::unique_ptr<Operator> make_tanh(const TfLiteContext& context, const TfLiteNo
 
 std::unique_ptr<Operator> make_elu(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
                                    std::string* reason) {
-  if (has_float_ends(context, node, 1)) return make_float_map(node, FloatFunction(kernels.elementwise->floats.elu));
+  if (has_float_ends(context, node, 1)) return make_function(node, kernels.elementwise->floats.elu);
   return make_by_table(context, node, kernels, reason, [&](Quantization input, Quantization output, Table* table) {
     *table = elu_table(*kernels.elementwise, input, output);
     return true;
@@ -146,7 +149,7 @@ std::unique_ptr<Operator> make_relu6(const TfLiteContext& context, const TfLiteN
 std::unique_ptr<Operator> make_hard_swish(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
                                           std::string* reason) {
   if (has_float_ends(context, node, 1)) {
-    return make_float_map(node, FloatFunction(kernels.elementwise->floats.hard_swish));
+    return make_function(node, kernels.elementwise->floats.hard_swish);
   }
   return make_by_table(context, node, kernels, reason, make_hard_swish_table);
 }
@@ -179,7 +182,7 @@ std::unique_ptr<Operator> make_gelu(const TfLiteContext& context, const TfLiteNo
   const ElementwiseKernel::Floats& floats = kernels.elementwise->floats;
   if (params == nullptr) return stays(reason, "damaged options");
   if (has_float_ends(context, node, 1)) {
-    return make_float_map(node, FloatFunction(params->approximate ? floats.gelu_by_tanh : floats.gelu));
+    return make_function(node, params->approximate ? floats.gelu_by_tanh : floats.gelu);
   }
   return make_by_table(context, node, kernels, reason, [&](Quantization input, Quantization output, Table* table) {
     *table = gelu_table(*kernels.elementwise, input, output, params->approximate);

@@ -40,6 +40,11 @@ class BinaryOperator : public Operator, private RowOperator {
     const Shape a = shape_of(a_, shapes), b = shape_of(b_, shapes);
     are_alike_ = a == b && inputs().size() == 2;
     if (broadcast_.set(a, b, output)) {
+      same_shape_.clear();
+      for (const Operand* operand : {&a_, &b_}) {
+        const bool is_whole = operand->constant == nullptr && shape_of(*operand, shapes) == *output;
+        if (is_whole) same_shape_.push_back(inputs()[operand->position]);
+      }
       are_images_ = are_alike_ && a.size() == 4 && std::max(a[1], a[2]) <= kMaxImageSide;
       if (are_images_) geometry_ = geometry_of(a);
       return {};
@@ -61,7 +66,10 @@ class BinaryOperator : public Operator, private RowOperator {
     const bool is_operand = inputs()[0] == input || inputs().back() == input;
     return is_int8_sum() && are_images_ && is_operand ? this : nullptr;
   }
-  bool may_replace(int) const override { return is_int8_sum() && are_alike_; }
+  bool may_replace(int input) const override {
+    const bool has_place = std::find(same_shape_.begin(), same_shape_.end(), input) != same_shape_.end();
+    return std::is_same_v<Element, float> ? has_place : is_int8_sum() && are_alike_;
+  }
 
   // As in a swish, x * logistic(x): a function of one code, and so a table itself.
   std::unique_ptr<Operator> fold_table(const Table& table, int from, int to) const override {
@@ -126,6 +134,7 @@ class BinaryOperator : public Operator, private RowOperator {
   Broadcast broadcast_;
   bool are_alike_ = false, are_images_ = false;  // the operands, none of them constant
   Geometry geometry_;
+  std::vector<int> same_shape_;  // inputs as large as the output
 };
 
 // A node with two operands.

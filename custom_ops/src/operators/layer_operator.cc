@@ -5,6 +5,7 @@
 #include "kernels/unpack/weight.h"
 #include "layers/convolution.h"
 #include "layers/depthwise_convolution.h"
+#include "layers/float_layer.h"
 #include "layers/group_dense.h"
 #include "operators/reader.h"
 #include "operators/row_operator.h"
@@ -39,6 +40,7 @@ class LayerOperator : public Operator, private RowOperator {
                    "weight '%s': its input has another shape; expected its channels, and room for the window",
                    name == nullptr ? "" : name);
     }
+    if (float_ != nullptr) float_->reshape(g);
     if (layer_ != nullptr) std::visit([&](auto& layer) { layer.reshape(g); }, *layer_);
     geometry_ = g;
     *output = output_shape(in, g);
@@ -46,6 +48,7 @@ class LayerOperator : public Operator, private RowOperator {
   }
 
   void run(const Pointers& tensors, ThreadPool* threads) override {
+    if (float_ != nullptr) return float_->run(input<float>(tensors, 0), output<float>(tensors), threads);
     begin_rows();
     if (grouped_ != nullptr) {
       grouped_->run(level_, input<float>(tensors, 0), geometry_.pixels(), output<float>(tensors), threads);
@@ -63,6 +66,21 @@ class LayerOperator : public Operator, private RowOperator {
   }
 
   void reuse_rows() override { grouped_ != nullptr ? grouped_->reuse_rows() : dynamic_->reuse_rows(); }
+
+  bool absorb_function(ElementwiseKernel::Floats::Unary function, int output) override {
+    if (dynamic_ == nullptr && float_ == nullptr) return false;
+    if (dynamic_ != nullptr) dynamic_->apply(function);
+    if (float_ != nullptr) float_->apply(function);
+    set_output(output);
+    return true;
+  }
+
+  bool takes_range() const override { return dynamic_ != nullptr && reader_.kind != ReaderKind::kDense; }
+  void use_range(const ResultRange* range) override { dynamic_->use_range(range); }
+  const ResultRange* tell_range() override {
+    if (float_ != nullptr) return float_->tell_range();
+    return dynamic_ == nullptr ? nullptr : dynamic_->tell_range();
+  }
 
   // Floats are quantized by the image.
   RowOperator* by_rows(int input) override {
@@ -113,6 +131,13 @@ class LayerOperator : public Operator, private RowOperator {
     }
   }
 
+  // Of a weight of plain floats.
+  void build(const NodeEnvironment& environment, const FloatWeight& weight) {
+    float_ = std::make_unique<FloatLayer>(*environment.kernels.elementwise, *environment.kernels.quantize, weight,
+                                          environment.padding.get());
+    set_role({Role::kFloats});
+  }
+
   void use_level(int level) { level_ = level; }
 
  private:
@@ -150,7 +175,8 @@ class LayerOperator : public Operator, private RowOperator {
   int level_ = 0;
   std::unique_ptr<QuantizedLayer> quantized_;  // or
   std::unique_ptr<DynamicLayer> dynamic_;      // or
-  std::unique_ptr<GroupDense> grouped_;        // without a layer_
+  std::unique_ptr<GroupDense> grouped_;        // or
+  std::unique_ptr<FloatLayer> float_;          // these two without a layer_
   std::unique_ptr<Layer> layer_;
 };
 
@@ -195,6 +221,24 @@ class PlainLayer : public LayerOperator {
   std::vector<uint8_t> storage_[2];
 };
 
+class PlainFloatLayer : public LayerOperator {
+ public:
+  PlainFloatLayer(const TfLiteContext& context, const NodeEnvironment& environment, const Reader& reader)
+      : LayerOperator(context, reader) {
+    const TfLiteTensor& tensor = context.tensors[reader.weight];
+    const FloatRange range = float_activation_range(reader.activation);
+    FloatWeight weight;
+    weight.depthwise = reader.kind == ReaderKind::kDepthwise;
+    weight.channels = static_cast<size_t>(tensor.dims->data[weight.depthwise ? 3 : 0]);
+    weight.depth = tensor.bytes / sizeof(float) / weight.channels;
+    weight.values = static_cast<const float*>(tensor.data);
+    weight.bias = reader.bias < 0 ? nullptr : static_cast<const float*>(context.tensors[reader.bias].data);
+    weight.low = range.min;
+    weight.high = range.max;
+    build(environment, weight);
+  }
+};
+
 Status bind(const TfLiteContext& context, const TfLiteNode& nested, const TfLiteNode& reader_node,
             const TfLiteRegistration& registration, NestedWeight* weight, TensorIndices* tensors, Reader* reader) {
   if (Status status = bind_weight(context, nested, weight, tensors); !status.ok()) return status;
@@ -230,14 +274,16 @@ bool read_plain_layer(const TfLiteContext& context, const TfLiteNode& node, cons
                       Reader* reader, OptionBlock* block, std::string* reason) {
   if (!is_layer(registration)) return refuse(reason, "no kernel for the operator");
   const TfLiteTensor* weight = node.inputs->size > 1 ? tensor_at(context, node.inputs->data[1]) : nullptr;
-  if (weight == nullptr || weight->type != kTfLiteInt8 || !is_constant(*weight) || !is_dense(*weight)) {
-    return refuse(reason, "a weight that is not an int8 constant");
+  const bool has_type = weight != nullptr && (weight->type == kTfLiteInt8 || weight->type == kTfLiteFloat32);
+  if (!has_type || !is_constant(*weight) || !is_dense(*weight)) {
+    return refuse(reason, "a weight that is not a constant of int8 or float32");
   }
   if (!parse_reader(context, node, registration, node.inputs->data[1], -1, reader, reason)) return false;
   const int axis = reader->kind == ReaderKind::kDepthwise ? 3 : 0;
   if (weight->bytes == 0 || weight->bytes >= size_t{1} << 31 || weight->dims->data[axis] < 1) {
     return refuse(reason, "a weight without elements");
   }
+  if (reader->is_float) return true;
   *block = plain_block(*weight, reader->kind);
   return check_int8_scales(*weight, *block).ok() ||
          refuse(reason, "a weight without symmetric scales, one or one a channel");
@@ -251,6 +297,7 @@ std::unique_ptr<Operator> make_plain_layer(const TfLiteContext& context, const N
   Reader reader;
   OptionBlock block;
   if (!read_plain_layer(context, node, registration, &reader, &block, reason)) return nullptr;
+  if (reader.is_float) return std::make_unique<PlainFloatLayer>(context, environment, reader);
   return std::make_unique<PlainLayer>(context, environment, reader, block);
 }
 

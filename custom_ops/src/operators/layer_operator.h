@@ -12,8 +12,8 @@ std::unique_ptr<Operator> make_layer(const TfLiteContext& context, const void* g
                                      const NodeEnvironment& environment, const TfLiteNode& nested,
                                      const TfLiteNode& reader_node, const TfLiteRegistration& reader_registration);
 
-// A layer whose weight the file has as an INT8 constant; packed in memory for the same kernels. Null with the reason if
-// it stays with the runtime.
+// A layer whose weight the file has as a constant: INT8, packed in memory for the same kernels, or floats, by which it
+// computes in float. Null with the reason if it stays with the runtime.
 std::unique_ptr<Operator> make_plain_layer(const TfLiteContext& context, const NodeEnvironment& environment,
                                            const TfLiteNode& node, const TfLiteRegistration& registration,
                                            std::string* reason);

@@ -3,6 +3,7 @@
 
 #include <type_traits>
 
+#include "layers/float_function.h"
 #include "layers/table.h"
 #include "operators/operator.h"
 
@@ -38,5 +39,14 @@ class MapOperator : public Operator {
   Function function_;
   int64_t elements_ = 0;
 };
+
+// By which the layer that the floats come from may finish its own.
+inline std::unique_ptr<Operator> make_float_function(int input, int output, ElementwiseKernel::Floats::Unary function) {
+  auto step = std::make_unique<MapOperator<float, float, FloatFunction>>(input, output, FloatFunction(function));
+  Role role = {Role::kFunction};
+  role.function = function;
+  step->set_role(std::move(role));
+  return step;
+}
 
 }  // namespace nq

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/elementwise/elementwise.h"
 #include "operators/node_environment.h"
 #include "status.h"
 #include "tflite_abi.h"
@@ -37,6 +38,7 @@ inline bool is_shape(const Shape& shape) {
 using Shapes = std::map<int, Shape>;
 using Pointers = std::map<int, uint8_t*>;
 
+class ResultRange;
 class RowOperator;
 class Table;
 
@@ -62,8 +64,10 @@ struct Role {
     kTransposition,
     kReshapeOfMatrices,  // keeps the last two axes
     kMatrixProduct,
+    kFunction,       // of each element
     kDynamicRows,    // a dense layer, which quantizes the rows of its input, or groups of them
     kDynamicOthers,  // a layer that quantizes its input in another way
+    kFloats,         // one that does not
   };
   Kind kind = kOther;
   const float* constant = nullptr;        // the other operand of an addition or a product
@@ -72,6 +76,7 @@ struct Role {
   int32_t group = 0;                      // elements of a group of such a row that is quantized by itself; 0: all of it
   float beta = 0;                         // a softmax's
   std::vector<int32_t> order = {};        // the input's axes at the places of the output's
+  ElementwiseKernel::Floats::Unary function = nullptr;
 };
 
 class Operator {
@@ -103,6 +108,15 @@ class Operator {
   virtual const ImagePadding* padding() const { return nullptr; }
   // Takes over the padding of its only input, whose unpadded form is tensor `input`; false if it cannot.
   virtual bool absorb_padding(const ImagePadding&, int /*input*/) { return false; }
+
+  // Takes over a function of its floats, which go to tensor `output` then; false if it cannot.
+  virtual bool absorb_function(ElementwiseKernel::Floats::Unary, int /*output*/) { return false; }
+
+  // Whether it would use the range of its input, which the step that writes that finds while it writes it, from when
+  // it is asked to tell it; null if it cannot.
+  virtual bool takes_range() const { return false; }
+  virtual void use_range(const ResultRange*) {}
+  virtual const ResultRange* tell_range() { return nullptr; }
 
   // Called where the step before it that quantizes an input has the same one.
   virtual void reuse_rows() {}
@@ -143,7 +157,7 @@ void share(ThreadPool* threads, int64_t count, int64_t cost, const Work& work) {
   threads->run([&](int part, Workspace*) { work(split_range(count, part, threads->size())); });
 }
 
-// One of the operators that operators/makers.h lists, or a layer whose weight is a plain INT8 constant. Null, with the
+// One of the operators that operators/makers.h lists, or a layer whose weight is a plain constant. Null, with the
 // reason, for an operator that stays with the runtime.
 std::unique_ptr<Operator> make_neighbour(const TfLiteContext& context, const NodeEnvironment& environment,
                                          const TfLiteNode& node, const TfLiteRegistration& registration,

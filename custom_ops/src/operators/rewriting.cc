@@ -98,4 +98,14 @@ void share_quantization(Steps* steps) {
   }
 }
 
+void share_ranges(Steps* steps) {
+  std::unordered_map<int, Operator*> writers;
+  for (const auto& step : *steps) {
+    const auto writer = step->takes_range() ? writers.find(step->inputs()[0]) : writers.end();
+    const ResultRange* range = writer == writers.end() ? nullptr : writer->second->tell_range();
+    if (range != nullptr) step->use_range(range);
+    writers[step->output()] = step.get();
+  }
+}
+
 }  // namespace nq

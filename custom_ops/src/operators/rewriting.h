@@ -22,10 +22,17 @@ void fold_tables(const std::unordered_set<int>& outputs, Steps* steps);
 // a softmax between them, and maybe a factor and a constant before it, become one operator.
 void fuse_attention(const std::unordered_set<int>& outputs, const Kernels& kernels, Steps* steps);
 
+// A product of x and its logistic function becomes a function itself, and functions of a layer's floats are left to the
+// layer, which has them in its cache.
+void fuse_functions(const std::unordered_set<int>& outputs, const Kernels& kernels, Steps* steps);
+
 // What normalizes the rows of a tensor by their mean and variance becomes one operator.
 void fuse_normalizations(const std::unordered_set<int>& outputs, const Kernels& kernels, Steps* steps);
 
 // Dense layers of floats that read one tensor, one after the other, quantize it once.
 void share_quantization(Steps* steps);
+
+// Layers that quantize what a layer of floats before them writes are told its range by that one.
+void share_ranges(Steps* steps);
 
 }  // namespace nq

@@ -41,6 +41,12 @@ struct PanelProduct {
   int64_t a_stride, out_stride;
 };
 
+// A run of pixels of a depthwise convolution: each tap moves on by `step` bytes from one to the next.
+struct TapProduct {
+  size_t pixels, step, taps, channels;
+  float low, high;
+};
+
 // Packed int8 takes no more than that.
 inline size_t code_panel_bytes(size_t depth, size_t columns) { return 2 * panel_floats(depth + 3, columns); }
 
@@ -95,12 +101,13 @@ struct ElementwiseKernel {
   } codes;
 
   struct Floats {
-    // clamp(a + b, low, high), and so on
+    // clamp(a + b, low, high), and so on; in the place of an operand that advances too
     using Binary = void (*)(const FloatOperands& operands, float low, float high, size_t count, float* out);
     Binary add = nullptr, subtract = nullptr, multiply = nullptr, divide = nullptr, difference_squared = nullptr;
     Binary greater = nullptr, lesser = nullptr;
-    using Unary = void (*)(const float* in, size_t count, float* out);
+    using Unary = void (*)(const float* in, size_t count, float* out);  // in place too
     Unary logistic = nullptr, tanh = nullptr, elu = nullptr, hard_swish = nullptr, gelu = nullptr;
+    Unary swish = nullptr;         // x * logistic(x)
     Unary gelu_by_tanh = nullptr;  // the approximation that many nets are trained with
     Unary negate = nullptr, square = nullptr, root = nullptr, inverse_root = nullptr;
     void (*leak)(const float* in, size_t count, float slope, float* out) = nullptr;  // x < 0 ? slope * x : x
@@ -114,6 +121,9 @@ struct ElementwiseKernel {
     float (*exponentials)(const float* in, size_t count, float greatest, float beta, float* out) = nullptr;
     void (*pack_panels)(const float* from, const PanelSource& source, float* panels) = nullptr;
     void (*multiply_panels)(const PanelProduct& product, const float* a, const float* panels, float* out) = nullptr;
+    // out[p, c] = clamp(bias[c] + the sum over t of taps[t][p, c] * weights[t, c], low, high)
+    void (*multiply_taps)(const TapProduct& product, const int8_t* const* taps, const float* weights, const float* bias,
+                          float* out) = nullptr;
     // out = (in - mean) / sqrt(variance + epsilon) * gamma + beta, of which the last two may be null
     void (*normalize)(const float* in, size_t count, float epsilon, const float* gamma, const float* beta,
                       float* out) = nullptr;

@@ -63,6 +63,27 @@ inline float elu(float x) {
 
 inline float hard_swish(float x) { return x * clamp_float(x + 3.0f, 0.0f, 6.0f) / 6.0f; }
 
+// x / (1 + 2^t) with t = -x log2(e), whose fraction's power is a polynomial of degree 5: an error below 2e-7 |x|. What
+// is less than -87 counts as that, which gives -1e-36.
+inline float swish(float x) {
+  constexpr float kOneAndAHalfTimes2To23 = 12582912.0f;  // as in exponential()
+  x = x < -87.0f ? -87.0f : x;
+  float t = x * -1.44269504f;
+  t = t < -126.0f ? -126.0f : t;
+  const float shifted = t + kOneAndAHalfTimes2To23;
+  const float r = t - (shifted - kOneAndAHalfTimes2To23);
+  const float power =
+      ((((1.326472731e-3f * r + 9.671512991e-3f) * r + 5.550733581e-2f) * r + 2.402224243e-1f) * r + 6.931470037e-1f) *
+          r +
+      1.0f;
+  uint32_t bits;
+  std::memcpy(&bits, &shifted, sizeof(bits));
+  bits = (bits - 0x4B400000u + 127u) << 23;
+  float scale;
+  std::memcpy(&scale, &bits, sizeof(bits));
+  return x / (1.0f + scale * power);
+}
+
 // x or 0, less |x| / 2 times erfc(|x| / sqrt(2)), which is Abramowitz and Stegun's 7.1.26. Beyond 20 it counts as 0.
 inline float gelu(float x) {
   const float given = x < 0.0f ? -x : x, magnitude = given > 20.0f ? 20.0f : given;
@@ -76,9 +97,10 @@ inline float gelu(float x) {
 // x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) / 2
 inline float gelu_by_tanh(float x) { return x * logistic(1.5957691216f * (x + 0.044715f * (x * x * x))); }
 
+// In place too.
 template <typename Function>
-[[gnu::always_inline]] inline void map_floats(const float* __restrict in, size_t count, float* __restrict out,
-                                              const Function& function) {
+[[gnu::always_inline]] inline void map_floats(const float* in, size_t count, float* out, const Function& function) {
+  NQ_EACH_BY_ITSELF
   for (size_t i = 0; i < count; ++i) out[i] = function(in[i]);
 }
 
@@ -86,6 +108,7 @@ void logistic_floats(const float* in, size_t count, float* out) { map_floats(in,
 void tanh_floats(const float* in, size_t count, float* out) { map_floats(in, count, out, tanh_of); }
 void elu_floats(const float* in, size_t count, float* out) { map_floats(in, count, out, elu); }
 void hard_swish_floats(const float* in, size_t count, float* out) { map_floats(in, count, out, hard_swish); }
+void swish_floats(const float* in, size_t count, float* out) { map_floats(in, count, out, swish); }
 void gelu_floats(const float* in, size_t count, float* out) { map_floats(in, count, out, gelu); }
 void gelu_floats_by_tanh(const float* in, size_t count, float* out) { map_floats(in, count, out, gelu_by_tanh); }
 void negate_floats(const float* in, size_t count, float* out) {
@@ -187,6 +210,43 @@ float sum_floats(const float* in, size_t count) {
   return sum_of(in, count, [](Lanes*) {});
 }
 
+// `count` channels of a pixel, a register's at most.
+template <bool kWhole>
+[[gnu::always_inline]] inline void multiply_lanes(const TapProduct& product, const int8_t* const* taps, size_t offset,
+                                                  const float* weights, const float* bias, size_t count, float* out) {
+  const auto load = [count](const void* from, Lanes* lanes) {
+    if (kWhole) {
+      std::memcpy(lanes, from, sizeof(*lanes));
+    } else {
+      *lanes = Lanes{};
+      std::memcpy(lanes, from, count * sizeof(float));
+    }
+  };
+  Lanes sums, tap, weight;
+  load(bias, &sums);
+  for (size_t t = 0; t < product.taps; ++t) {
+    load(taps[t] + offset, &tap);
+    load(weights + t * product.channels, &weight);
+    sums += tap * weight;
+  }
+  sums = sums < product.low ? Lanes{} + product.low : sums;
+  sums = sums > product.high ? Lanes{} + product.high : sums;
+  std::memcpy(out, &sums, kWhole ? sizeof(sums) : count * sizeof(float));
+}
+
+void multiply_taps(const TapProduct& product, const int8_t* const* taps, const float* weights, const float* bias,
+                   float* out) {
+  for (size_t pixel = 0; pixel < product.pixels; ++pixel, out += product.channels) {
+    const size_t at = pixel * product.step;
+    size_t c = 0;
+    for (; c + kLanes <= product.channels; c += kLanes) {
+      multiply_lanes<true>(product, taps, at + c * sizeof(float), weights + c, bias + c, kLanes, out + c);
+    }
+    if (c == product.channels) continue;
+    multiply_lanes<false>(product, taps, at + c * sizeof(float), weights + c, bias + c, product.channels - c, out + c);
+  }
+}
+
 void normalize_floats(const float* in, size_t count, float epsilon, const float* __restrict gamma,
                       const float* __restrict beta, float* __restrict out) {
   const auto size = static_cast<float>(count);
@@ -220,6 +280,7 @@ constexpr ElementwiseKernel::Floats float_loops() {
   floats.tanh = tanh_floats;
   floats.elu = elu_floats;
   floats.hard_swish = hard_swish_floats;
+  floats.swish = swish_floats;
   floats.gelu = gelu_floats;
   floats.gelu_by_tanh = gelu_floats_by_tanh;
   floats.negate = negate_floats;
@@ -240,6 +301,7 @@ constexpr ElementwiseKernel::Floats float_loops() {
   floats.exponentials = exponentials;
   floats.pack_panels = pack_panels;
   floats.multiply_panels = multiply_panels;
+  floats.multiply_taps = multiply_taps;
   floats.normalize = normalize_floats;
   return floats;
 }
