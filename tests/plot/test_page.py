@@ -120,7 +120,9 @@ def test_what_has_not_run_is_said(page: Path) -> None:
 @pytest.mark.usefixtures("no_runtime")
 def test_without_a_runtime_it_says_so(nested_dir: Path, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
-    check_error(invoke("report", nested_dir / "float_8_5.tflite", "-o", page, "--layer", "no such"), "0 matching weights")
+    check_error(
+        invoke("report", nested_dir / "float_8_5.tflite", "-o", page, "--layer", "no such"), "0 matching weights"
+    )
     result = invoke("report", nested_dir / "float_8_5.tflite", "-o", page)
     assert result.exit_code == 0, result.stderr
     assert "without latency and memory: no TFLite runtime is installed" in result.stdout
