@@ -365,7 +365,7 @@ def test_inspect_refuses(nested: Path, stock: Path, tmp_path: Path) -> None:
     check_error(invoke("inspect", tmp_path / "missing.tflite"), "missing.tflite")
     check_error(invoke("inspect", stock), "a nested model", "a stock model")
     check_error(invoke("inspect", stock, "--json"), "a nested model")
-    check_error(invoke("inspect", nested, "--weight", "no such weight"), "got 0 that fit")
+    check_error(invoke("inspect", nested, "--weight", "no such weight"), "got 0 matching weights")
 
 
 # ---- extract ---------------------------------------------------------------------------------------------------------

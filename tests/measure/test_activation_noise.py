@@ -150,7 +150,7 @@ def test_options_of_others(files: Path, options: tuple[str, ...], message: str) 
 
 def test_refusals(files: Path) -> None:
     samples = images(4)
-    with pytest.raises(UnsupportedModelError, match="expected int8 activations, got floats alone"):
+    with pytest.raises(UnsupportedModelError, match="expected int8 activations, got only floats"):
         activation_noise(files / "floats.tflite", samples=samples, progress=None)
     with pytest.raises(RepresentativeDataError, match=r"expected \[samples, 8, 8, 3\], got \[4, 8, 3\]"):
         activation_noise(files / "nested.tflite", samples=samples[:, 0], progress=None)

@@ -120,7 +120,9 @@ def test_what_has_not_run_is_said(page: Path) -> None:
 @pytest.mark.usefixtures("no_runtime")
 def test_without_a_runtime_it_says_so(nested_dir: Path, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
-    check_error(invoke("report", nested_dir / "float_8_5.tflite", "-o", page, "--layer", "no such"), "0 that fit")
+    check_error(
+        invoke("report", nested_dir / "float_8_5.tflite", "-o", page, "--layer", "no such"), "0 matching weights"
+    )
     result = invoke("report", nested_dir / "float_8_5.tflite", "-o", page)
     assert result.exit_code == 0, result.stderr
     assert "without latency and memory: no TFLite runtime is installed" in result.stdout
@@ -219,7 +221,7 @@ def test_refuses(nested_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     model = nested_dir / "int8_8_5.tflite"
     with pytest.raises(OutputError, match="a writable folder"):
         nq.write_report(model, tmp_path / "missing" / "report.html")
-    with pytest.raises(SelectionError, match="0 that fit"):
+    with pytest.raises(SelectionError, match="0 matching weights"):
         nq.write_report(model, tmp_path / "report.html", layers=["no such layer"])
     with pytest.raises(FormatError, match="readable"):
         nq.write_report(tmp_path / "missing.tflite", tmp_path / "report.html")

@@ -240,7 +240,7 @@ def test_inspect_draws(model: Path, tmp_path: Path, figure: str) -> None:
 
 def test_inspect_draws_no_weight_that_is_not_there(model: Path, tmp_path: Path) -> None:
     result = invoke("inspect", model, "--weight", "nothing has this name", "--plot", tmp_path / "a.svg")
-    check_error(result, "got 0 that fit")
+    check_error(result, "got 0 matching weights")
     assert list(tmp_path.iterdir()) == []
 
 
