@@ -5,6 +5,7 @@
 
 #include "kernels/cpu.h"
 #include "kernels/gemm/gemm_avx512.h"
+#include "kernels/gemm/row_chunks_avx512.h"
 #define NQ_VECTOR_BYTES 64
 #include "kernels/unpack/unpack_fields.h"
 
@@ -18,60 +19,7 @@ extern const GemmKernel gemm_avx512vnni;
 namespace {
 
 constexpr int kRows = 6, kNarrowRows = 12, kNarrowBlocks = 2;
-constexpr uint32_t kChunkDepth = kLineBytes;
-
-// The activations of a tile's rows, each plus 128, a chunk of the depth at a time: the two ports that multiply change a
-// sign once for 64 activations, where they would for every 4 of a tile, and all addresses are constants from one
-// pointer. The next chunk is made before one is used, for a load must wait for a store that is just behind it.
-template <int kNumRows>
-class Chunks {
- public:
-  struct Chunk {
-    const int8_t* activations;  // kChunkDepth a row
-    uint32_t depth;             // a multiple of 4; 0 behind the last one
-  };
-
-  explicit Chunks(const GemmRows& rows) : rows_(rows) { make(); }
-
-  [[gnu::always_inline]] Chunk next() {
-    const Chunk now = {memory_[side_], depth_};
-    side_ ^= 1;
-    make();
-    return now;
-  }
-
- private:
-  [[gnu::always_inline]] void make() {
-    depth_ = 0;
-    if (piece_ == rows_.num_pieces) return;
-    depth_ = rows_.piece_depth - at_;
-    const int8_t* const* pieces = rows_.pieces + piece_;
-    if (depth_ >= kChunkDepth) {
-      depth_ = kChunkDepth;
-      copy(pieces, [](const int8_t* from) { return _mm512_loadu_si512(from); });
-    } else {
-      const auto mask = static_cast<__mmask16>((1u << depth_ / kDepthPerBlock) - 1);
-      copy(pieces, [mask](const int8_t* from) { return _mm512_maskz_loadu_epi32(mask, from); });
-    }
-    at_ += depth_;
-    if (at_ == rows_.piece_depth) at_ = 0, ++piece_;
-  }
-
-  template <typename Load>
-  [[gnu::always_inline]] void copy(const int8_t* const* pieces, const Load& load) {
-    const __m512i sign = _mm512_set1_epi8(static_cast<char>(0x80));
-#pragma GCC unroll 12
-    for (uint32_t r = 0; r < kNumRows; ++r) {
-      const __m512i codes = load(pieces[r * rows_.num_pieces] + at_);
-      _mm512_store_si512(memory_[side_] + r * kChunkDepth, _mm512_xor_si512(codes, sign));
-    }
-  }
-
-  const GemmRows& rows_;
-  uint32_t piece_ = 0, at_ = 0, depth_ = 0;
-  size_t side_ = 0;
-  alignas(kLineBytes) int8_t memory_[2][kNumRows * kChunkDepth];
-};
+constexpr int rows_of(int num_blocks) { return num_blocks <= kNarrowBlocks ? kNarrowRows : kRows; }
 
 // Four activations in every lane.
 [[gnu::always_inline]] inline __m512i broadcast(const int8_t* activations) {
@@ -91,14 +39,21 @@ struct Sums {
   return sums;
 }
 
+// What sums start from: a bias for every row, or what they were after the segments before.
+struct Start {
+  const int32_t* sums;
+  size_t row_stride;
+};
+
 template <int kNumRows, int kBlocks>
-[[gnu::always_inline]] inline Sums<kNumRows, kBlocks> start_sums(const int32_t* bias) {
+[[gnu::always_inline]] inline Sums<kNumRows, kBlocks> start_sums(const Start& start) {
   Sums<kNumRows, kBlocks> sums;
 #pragma GCC unroll 4
   for (int b = 0; b < kBlocks; ++b) {
-    const __m512i of_block = _mm512_loadu_si512(bias + b * kMatrixChannels);
 #pragma GCC unroll 12
-    for (int r = 0; r < kNumRows; ++r) sums.of[r][b] = of_block;
+    for (int r = 0; r < kNumRows; ++r) {
+      sums.of[r][b] = _mm512_loadu_si512(start.sums + r * start.row_stride + b * kMatrixChannels);
+    }
   }
   return sums;
 }
@@ -115,46 +70,26 @@ template <int kNumRows, int kBlocks>
   }
 }
 
+// What goes on from segment to segment.
+struct Stream {
+  const int8_t* codes;
+  const uint8_t* ahead;
+  size_t ahead_step;
+};
+
 template <int kNumRows, int kBlocks>
-[[gnu::always_inline]] inline Sums<kNumRows, kBlocks> multiply_tile(const GemmTile& tile) {
-  Chunks<kNumRows> chunks(tile.rows);
-  Sums<kNumRows, kBlocks> sums = start_sums<kNumRows, kBlocks>(tile.bias);
-  const int8_t* codes = tile.codes;
-  const auto* ahead = static_cast<const uint8_t*>(tile.ahead.bytes);
-  for (auto chunk = chunks.next(); chunk.depth > 0; chunk = chunks.next()) {
-    for (uint32_t at = 0; at < chunk.depth; at += kDepthPerBlock) {
-      __builtin_prefetch(ahead, 0, 2);
-      __m512i weights[kBlocks];
+[[gnu::always_inline]] inline void multiply_chunk(const int8_t* activations, uint32_t depth, Stream* stream,
+                                                  Sums<kNumRows, kBlocks>* sums) {
+  for (uint32_t at = 0; at < depth; at += kDepthPerBlock) {
+    __builtin_prefetch(stream->ahead, 0, 2);
+    __m512i weights[kBlocks];
 #pragma GCC unroll 4
-      for (int b = 0; b < kBlocks; ++b) weights[b] = _mm512_loadu_si512(codes + b * kLineBytes);
-      add_step(chunk.activations + at, weights, &sums);
-      codes += kInterleavedStride;
-      ahead += tile.ahead.step;
-    }
+    for (int b = 0; b < kBlocks; ++b) weights[b] = _mm512_loadu_si512(stream->codes + b * kLineBytes);
+    add_step(activations + at, weights, sums);
+    stream->codes += kInterleavedStride;
+    stream->ahead += stream->ahead_step;
   }
-  return sums;
 }
-
-// Whole tiles alone; the sums of others go through memory.
-template <int kNumRows, int kBlocks, Clamp kClamp>
-void multiply_and_store(const GemmTile& tile, const Requantization& requantization, int8_t* out, size_t out_stride,
-                        uint32_t num_channels) {
-  const Sums<kNumRows, kBlocks> sums = multiply_tile<kNumRows, kBlocks>(tile);
-  const RowRequantizer<kBlocks, kClamp> requantizer(requantization, num_channels);
-#pragma GCC unroll 12
-  for (int r = 0; r < kNumRows; ++r) requantizer.store(sums.of[r], out + r * out_stride);
-}
-
-using StoreFn = void (*)(const GemmTile& tile, const Requantization& requantization, int8_t* out, size_t out_stride,
-                         uint32_t num_channels);
-#define NQ_BLOCKS(clamp)                                                                 \
-  {multiply_and_store<kNarrowRows, 1, clamp>, multiply_and_store<kNarrowRows, 2, clamp>, \
-   multiply_and_store<kRows, 3, clamp>, multiply_and_store<kRows, 4, clamp>}
-constexpr StoreFn kStore[kClamps - 1][kTileBlocks] = {NQ_BLOCKS(Clamp::kFromLowest), NQ_BLOCKS(Clamp::kSaturates),
-                                                      NQ_BLOCKS(Clamp::kCodes)};
-#undef NQ_BLOCKS
-
-constexpr int rows_of(int num_blocks) { return num_blocks <= kNarrowBlocks ? kNarrowRows : kRows; }
 
 template <int kNumRows, int kBlocks>
 [[gnu::always_inline]] inline void store_sums(const Sums<kNumRows, kBlocks>& sums, int32_t* out) {
@@ -166,21 +101,85 @@ template <int kNumRows, int kBlocks>
 }
 
 template <int kNumRows, int kBlocks>
+[[gnu::always_inline]] inline Sums<kNumRows, kBlocks> multiply_tile(const GemmTile& tile) {
+  RowChunks<kNumRows> chunks(tile.rows);
+  Sums<kNumRows, kBlocks> sums = start_sums<kNumRows, kBlocks>({tile.bias, 0});
+  Stream stream = {tile.codes, static_cast<const uint8_t*>(tile.ahead.bytes), tile.ahead.step};
+  for (auto chunk = chunks.next(); chunk.depth > 0; chunk = chunks.next()) {
+    multiply_chunk(chunk.activations, chunk.depth, &stream, &sums);
+  }
+  return sums;
+}
+
+template <int kNumRows, int kBlocks>
 void accumulate_tile(const GemmTile& tile, int32_t* out) {
   store_sums(multiply_tile<kNumRows, kBlocks>(tile), out);
 }
 
-#define NQ_NARROW(rows) accumulate_tile<rows, 1>, accumulate_tile<rows, 2>
-#define NQ_BLOCKS(rows) {NQ_NARROW(rows), accumulate_tile<rows, 3>, accumulate_tile<rows, 4>}
-constexpr decltype(&accumulate_tile<1, 1>) kAccumulate[kNarrowRows][kTileBlocks] = {
-    NQ_BLOCKS(1),   NQ_BLOCKS(2),   NQ_BLOCKS(3),   NQ_BLOCKS(4),    NQ_BLOCKS(5),    NQ_BLOCKS(6),
-    {NQ_NARROW(7)}, {NQ_NARROW(8)}, {NQ_NARROW(9)}, {NQ_NARROW(10)}, {NQ_NARROW(11)}, {NQ_NARROW(12)}};
+constexpr decltype(&accumulate_tile<1, 1>) kAccumulateTile[kTileBlocks] = {
+    accumulate_tile<kNarrowRows, 1>, accumulate_tile<kNarrowRows, 2>, accumulate_tile<kRows, 3>,
+    accumulate_tile<kRows, 4>};
+
+// Of fewer rows than a whole tile has.
+template <int kNumRows, int kBlocks>
+void accumulate_segment(const RowSegment& segment, const Start& start, Stream* of_tile, int32_t* out) {
+  Sums<kNumRows, kBlocks> sums = start_sums<kNumRows, kBlocks>(start);
+  Stream stream = *of_tile;
+  const int8_t* activations = segment.activations;
+  for (uint32_t c = 0; c < segment.num_chunks; ++c, activations += kNumRows * kChunkDepth) {
+    multiply_chunk(activations, segment.depths[c], &stream, &sums);
+  }
+  *of_tile = stream;
+  store_sums(sums, out);
+}
+
+#define NQ_NARROW(rows) accumulate_segment<rows, 1>, accumulate_segment<rows, 2>
+#define NQ_BLOCKS(rows) {NQ_NARROW(rows), accumulate_segment<rows, 3>, accumulate_segment<rows, 4>}
+constexpr decltype(&accumulate_segment<1, 1>) kAccumulate[kNarrowRows - 1][kTileBlocks] = {
+    NQ_BLOCKS(1),   NQ_BLOCKS(2),   NQ_BLOCKS(3),   NQ_BLOCKS(4),    NQ_BLOCKS(5),   {NQ_NARROW(6)},
+    {NQ_NARROW(7)}, {NQ_NARROW(8)}, {NQ_NARROW(9)}, {NQ_NARROW(10)}, {NQ_NARROW(11)}};
 #undef NQ_BLOCKS
 #undef NQ_NARROW
 
 void accumulate(const GemmTile& tile, int32_t* sums) {
-  kAccumulate[tile.rows.num_rows - 1][tile.num_blocks - 1](tile, sums);
+  if (tile.rows.num_rows == rows_of(tile.num_blocks)) return kAccumulateTile[tile.num_blocks - 1](tile, sums);
+  const auto accumulate = kAccumulate[tile.rows.num_rows - 1][tile.num_blocks - 1];
+  RowSegments segments(tile.rows);
+  Stream stream = {tile.codes, static_cast<const uint8_t*>(tile.ahead.bytes), tile.ahead.step};
+  for (Start start = {tile.bias, 0};; start = {sums, kTileChannels}) {
+    accumulate(segments.segment(), start, &stream, sums);
+    if (segments.last()) return;
+    segments.make();
+  }
 }
+
+template <int kNumRows, int kBlocks, Clamp kClamp>
+[[gnu::always_inline]] inline void store_codes(const Sums<kNumRows, kBlocks>& sums,
+                                               const Requantization& requantization, int8_t* out, size_t out_stride,
+                                               uint32_t num_channels) {
+  const RowRequantizer<kBlocks, kClamp> requantizer(requantization, num_channels);
+#pragma GCC unroll 12
+  for (int r = 0; r < kNumRows; ++r) requantizer.store(sums.of[r], out + r * out_stride);
+}
+
+// Whole tiles alone; the sums of others go through memory.
+template <int kNumRows, int kBlocks>
+void multiply_and_store(const GemmTile& tile, Clamp clamp, const Requantization& requantization, int8_t* out,
+                        size_t out_stride, uint32_t num_channels) {
+  const Sums<kNumRows, kBlocks> sums = multiply_tile<kNumRows, kBlocks>(tile);
+  switch (clamp) {
+    case Clamp::kFromLowest:
+      return store_codes<kNumRows, kBlocks, Clamp::kFromLowest>(sums, requantization, out, out_stride, num_channels);
+    case Clamp::kSaturates:
+      return store_codes<kNumRows, kBlocks, Clamp::kSaturates>(sums, requantization, out, out_stride, num_channels);
+    default:
+      return store_codes<kNumRows, kBlocks, Clamp::kCodes>(sums, requantization, out, out_stride, num_channels);
+  }
+}
+
+constexpr decltype(&multiply_and_store<1, 1>) kStore[kTileBlocks] = {
+    multiply_and_store<kNarrowRows, 1>, multiply_and_store<kNarrowRows, 2>, multiply_and_store<kRows, 3>,
+    multiply_and_store<kRows, 4>};
 
 // One level, or two of 8 bits together, of kTileBlocks blocks of channels.
 template <int kBits, bool kFull>
@@ -225,10 +224,13 @@ template <int kBlock, typename Stream>
   add_step(activations + kBlock * kDepthPerBlock, weights, sums);
 }
 
+// The first chunk is made in here, once for all bit-widths.
+[[gnu::noinline]] RowChunks<kRows> chunks_of(const GemmRows& rows) { return RowChunks<kRows>(rows); }
+
 template <int kBits, bool kFull>
 void unpack_and_accumulate(const GemmTile& tile, const PackedTile& packed, int8_t* codes, int32_t* out) {
-  Chunks<kRows> chunks(tile.rows);
-  Sums<kRows, kTileBlocks> sums = start_sums<kRows, kTileBlocks>(tile.bias);
+  RowChunks<kRows> chunks = chunks_of(tile.rows);
+  Sums<kRows, kTileBlocks> sums = start_sums<kRows, kTileBlocks>({tile.bias, 0});
   PackedStream<kBits, kFull> stream(packed);
   for (auto chunk = chunks.next(); chunk.depth > 0; chunk = chunks.next()) {
     for (uint32_t at = 0; at < chunk.depth; at += kMatrixDepth) {
@@ -315,8 +317,7 @@ void multiply(const GemmTile& tile, const Requantization& requantization, int8_t
               uint32_t num_channels) {
   const Clamp clamp = clamp_of(requantization);
   if (clamp != Clamp::kSums && tile.rows.num_rows == rows_of(tile.num_blocks)) {
-    const StoreFn store = kStore[static_cast<int>(clamp)][tile.num_blocks - 1];
-    return store(tile, requantization, out, out_stride, num_channels);
+    return kStore[tile.num_blocks - 1](tile, clamp, requantization, out, out_stride, num_channels);
   }
   alignas(kLineBytes) int32_t sums[kNarrowRows * kTileChannels];
   accumulate(tile, sums);
