@@ -10,6 +10,7 @@
 
 #include "kernels/cpu.h"
 #include "kernels/gemm/gemm_avx512.h"
+#include "kernels/gemm/packed_stream_avx512.h"
 
 namespace nq {
 
@@ -302,6 +303,7 @@ constexpr GemmKernel gemm_amx = [] {
   kernel.call_steps = kCallSteps;
   kernel.codes.unpack = unpack_avx512vnni;
   kernel.codes.unpacks_ahead = true;
+  kernel.codes.find_unpacking_row = find_unpacking_row<Unsigned::kCodes>;  // 15 of a tile's 16 rows would be idle
   kernel.multiply = multiply;
   kernel.sums.accumulate = accumulate;
   kernel.sums.requantize = requantize_row;

@@ -5,9 +5,8 @@
 
 #include "kernels/cpu.h"
 #include "kernels/gemm/gemm_avx512.h"
+#include "kernels/gemm/packed_stream_avx512.h"
 #include "kernels/gemm/row_chunks_avx512.h"
-#define NQ_VECTOR_BYTES 64
-#include "kernels/unpack/unpack_fields.h"
 
 namespace nq {
 
@@ -31,18 +30,6 @@ constexpr int rows_of(int num_blocks) { return num_blocks <= kNarrowBlocks ? kNa
 template <int kNumRows, int kBlocks>
 struct Sums {
   __m512i of[kNumRows][kBlocks];
-};
-
-// Not the intrinsic: GCC 12 would copy accumulators around it, and lack registers for them.
-[[gnu::always_inline]] inline __m512i add_products(__m512i sums, __m512i activation, __m512i weights) {
-  asm("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(activation), "v"(weights));
-  return sums;
-}
-
-// What sums start from: a bias for every row, or what they were after the segments before.
-struct Start {
-  const int32_t* sums;
-  size_t row_stride;
 };
 
 template <int kNumRows, int kBlocks>
@@ -181,37 +168,6 @@ constexpr decltype(&multiply_and_store<1, 1>) kStore[kTileBlocks] = {
     multiply_and_store<kNarrowRows, 1>, multiply_and_store<kNarrowRows, 2>, multiply_and_store<kRows, 3>,
     multiply_and_store<kRows, 4>};
 
-// One level, or two of 8 bits together, of kTileBlocks blocks of channels.
-template <int kBits, bool kFull>
-struct PackedStream {
-  explicit PackedStream(const PackedTile& tile)
-      : base(tile.levels.data[0]),
-        residual(kFull ? tile.levels.data[1] : nullptr),
-        base_stride(size_t{tile.block_superblocks} * kBits * kLineBytes),
-        residual_stride(size_t{tile.block_superblocks} * (8 - kBits) * kLineBytes),
-        middle(_mm512_set1_epi64(static_cast<int64_t>(tile.middle.block[0]))) {}
-
-  // Of channels 16 b on.
-  template <int kBlock>
-  [[gnu::always_inline]] inline __m512i codes(size_t b) const {
-    const Vector bits = level_bits<kBits, kBlock, 8 - kBits>(base + b * base_stride);
-    if constexpr (kFull) {
-      return reinterpret_cast<__m512i>(bits | level_bits<8 - kBits, kBlock, 0>(residual + b * residual_stride));
-    } else {
-      return _mm512_or_si512(reinterpret_cast<__m512i>(bits), middle);
-    }
-  }
-
-  [[gnu::always_inline]] inline void next_superblock() {
-    base += kBits * kLineBytes;
-    if (kFull) residual += (8 - kBits) * kLineBytes;
-  }
-
-  const uint8_t *base, *residual;
-  size_t base_stride, residual_stride;
-  __m512i middle;
-};
-
 template <int kBlock, typename Stream>
 [[gnu::always_inline]] inline void add_packed_step(const Stream& stream, const int8_t* activations, int8_t* codes,
                                                    Sums<kRows, kTileBlocks>* sums) {
@@ -257,56 +213,6 @@ void unpack_and_accumulate(const GemmTile& tile, const PackedTile& packed, int8_
 constexpr UnpackingFn kUnpacking[2][7] = {NQ_BITS(false), NQ_BITS(true)};
 #undef NQ_BITS
 
-template <int kBlock, typename Stream>
-[[gnu::always_inline]] inline void add_row_step(const Stream& stream, __m512i activations,
-                                                __m512i (&sums)[kTileBlocks]) {
-  const __m512i four = _mm512_permutexvar_epi32(_mm512_set1_epi32(kBlock), activations);
-#pragma GCC unroll 4
-  for (size_t b = 0; b < kTileBlocks; ++b) sums[b] = add_products(sums[b], four, stream.template codes<kBlock>(b));
-}
-
-// Every other step has sums of its own, so that none waits for the one before.
-template <int kBits, bool kFull>
-void add_packed_row(const int8_t* row, const PackedTile& packed, uint32_t superblocks, int32_t* sums) {
-  __m512i even[kTileBlocks], odd[kTileBlocks];
-#pragma GCC unroll 4
-  for (int b = 0; b < kTileBlocks; ++b) {
-    even[b] = _mm512_loadu_si512(sums + b * kMatrixChannels);
-    odd[b] = _mm512_setzero_si512();
-  }
-  PackedStream<kBits, kFull> stream(packed);
-  for (uint32_t k = 0; k < superblocks; ++k, row += kMatrixDepth) {
-    const __m256i codes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row));
-    const __m512i activations =
-        _mm512_castsi256_si512(_mm256_xor_si256(codes, _mm256_set1_epi8(static_cast<char>(0x80))));
-    add_row_step<0>(stream, activations, even);
-    add_row_step<1>(stream, activations, odd);
-    add_row_step<2>(stream, activations, even);
-    add_row_step<3>(stream, activations, odd);
-    add_row_step<4>(stream, activations, even);
-    add_row_step<5>(stream, activations, odd);
-    add_row_step<6>(stream, activations, even);
-    add_row_step<7>(stream, activations, odd);
-    stream.next_superblock();
-  }
-#pragma GCC unroll 4
-  for (int b = 0; b < kTileBlocks; ++b) {
-    _mm512_storeu_si512(sums + b * kMatrixChannels, _mm512_add_epi32(even[b], odd[b]));
-  }
-}
-
-#define NQ_BITS(full)                                                                                  \
-  {add_packed_row<1, full>, add_packed_row<2, full>, add_packed_row<3, full>, add_packed_row<4, full>, \
-   add_packed_row<5, full>, add_packed_row<6, full>, add_packed_row<7, full>}
-constexpr UnpackingRowFn kUnpackingRow[2][7] = {NQ_BITS(false), NQ_BITS(true)};
-#undef NQ_BITS
-
-UnpackingRowFn find_unpacking_row(const PackedLevels& levels) {
-  const bool full = levels.num_levels == 2 && levels.bits[0] + levels.bits[1] == 8;
-  if (levels.num_levels != 1 && !full) return nullptr;
-  return kUnpackingRow[full ? 1 : 0][levels.bits[0] - 1];
-}
-
 UnpackingFn find_unpacking(const PackedLevels& levels) {
   const bool full = levels.num_levels == 2 && levels.bits[0] + levels.bits[1] == 8;
   if (levels.num_levels != 1 && !full) return nullptr;
@@ -337,7 +243,7 @@ constexpr GemmKernel gemm_avx512vnni = [] {
   kernel.codes.unpack = unpack_avx512vnni;
   kernel.codes.unpack_interleaved = unpack_interleaved_avx512vnni;
   kernel.codes.find_unpacking = find_unpacking;
-  kernel.codes.find_unpacking_row = find_unpacking_row;
+  kernel.codes.find_unpacking_row = find_unpacking_row<Unsigned::kActivations>;
   kernel.multiply = multiply;
   kernel.sums.accumulate = accumulate;
   kernel.sums.requantize = requantize_row;
