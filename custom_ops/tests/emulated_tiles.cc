@@ -27,6 +27,7 @@ struct State {
 };
 
 thread_local State state;
+thread_local TileCounts counts;
 
 // Whether palette 1 has room for it, and nothing is set that has to be zero.
 bool valid(const Configuration& shape) {
@@ -68,6 +69,7 @@ void release_tiles() { state = {}; }
 void check_tiles_are_released() { CHECK(state.shape.palette == 0); }
 
 void load_tile(int tile, const void* from, size_t stride) {
+  ++counts.loads;
   CHECK(state.configured(tile));
   if (!state.configured(tile)) return;
   clear(tile);
@@ -77,6 +79,7 @@ void load_tile(int tile, const void* from, size_t stride) {
 }
 
 void store_tile(int tile, void* to, size_t stride) {
+  ++counts.stores;
   CHECK(state.configured(tile));
   if (!state.configured(tile)) return;
   for (size_t r = 0; r < state.shape.rows[tile]; ++r) {
@@ -85,6 +88,7 @@ void store_tile(int tile, void* to, size_t stride) {
 }
 
 void multiply_int8_tiles(int sums, int rows, int codes) {
+  ++counts.products;
   const bool configured = state.configured(sums) && state.configured(rows) && state.configured(codes);
   const bool distinct = sums != rows && rows != codes && sums != codes;
   CHECK(configured && distinct);
@@ -106,6 +110,8 @@ void multiply_int8_tiles(int sums, int rows, int codes) {
     std::memcpy(state.data[sums][m], total, sizeof(total));
   }
 }
+
+TileCounts tile_counts() { return counts; }
 
 void spoil_tiles() {
   thread_local std::mt19937 random(0);

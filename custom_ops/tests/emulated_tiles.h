@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <vector>
 
 #include "kernels/gemm/gemm.h"
@@ -14,6 +15,12 @@ void release_tiles();
 void load_tile(int tile, const void* from, size_t stride);
 void store_tile(int tile, void* to, size_t stride);
 void multiply_int8_tiles(int sums, int rows, int codes);
+
+// What this thread has executed.
+struct TileCounts {
+  int64_t loads, products, stores;
+};
+TileCounts tile_counts();
 
 // Every call leaves the tiles configured and filled in another way, as other users of a thread might.
 void spoil_tiles();

@@ -258,7 +258,7 @@ void check_grid(const GemmKernel& kernel, const NaiveLayer& layer, uint32_t piec
   std::vector<size_t> taps;  // pixels from a window's first one
   for (uint32_t k = 0; k < num_pieces; ++k) taps.push_back(k == 0 ? 0 : (*random)() % 40);
   const size_t most = *std::max_element(taps.begin(), taps.end());
-  const auto readable = static_cast<size_t>(num_rows + nq::kSpacedRowsMore);
+  const auto readable = static_cast<size_t>(std::max(num_rows, nq::kLeastSpacedRows));
   const Guarded<int8_t> pixels((readable + most) * piece_depth);
   for (size_t i = 0; i < (readable + most) * piece_depth; ++i) pixels.data()[i] = static_cast<int8_t>((*random)());
   Guarded<const int8_t*> pieces(num_pieces);
@@ -288,7 +288,7 @@ TEST(rows_on_a_grid) {
   for (const GemmKernel* kernel : kernels_to_check()) {
     const uint32_t step = kernel->activations.spaced_step;
     if (step == 0) continue;
-    for (const uint32_t num_pieces : {2u, 9u}) {
+    for (const uint32_t num_pieces : {1u, 2u, 9u}) {
       for (const uint32_t piece_depth : {step, num_pieces == 2 ? 3 * step : step}) {
         for (const uint32_t channels : {16u, 41u, 130u}) {
           NaiveLayer layer(Layout::kMatrix, channels, num_pieces * piece_depth, {5, 3}, Codes::kRandom, &random);
@@ -299,6 +299,35 @@ TEST(rows_on_a_grid) {
           }
         }
       }
+    }
+  }
+}
+
+// Tiles of 16 rows, 64 of the depth and 16 channels are multiplied no more often than there are such tiles. A single
+// row has none but for the last channels, too few for a tile of four blocks.
+TEST(tile_instructions) {
+  std::mt19937 random(12);
+  struct Case {
+    uint32_t depth, channels;
+    int num_rows;
+    int64_t loads, products, stores;
+  };
+  constexpr Case kCases[] = {{64, 64, 1, 0, 0, 0},     {2048, 1000, 1, 152, 96, 24}, {128, 64, 16, 14, 8, 4},
+                             {128, 64, 32, 24, 16, 8}, {128, 64, 49, 48, 32, 16},    {512, 128, 36, 232, 192, 24},
+                             {64, 16, 196, 33, 13, 13}};
+  for (const GemmKernel* kernel : nq_test::emulated_kernels()) {
+    if (!kernel->supported()) continue;
+    for (const Case& each : kCases) {
+      NaiveLayer layer(Layout::kMatrix, each.channels, each.depth, {4, 4}, Codes::kRandom, &random);
+      const auto count = static_cast<size_t>(each.num_rows);
+      const std::vector<int8_t> activations = any_activations(each.depth * count, Codes::kRandom, &random);
+      const Rows rows(*kernel, layer, activations, each.num_rows, 1);
+      const nq_test::TileCounts before = nq_test::tile_counts();
+      check_rows(*kernel, layer, 1, rows.first(each.num_rows), 8, expected_output(layer, 1, activations));
+      const nq_test::TileCounts after = nq_test::tile_counts();
+      CHECK_EQ(each.loads, after.loads - before.loads);
+      CHECK_EQ(each.products, after.products - before.products);
+      CHECK_EQ(each.stores, after.stores - before.stores);
     }
   }
 }

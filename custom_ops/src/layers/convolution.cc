@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 
 namespace nq {
 namespace {
@@ -94,7 +95,10 @@ void Convolution::run_rows(const LayerTask& task, const Finish& finish, Out* out
     uint8_t* memory = workspace->get(pointer_bytes + copied_bytes + gemm_scratch_bytes(kernel_, block_.depth));
     const Panel panel = {reinterpret_cast<const int8_t**>(memory), reinterpret_cast<int8_t*>(memory + pointer_bytes)};
     for (int64_t begin = pixels.begin; begin < pixels.end; begin += rows) {
-      const GemmRows gemm_rows = rows_of(panel, task.input, {begin, std::min(begin + rows, pixels.end)});
+      const Range of_panel = {begin, std::min(begin + rows, pixels.end)};
+      const GemmRows gemm_rows = std::is_same_v<Out, int8_t> && spaced(of_panel)
+                                     ? spaced_rows(panel, task.input, of_panel)
+                                     : rows_of(panel, task.input, of_panel);
       const GemmTask gemm_task = {task.weight,
                                   gemm_rows,
                                   static_cast<uint32_t>(blocks.begin),
@@ -147,6 +151,21 @@ GemmRows Convolution::rows_of(const Panel& panel, const int8_t* input, Range pix
   }
   const auto depth = static_cast<uint32_t>(align(uint64_t{block_.depth}, kDepthPerBlock));
   return {panel.pieces, num_pieces, depth / num_pieces, static_cast<int>(pixels.end - pixels.begin)};
+}
+
+// Whether a kernel can go from pixel to pixel by itself.
+bool Convolution::spaced(Range pixels) const {
+  const auto step = static_cast<int32_t>(kernel_.activations.spaced_step);
+  const Geometry& g = geometry_;
+  const bool pixel_by_pixel = g.window.kernel_h * g.window.kernel_w * g.window.stride_h * g.window.stride_w == 1 &&
+                              g.out_h == g.in_h && g.out_w == g.in_w;
+  return step != 0 && g.in_c % step == 0 && pixel_by_pixel && pixels.end - pixels.begin >= kLeastSpacedRows;
+}
+
+GemmRows Convolution::spaced_rows(const Panel& panel, const int8_t* input, Range pixels) const {
+  const auto count = static_cast<int>(pixels.end - pixels.begin);
+  *panel.pieces = input + pixels.begin * geometry_.in_c;
+  return {panel.pieces, 1, block_.depth, count, {static_cast<size_t>(geometry_.in_c), count, count}};
 }
 
 void Convolution::point_at_pieces(const int8_t** pieces, const int8_t* input, Range pixels) const {

@@ -42,6 +42,8 @@ class Convolution {
   Range part_of(int64_t num_pixels, int part, int parts) const;
   int64_t part_unit() const;
   GemmRows rows_of(const Panel& panel, const int8_t* input, Range pixels) const;
+  bool spaced(Range pixels) const;
+  GemmRows spaced_rows(const Panel& panel, const int8_t* input, Range pixels) const;
   void point_at_pieces(const int8_t** pieces, const int8_t* input, Range pixels) const;
   void copy_rows(const Panel& panel, const int8_t* input, Range pixels) const;
   const int8_t* inside_window(const int8_t* input, const Place& place) const;

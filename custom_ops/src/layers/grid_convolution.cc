@@ -48,7 +48,7 @@ void GridConvolution::run(const LayerTask& task, const Requantization& requantiz
 void GridConvolution::run_lines(const LayerTask& task, const Requantization& requantization, Range lines, Range blocks,
                                 int8_t* output, Workspace* workspace) const {
   const Geometry& g = geometry_;
-  const int64_t more = int64_t{kSpacedRowsMore} * g.in_c;
+  const int64_t more = int64_t{kLeastSpacedRows - 1} * g.in_c;
   const size_t pointer_bytes = align(taps_.size() * sizeof(int8_t*), kLineBytes);
   const size_t bytes = align(static_cast<uint64_t>(grid_bytes(lines_) + more), kLineBytes);
   uint8_t* memory = workspace->get(pointer_bytes + bytes + gemm_scratch_bytes(kernel_, block_.depth));

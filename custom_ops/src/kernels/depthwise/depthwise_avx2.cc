@@ -62,38 +62,44 @@ template <typename Load>
   return sums;
 }
 
-Pair multiply_all(const int8_t* const* taps, uint32_t depth, size_t channel, const int16_t* weights,
-                  const int32_t* bias) {
-  return multiply_pixel(taps, depth, channel, weights, bias, load);
-}
-
-Pair multiply_first(const int8_t* const* taps, uint32_t depth, size_t channel, const int16_t* weights,
-                    const int32_t* bias, uint32_t count) {
-  return multiply_pixel(taps, depth, channel, weights, bias,
+[[gnu::always_inline]] inline Pair multiply_channels(const DepthwiseTile& tile, uint32_t depth,
+                                                     const int8_t* const* taps, size_t offset, uint32_t c,
+                                                     const int16_t* weights) {
+  const uint32_t count = tile.num_channels - c;
+  const size_t channel = offset + tile.first_channel + c;
+  if (count >= kChannels) return multiply_pixel(taps, depth, channel, weights + 2 * c, tile.bias + c, load);
+  return multiply_pixel(taps, depth, channel, weights + 2 * c, tile.bias + c,
                         [count](const int8_t* bytes) { return load_first(bytes, count); });
 }
 
-Pair multiply_channels(const DepthwiseTile& tile, const int8_t* const* taps, size_t offset, uint32_t c,
-                       const int16_t* weights) {
-  const uint32_t count = tile.num_channels - c;
-  const size_t channel = offset + tile.first_channel + c;
-  return count >= kChannels ? multiply_all(taps, tile.depth, channel, weights + 2 * c, tile.bias + c)
-                            : multiply_first(taps, tile.depth, channel, weights + 2 * c, tile.bias + c, count);
-}
-
-void multiply(const DepthwiseTile& tile, const Requantization& requantization, int8_t* out, size_t out_stride) {
-  auto* weights = reinterpret_cast<int16_t*>(tile.scratch);
-  interleave_weights(tile, weights);
+// A `depth` that the compiler knows makes one run of instructions of a pixel's taps.
+[[gnu::always_inline]] inline void multiply_pixels(const DepthwiseTile& tile, uint32_t depth,
+                                                   const Requantization& requantization, int8_t* out,
+                                                   size_t out_stride) {
+  const auto* weights = reinterpret_cast<const int16_t*>(tile.scratch);
   const Requantizer requantizer = make_requantizer(requantization);
   for_each_pixel(tile, [&](const int8_t* const* taps, size_t offset, size_t pixel) {
     int8_t* to = out + pixel * out_stride;
     for (uint32_t c = 0; c < tile.num_channels; c += kChannels) {
       const uint32_t count = tile.num_channels - c;
-      const Pair sums = multiply_channels(tile, taps, offset, c, weights);
-      store_channels(requantizer, sums.low, requantization.multiplier + c, count, to + c);
-      if (count > 8) store_channels(requantizer, sums.high, requantization.multiplier + c + 8, count - 8, to + c + 8);
+      const Pair sums = multiply_channels(tile, depth, taps, offset, c, weights);
+      const float* multiplier = requantization.multiplier + c;
+      if (requantization.shrinks) {
+        const __m128i codes = requantize_two(requantizer, sums.low, _mm256_loadu_ps(multiplier), sums.high,
+                                             _mm256_loadu_ps(multiplier + 8));
+        store_row(codes, count, to + c);
+        continue;
+      }
+      store_channels(requantizer, sums.low, multiplier, count, to + c);
+      if (count > 8) store_channels(requantizer, sums.high, multiplier + 8, count - 8, to + c + 8);
     }
   });
+}
+
+void multiply(const DepthwiseTile& tile, const Requantization& requantization, int8_t* out, size_t out_stride) {
+  interleave_weights(tile, reinterpret_cast<int16_t*>(tile.scratch));
+  if (tile.depth == 9) return multiply_pixels(tile, 9, requantization, out, out_stride);
+  multiply_pixels(tile, tile.depth, requantization, out, out_stride);
 }
 
 void multiply_float(const DepthwiseTile& tile, const Dequantization& dequantization, float* out, size_t out_stride) {
@@ -104,7 +110,7 @@ void multiply_float(const DepthwiseTile& tile, const Dequantization& dequantizat
     float* to = out + pixel * out_stride;
     for (uint32_t c = 0; c < tile.num_channels; c += kChannels) {
       const uint32_t count = tile.num_channels - c;
-      const Pair sums = multiply_channels(tile, taps, offset, c, weights);
+      const Pair sums = multiply_channels(tile, tile.depth, taps, offset, c, weights);
       store_floats(make_dequantizer(of_row, c), sums.low, count, to + c);
       if (count > 8) store_floats(make_dequantizer(of_row, c + 8), sums.high, count - 8, to + c + 8);
     }

@@ -38,6 +38,7 @@ struct Matrix {
 // The pixels of a grid of lines of 9, of which 7 have outputs: windows of 2 x 3 taps.
 constexpr int kLine = 9, kLength = 7, kGridRows = 4 * kLine + kLength, kGridOutputs = 5 * kLength;
 constexpr uint32_t kTapDepth = 64, kTaps = 6;
+static_assert(kGridRows >= kLeastSpacedRows);
 
 struct Grid {
   Grid() {
@@ -61,7 +62,7 @@ struct Grid {
   }
 
   alignas(kLineBytes) int8_t codes[kTileChannels * kTaps * kTapDepth];
-  int8_t activations[(kGridRows + kLine + 2 + kSpacedRowsMore) * kTapDepth];
+  int8_t activations[(kGridRows + kLine + 2) * kTapDepth];
   const int8_t* pieces[kGridOutputs * kTaps];
   int32_t bias[kTileChannels] = {};
   float multiplier[kTileChannels];

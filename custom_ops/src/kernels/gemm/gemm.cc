@@ -164,6 +164,7 @@ size_t tile_code_bytes(const GemmKernel& kernel, uint32_t depth) {
 uint32_t steps_of(const GemmRows& rows) { return rows.piece_depth / kDepthPerBlock * rows.num_pieces; }
 
 int rows_a_call(const GemmKernel& kernel, int num_blocks, const GemmRows& rows, const Requantization&) {
+  if (rows.spacing.step != 0) return rows.num_rows;  // a last call could have too few
   return tile_rows(kernel, num_blocks) * std::max(static_cast<int>(kernel.call_steps / steps_of(rows)), 1);
 }
 

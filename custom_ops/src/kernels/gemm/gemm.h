@@ -18,16 +18,16 @@ namespace nq {
 inline constexpr int kTileBlocks = 4;  // blocks of 16 channels
 inline constexpr int kTileChannels = kTileBlocks * kMatrixChannels;
 
-// Rows that are evenly spaced, as windows on a grid are: only the first row has its pieces given, and memory goes on
-// for the pieces of kSpacedRowsMore rows behind the last one. The rows are in lines of `line`, of which the first
-// `length` have outputs, one behind another.
+// Rows that are evenly spaced, as windows on a grid and pixels are: only the first row has its pieces given, and where
+// there are fewer than kLeastSpacedRows, memory goes on for as many. The rows are in lines of `line`, of which the
+// first `length` have outputs, one behind another.
 struct GemmSpacing {
   size_t step = 0;  // from a row to the next; 0: rows are not spaced
   int line = 0, length = 0;
   size_t offset = 0;  // of the first row from its pieces
   int place = 0;      // of the first row in its line
 };
-inline constexpr int kSpacedRowsMore = 15;
+inline constexpr int kLeastSpacedRows = 16;
 
 // Activations in the kernel's own form (see GemmKernel). Row r lies in pieces[r * num_pieces] and the num_pieces - 1
 // pointers behind it, each piece `piece_depth` activations long; a depth that is not a multiple of 4 is filled up to

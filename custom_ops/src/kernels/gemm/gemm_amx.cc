@@ -10,6 +10,7 @@
 
 #include "kernels/cpu.h"
 #include "kernels/gemm/gemm_avx512.h"
+#include "kernels/gemm/packed_stream_avx512.h"
 
 namespace nq {
 
@@ -248,7 +249,7 @@ constexpr decltype(&multiply_group<1>) kMultiplyGroup[kTileBlocks] = {multiply_g
                                                                       multiply_group<3>, multiply_group<4>};
 
 // Writes at least 16 rows of sums. From 17 rows on, the lower group ends at the last row, and may compute some of the
-// upper one's again. Behind fewer spaced rows there is memory for 16.
+// upper one's again. Of fewer spaced rows there is memory for 16.
 void sum_tile(const GemmTile& tile, Aside* aside, int32_t* sums) {
   RowGroup upper, lower;
   upper.set(tile.rows, 0);
@@ -268,14 +269,15 @@ void multiply(const GemmTile& tile, const Requantization& requantization, int8_t
   alignas(kLineBytes) int32_t sums[2][kRows * kTileChannels];
   Aside aside(tile, requantization, out, out_stride, num_channels);
   GemmTile part = tile;
-  for (int row = 0, side = 0; row < tile.rows.num_rows; row += kRows, side ^= 1) {
-    part.rows.num_rows = std::min(kRows, tile.rows.num_rows - row);
+  for (int left = tile.rows.num_rows, side = 0; left > 0; left -= part.rows.num_rows, side ^= 1) {
+    part.rows.num_rows = std::min(kRows, left);
+    if (left > kRows && left < kRows + kGroupRows) part.rows.num_rows = left - kGroupRows;  // the rest is a whole group
     sum_tile(part, &aside, sums[side]);
     aside.take(sums[side], part.rows.num_rows);
     if (part.rows.spacing.step == 0) {
-      part.rows.pieces += kRows * part.rows.num_pieces;
+      part.rows.pieces += static_cast<size_t>(part.rows.num_rows) * part.rows.num_pieces;
     } else {
-      part.rows.spacing.offset += kRows * part.rows.spacing.step;
+      part.rows.spacing.offset += static_cast<size_t>(part.rows.num_rows) * part.rows.spacing.step;
     }
   }
   aside.take(nullptr, 0);
@@ -302,6 +304,7 @@ constexpr GemmKernel gemm_amx = [] {
   kernel.call_steps = kCallSteps;
   kernel.codes.unpack = unpack_avx512vnni;
   kernel.codes.unpacks_ahead = true;
+  kernel.codes.find_unpacking_row = find_unpacking_row<Unsigned::kCodes>;  // 15 of a tile's 16 rows would be idle
   kernel.multiply = multiply;
   kernel.sums.accumulate = accumulate;
   kernel.sums.requantize = requantize_row;

@@ -12,10 +12,6 @@ extern const GemmKernel gemm_avxvnni;
 
 namespace {
 
-constexpr int kRows = 6;
-constexpr int kVectors = kMatrixChannels / kChannels;  // of accumulators in a row
-constexpr int kVectorBytes = sizeof(__m256i);
-
 // Four activations in every lane, each plus 128.
 inline __m256i broadcast(const int8_t* activations) {
   int32_t four;
@@ -29,82 +25,30 @@ inline __m256i broadcast(const int8_t* activations) {
   return sums;
 }
 
-template <int kNumRows>
-struct Sums {
-  __m256i of[kNumRows][kVectors];
-};
-
-template <int kNumRows>
-[[gnu::always_inline]] inline Sums<kNumRows> multiply_block(const GemmTile& tile, uint32_t block) {
-  Sums<kNumRows> sums;
+struct Multiply {
+  template <int kNumRows, int kNumVectors>
+  [[gnu::always_inline]] static inline Sums<kNumRows, kNumVectors> block(const GemmTile& tile, uint32_t block) {
+    Sums<kNumRows, kNumVectors> sums = start_sums<kNumRows, kNumVectors>(tile, block);
+    const int8_t* codes = tile.codes + block * tile.block_stride;
+    for (uint32_t k = 0; k < tile.rows.num_pieces; ++k) {
+      const int8_t* rows[kNumRows];
 #pragma GCC unroll 6
-  for (int r = 0; r < kNumRows; ++r) {
+      for (uint32_t r = 0; r < kNumRows; ++r) rows[r] = tile.rows.pieces[r * tile.rows.num_pieces + k];
+      for (uint32_t at = 0; at < tile.rows.piece_depth; at += kDepthPerBlock, codes += kLineBytes) {
+        __m256i weights[kNumVectors];
 #pragma GCC unroll 2
-    for (int v = 0; v < kVectors; ++v) sums.of[r][v] = load(tile.bias + block * kMatrixChannels + v * kChannels);
-  }
-  const int8_t* codes = tile.codes + block * tile.block_stride;
-  for (uint32_t k = 0; k < tile.rows.num_pieces; ++k) {
-    const int8_t* rows[kNumRows];
+        for (int v = 0; v < kNumVectors; ++v) weights[v] = load(codes + v * kVectorBytes);
 #pragma GCC unroll 6
-    for (uint32_t r = 0; r < kNumRows; ++r) rows[r] = tile.rows.pieces[r * tile.rows.num_pieces + k];
-    for (uint32_t at = 0; at < tile.rows.piece_depth; at += kDepthPerBlock, codes += kLineBytes) {
-      const __m256i weights[kVectors] = {load(codes), load(codes + kVectorBytes)};
-#pragma GCC unroll 6
-      for (int r = 0; r < kNumRows; ++r) {
-        const __m256i activation = broadcast(rows[r] + at);
+        for (int r = 0; r < kNumRows; ++r) {
+          const __m256i activation = broadcast(rows[r] + at);
 #pragma GCC unroll 2
-        for (int v = 0; v < kVectors; ++v) sums.of[r][v] = add_products(sums.of[r][v], activation, weights[v]);
+          for (int v = 0; v < kNumVectors; ++v) sums.of[r][v] = add_products(sums.of[r][v], activation, weights[v]);
+        }
       }
     }
+    return sums;
   }
-  return sums;
-}
-
-template <int kNumRows>
-void accumulate_rows(const GemmTile& tile, int32_t* out) {
-  for (int block = 0; block < tile.num_blocks; ++block, out += kMatrixChannels) {
-    const Sums<kNumRows> sums = multiply_block<kNumRows>(tile, static_cast<uint32_t>(block));
-#pragma GCC unroll 6
-    for (int r = 0; r < kNumRows; ++r) {
-#pragma GCC unroll 2
-      for (int v = 0; v < kVectors; ++v) store(sums.of[r][v], out + r * kTileChannels + v * kChannels);
-    }
-  }
-}
-
-void accumulate(const GemmTile& tile, int32_t* sums) {
-  constexpr decltype(&accumulate) kAccumulate[kRows] = {accumulate_rows<1>, accumulate_rows<2>, accumulate_rows<3>,
-                                                        accumulate_rows<4>, accumulate_rows<5>, accumulate_rows<6>};
-  kAccumulate[tile.rows.num_rows - 1](tile, sums);
-}
-
-template <int kNumRows>
-void multiply_rows(const GemmTile& tile, const Requantization& requantization, int8_t* out, size_t out_stride,
-                   uint32_t num_channels) {
-  const Requantizer requantizer = make_requantizer(requantization);
-  for (uint32_t c = 0; c < num_channels; c += kMatrixChannels) {
-    const Sums<kNumRows> sums = multiply_block<kNumRows>(tile, c / kMatrixChannels);
-    const __m256 first = _mm256_loadu_ps(requantization.multiplier + c);
-    const __m256 second = _mm256_loadu_ps(requantization.multiplier + c + kChannels);
-#pragma GCC unroll 6
-    for (int r = 0; r < kNumRows; ++r) {
-      const __m128i codes = requantize_two(requantizer, sums.of[r][0], first, sums.of[r][1], second);
-      store_row(codes, num_channels - c, out + r * out_stride + c);
-    }
-  }
-}
-
-void multiply(const GemmTile& tile, const Requantization& requantization, int8_t* out, size_t out_stride,
-              uint32_t num_channels) {
-  constexpr decltype(&multiply) kMultiply[kRows] = {multiply_rows<1>, multiply_rows<2>, multiply_rows<3>,
-                                                    multiply_rows<4>, multiply_rows<5>, multiply_rows<6>};
-  if (!requantization.shrinks) {
-    alignas(kLineBytes) int32_t sums[kRows * kTileChannels];
-    accumulate(tile, sums);
-    return requantize_rows(sums, tile.rows.num_rows, requantization, out, out_stride, num_channels);
-  }
-  kMultiply[tile.rows.num_rows - 1](tile, requantization, out, out_stride, num_channels);
-}
+};
 
 }  // namespace
 
@@ -116,8 +60,8 @@ constexpr GemmKernel gemm_avxvnni = [] {
   kernel.sum_offset = 128;
   kernel.activations.gathers = true;
   kernel.codes.unpack = unpack_avx2;
-  kernel.multiply = multiply;
-  kernel.sums.accumulate = accumulate;
+  kernel.multiply = multiply_tile<Multiply>;
+  kernel.sums.accumulate = accumulate_tile<Multiply>;
   kernel.sums.requantize = requantize_row;
   kernel.sums.dequantize = dequantize_rows;
   return kernel;
