@@ -73,6 +73,7 @@ MARKED = {
 OTHER_LANGUAGES = {
     "cmake": "tests/device/test_embedding.py finds the package with the same lines",
     "groovy": "no Gradle here",
+    "json": "tests/models/test_board.py reads the board kit's line",
     "text": "tests/measure/test_preprocessing.py reads such a csv",
     "java": "tests/house/test_android.py compiles and runs the library, and the example like it",
 }
