@@ -5,7 +5,6 @@ The file is one of `nets.llama`, nested. What the model has computed of earlier 
 
 from __future__ import annotations
 
-import argparse
 import queue
 import sys
 import threading
@@ -14,12 +13,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 from nq_tflite_models.measure.token_model import Cache, TokenModel, read_tokenizer
 
 import nq_tflite as nq
+from nq_tflite.cli.console import NqCommand
+from nq_tflite.cli.parameters import FILE, POLICY, PRECISION, Value, WholeNumber
 from nq_tflite.errors import NqError
 
+_EPILOG = """\b
+Examples:
+  python -m nq_tflite_models.chat smollm2.tflite
+  python -m nq_tflite_models.chat smollm2.tflite --ask "What is rain?" --switch-at 12:4,24:8 --verify
+  python -m nq_tflite_models.chat smollm2.tflite --policy memory
+
+Exit codes: 0 success, 1 failure, 2 bad usage, 130 interrupted."""
 _SYSTEM = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
 _END = "<|im_end|>"
 _NAMES = ("full", "part")
@@ -176,46 +185,51 @@ class Conversation:
             yield f"\n[after {count} tokens: {each.from_bits} to {each.to_bits} bits, {each.reason}: {moved}]\n"
 
 
-def main() -> None:
-    """Answers one question, or those that are typed."""
-    parser = argparse.ArgumentParser(prog="python -m nq_tflite_models.chat", description=__doc__)
-    parser.add_argument("model", type=Path, help="a nested file that nq_tflite_models.language_model wrote")
-    parser.add_argument("--ask", help="one question; without it questions are read from the terminal")
-    parser.add_argument("--precision", default="full", help="to begin with: full, part or bits; default: %(default)s")
-    parser.add_argument("--switch-at", default="", metavar="TOKENS:BITS,...", help="such as 12:4,24:full")
-    parser.add_argument("--policy", help="a governor's, which then switches too: memory, thermal, a .toml file, ...")
-    parser.add_argument("--tokens", type=int, default=128, help="of an answer, at the most; default: %(default)s")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--verify", action="store_true", help="compute every token anew with a fresh interpreter")
-    options = parser.parse_args()
-    try:
-        _chat(options)
-    except NqError as error:
-        sys.exit(str(error))
-
-
-def _chat(options: argparse.Namespace) -> None:
-    planned = planned_switches(options.switch_at)
-    precision = int(options.precision) if options.precision.isdecimal() else options.precision
-    interpreter = nq.Interpreter(options.model, precision=precision, num_threads=options.threads)
-    governor = nq.Governor(interpreter, options.policy) if options.policy else None
+@click.command(cls=NqCommand, epilog=_EPILOG)
+@click.argument("model", type=FILE)
+@click.option("--ask", help="One question; without it questions are read from the terminal.")
+@click.option("--precision", type=PRECISION, default="full", show_default=True, help="Precision to begin with.")
+@click.option(
+    "--switch-at",
+    "planned",
+    type=Value("TOKENS:BITS,...", planned_switches),
+    default="",
+    help="Switches after so many tokens of an answer, such as 12:4,24:full.",
+)
+@click.option("--policy", type=POLICY, help="A governor's, which then switches too: memory, thermal, a .toml file, ...")
+@click.option("--tokens", type=WholeNumber(), default=128, show_default=True, help="Tokens of an answer, at the most.")
+@click.option("--threads", type=WholeNumber(), default=2, show_default=True, help="Threads of the runtime.")
+@click.option("--verify", is_flag=True, help="Compute every token anew with a fresh interpreter.")
+def chat(
+    model: Path,
+    ask: str | None,
+    precision: str,
+    planned: Mapping[int, str],
+    policy: str | None,
+    tokens: int,
+    threads: int,
+    verify: bool,
+) -> None:
+    """Answer questions with a nested language model, whose precision changes between two tokens."""
+    interpreter = nq.Interpreter(model, precision=precision, num_threads=threads)
+    governor = nq.Governor(interpreter, policy) if policy else None
     typed: queue.Queue[str | None] = queue.Queue()
-    conversation = Conversation(interpreter, read_tokenizer(options.model), governor, typed, keep=options.verify)
-    if options.ask is None:
-        print("Type a question; while the answer comes, /part, /full or /4 switches. Ctrl-D ends.")
+    conversation = Conversation(interpreter, read_tokenizer(model), governor, typed, keep=verify)
+    if ask is None:
+        click.echo("Type a question; while the answer comes, /part, /full or /4 switches. Ctrl-D ends.")
         threading.Thread(target=_read_lines, args=(typed,), daemon=True).start()
         questions = iter(typed.get, None)
     else:
-        questions = iter([options.ask])
+        questions = iter([ask])
     for question in questions:
         if question.startswith("/"):
-            print(conversation.switched(question))
+            click.echo(conversation.switched(question))
             continue
-        for piece in conversation.answer(question, options.tokens, planned):
-            print(piece, end="", flush=True)
-        print()
-    if options.verify:
-        _verify(options, conversation.generation.segments)
+        for piece in conversation.answer(question, tokens, planned):
+            click.echo(piece, nl=False)
+        click.echo()
+    if verify:
+        _verify(model, conversation.generation.segments, threads)
 
 
 def _read_lines(typed: queue.Queue[str | None]) -> None:
@@ -224,13 +238,14 @@ def _read_lines(typed: queue.Queue[str | None]) -> None:
     typed.put(None)
 
 
-def _verify(options: argparse.Namespace, segments: Sequence[Segment]) -> None:
-    differing = differing_tokens(options.model, segments, options.threads)
+def _verify(model: Path, segments: Sequence[Segment], threads: int) -> None:
+    differing = differing_tokens(model, segments, threads)
     for segment, differ in zip(segments, differing, strict=True):
-        print(f"{len(segment.scores)} tokens at {segment.bits} bits computed anew: {differ} differ")
+        click.echo(f"{len(segment.scores)} tokens at {segment.bits} bits computed anew: {differ} differ")
     if any(differing):
-        sys.exit("a switch changed what a fresh interpreter computes")
+        got = f"{sum(differing)} that differ"
+        raise NqError("switches", expected="every score as a fresh interpreter computes it", got=got)
 
 
 if __name__ == "__main__":
-    main()
+    chat(prog_name="python -m nq_tflite_models.chat")

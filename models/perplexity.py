@@ -6,21 +6,28 @@ the same tokens, in pieces that each begin with an empty cache.
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import numpy.typing as npt
 from nq_tflite_models.measure.token_model import Cache, TokenModel, open_file, read_tokenizer
 
-from nq_tflite.errors import NqError, RepresentativeDataError
+from nq_tflite.cli.console import NqCommand
+from nq_tflite.cli.parameters import FILE, WholeNumber
+from nq_tflite.errors import RepresentativeDataError
 
 Array = npt.NDArray[Any]
 
+_EPILOG = """\b
+Examples:
+  python -m nq_tflite_models.perplexity float.tflite nested.tflite --text book.txt
+  python -m nq_tflite_models.perplexity float.tflite nested.tflite --text book.txt --length 129 --pieces 800
+
+Exit codes: 0 success, 1 failure, 2 bad usage, 130 interrupted."""
 #: Of the normal distribution: 95 % lie within so many standard deviations.
 _INTERVAL = 1.96
 
@@ -75,38 +82,30 @@ def _loss(scores: Array, wanted: Array) -> float:
     return float((logs - scores[np.arange(len(wanted)), wanted]).sum())
 
 
-def main() -> None:
-    """Prints a line for each model and precision."""
-    parser = argparse.ArgumentParser(prog="python -m nq_tflite_models.perplexity", description=__doc__)
-    parser.add_argument("models", type=Path, nargs="+", help="the first one is what others are compared with")
-    parser.add_argument("--text", type=Path, required=True, help="a text file")
-    parser.add_argument("--length", type=int, default=256, help="tokens of a piece; default: %(default)s")
-    parser.add_argument("--pieces", type=int, default=40, help="of the text; default: %(default)s")
-    parser.add_argument("--threads", type=int, default=2)
-    options = parser.parse_args()
-    try:
-        _print_all(options)
-    except NqError as error:
-        sys.exit(str(error))
-
-
-def _print_all(options: argparse.Namespace) -> None:
-    tokens = read_tokenizer(options.models[0]).encode(options.text.read_text()).ids
-    print(f"{options.pieces} pieces of {options.length} of the text's {len(tokens)} tokens")
+@click.command(cls=NqCommand, epilog=_EPILOG)
+@click.argument("models", type=FILE, nargs=-1, required=True)
+@click.option("--text", type=FILE, required=True, help="A text file.")
+@click.option("--length", type=WholeNumber(least=2), default=256, show_default=True, help="Tokens of a piece.")
+@click.option("--pieces", type=WholeNumber(), default=40, show_default=True, help="Pieces of the text.")
+@click.option("--threads", type=WholeNumber(), default=2, show_default=True, help="Threads of the runtime.")
+def perplexity(models: tuple[Path, ...], text: Path, length: int, pieces: int, threads: int) -> None:
+    """Print how well language models predict a text: a line for each model and precision, with the ratio to the first
+    one and what 95 % of such samples of pieces are within."""
+    tokens = read_tokenizer(models[0]).encode(text.read_text()).ids
+    click.echo(f"{pieces} pieces of {length} of the text's {len(tokens)} tokens")
     reference: Losses | None = None
-    for path in options.models:
-        interpreter, levels = open_file(path, options.threads)
+    for path in models:
+        interpreter, levels = open_file(path, threads)
         model = TokenModel(interpreter)
         for bits in levels:
             if bits is not None:
                 interpreter.precision = bits
-            found = losses(model, tokens, options.length, options.pieces)
+            found = losses(model, tokens, length, pieces)
             reference = reference or found
             ratio, off = found.ratio(reference)
             name = path.name if bits is None else f"{path.name} at {bits} bits"
-            line = f"{name}: perplexity {found.perplexity:.3f}, {100 * (ratio - 1):+.2f} +- {100 * off:.2f} %"
-            print(line, flush=True)
+            click.echo(f"{name}: perplexity {found.perplexity:.3f}, {100 * (ratio - 1):+.2f} +- {100 * off:.2f} %")
 
 
 if __name__ == "__main__":
-    main()
+    perplexity(prog_name="python -m nq_tflite_models.perplexity")

@@ -6,18 +6,26 @@ medians over rounds of the time of the first model divided by a model's own in t
 
 from __future__ import annotations
 
-import argparse
-import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 from nq_tflite_models.measure.token_model import Cache, TokenModel, open_file
 
 import nq_tflite as nq
-from nq_tflite.errors import NqError
+from nq_tflite.cli.console import NqCommand
+from nq_tflite.cli.parameters import FILE, WholeNumber
 from nq_tflite.units import bytes_text
+
+_EPILOG = """\b
+Examples:
+  python -m nq_tflite_models.token_speed stock.tflite nested.tflite
+  python -m nq_tflite_models.token_speed stock.tflite nested.tflite --rounds 20 --threads 2
+
+Exit codes: 0 success, 1 failure, 2 bad usage, 130 interrupted."""
 
 
 class Runner:
@@ -61,7 +69,7 @@ class Runner:
         return f"{self.name}: {', '.join(parts)}{held}"
 
 
-def runners(paths: list[Path], threads: int) -> list[Runner]:
+def runners(paths: Sequence[Path], threads: int) -> list[Runner]:
     """One for each precision of a nested file, and one for every other file."""
     found = []
     for path in paths:
@@ -81,34 +89,27 @@ def switch_line(path: Path, threads: int, times: int = 20) -> str:
     return f"{path.name}: down in {np.median(down):.2f} ms, up in {np.median(up):.2f} ms (medians), {moved}"
 
 
-def main() -> None:
-    """Prints a line for each model and precision, and one for the switches of each nested file."""
-    parser = argparse.ArgumentParser(prog="python -m nq_tflite_models.token_speed", description=__doc__)
-    parser.add_argument("models", type=Path, nargs="+", help="the first one is what others are compared with")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--tokens", type=int, default=8, help="single ones, of a round; default: %(default)s")
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
-    try:
-        _print_all(options)
-    except NqError as error:
-        sys.exit(str(error))
-
-
-def _print_all(options: argparse.Namespace) -> None:
-    found = runners(options.models, options.threads)
-    for turn in range(options.rounds + 1):
+@click.command(cls=NqCommand, epilog=_EPILOG)
+@click.argument("models", type=FILE, nargs=-1, required=True)
+@click.option("--rounds", type=WholeNumber(), default=7, show_default=True, help="Rounds that count.")
+@click.option("--tokens", type=WholeNumber(), default=8, show_default=True, help="Single tokens of a round.")
+@click.option("--threads", type=WholeNumber(), default=1, show_default=True, help="Threads of the runtime.")
+def token_speed(models: tuple[Path, ...], rounds: int, tokens: int, threads: int) -> None:
+    """Print a line for each model and precision, with ratios to the first one, and a line for the switches of each
+    nested file."""
+    found = runners(models, threads)
+    for turn in range(rounds + 1):
         for runner in found:
-            runner.run(options.tokens)
+            runner.run(tokens)
             if turn == 0:  # what the first invocation sets up
                 runner.prefill.clear()
                 runner.decode.clear()
     for runner in found:
-        print(runner.line(found[0]), flush=True)
-    for path in options.models:
+        click.echo(runner.line(found[0]))
+    for path in models:
         if nq.Interpreter(path).levels:
-            print(switch_line(path, options.threads), flush=True)
+            click.echo(switch_line(path, threads))
 
 
 if __name__ == "__main__":
-    main()
+    token_speed(prog_name="python -m nq_tflite_models.token_speed")

@@ -122,21 +122,20 @@ struct Rows {
     for (uint32_t i = 0; i < static_cast<uint32_t>(count) * block.depth; ++i) {
       codes.push_back(static_cast<int8_t>(extreme ? (i % 7 < 4 ? -128 : 127) : (*random)()));
     }
-    sums.resize(size_t{nq::num_groups(block)} * 2 * static_cast<size_t>(count));
-    for (int r = 0; r < count; ++r) {
-      const auto row = static_cast<size_t>(r);
-      nq::sum_groups(codes.data() + row * block.depth, block.depth, block.group_size,
-                     sums.data() + row * nq::num_groups(block) * 2);
-      scale.push_back(0.01f + static_cast<float>(r) / 100);
-      zero_point.push_back(r * 37 % 256 - 128);
-    }
+    scales.resize(size_t{nq::num_groups(block)} * static_cast<size_t>(count));
+    for (float& scale : scales) scale = static_cast<float>((*random)() % 1000) / 997;
+    sum(block.group_size);
+  }
+
+  void sum(size_t group_size) {
+    sums.resize(scales.size() * 2);
+    nq::sum_groups(codes.data(), scales.size(), group_size, sums.data());
   }
 
   int num_rows;
   std::vector<int8_t> codes;
+  std::vector<float> scales;
   std::vector<int32_t> sums;
-  std::vector<float> scale;
-  std::vector<int32_t> zero_point;
 };
 
 struct Case {
@@ -144,16 +143,17 @@ struct Case {
   const Rows& rows;
   int level;
 
-  float sum(uint32_t c, int row) const {
+  float sum(uint32_t c, size_t row) const {
     const OptionBlock& block = weight.block;
     float sum = 0;
     for (uint32_t first = 0; first < block.depth; first += block.group_size) {
       int32_t dot = 0;
       for (uint32_t i = first; i < first + block.group_size; ++i) {
-        const int x = row < 0 ? 1 : rows.codes[static_cast<size_t>(row) * block.depth + i];
-        dot += weight.value(level, c, i) * x;
+        dot += weight.value(level, c, i) * rows.codes[row * block.depth + i];
       }
-      volatile float product = static_cast<float>(dot) * weight.group_scale_of(c, first);
+      const size_t group = (row * block.depth + first) / block.group_size;
+      volatile float scale = weight.group_scale_of(c, first) * rows.scales[group];
+      volatile float product = static_cast<float>(dot) * scale;
       sum = sum + product;
     }
     return sum;
@@ -162,10 +162,8 @@ struct Case {
   std::vector<float> expected(float low, float high, const std::vector<float>& bias) const {
     std::vector<float> all;
     for (int r = 0; r < rows.num_rows; ++r) {
-      const auto row = static_cast<size_t>(r);
       for (uint32_t c = 0; c < weight.block.channels; ++c) {
-        volatile float shift = static_cast<float>(rows.zero_point[row]) * sum(c, -1);
-        volatile float value = (sum(c, r) - shift) * (rows.scale[row] * weight.scale[c]);
+        volatile float value = sum(c, static_cast<size_t>(r)) * weight.scale[c];
         value = value + bias[c];
         all.push_back(std::min(std::max(static_cast<float>(value), low), high));
       }
@@ -176,18 +174,17 @@ struct Case {
   std::vector<float> got(const nq::GroupKernel& kernel, float low, float high, const std::vector<float>& bias) const {
     const OptionBlock& block = weight.block;
     const nq::PackedWeight packed = weight.at(level);
-    const std::vector<float> of_weight = nq::grouped_sums(packed, weight.scales.data());
     std::vector<float> out(static_cast<size_t>(rows.num_rows) * block.channels);
     std::vector<uint8_t> memory(nq::group_scratch_bytes(block.depth) + 64);
     uint8_t* scratch = memory.data() + (64 - reinterpret_cast<uintptr_t>(memory.data()) % 64) % 64;
-    const nq::GroupRows group_rows = {rows.codes.data(), rows.sums.data(), block.depth, rows.num_rows};
+    const nq::GroupRows group_rows = {rows.codes.data(), rows.scales.data(), rows.sums.data(), block.depth,
+                                      rows.num_rows};
     const auto padded = [](std::vector<float> channels) {
       channels.resize(nq::align(channels.size(), nq::kMatrixChannels));
       return channels;
     };
     const std::vector<float> scale = padded(weight.scale), offset = padded(bias);
-    const nq::GroupDequantization to = {
-        rows.scale.data(), rows.zero_point.data(), of_weight.data(), scale.data(), offset.data(), low, high};
+    const nq::GroupDequantization to = {scale.data(), offset.data(), low, high};
     const uint32_t blocks = (block.channels + 15) / 16, half = blocks / 2;
     for (const auto& [first, count] : {std::pair(0u, half), std::pair(half, blocks - half)}) {
       nq::run_groups(kernel, {packed, weight.scales.data(), group_rows, first, count, scratch}, to, out.data());
@@ -239,10 +236,69 @@ TEST(kernels_hold_the_largest_sums) {
     Rows rows(weight.block, 3, false, &random);
     for (const int activation : {-128, 127}) {
       std::fill(rows.codes.begin(), rows.codes.end(), static_cast<int8_t>(activation));
-      for (size_t r = 0; r < 3; ++r) nq::sum_groups(rows.codes.data() + r * 256, 256, 128, rows.sums.data() + r * 4);
+      rows.sum(128);
       check_kernels(weight, rows);
     }
   }
+}
+
+// Groups apart by a factor of a thousand keep their precision: with one scale for the row, the small ones would be
+// lost.
+TEST(a_layer_quantizes_each_group_by_itself) {
+  std::mt19937 random(6);
+  Weight weight(20, 96, 32, {4, 4}, &random);
+  nq::NestedWeight nested;
+  nested.block = weight.block;
+  for (size_t k = 0; k < 2; ++k) nested.levels[k] = {weight.levels[k].data(), weight.levels[k].size()};
+  const nq::FloatParameters parameters = {nq::Grouping::kRow, weight.scale.data(), nullptr, -1e9f, 1e9f};
+  std::vector<float> input(size_t{96} * 3);
+  for (size_t i = 0; i < input.size(); ++i) {
+    const float size = i / 32 % 3 == 1 ? 1000.0f : 1.0f;
+    input[i] = size * (static_cast<float>(random() % 2001) / 1000 - 1);
+  }
+  std::fill(weight.scales.begin() + 32, weight.scales.begin() + 64, uint8_t{0});  // the large ones count for nothing
+  nq::ThreadPool pool;
+  const nq::QuantizeKernel& quantize = **nq::kernels_of<nq::QuantizeKernel>().begin();
+  const nq::GroupKernel& scalar = **nq::kernels_of<nq::GroupKernel>().begin();
+  nq::GroupDense layer(scalar, quantize, nested, parameters, weight.scales.data());
+  std::vector<float> out(size_t{20} * 3);
+  layer.run(1, input.data(), 3, out.data(), &pool);
+  for (size_t r = 0; r < 3; ++r) {
+    for (uint32_t c = 0; c < 16; ++c) {
+      double wanted = 0, most = 0;  // half a step of 1 / 127 for each input
+      for (uint32_t i = 0; i < 96; ++i) {
+        const double value = double{weight.scale[c]} * weight.group_scale_of(c, i) * weight.value(1, c, i);
+        wanted += value * input[r * 96 + i];
+        most += std::abs(value) / 254 * 1.001;
+      }
+      CHECK(std::abs(out[r * 20 + c] - wanted) <= most);
+    }
+  }
+}
+
+// What the first layer has quantized lies where the second one looks for it.
+TEST(a_layer_reuses_the_rows_of_another) {
+  std::mt19937 random(7);
+  const Weight query(24, 128, 32, {4, 4}, &random), key(40, 128, 32, {5, 3}, &random);
+  const nq::QuantizeKernel& quantize = **nq::kernels_of<nq::QuantizeKernel>().begin();
+  const nq::GroupKernel& scalar = **nq::kernels_of<nq::GroupKernel>().begin();
+  std::vector<float> input(size_t{128} * 7);
+  for (float& value : input) value = static_cast<float>(random() % 1000) / 500 - 1;
+  nq::ThreadPool pool;
+  const auto run = [&](const Weight& weight, bool reuses) {
+    nq::NestedWeight nested;
+    nested.block = weight.block;
+    for (size_t k = 0; k < 2; ++k) nested.levels[k] = {weight.levels[k].data(), weight.levels[k].size()};
+    const nq::FloatParameters parameters = {nq::Grouping::kRow, weight.scale.data(), nullptr, -1e9f, 1e9f};
+    nq::GroupDense layer(scalar, quantize, nested, parameters, weight.scales.data());
+    if (reuses) layer.reuse_rows();
+    std::vector<float> out(size_t{weight.block.channels} * 7), nowhere(input.size());
+    layer.run(1, reuses ? nowhere.data() : input.data(), 7, out.data(), &pool);
+    return out;
+  };
+  const std::vector<float> wanted = run(key, false);
+  run(query, false);
+  CHECK(nq_test::same_outputs("groups' rows reused", wanted, run(key, true)));
 }
 
 TEST(a_layer_gives_the_same_bytes_on_any_number_of_threads) {

@@ -2,6 +2,7 @@
 // are XNNPACK's arithmetic.
 #include "kernels/quantize/quantize.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -112,6 +113,54 @@ TEST(scales_and_zero_points) {
     CHECK_EQ(each.inverse_scale, q.inverse_scale);
     CHECK_EQ(1 / each.inverse_scale, q.scale);
     CHECK_EQ(each.zero_point, q.zero_point);
+  }
+}
+
+// The largest float has the largest code, on either side, and the others are within half a step.
+TEST(groups_are_symmetric_and_use_all_codes) {
+  std::mt19937 random(5);
+  for (const QuantizeKernel* kernel : supported_kernels()) {
+    for (const size_t count : {32, 64, 128}) {
+      Guarded<float> floats = any_floats(count, -3, 3, &random);
+      for (const float end : {-7.5f, 7.5f}) {
+        floats[random() % count] = end;
+        std::vector<int8_t> codes(count);
+        const float scale = nq::quantize_group(*kernel, floats.data(), count, codes.data());
+        CHECK_EQ(7.5f / 127, scale);
+        for (size_t i = 0; i < count; ++i) {
+          CHECK(codes[i] >= -127 && std::abs(double{scale} * codes[i] - floats[i]) <= 0.50001 * scale);
+        }
+        CHECK(std::count(codes.begin(), codes.end(), end < 0 ? -127 : 127) > 0);
+      }
+    }
+  }
+}
+
+TEST(groups_without_numbers_have_no_codes) {
+  const struct {
+    float value, scale;
+  } cases[] = {{kNan, kNan},
+               {kInfinity, kNan},
+               {-kInfinity, kNan},
+               {0, 0},
+               {-0.0f, 0},
+               {0x1p-81f, 0},
+               {-1e-45f, 0},
+               {0x1p-80f, 0x1p-80f / 127},
+               {-1, 1 / 127.0f},
+               {3e38f, 3e38f / 127},
+               {-3.4e38f, 3.4e38f / 127}};
+  for (const QuantizeKernel* kernel : supported_kernels()) {
+    for (const auto& each : cases) {
+      Guarded<float> floats(32);
+      std::fill(floats.begin(), floats.end(), 0.0f);
+      floats[17] = each.value;
+      std::vector<int8_t> codes(32, 1);
+      const float scale = nq::quantize_group(*kernel, floats.data(), 32, codes.data());
+      CHECK(std::isnan(each.scale) ? std::isnan(scale) : scale == each.scale);
+      const int code = scale > 0 ? (each.value < 0 ? -127 : 127) : 0;
+      for (size_t i = 0; i < 32; ++i) CHECK_EQ(i == 17 ? code : 0, int{codes[i]});
+    }
   }
 }
 

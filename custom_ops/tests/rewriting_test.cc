@@ -139,19 +139,31 @@ TEST(tables_fold_one_into_the_next) {
 // Rows that were quantized lie where the next layer puts its own.
 TEST(rows_are_quantized_once_for_neighbours_that_read_them) {
   using nq::Role;
-  const auto layer = [](Role::Kind kind, int input, int output, std::string work) {
+  const auto layer = [](Role::Kind kind, int input, int output, std::string work, int row = 64, int group = 0) {
     auto step = named(Does::kNothing, {input}, output, std::move(work));
-    step->set_role({kind});
+    Role role;
+    role.kind = kind;
+    role.row = row;
+    role.group = group;
+    step->set_role(role);
     return step;
   };
   Steps steps = steps_of(layer(Role::kDynamicRows, 0, 1, "query"), layer(Role::kDynamicRows, 0, 2, "key"),
                          layer(Role::kOther, 2, 3, "table"), layer(Role::kDynamicRows, 0, 4, "value"),
                          layer(Role::kDynamicRows, 1, 5, "other rows"), layer(Role::kDynamicRows, 0, 6, "late"),
-                         layer(Role::kDynamicOthers, 0, 7, "by groups"), layer(Role::kDynamicRows, 0, 8, "after it"));
+                         layer(Role::kDynamicOthers, 0, 7, "by images"), layer(Role::kDynamicRows, 0, 8, "after it"));
   nq::share_quantization(&steps);
   CHECK_EQ(std::string("query: 0 -> 1\nkey reuses rows: 0 -> 2\ntable: 2 -> 3\nvalue reuses rows: 0 -> 4\n"
-                       "other rows: 1 -> 5\nlate: 0 -> 6\nby groups: 0 -> 7\nafter it: 0 -> 8\n"),
+                       "other rows: 1 -> 5\nlate: 0 -> 6\nby images: 0 -> 7\nafter it: 0 -> 8\n"),
            text_of(steps));
+  Steps groups = steps_of(layer(Role::kDynamicRows, 0, 1, "rows"), layer(Role::kDynamicRows, 0, 2, "gate", 64, 32),
+                          layer(Role::kDynamicRows, 0, 3, "up", 64, 32), layer(Role::kDynamicRows, 0, 4, "two", 64, 64),
+                          layer(Role::kDynamicRows, 0, 5, "shorter", 32, 32),
+                          layer(Role::kDynamicRows, 0, 6, "row", 32), layer(Role::kDynamicRows, 0, 7, "longer", 64));
+  nq::share_quantization(&groups);
+  CHECK_EQ(std::string("rows: 0 -> 1\ngate: 0 -> 2\nup reuses rows: 0 -> 3\ntwo: 0 -> 4\nshorter: 0 -> 5\nrow: 0 -> 6\n"
+                       "longer: 0 -> 7\n"),
+           text_of(groups));
 }
 
 TEST(any_steps_are_rewritten_as_by_definition) {

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 import nq_tflite as nq
 from nq_tflite.device.runtimes import load_runtime
-from nq_tflite.errors import MissingPackageError, ModelSourceError, NqError
+from nq_tflite.errors import ModelSourceError, NqError, needing_extra
 
 Array = npt.NDArray[Any]
 
@@ -111,10 +111,8 @@ def read_tokenizer(path: Path) -> Any:
       ModelSourceError: there is none.
       MissingPackageError: the package `tokenizers` is not installed.
     """
-    try:
+    with needing_extra("language", "splitting text into tokens"):
         from tokenizers import Tokenizer
-    except ModuleNotFoundError as error:
-        raise MissingPackageError("text", expected="the package tokenizers", got="none", fix="Install it.") from error
     try:
         with zipfile.ZipFile(path) as archive:
             return Tokenizer.from_str(archive.read(TOKENIZER).decode())

@@ -3,6 +3,11 @@
 The net keeps no state. Whoever calls it owns the cache: each block's keys and values of the tokens so far, float32 [1,
 key heads, context, head size]. A call reads the first `position` places of it, and returns the keys and values of its
 own tokens, which the caller puts behind them.
+
+Weights of four bits often have an offset for every block of inputs, as GGUF's Q4_1 has: w = scale * code + offset. The
+scales of groups have none. But a block's offset times the sum of its inputs is a product like others: with
+`block_means` the net gives each dense layer the means of its inputs' blocks as inputs too, and the offsets as their
+weights. What is left of the other weights is symmetric in every block.
 """
 
 from __future__ import annotations
@@ -18,10 +23,16 @@ import numpy as np
 import numpy.typing as npt
 
 from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.model import ModelT
 
 Array = npt.NDArray[Any]
 
 _MASKED = -1e9
+#: The weight whose rows stand for tokens: of all of them, or of the frequent ones where the rare ones have another.
+TABLE = "token_embd.weight"
+_RARE = "token_embd_rare.weight"
+#: Of four bits, and how many times smaller a fine mean is than a mean.
+_CELLS, _FINER = 16, 16
 
 
 @dataclass(frozen=True)
@@ -86,24 +97,77 @@ def seeded_weights(config: LlamaConfig, seed: int = 0) -> dict[str, Array]:
     return weights
 
 
+def mean_columns(blocks: int, block: int) -> tuple[int, int]:
+    """How many of the blocks have a fine mean beside their mean, and how many zeros fill the last block of inputs.
+
+    >>> mean_columns(18, 32), mean_columns(48, 32)
+    ((14, 0), (48, 0))
+    """
+    columns = -(-(blocks + 3 * blocks // 4) // block) * block
+    fine = min(blocks, columns - blocks)
+    return fine, columns - blocks - fine
+
+
+def with_block_means(matrix: Array, block: int) -> Array:
+    """A matrix [outputs, inputs] for inputs that are followed by means of them, as `Llama` gives them.
+
+    The products are the same, but the blocks' weights lie around 0, as far up as down. What rounding to four bits
+    leaves of a block's offset is the weight of its fine mean.
+
+    >>> with_block_means(np.float32([[1, 2, 5, 7]]), 2).round(3).tolist()
+    [[-0.5, 0.5, -1.0, 1.0, 2.613, 12.0, 6.194, 0.0]]
+    """
+    blocks = matrix.reshape(len(matrix), -1, block)
+    count = blocks.shape[1]
+    middles = (blocks.max(axis=2) + blocks.min(axis=2)) / 2
+    around = (blocks - middles[:, :, None]).reshape(matrix.shape)
+    fine, zeros = mean_columns(count, block)
+    coarse, rest = middles * block, np.zeros((len(matrix), count + fine + zeros), np.float32)
+    padded = np.pad(coarse, ((0, 0), (0, -count % block))).reshape(len(matrix), -1, block)
+    step = np.repeat(np.abs(padded).max(axis=2), block, axis=1)[:, :count] / (_CELLS / 2 - 0.25)
+    middle = 0.5 - (np.arange(count) & 1) / _FINER  # FORMAT.md section 4.2
+    cells = np.clip(np.floor(coarse / np.where(step > 0, step, 1)), -_CELLS / 2, _CELLS / 2 - 1)
+    most = (_CELLS - 1) / 2 * step
+    left = np.clip(_FINER * (coarse - (cells + middle) * step), -most, most)[:, :fine]
+    rest[:, :count] = coarse
+    rest[:, :fine] -= left / _FINER
+    rest[:, count : count + fine] = left
+    return np.concatenate([around, rest], axis=1)
+
+
 class Llama(keras.Model):
     """A net of that architecture, whose output layer multiplies by the embedding's table.
 
     Args:
       weights: by the names and in the shapes of `config.shapes`.
+      block_means: so many inputs of a dense layer have their mean as an input too, and three quarters or more of these
+        blocks a sixteenth of it, the fine mean; 0: no inputs have. The table stays as it is.
+      frequent: so many rows of the table, those of the first tokens, are a weight of their own, which may have more
+        bits than the others; 0: there is one weight.
 
     Example:
       net = Llama(TINY, seeded_weights(TINY))
     """
 
-    def __init__(self, config: LlamaConfig, weights: Mapping[str, Array]) -> None:
+    def __init__(
+        self, config: LlamaConfig, weights: Mapping[str, Array], *, block_means: int = 0, frequent: int = 0
+    ) -> None:
         """Makes the weights."""
         super().__init__(name="llama")
-        self.config = config
+        self.config, self.block_means, self.frequent = config, block_means, frequent
         self.table: dict[str, Any] = {}
-        for name, shape in config.shapes.items():
-            self.table[name] = self.add_weight(shape=shape, name=name.replace(".", "_"))
-            self.table[name].assign(weights[name])
+        for name in config.shapes:
+            values = weights[name]
+            if name == TABLE and frequent:
+                self._add(_RARE, values[frequent:])
+                values = values[:frequent]
+            elif block_means and values.ndim > 1 and name != TABLE:
+                values = with_block_means(values, block_means)
+            self._add(name, values)
+
+    def _add(self, name: str, values: Array) -> None:
+        self.table[name] = self.add_weight(shape=values.shape, name=name.replace(".", "_"))
+        self.table[name].assign(values)
 
     def call(self, tokens: Any, position: Any, keys: Sequence[Any], values: Sequence[Any]) -> tuple[Any, Any, Any]:
         """The scores of the next token after each of some tokens.
@@ -123,11 +187,11 @@ class Llama(keras.Model):
         turn = self._turns(position, count)
         past = ops.cast(ops.arange(context, dtype="int32") >= position, "float32") * _MASKED
         causal = np.tile(np.triu(np.full((count, count), _MASKED, np.float32), 1), (1, 1, shares, 1))
-        x = ops.take(self.table["token_embd.weight"], ops.reshape(tokens, (count,)), axis=0)
+        x = self._rows(ops.reshape(tokens, (count,)))
         new_keys, new_values = [], []
         for block in range(config.layers):
             name = f"blk.{block}"
-            y = self._norm(x, f"{name}.attn_norm")
+            y = self._inputs(self._norm(x, f"{name}.attn_norm"))
             q = _turned(self._heads(y, f"{name}.attn_q"), turn) * size**-0.5
             k = _turned(self._heads(y, f"{name}.attn_k"), turn)
             v = self._heads(y, f"{name}.attn_v")
@@ -137,14 +201,36 @@ class Llama(keras.Model):
             weight = ops.softmax(ops.concatenate([before, among], axis=-1), axis=-1)
             y = ops.matmul(weight[..., :context], values[block]) + ops.matmul(weight[..., context:], v)
             y = ops.transpose(ops.reshape(y, (config.heads, count, size)), (1, 0, 2))
-            x = x + self._dense(ops.reshape(y, (count, config.width)), f"{name}.attn_output")
-            y = self._norm(x, f"{name}.ffn_norm")
+            y = self._inputs(ops.reshape(y, (count, config.width)))
+            x = x + self._dense(y, f"{name}.attn_output")
+            y = self._inputs(self._norm(x, f"{name}.ffn_norm"))
             y = ops.silu(self._dense(y, f"{name}.ffn_gate")) * self._dense(y, f"{name}.ffn_up")
-            x = x + self._dense(y, f"{name}.ffn_down")
+            x = x + self._dense(self._inputs(y), f"{name}.ffn_down")
             new_keys.append(k)
             new_values.append(v)
-        logits = self._dense(self._norm(x, "output_norm"), "token_embd")
-        return logits[None], new_keys, new_values
+        x = self._norm(x, "output_norm")
+        names = ["token_embd", "token_embd_rare"] if self.frequent else ["token_embd"]
+        logits = [self._dense(x, name) for name in names]
+        return ops.concatenate(logits, axis=-1)[None] if self.frequent else logits[0][None], new_keys, new_values
+
+    def _rows(self, tokens: Any) -> Any:
+        """The table's rows of tokens [tokens]."""
+        ops, first = keras.ops, self.table[TABLE]
+        if not self.frequent:
+            return ops.take(first, tokens, axis=0)
+        often = ops.take(first, ops.minimum(tokens, self.frequent - 1), axis=0)
+        rarely = ops.take(self.table[_RARE], ops.maximum(tokens - self.frequent, 0), axis=0)
+        return ops.where((tokens < self.frequent)[:, None], often, rarely)
+
+    def _inputs(self, x: Any) -> Any:
+        """Inputs of dense layers [tokens, inputs], with the means of blocks after them."""
+        if not self.block_means:
+            return x
+        count, width = x.shape
+        means = keras.ops.mean(keras.ops.reshape(x, (count, -1, self.block_means)), axis=-1)
+        fine, zeros = mean_columns(width // self.block_means, self.block_means)
+        more = [np.zeros((count, zeros), np.float32)] if zeros else []
+        return keras.ops.concatenate([x, means, means[:, :fine] * (1 / _FINER), *more], axis=-1)
 
     def _dense(self, x: Any, name: str) -> Any:
         return keras.ops.matmul(x, keras.ops.transpose(self.table[f"{name}.weight"]))
@@ -179,7 +265,16 @@ def _turned(x: Any, turn: tuple[Any, Any]) -> Any:
 # ---- the .tflite file ------------------------------------------------------------------------------------------------
 
 
-def write_llama(config: LlamaConfig, weights: Mapping[str, Array], path: Path, *, context: int, chunk: int) -> None:
+def write_llama(
+    config: LlamaConfig,
+    weights: Mapping[str, Array],
+    path: Path,
+    *,
+    context: int,
+    chunk: int,
+    block_means: int = 0,
+    frequent: int = 0,
+) -> None:
     """Writes a float .tflite with the signatures "prefill", of `chunk` tokens, and "decode", of one.
 
     Both read the same weights. Their inputs are "tokens", "position" and, for each block, "keys_00" and "values_00";
@@ -188,13 +283,14 @@ def write_llama(config: LlamaConfig, weights: Mapping[str, Array], path: Path, *
 
     Args:
       context: tokens that the cache holds.
+      block_means, frequent: as `Llama`.
 
     Example:
       write_llama(TINY, seeded_weights(TINY), Path("tiny.tflite"), context=64, chunk=16)
     """
     import tensorflow as tf
 
-    net = Llama(config, weights)
+    net = Llama(config, weights, block_means=block_means, frequent=frequent)
     tracked = tf.Module()
     tracked.tables = [weight.value for weight in net.weights]
     with tempfile.TemporaryDirectory() as folder:
@@ -202,7 +298,10 @@ def write_llama(config: LlamaConfig, weights: Mapping[str, Array], path: Path, *
         tf.saved_model.save(tracked, folder, signatures=signatures)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=list(signatures))
         content = converter.convert()
-    path.write_bytes(_prefill_first(content))
+    model = fb.read_model(content).model
+    _name_weights(model, {name: np.asarray(weight) for name, weight in net.table.items()})
+    _put_prefill_first(model)
+    path.write_bytes(fb.pack_model(model))
 
 
 def _signature(tf: Any, net: Llama, count: int, context: int) -> Any:
@@ -224,12 +323,20 @@ def _signature(tf: Any, net: Llama, count: int, context: int) -> Any:
     return run.get_concrete_function(**specs)
 
 
-def _prefill_first(content: bytes) -> bytes:
-    """The file with the subgraph of that signature in front; the converter sorts them by name."""
-    model = fb.read_model(content).model
+def _name_weights(model: ModelT, weights: Mapping[str, Array]) -> None:
+    """Gives the matrices their names, for which the converter has other ones."""
+    names = {hash(values.tobytes()): name for name, values in weights.items() if values.ndim > 1}
+    for subgraph in model.subgraphs:
+        for tensor in subgraph.tensors:
+            data = model.buffers[tensor.buffer].data
+            if data is not None and len(fb.shape(tensor)) > 1:
+                tensor.name = names.get(hash(bytes(data)), fb.text(tensor.name))
+
+
+def _put_prefill_first(model: ModelT) -> None:
+    """The subgraph of that signature in front; the converter sorts them by name."""
     signatures = {fb.text(each.signatureKey): each for each in model.signatureDefs or []}
     order = [signatures[name].subgraphIndex for name in ("prefill", "decode")]
     model.subgraphs = [model.subgraphs[index] for index in order]
     for index, name in enumerate(("prefill", "decode")):
         signatures[name].subgraphIndex = index
-    return bytes(fb.pack_model(model))

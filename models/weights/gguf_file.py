@@ -14,7 +14,7 @@ import numpy.typing as npt
 from nq_tflite_models.nets.llama import LlamaConfig
 from nq_tflite_models.weights.archives import PackageArchive, weight_bytes
 
-from nq_tflite.errors import MissingPackageError, ModelSourceError
+from nq_tflite.errors import ModelSourceError, needing_extra
 
 Array = npt.NDArray[Any]
 
@@ -91,11 +91,8 @@ def read_gguf(path: Path) -> GgufModel:
 
 
 def _package(name: str) -> ModuleType:
-    try:
+    with needing_extra("language", "reading GGUF files"):
         return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        fix = "pip install gguf tokenizers."
-        raise MissingPackageError("reading GGUF files", expected=f"the package {name}", got="none", fix=fix) from error
 
 
 def _field(path: Path, reader: Any, key: str) -> Any:

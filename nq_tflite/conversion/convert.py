@@ -10,7 +10,7 @@ from typing import Any
 
 from nq_tflite.conversion.equalize import equalize as equalize_chains
 from nq_tflite.conversion.group_scales import checked_group_size
-from nq_tflite.conversion.layer_bits import own_nestings
+from nq_tflite.conversion.layer_bits import named_nestings, own_nestings
 from nq_tflite.conversion.nested_writer import write_nested
 from nq_tflite.conversion.report import ConversionReport, Estimate, conversion_report
 from nq_tflite.conversion.rounding import DEFAULT, EXACT, Rounding, rounding_method
@@ -24,6 +24,7 @@ from nq_tflite.conversion.trial import one_blas_thread, try_nesting
 from nq_tflite.errors import NestingError
 from nq_tflite.files import check_output
 from nq_tflite.format.nesting import LAYER_BITS, MIN_PART_BITS, LayerBits, Nesting
+from nq_tflite.graph.model import TensorPlace
 from nq_tflite.graph.selection import Selection
 from nq_tflite.graph.shape_arithmetic import fold_shapes
 from nq_tflite.progress import ShowProgress, shown
@@ -44,7 +45,7 @@ def convert(
     output_type: IoType = "float32",
     activation_ranges: ActivationRanges = "minmax",
     equalize: bool = True,
-    layer_bits: LayerBits | None = None,
+    layer_bits: LayerBits | Mapping[str, str | Nesting] | None = None,
     group_size: int | None = None,
     min_agreement: float | None = None,
     budget: float | None = None,
@@ -86,12 +87,14 @@ def convert(
             much it helps. A .tflite source and `rounding="nearest"` are never equalized.
         layer_bits: "own": each layer has its own part-bits. Layers that the outputs depend on more, as measured on a
             few inputs, get more. All together they take no more bytes than the nesting's part-bits for all layers.
-            "same": all layers have the nesting's part-bits. None: "own" for the nesting "auto", "same" for others.
+            "same": all layers have the nesting's part-bits. A mapping: nestings by patterns of weight names, such as
+            {"token_embd.weight": "8|6"}, with as many levels as the nesting and the same full-bit; all other weights
+            have the nesting's. None: "own" for the nesting "auto", "same" for others.
         group_size: 32, 64 or 128: this number of inputs of a channel share a scale. It costs 16 / group_size more bits
             per weight, and language models need it at four bits. None: one scale per channel, which is enough for
             convolutional networks. Only float weights of dense layers and embedding tables can have groups; exclude
-            all other weights. "descent" then chooses each scale too; other methods round to nearest. Rows that are
-            looked up are always rounded to nearest.
+            all other weights. Each scale is chosen by the errors of all levels, unless `exact` is set. Methods other
+            than "descent" round to nearest. Rows that are looked up are always rounded to nearest.
         min_agreement: for "auto": the minimum top-1 agreement of part-bit with the source, as a fraction of
             full-bit's. The default is 0.95 if `budget` is not given either. It is measured on a quarter of the
             representative data, which is held out of rounding meanwhile, or on synthetic inputs. If no nesting reaches
@@ -148,7 +151,11 @@ def convert(
         if isinstance(wanted, Wish):
             trial, search = search_nesting(loaded, method, wanted, notify=notify)
         else:
-            own = own_nestings(loaded, wanted, notify=notify) if layer_bits == "own" else {}
+            own: Mapping[TensorPlace, Nesting] = {}
+            if layer_bits == "own":
+                own = own_nestings(loaded, wanted, notify=notify)
+            elif isinstance(layer_bits, Mapping):
+                own = named_nestings(loaded.model, layer_bits, wanted)
             trial, search = try_nesting(loaded, wanted, method, own=own, notify=notify), None
         notify("writing", 0, 0)
         size = write_nested(loaded.model, trial.plan, trial.nesting, path, loaded.widened, loaded.files)
@@ -185,9 +192,11 @@ def _wanted(
     min_agreement: float | None,
     budget: float | None,
     min_bits: int | None,
-    layer_bits: LayerBits | None,
+    layer_bits: LayerBits | Mapping[str, str | Nesting] | None,
 ) -> Nesting | Wish:
     if isinstance(nesting, str) and nesting == AUTO:
+        if isinstance(layer_bits, Mapping):
+            raise NestingError("layer_bits", expected=f"'own' or 'same' with nesting {AUTO!r}", got="nestings by name")
         least = MIN_PART_BITS if min_bits is None else min_bits
         agreement = MIN_AGREEMENT if min_agreement is None and budget is None else min_agreement
         return Wish(agreement, budget, least, layer_bits or "own")
@@ -201,9 +210,12 @@ def _wanted(
     return Nesting.parse(nesting)
 
 
-def _checked(layer_bits: LayerBits | None) -> LayerBits | None:
-    if layer_bits is not None and layer_bits not in LAYER_BITS:
-        raise NestingError("layer_bits", expected=f"one of {', '.join(LAYER_BITS)}", got=repr(layer_bits))
+def _checked(
+    layer_bits: LayerBits | Mapping[str, str | Nesting] | None,
+) -> LayerBits | Mapping[str, str | Nesting] | None:
+    if layer_bits is not None and not isinstance(layer_bits, Mapping) and layer_bits not in LAYER_BITS:
+        expected = f"one of {', '.join(LAYER_BITS)}, or nestings by names of weights"
+        raise NestingError("layer_bits", expected=expected, got=repr(layer_bits))
     return layer_bits
 
 

@@ -14,8 +14,11 @@ from nq_tflite.conversion.rounding import METHODS
 from nq_tflite.conversion.sensitivity import Sensitivity, measure_sensitivities, spend_bits
 from nq_tflite.conversion.sources.source import Source
 from nq_tflite.conversion.trial import Road
+from nq_tflite.errors import NestingError
 from nq_tflite.format.nesting import MIN_PART_BITS, Nesting
-from nq_tflite.graph.model import TensorPlace
+from nq_tflite.graph.model import ModelT, TensorPlace
+from nq_tflite.graph.selection import check_patterns, fits
+from nq_tflite.graph.sites import find_sites
 from nq_tflite.progress import Progress
 
 #: A layer has no fewer part-bits than this, or one less than the nesting says where that is fewer.
@@ -37,6 +40,28 @@ def own_nestings(source: Source, nesting: Nesting, *, notify: Progress) -> dict[
     """
     notify("measuring layers", 0, 0)
     return shared_out(measure_sensitivities(source, ROAD), nesting)
+
+
+def named_nestings(model: ModelT, given: Mapping[str, str | Nesting], nesting: Nesting) -> dict[TensorPlace, Nesting]:
+    """Nestings of the weights whose names fit a pattern, of the last one that fits, for `plan.make_plan`.
+
+    Args:
+        model: what will be rounded.
+        given: nestings by patterns of names, as `Selection` has them.
+        nesting: the levels of the whole file.
+
+    Raises:
+        NestingError: another number of levels than the file's, or another full-bit.
+        SelectionError: a pattern that fits no weight.
+    """
+    parsed = {pattern: Nesting.parse(each) for pattern, each in given.items()}
+    for pattern, own in parsed.items():
+        if own.full_bits != nesting.full_bits or len(own.bit_widths) != len(nesting.bit_widths):
+            expected = f"{len(nesting.bit_widths)} bit-widths from {nesting.full_bits} down, as the file's {nesting}"
+            raise NestingError(f"layer_bits of {pattern!r}", expected=expected, got=str(own))
+    groups, left = find_sites(model)
+    check_patterns("layer_bits", parsed, [*(group[0].name for group in groups), *(each.name for each in left)])
+    return {group[0].place: own for group in groups for pattern, own in parsed.items() if fits(group[0].name, pattern)}
 
 
 def shared_out(

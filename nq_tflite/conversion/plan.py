@@ -127,14 +127,14 @@ def _nothing_nests(left: Sequence[Unnested]) -> UnsupportedModelError:
 def _round(
     model: ModelT, draft: Draft, nesting: Nesting, method: Method, observer: Observer | None, *, careful: bool
 ) -> WeightPlan:
-    serves_levels = method.needs_covariances and draft.free and not careful
+    free = draft.free and not careful and not method.exact
     method, statistics = _look(draft, method, observer)
     corrected = bool(statistics) and draft.own_bias is not None
     task = RoundingTask(draft.target, draft.taps, nesting, statistics, draft.scales, corrected)
-    if draft.in_groups and serves_levels:
+    if draft.in_groups and free:
         draft = draft.rescaled(fitted_group_ratios(task))
         task = replace(task, target=draft.target, scales=draft.scales)
-    elif corrected and method.needs_covariances and serves_levels:
+    elif corrected and method.needs_covariances and free:
         draft = draft.rescaled(fitted_ratios(task))
         task = task.rescaled(draft.target, draft.scales)
     if careful and not draft.looked_up and not draft.in_groups:

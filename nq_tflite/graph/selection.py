@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -31,26 +31,32 @@ class Selection:
 
     def includes(self, name: str) -> bool:
         """Whether the weight is asked for."""
-        return any(_fits(name, pattern) for pattern in self.include)
+        return any(fits(name, pattern) for pattern in self.include)
 
     def excludes(self, name: str) -> bool:
         """Whether the weight is to stay as it is."""
-        return any(_fits(name, pattern) for pattern in self.exclude) and not self.includes(name)
+        return any(fits(name, pattern) for pattern in self.exclude) and not self.includes(name)
 
     def check(self, names: Collection[str]) -> None:
         """Raises SelectionError if a pattern fits none of a model's weights."""
         for kind, patterns in (("include", self.include), ("exclude", self.exclude)):
-            for pattern in patterns:
-                if not any(_fits(name, pattern) for name in names):
-                    raise SelectionError(
-                        f"{kind} pattern {pattern!r}",
-                        expected="the name of a weight, or a pattern with * for any characters",
-                        got=f"one that matches none of {len(names)} names",
-                        fix=f"The closest names are {', '.join(_nearest(pattern, names))}." if names else "",
-                    )
+            check_patterns(kind, patterns, names)
 
 
-def _fits(name: str, pattern: str) -> bool:
+def check_patterns(kind: str, patterns: Iterable[str], names: Collection[str]) -> None:
+    """Raises SelectionError if a pattern fits none of a model's weights; `kind` says what patterns they are."""
+    for pattern in patterns:
+        if not any(fits(name, pattern) for name in names):
+            raise SelectionError(
+                f"{kind} pattern {pattern!r}",
+                expected="the name of a weight, or a pattern with * for any characters",
+                got=f"one that matches none of {len(names)} names",
+                fix=f"The closest names are {', '.join(_nearest(pattern, names))}." if names else "",
+            )
+
+
+def fits(name: str, pattern: str) -> bool:
+    """Whether a pattern has a name in it."""
     return name == pattern or fnmatchcase(name, pattern)
 
 

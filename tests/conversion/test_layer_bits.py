@@ -15,7 +15,7 @@ from nq_tflite.cli import nq_tflite
 from nq_tflite.conversion.layer_bits import own_nestings, shared_out
 from nq_tflite.conversion.sensitivity import Sensitivity
 from nq_tflite.conversion.sources.source import load_source
-from nq_tflite.errors import NestingError
+from nq_tflite.errors import NestingError, NqError, SelectionError
 from nq_tflite.format.nesting import LayerBits, Nesting
 from nq_tflite.graph.model import TensorPlace
 from nq_tflite.graph.nested import read_nested
@@ -96,5 +96,31 @@ def test_the_command_takes_it_and_a_wrong_word_is_refused(
     result = CliRunner().invoke(nq_tflite, ["convert", *paths, *options, "--layer-bits", "own"])
     assert result.exit_code == 0, result.stderr
     assert len({str(each.nesting) for each in read_nested(tmp_path / "own.tflite").weights}) > 1
-    with pytest.raises(NestingError, match="layer_bits: expected one of own, same, got 'mine'"):
+    with pytest.raises(NestingError, match="layer_bits: expected one of own, same, or nestings"):
         nq.convert(float_tflite, tmp_path / "own.tflite", "8|4", layer_bits="mine")  # type: ignore[arg-type]
+
+
+def test_nestings_by_names(float_tflite: bytes, tmp_path: Path) -> None:
+    """The last pattern that fits counts; weights that none fits have the file's nesting."""
+    first, second, *others = nq.convert(float_tflite, tmp_path / "same.tflite", "8|4", rounding="nearest").weights
+    given = {f"{second.name}*": "8|7", first.name: "8|5", second.name: Nesting((8, 6))}
+    nq.convert(float_tflite, tmp_path / "own.tflite", "8|4", rounding="nearest", layer_bits=given)
+    nestings = [str(weight.nesting) for weight in read_nested(tmp_path / "own.tflite").weights]
+    assert nestings == ["8|5", "8|6", *["8|4"] * len(others)]
+
+
+@pytest.mark.parametrize(
+    ("nesting", "given", "error", "says"),
+    [
+        ("8|4", {"*": "8|6|4"}, NestingError, r"layer_bits of '\*': expected 2 bit-widths from 8 down"),
+        ("8|4", {"*": "6|4"}, NestingError, r"as the file's 8\|4, got 6\|4"),
+        ("8|4", {"*": "8"}, NestingError, "descending bit-widths"),
+        ("8|4", {"nothing": "8|6"}, SelectionError, "layer_bits pattern 'nothing': expected the name of a weight"),
+        ("auto", {"*": "8|6"}, NestingError, "layer_bits: expected 'own' or 'same' with nesting 'auto'"),
+    ],
+)
+def test_nestings_by_names_that_cannot_be(
+    nesting: str, given: dict[str, str], error: type[NqError], says: str, float_tflite: bytes, tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=says):
+        nq.convert(float_tflite, tmp_path / "own.tflite", nesting, rounding="nearest", layer_bits=given)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import queue
+import re
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,30 +16,48 @@ import numpy as np
 import pytest
 from nq_tflite_models import chat
 from nq_tflite_models.language_model import calibration_samples, pack_tokenizer
-from nq_tflite_models.measure.token_model import TokenModel
-from nq_tflite_models.nets.llama import TINY, LlamaConfig, seeded_weights, write_llama
+from nq_tflite_models.measure.token_model import TokenModel, read_tokenizer
+from nq_tflite_models.nets.llama import (
+    TABLE,
+    TINY,
+    Llama,
+    LlamaConfig,
+    mean_columns,
+    seeded_weights,
+    with_block_means,
+    write_llama,
+)
 from nq_tflite_models.perplexity import Losses, losses
 
 import nq_tflite as nq
+from nq_tflite.conversion.rounding import RoundingTask, nearest
+from nq_tflite.conversion.rounding.group_ratios import fitted_group_ratios
 from nq_tflite.device.runtimes import load_runtime
 from nq_tflite.errors import ModelSourceError, NqError
+from nq_tflite.format.groups import spread, storable
+from nq_tflite.format.levels import value_at
+from nq_tflite.format.nesting import Nesting
+from nq_tflite.govern.sensors import Sensors
 from nq_tflite.graph import flatbuffer as fb
+from nq_tflite.graph.nested import read_nested
 
-CONTEXT, CHUNK, SEED = 48, 8, 3
-GROUP_SIZE = 32
+CONTEXT, CHUNK, SEED = 256, 8, 3
+GROUP_SIZE, FREQUENT = 32, 96
 PROMPT = [7, 250, 3, 3, 91, 17, 200, 5, 66, 9, 31]
 
 
 @pytest.fixture(scope="module")
 def folder(made_once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
-    """float.tflite, and nested.tflite with groups of 32."""
+    """float.tflite with means of blocks and a table in two parts, and nested.tflite with groups of 32."""
 
     def make(path: Path) -> None:
-        write_llama(TINY, seeded_weights(TINY, SEED), path / "float.tflite", context=CONTEXT, chunk=CHUNK)
+        sizes = {"context": CONTEXT, "chunk": CHUNK, "block_means": GROUP_SIZE, "frequent": FREQUENT}
+        write_llama(TINY, seeded_weights(TINY, SEED), path / "float.tflite", **sizes)
         text = np.random.default_rng(1).integers(0, TINY.vocabulary, 400).tolist()
         samples = calibration_samples(text, TINY, context=CONTEXT, chunk=CHUNK, count=24)
         target = path / "nested.tflite"
-        nq.convert(path / "float.tflite", target, "8|4", lambda: samples, group_size=GROUP_SIZE, progress=None)
+        options = {"group_size": GROUP_SIZE, "layer_bits": {TABLE: "8|6"}, "progress": None}
+        nq.convert(path / "float.tflite", target, "8|4", lambda: samples, **options)
 
     return made_once("language_model", make)
 
@@ -92,10 +113,44 @@ def test_both_signatures_read_the_same_weights(folder: Path, name: str) -> None:
     large = []
     for graph in model.subgraphs:
         buffers = {each.buffer: model.buffers[each.buffer].data for each in graph.tensors}
-        large.append({number: len(data) for number, data in buffers.items() if data is not None and len(data) > 1000})
+        large.append({number: len(data) for number, data in buffers.items() if data is not None and len(data) > 1100})
     assert large[0] == large[1]
-    matrices = sum(np.prod(shape) for shape in TINY.shapes.values() if len(shape) > 1)
+    net = Llama(TINY, seeded_weights(TINY, SEED), block_means=GROUP_SIZE, frequent=FREQUENT)
+    matrices = sum(np.prod(weight.shape) for weight in net.table.values() if len(weight.shape) > 1)
     assert 0 <= sum(large[0].values()) - (4 if name == "float" else 1) * matrices < 0.03 * matrices
+
+
+def test_the_table_has_bits_of_its_own_and_weights_their_names(folder: Path) -> None:
+    nestings = {weight.name: str(weight.nesting) for weight in read_nested(folder / "nested.tflite").weights}
+    assert nestings.pop(TABLE) == "8|6"
+    assert nestings.pop("token_embd_rare.weight") == "8|4"
+    assert set(nestings) == {name for name, shape in TINY.shapes.items() if len(shape) > 1} - {TABLE}
+    assert set(nestings.values()) == {"8|4"}
+
+
+def test_offsets_of_blocks_are_kept_to_a_twentieth_of_what_rounding_them_away_costs() -> None:
+    """Weights of four bits with an offset for each block, as GGUF's Q4_1 has them, at part-bit."""
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 16, (64, 18, GROUP_SIZE))
+    codes[:, :, 0], codes[:, :, 1] = 0, 15
+    steps = rng.uniform(0.5, 2, (64, 18, 1))
+    matrix = (steps * codes - steps * rng.uniform(6, 9, (64, 18, 1))).reshape(64, -1).astype(np.float32)
+    x = rng.normal(size=(256, matrix.shape[1])).astype(np.float32)
+    means = x.reshape(len(x), 18, GROUP_SIZE).mean(axis=2)
+    fine, zeros = mean_columns(18, GROUP_SIZE)
+    inputs = np.concatenate([x, means, means[:, :fine] / 16, np.zeros((len(x), zeros), np.float32)], axis=1)
+    wide, exact = with_block_means(matrix, GROUP_SIZE), x @ matrix.T
+    np.testing.assert_allclose(inputs @ wide.T, exact, atol=1e-4 * np.abs(exact).max())
+
+    def error(weights: np.ndarray, x: np.ndarray) -> float:
+        scales = storable(np.abs(weights).reshape(64, -1, GROUP_SIZE).max(axis=2) / 127)
+        task = RoundingTask(weights / spread(scales, weights.shape[1]), 1, Nesting.parse("8|4"), (), scales)
+        fitted = storable(scales * fitted_group_ratios(task))
+        real = spread(fitted, weights.shape[1])
+        rounded = value_at(nearest(replace(task, target=weights / real)), task.nesting, 0) * real
+        return float(np.square(x @ rounded.T - exact).mean())
+
+    assert 20 * error(wide, inputs) < error(matrix, x)
 
 
 def test_tokens_after_a_switch_are_those_of_a_fresh_run(folder: Path) -> None:
@@ -135,17 +190,54 @@ def test_perplexity_and_its_interval() -> None:
 @pytest.fixture(scope="module")
 def spoken(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The nested net with a tokenizer of single bytes behind it."""
-    tokenizers = pytest.importorskip("tokenizers")
+    tokenizers = pytest.importorskip("tokenizers", reason="the package tokenizers splits text")
     split = tokenizers.pre_tokenizers.ByteLevel
     letters = {letter: number for number, letter in enumerate(sorted(split.alphabet())[:254])}
     made = tokenizers.Tokenizer(tokenizers.models.BPE({**letters, "<|im_end|>": 254, "<|im_start|>": 255}, []))
     made.pre_tokenizer, made.decoder = split(add_prefix_space=False), tokenizers.decoders.ByteLevel()
     made.add_special_tokens(["<|im_end|>", "<|im_start|>"])
     path = tmp_path_factory.mktemp("spoken") / "model.tflite"
-    write_llama(TINY, seeded_weights(TINY, SEED), path.with_name("float.tflite"), context=256, chunk=64)
-    pack_tokenizer(path.with_name("float.tflite"), made.to_str())
-    nq.convert(path.with_name("float.tflite"), path, "8|4", rounding="nearest", group_size=GROUP_SIZE, progress=None)
+    shutil.copy(folder / "nested.tflite", path)
+    pack_tokenizer(path, made.to_str())
     return path
+
+
+def test_typed_lines_switch_between_two_tokens(spoken: Path) -> None:
+    interpreter = nq.Interpreter(spoken, num_threads=1)
+    typed: queue.Queue[str | None] = queue.Queue()
+    conversation = chat.Conversation(interpreter, read_tokenizer(spoken), typed=typed)
+    for line in ("/part", "/5", "/full", None):
+        typed.put(line)
+    said = "".join(conversation.answer("Hi", 3, {2: "4"}))
+    switches = re.findall(r"\n\[after (\d) tokens: (.*)\]\n", said)
+    assert [(count, text.split(":")[0]) for count, text in switches] == [
+        ("1", "8 to 4 bits"),
+        ("1", "precision"),
+        ("1", "4 to 8 bits"),
+        ("2", "8 to 4 bits"),
+    ]
+    assert "expected 'full', 'part' or one of [4, 8] bits, got 5." in said
+    assert typed.get_nowait() is None  # the end of what is typed ends the questions
+
+
+def test_a_governor_switches_between_two_tokens(spoken: Path) -> None:
+    interpreter = nq.Interpreter(spoken, num_threads=1)
+
+    class Warmth(Sensors):
+        def read(self, names: Iterable[str] = ()) -> dict[str, float]:
+            fed = sum(len(each.scores) for each in conversation.generation.segments)
+            return {"warmth": 5 if 2 <= fed < 5 else 0}
+
+    warm = nq.Policy("warm", rules=(nq.Rule("warmth", above=2, until=1),), dwell_seconds=0)
+    governor = nq.Governor(interpreter, warm, sensors=Warmth())
+    conversation = chat.Conversation(interpreter, read_tokenizer(spoken), governor, keep=True)
+    said = "".join(conversation.answer("Hi", 9, {}))
+    switches = re.findall(r"after (\d) tokens: (\d) to (\d) bits, (.*): [\d.]+ MB in [\d.]+ ms", said)
+    assert [each[1:3] for each in switches] == [("8", "4"), ("4", "8")]
+    assert "warmth" in switches[0][3]
+    segments = conversation.generation.segments
+    assert [each.bits for each in segments] == [8, 4, 8]
+    assert chat.differing_tokens(spoken, segments, threads=1) == [0, 0, 0]
 
 
 def test_the_command_switches_and_verifies(spoken: Path) -> None:
@@ -166,8 +258,8 @@ def test_a_plan_that_is_none(plan: str, got: str) -> None:
 def test_more_tokens_than_the_context_has(folder: Path) -> None:
     model = TokenModel(load_runtime(None).interpreter(model_path=str(folder / "float.tflite")))
     model.feed(PROMPT)
-    with pytest.raises(NqError, match="1 to 37, what is left of 48, got 38"):
-        model.feed([1] * 38)
+    with pytest.raises(NqError, match="1 to 245, what is left of 256, got 246"):
+        model.feed([1] * 246)
 
 
 def test_a_file_of_another_kind() -> None:

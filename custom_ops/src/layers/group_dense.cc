@@ -29,25 +29,18 @@ void GroupDense::run(int level, const float* input, int64_t num_rows, float* out
   const int64_t depth = block.depth, together = std::max<int64_t>(kBytesTogether / depth, 1);
   for (int64_t first = 0; first < num_rows; first += together) {
     const int64_t count = std::min(together, num_rows - first);
-    const QuantizedRows rows = quantize_rows(quantize_, input + first * depth, depth, count, pool);
-    run_rows(level, rows, static_cast<int>(count), output + first * block.channels, pool);
+    const GroupedShape shape = {static_cast<int>(count), block.depth, block.group_size};
+    const bool are_there = reuses_rows_ && count == num_rows;
+    const GroupRows rows = are_there ? quantized_grouped_rows(shape, pool)
+                                     : quantize_grouped_rows(quantize_, input + first * depth, shape, pool);
+    run_rows(level, rows, output + first * block.channels, pool);
   }
 }
 
-void GroupDense::run_rows(int level, const QuantizedRows& rows, int num_rows, float* output, ThreadPool* pool) {
+void GroupDense::run_rows(int level, const GroupRows& rows, float* output, ThreadPool* pool) {
   const OptionBlock& block = weight_.block;
-  const Constants& constants = constants_of(level);
-  const size_t a_row = size_t{num_groups(block)} * 2;
-  sums_.resize(static_cast<size_t>(num_rows) * a_row);
-  for (int row = 0; row < num_rows; ++row) {
-    const auto at = static_cast<size_t>(row);
-    sum_groups(rows.codes + at * block.depth, block.depth, block.group_size, sums_.data() + at * a_row);
-  }
   const PackedWeight weight = weight_at(weight_, level);
-  const GroupRows group_rows = {rows.codes, sums_.data(), block.depth, num_rows};
-  const GroupDequantization dequantization = {rows.scale,      rows.zero_point,       constants.sums.data(),
-                                              scale_.data(),   constants.bias.data(), parameters_.low,
-                                              parameters_.high};
+  const GroupDequantization dequantization = {scale_.data(), bias_of(level).data(), parameters_.low, parameters_.high};
   const auto blocks = static_cast<int64_t>(align(block.channels, kMatrixChannels) / kMatrixChannels);
   const int64_t part_blocks = std::max<int64_t>(kMinPartBytes / (int64_t{block.depth} * kMatrixChannels / 2), 1);
   const int64_t most = pool->size() == 1 ? 1 : pool->size() * kPartsAThread;
@@ -56,23 +49,22 @@ void GroupDense::run_rows(int level, const QuantizedRows& rows, int num_rows, fl
     const Range range = split_range(blocks, part, parts);
     const auto first = static_cast<uint32_t>(range.begin), count = static_cast<uint32_t>(range.end - range.begin);
     uint8_t* scratch = workspace->get(group_scratch_bytes(block.depth));
-    run_groups(kernel_, {weight, group_scales_, group_rows, first, count, scratch}, dequantization, output);
+    run_groups(kernel_, {weight, group_scales_, rows, first, count, scratch}, dequantization, output);
   });
 }
 
-const GroupDense::Constants& GroupDense::constants_of(int level) {
-  Constants& constants = constants_[static_cast<size_t>(level)];
-  if (!constants.sums.empty()) return constants;
+const std::vector<float>& GroupDense::bias_of(int level) {
+  std::vector<float>& padded = bias_[static_cast<size_t>(level)];
+  if (!padded.empty()) return padded;
   const OptionBlock& block = weight_.block;
-  constants.bias.resize(padded_channels(block));
+  padded.resize(padded_channels(block));
   const float* bias = parameters_.bias;
   if (bias != nullptr && block.has_bias) {
-    write_bias(block, weight_.levels[level].data, level, scale_.data(), bias, constants.bias.data());
+    write_bias(block, weight_.levels[level].data, level, scale_.data(), bias, padded.data());
   } else if (bias != nullptr) {
-    std::copy(bias, bias + block.channels, constants.bias.begin());
+    std::copy(bias, bias + block.channels, padded.begin());
   }
-  constants.sums = grouped_sums(weight_at(weight_, level), group_scales_);
-  return constants;
+  return padded;
 }
 
 }  // namespace nq

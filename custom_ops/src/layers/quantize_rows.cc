@@ -45,6 +45,20 @@ ActivationQuantization quantize_long_row(const QuantizeKernel& kernel, const flo
   return quantization;
 }
 
+struct Grouped {
+  int8_t* codes;
+  float* scales;
+  int32_t* sums;
+};
+
+Grouped place_groups(const GroupedShape& shape, Workspace* workspace) {
+  const size_t groups = shape.num_groups();
+  const size_t scale_bytes = align(groups * sizeof(float), 64), sum_bytes = align(groups * 2 * sizeof(int32_t), 64);
+  uint8_t* memory = workspace->get(scale_bytes + sum_bytes + groups * shape.group_size);
+  return {reinterpret_cast<int8_t*>(memory + scale_bytes + sum_bytes), reinterpret_cast<float*>(memory),
+          reinterpret_cast<int32_t*>(memory + scale_bytes)};
+}
+
 ActivationQuantization quantize_row(const QuantizeKernel& kernel, const float* row, int64_t size, int8_t* codes) {
   const auto count = static_cast<size_t>(size);
   const ActivationQuantization quantization = quantization_of(kernel.find_range(row, count));
@@ -79,6 +93,31 @@ QuantizedRows quantize_rows(const QuantizeKernel& kernel, const float* rows, int
 QuantizedRows quantized_rows(int64_t row_size, int64_t num_rows, ThreadPool* pool) {
   const Rows rows = place_rows(row_size, num_rows, &pool->shared_workspace());
   return {rows.codes, rows.scale, rows.zero_point};
+}
+
+GroupRows quantize_grouped_rows(const QuantizeKernel& kernel, const float* rows, const GroupedShape& shape,
+                                ThreadPool* pool) {
+  const Grouped out = place_groups(shape, &pool->shared_workspace());
+  const auto num_groups = static_cast<int64_t>(shape.num_groups()), size = static_cast<int64_t>(shape.group_size);
+  const auto quantize_range = [&](Range range) {
+    for (int64_t group = range.begin; group < range.end; ++group) {
+      const int64_t at = group * size;
+      out.scales[group] = quantize_group(kernel, rows + at, shape.group_size, out.codes + at);
+    }
+    const auto count = static_cast<size_t>(range.end - range.begin);
+    sum_groups(out.codes + range.begin * size, count, shape.group_size, out.sums + range.begin * 2);
+  };
+  if (pool->size() == 1 || num_groups * size < kMinFloatsToShare) {
+    quantize_range({0, num_groups});
+  } else {
+    pool->run([&](int part, Workspace*) { quantize_range(split_range(num_groups, part, pool->size())); });
+  }
+  return {out.codes, out.scales, out.sums, shape.depth, shape.num_rows};
+}
+
+GroupRows quantized_grouped_rows(const GroupedShape& shape, ThreadPool* pool) {
+  const Grouped rows = place_groups(shape, &pool->shared_workspace());
+  return {rows.codes, rows.scales, rows.sums, shape.depth, shape.num_rows};
 }
 
 }  // namespace nq

@@ -15,6 +15,14 @@
 namespace nq {
 namespace {
 
+Role dynamic_rows(const OptionBlock& block) {
+  Role role;
+  role.kind = Role::kDynamicRows;
+  role.row = static_cast<int32_t>(block.depth);
+  role.group = static_cast<int32_t>(block.group_size);
+  return role;
+}
+
 class LayerOperator : public Operator, private RowOperator {
  public:
   LayerOperator(const TfLiteContext& context, const Reader& reader)
@@ -54,7 +62,7 @@ class LayerOperator : public Operator, private RowOperator {
     end_rows();
   }
 
-  void reuse_rows() override { dynamic_->reuse_rows(); }
+  void reuse_rows() override { grouped_ != nullptr ? grouped_->reuse_rows() : dynamic_->reuse_rows(); }
 
   // Floats are quantized by the image.
   RowOperator* by_rows(int input) override {
@@ -85,13 +93,13 @@ class LayerOperator : public Operator, private RowOperator {
       grouped_ = std::make_unique<GroupDense>(*environment.kernels.groups, *environment.kernels.quantize, weight,
                                               float_parameters(context_, reader_, scale, bias),
                                               static_cast<const uint8_t*>(context_.tensors[group_scale].data));
-      set_role({Role::kDynamicOthers});
+      set_role(dynamic_rows(weight.block));
       return;
     }
     if (reader_.is_float) {
       dynamic_ = std::make_unique<DynamicLayer>(*environment.kernels.quantize, weight,
                                                 float_parameters(context_, reader_, scale, bias));
-      set_role({reader_.kind == ReaderKind::kDense ? Role::kDynamicRows : Role::kDynamicOthers});
+      set_role(reader_.kind == ReaderKind::kDense ? dynamic_rows(weight.block) : Role{Role::kDynamicOthers});
     } else {
       const void* values = bias < 0 ? nullptr : context_.tensors[bias].data;
       quantized_ = std::make_unique<QuantizedLayer>(weight, layer_quantization(context_, reader_),

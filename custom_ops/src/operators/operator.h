@@ -62,13 +62,14 @@ struct Role {
     kTransposition,
     kReshapeOfMatrices,  // keeps the last two axes
     kMatrixProduct,
-    kDynamicRows,    // a dense layer, which quantizes the rows of its input
+    kDynamicRows,    // a dense layer, which quantizes the rows of its input, or groups of them
     kDynamicOthers,  // a layer that quantizes its input in another way
   };
   Kind kind = kOther;
   const float* constant = nullptr;        // the other operand of an addition or a product
   Shape constant_shape = {}, shape = {};  // of the constant, and of the output but for its batch
-  int32_t row = 0;                        // elements of a mean's rows
+  int32_t row = 0;                        // elements of the rows of a mean, or of a dense layer
+  int32_t group = 0;                      // elements of a group of such a row that is quantized by itself; 0: all of it
   float beta = 0;                         // a softmax's
   std::vector<int32_t> order = {};        // the input's axes at the places of the output's
 };

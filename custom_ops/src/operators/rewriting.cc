@@ -91,6 +91,7 @@ void share_quantization(Steps* steps) {
     const Role::Kind kind = step->role().kind;
     if (kind != Role::kDynamicRows && kind != Role::kDynamicOthers) continue;
     const bool same = last != nullptr && kind == Role::kDynamicRows && last->role().kind == Role::kDynamicRows &&
+                      last->role().row == step->role().row && last->role().group == step->role().group &&
                       last->inputs() == step->inputs();
     if (same) step->reuse_rows();
     last = step.get();

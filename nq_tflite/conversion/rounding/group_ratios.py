@@ -1,7 +1,8 @@
 """A scale for each group of a channel's weights, other than its largest weight needs, if all levels gain from it.
 
-A smaller one makes all cells smaller and cuts the largest weights off. A slightly larger one lets the largest weight
-fall into the middle of part-bit's outermost cell.
+A smaller one makes all cells smaller and cuts the largest weights off. A larger one lets the largest weight fall into
+the middle of a level's outermost cell: it is the scale of weights that have that level's bits already, and as far down
+as up, and such weights are found again without an error.
 """
 
 from __future__ import annotations
@@ -11,15 +12,26 @@ from numpy.typing import NDArray
 
 from nq_tflite.conversion.rounding.task import RoundingTask
 from nq_tflite.format.levels import cell_middles
+from nq_tflite.format.nesting import Nesting
 
-#: What scales may be multiplied by.
-RATIOS = (1.06, 1.03, 1.0, 0.97, 0.94, 0.91, 0.88, 0.85, 0.82, 0.79, 0.76, 0.72, 0.68, 0.64, 0.6)
+#: What scales may be multiplied by, beside `outermost`.
+RATIOS = (1.03, 1.0, 0.97, 0.94, 0.91, 0.88, 0.85, 0.82, 0.79, 0.76, 0.72, 0.68, 0.64, 0.6)
 #: How often full-bit's error counts beside part-bit's.
 _FULL_BIT = 2.0
 
 
+def outermost(nesting: Nesting) -> tuple[float, ...]:
+    """Ratios that let the largest weight fall into the middle of the outermost cell, of each level below full-bit.
+
+    >>> outermost(Nesting.parse("8|4"))  # 127 / 120
+    (1.0583333333333333,)
+    """
+    largest = 128 - (1 << (8 - nesting.full_bits))
+    return tuple(largest / (128 - (1 << (7 - bits))) for bits in nesting.precisions[:-1])
+
+
 def fitted_group_ratios(task: RoundingTask) -> NDArray[np.float64]:
-    """The best of RATIOS for each scale, by each input's own part in the error of nearest codes: [channels, groups].
+    """The best ratio for each scale, by each input's own part in the error of nearest codes: [channels, groups].
 
     Args:
         task: with scales [channels, groups]. Without statistics all inputs count alike.
@@ -27,7 +39,7 @@ def fitted_group_ratios(task: RoundingTask) -> NDArray[np.float64]:
     last = len(task.nesting.precisions) - 1
     best, least = np.ones(task.scales.shape), np.full(task.scales.shape, np.inf)
     target = task.target.astype(np.float32)
-    for ratio in RATIOS:
+    for ratio in (*outermost(task.nesting), *RATIOS):
         cost = _cost(task, target, 0, np.float32(ratio))
         if last:
             cost += _FULL_BIT * _cost(task, target, last, np.float32(ratio))

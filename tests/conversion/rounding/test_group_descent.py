@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nq_tflite.conversion.rounding import RoundingTask, descent, nearest
-from nq_tflite.conversion.rounding.group_ratios import RATIOS, fitted_group_ratios
+from nq_tflite.conversion.rounding.group_ratios import RATIOS, fitted_group_ratios, outermost
 from nq_tflite.conversion.rounding.statistics import CentredRows, level_statistics
 from nq_tflite.format.groups import spread, storable
 from nq_tflite.format.levels import value_at
@@ -74,5 +74,23 @@ def test_a_group_of_zeros_keeps_its_scale() -> None:
     target = task.target.copy()
     target[3, GROUP : 2 * GROUP] = 0
     ratios = fitted_group_ratios(replace(task, target=target))
-    assert set(np.unique(ratios)) <= set(RATIOS)
+    assert set(np.unique(ratios)) <= {*RATIOS, *outermost(task.nesting)}
     assert ratios[3, 1] in RATIOS
+
+
+def test_weights_of_four_bits_are_found_again() -> None:
+    """Codes of four bits as far down as up, such as GGUF's types have: part-bit is the source."""
+    rng = np.random.default_rng(0)
+    codes = rng.integers(-8, 8, (CHANNELS, DEPTH))
+    codes[:, ::GROUP], codes[:, 1::GROUP] = -8, 7
+    steps = np.repeat(rng.uniform(0.2, 4, (CHANNELS, DEPTH // GROUP)), GROUP, axis=1)
+    weights = (codes + 0.5) * steps
+    scales = storable(np.abs(weights).reshape(CHANNELS, -1, GROUP).max(axis=2) / 127)
+    task = RoundingTask(weights / spread(scales, DEPTH), 1, Nesting.parse("8|4"), (), scales)
+    ratios = fitted_group_ratios(task)
+    assert (ratios == outermost(task.nesting)[0]).all()
+    fitted = storable(scales * ratios)
+    found = nearest(replace(task, target=weights / spread(fitted, DEPTH), scales=fitted))
+    np.testing.assert_array_equal(found.astype(np.int16) >> 4, codes)
+    values = value_at(found, task.nesting, 0) * spread(fitted, DEPTH)
+    assert (np.abs(values - weights) < 0.08 * steps).all()

@@ -7,8 +7,6 @@
 
 namespace nq {
 
-void unpack_base(const PackedLevels& levels, const CellMiddle& middle, size_t num_superblocks, int8_t* codes);
-
 namespace {
 
 constexpr uint16_t kLeastNormal = 0x0400, kInfinity = 0x7C00;
@@ -35,12 +33,11 @@ void visit_superblocks(UnpackFn unpack, const PackedWeight& weight, uint64_t fir
 }
 
 // One row's 16 channels from `first` on; a loop over arrays, which compilers make vectors of.
-void finish(const float* sums, const GroupDequantization& to, size_t row, uint32_t first, float* out) {
-  const float zero_point = static_cast<float>(to.zero_point[row]), row_scale = to.row_scale[row];
-  const float *weight_sum = to.weight_sum + first, *scale = to.scale + first, *bias = to.bias + first;
+void finish(const float* sums, const GroupDequantization& to, uint32_t first, float* out) {
+  const float *scale = to.scale + first, *bias = to.bias + first;
   const float low = to.low, high = to.high;
   for (int c = 0; c < kMatrixChannels; ++c) {
-    const float value = (sums[c] - zero_point * weight_sum[c]) * (row_scale * scale[c]) + bias[c];
+    const float value = sums[c] * scale[c] + bias[c];
     const float raised = value < low ? low : value;
     out[c] = raised > high ? high : raised;
   }
@@ -94,36 +91,16 @@ void write_grouped_rows(const UnpackKernel& kernel, const OptionBlock& block, co
   }
 }
 
-std::vector<float> grouped_sums(const PackedWeight& weight, const uint8_t* group_scales) {
-  const OptionBlock& block = weight.block;
-  const uint32_t a_block = depth_blocks(block), a_group = block.group_size / kMatrixDepth;
-  std::vector<float> sums(align(block.channels, kMatrixChannels));
-  int32_t of_group[kMatrixChannels] = {};
-  visit_superblocks(unpack_base, weight, 0, num_superblocks(block), [&](const int8_t* codes, uint64_t superblock) {
-    for (int line = 0; line < kBlocksPerSuperblock; ++line, codes += kLineBytes) {
-      for (int i = 0; i < kLineBytes; ++i) of_group[i / kDepthPerBlock] += codes[i];
-    }
-    if ((superblock + 1) % a_group != 0) return;
-    const uint8_t* scales = group_scales + superblock / a_group * kScaleLine;
-    float* to = sums.data() + superblock / a_block * kMatrixChannels;
-    for (int c = 0; c < kMatrixChannels; ++c) {
-      to[c] += static_cast<float>(of_group[c]) * group_scale(scales + c * sizeof(uint16_t));
-      of_group[c] = 0;
-    }
-  });
-  return sums;
-}
-
 size_t group_scratch_bytes(uint32_t depth) { return size_t{depth} * kMatrixChannels; }
 
 // Even and odd bytes are the halves of 16-bit lanes, which hold the sums of the longest group.
-void sum_groups(const int8_t* row, uint32_t depth, uint32_t group_size, int32_t* sums) {
+void sum_groups(const int8_t* codes, size_t num_groups, size_t group_size, int32_t* sums) {
   using Lanes = int16_t __attribute__((vector_size(16)));
-  for (uint32_t begin = 0; begin < depth; begin += group_size, sums += 2) {
+  for (size_t group = 0; group < num_groups; ++group, codes += group_size, sums += 2) {
     Lanes even = {}, odd = {};
-    for (uint32_t i = begin; i < begin + group_size; i += sizeof(Lanes)) {
+    for (size_t i = 0; i < group_size; i += sizeof(Lanes)) {
       Lanes both;
-      std::memcpy(&both, row + i, sizeof(both));
+      std::memcpy(&both, codes + i, sizeof(both));
       even += (both << 8) >> 8;
       odd += both >> 8;
     }
@@ -155,13 +132,14 @@ void run_groups(const GroupKernel& kernel, const GroupTask& task, const GroupDeq
       alignas(kLineBytes) float sums[kMostRows * kMatrixChannels];
       const auto at = static_cast<size_t>(row);
       tile.rows.codes = task.rows.codes + at * task.rows.depth;
+      tile.rows.scales = task.rows.scales + at * groups;
       tile.rows.sums = task.rows.sums + at * groups * 2;
       tile.rows.num_rows = std::min(kernel.rows, task.rows.num_rows - row);
       kernel.multiply(tile, sums);
       for (size_t r = 0; r < static_cast<size_t>(tile.rows.num_rows); ++r) {
         float* to = out + (at + r) * block.channels + first;
         float values[kMatrixChannels];
-        finish(sums + r * kMatrixChannels, dequantization, at + r, first, values);
+        finish(sums + r * kMatrixChannels, dequantization, first, values);
         std::copy(values, values + (end - first), to);
       }
     }

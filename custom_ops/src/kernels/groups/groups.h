@@ -7,7 +7,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <vector>
 
 #include "format/bytes.h"
 #include "kernels/kernel_list.h"
@@ -41,13 +40,11 @@ struct ChannelRange {
 void write_grouped_rows(const UnpackKernel& kernel, const OptionBlock& block, const uint8_t* const* levels, int level,
                         const GroupScales& scales, ChannelRange channels, float* out);
 
-// Of every channel: its groups' sums of codes times their f16 scales, summed in order; zeros up to a multiple of 16.
-std::vector<float> grouped_sums(const PackedWeight& weight, const uint8_t* group_scales);
-
-// Activations, whole rows of them. The depth is a multiple of 32.
+// Activations, whole rows of them, with groups as the weight has. The depth is a multiple of 32.
 struct GroupRows {
   const int8_t* codes;  // depth a row
-  const int32_t* sums;  // of each group of each row: of the activations with even indices, and with odd ones
+  const float* scales;  // of each group of each row: real = scale * code
+  const int32_t* sums;  // of each group of each row: of the codes with even indices, and with odd ones
   uint32_t depth;
   int num_rows;
 };
@@ -69,7 +66,8 @@ struct GroupKernel {
   UnpackFn unpack = nullptr;
   bool takes_nibbles = false;  // multiplies one level of 4 bits, or two, as they lie packed
 
-  // sums[16 * r + c] = sum over the groups, in order, of float(dot) * scale, each operation rounded by itself.
+  // sums[16 * r + c] = sum over the groups, in order, of float(dot) * (scale * row's scale), each operation rounded by
+  // itself.
   void (*multiply)(const GroupTile& tile, float* sums) = nullptr;
 };
 
@@ -83,21 +81,17 @@ struct GroupTask {
   uint8_t* scratch;  // one thread's: group_scratch_bytes(depth), 64-aligned
 };
 
-// out = clamp((sum - float(zero_point[r]) * weight_sum[c]) * (row_scale[r] * scale[c]) + bias[c], low, high), each
-// operation rounded by itself.
+// out = clamp(sum * scale[c] + bias[c], low, high), each operation rounded by itself.
 struct GroupDequantization {
-  const float* row_scale;
-  const int32_t* zero_point;
-  const float* weight_sum;  // these three are padded to a multiple of 16 channels
-  const float* scale;
+  const float* scale;  // these two are padded to a multiple of 16 channels
   const float* bias;
   float low, high;
 };
 
 size_t group_scratch_bytes(uint32_t depth);
 
-// sums[2 * group], sums[2 * group + 1] of one row.
-void sum_groups(const int8_t* row, uint32_t depth, uint32_t group_size, int32_t* sums);
+// sums[2 * group], sums[2 * group + 1] of groups that lie one after the other.
+void sum_groups(const int8_t* codes, size_t num_groups, size_t group_size, int32_t* sums);
 
 // out[r * channels + c]
 void run_groups(const GroupKernel& kernel, const GroupTask& task, const GroupDequantization& dequantization,

@@ -118,34 +118,40 @@ template <typename Source, int kNumRows>
 }
 
 template <typename Source, int kNumRows>
-void multiply_rows(const GroupTile& tile, const int8_t* rows, const int32_t* row_sums, float* out) {
+void multiply_rows(const GroupTile& tile, const GroupRows& rows, float* out) {
   Source source(tile);
-  const size_t depth = tile.rows.depth, a_row = depth / tile.group_size * kSums;
+  const size_t depth = rows.depth, a_row = depth / tile.group_size;
+  const int8_t* codes = rows.codes;
+  const int32_t* row_sums = rows.sums;
+  const float* row_scales = rows.scales;
   __m256 sums[kNumRows][kHalves];
 #pragma GCC unroll 2
   for (int r = 0; r < kNumRows; ++r) sums[r][0] = sums[r][1] = _mm256_setzero_ps();
   const uint8_t* scales = tile.scales;
-  for (size_t at = 0; at < depth; scales += kMatrixChannels * sizeof(uint16_t), row_sums += kSums) {
+  for (size_t at = 0; at < depth; scales += kMatrixChannels * sizeof(uint16_t)) {
     __m256i dots[kHalves][kNumRows];
 #pragma GCC unroll 2
     for (size_t r = 0; r < kNumRows; ++r) {
-      const int32_t* group = row_sums + r * a_row;
+      const int32_t* group = row_sums + r * a_row * kSums;
       const int32_t more = Source::middle(tile, group) - 128 * (group[0] + group[1]);
       dots[0][r] = dots[1][r] = _mm256_set1_epi32(more);
     }
     for (const size_t end = at + tile.group_size; at < end; at += kMatrixDepth) {
 #pragma GCC unroll 2
-      for (int half = 0; half < kHalves; ++half) add_superblock(source, half, rows + at, depth, dots[half]);
+      for (int half = 0; half < kHalves; ++half) add_superblock(source, half, codes + at, depth, dots[half]);
       source.advance();
     }
 #pragma GCC unroll 2
     for (int half = 0; half < kHalves; ++half) {
       const __m256 scale = load_scales(scales + half * 8 * sizeof(uint16_t));
 #pragma GCC unroll 2
-      for (int r = 0; r < kNumRows; ++r) {
-        sums[r][half] = _mm256_add_ps(sums[r][half], _mm256_mul_ps(_mm256_cvtepi32_ps(dots[half][r]), scale));
+      for (size_t r = 0; r < kNumRows; ++r) {
+        const __m256 both = _mm256_mul_ps(scale, _mm256_set1_ps(row_scales[r * a_row]));
+        sums[r][half] = _mm256_add_ps(sums[r][half], _mm256_mul_ps(_mm256_cvtepi32_ps(dots[half][r]), both));
       }
     }
+    row_sums += kSums;
+    ++row_scales;
   }
 #pragma GCC unroll 2
   for (int r = 0; r < kNumRows; ++r) {
@@ -157,12 +163,15 @@ void multiply_rows(const GroupTile& tile, const int8_t* rows, const int32_t* row
 
 template <typename Source>
 void multiply_tile(const GroupTile& tile, float* sums) {
-  const size_t depth = tile.rows.depth, a_row = depth / tile.group_size * kSums;
+  const size_t depth = tile.rows.depth, a_row = depth / tile.group_size;
   int row = 0;
   const auto run = [&](auto* multiply, int count) {
     for (; tile.rows.num_rows - row >= count; row += count) {
       const auto at = static_cast<size_t>(row);
-      multiply(tile, tile.rows.codes + at * depth, tile.rows.sums + at * a_row, sums + at * kMatrixChannels);
+      multiply(tile,
+               {tile.rows.codes + at * depth, tile.rows.scales + at * a_row, tile.rows.sums + at * a_row * kSums,
+                tile.rows.depth, count},
+               sums + at * kMatrixChannels);
     }
   };
   run(multiply_rows<Source, 2>, 2);

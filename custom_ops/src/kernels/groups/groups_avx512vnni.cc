@@ -102,20 +102,24 @@ inline __m512i four(const int8_t* activations) {
 }
 
 template <typename Source, int kNumRows>
-void multiply_rows(const GroupTile& tile, const int8_t* rows, const int32_t* row_sums, float* out) {
+void multiply_rows(const GroupTile& tile, const GroupRows& rows, float* out) {
   // Few rows wait for their own sums.
   constexpr int kChains = kNumRows <= 2 ? 2 : 1;
   Source source(tile);
-  const size_t depth = tile.rows.depth, a_row = depth / tile.group_size * kSums;
+  const size_t depth = rows.depth, a_row = depth / tile.group_size;
+  const int8_t* codes = rows.codes;
+  const int32_t* row_sums = rows.sums;
+  const float* row_scales = rows.scales;
   __m512 sums[kNumRows];
 #pragma GCC unroll 8
   for (int r = 0; r < kNumRows; ++r) sums[r] = _mm512_setzero_ps();
   const uint8_t* scales = tile.scales;
-  for (size_t at = 0; at < depth; scales += kMatrixChannels * sizeof(uint16_t), row_sums += kSums) {
+  for (size_t at = 0; at < depth; scales += kMatrixChannels * sizeof(uint16_t)) {
     __m512i dots[kNumRows], others[kNumRows];
 #pragma GCC unroll 8
     for (size_t r = 0; r < kNumRows; ++r) {
-      dots[r] = _mm512_set1_epi32(-128 * (row_sums[r * a_row] + row_sums[r * a_row + 1]));
+      const int32_t* of_group = row_sums + r * a_row * kSums;
+      dots[r] = _mm512_set1_epi32(-128 * (of_group[0] + of_group[1]));
       others[r] = _mm512_setzero_si512();
     }
     for (const size_t end = at + tile.group_size; at < end; at += kMatrixDepth) {
@@ -126,17 +130,20 @@ void multiply_rows(const GroupTile& tile, const int8_t* rows, const int32_t* row
 #pragma GCC unroll 8
         for (size_t r = 0; r < kNumRows; ++r) {
           __m512i* dot = b % kChains == 0 ? &dots[r] : &others[r];
-          *dot = _mm512_dpbusd_epi32(*dot, line.of[b], four(rows + r * depth + at + b * kDepthPerBlock));
+          *dot = _mm512_dpbusd_epi32(*dot, line.of[b], four(codes + r * depth + at + b * kDepthPerBlock));
         }
       }
     }
     fetch(scales + kScalesAhead);
     const __m512 scale = _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(scales)));
 #pragma GCC unroll 8
-    for (int r = 0; r < kNumRows; ++r) {
+    for (size_t r = 0; r < kNumRows; ++r) {
       const __m512i dot = kChains == 1 ? dots[r] : _mm512_add_epi32(dots[r], others[r]);
-      sums[r] = _mm512_add_ps(sums[r], _mm512_mul_ps(_mm512_cvtepi32_ps(dot), scale));
+      const __m512 both = _mm512_mul_ps(scale, _mm512_set1_ps(row_scales[r * a_row]));
+      sums[r] = _mm512_add_ps(sums[r], _mm512_mul_ps(_mm512_cvtepi32_ps(dot), both));
     }
+    row_sums += kSums;
+    ++row_scales;
   }
 #pragma GCC unroll 8
   for (int r = 0; r < kNumRows; ++r) _mm512_storeu_ps(out + r * kMatrixChannels, sums[r]);
@@ -144,12 +151,15 @@ void multiply_rows(const GroupTile& tile, const int8_t* rows, const int32_t* row
 
 template <typename Source>
 void multiply_tile(const GroupTile& tile, float* sums) {
-  const size_t depth = tile.rows.depth, a_row = depth / tile.group_size * kSums;
+  const size_t depth = tile.rows.depth, a_row = depth / tile.group_size;
   int row = 0;
   const auto run = [&](auto* multiply, int count) {
     for (; tile.rows.num_rows - row >= count; row += count) {
       const auto at = static_cast<size_t>(row);
-      multiply(tile, tile.rows.codes + at * depth, tile.rows.sums + at * a_row, sums + at * kMatrixChannels);
+      multiply(tile,
+               {tile.rows.codes + at * depth, tile.rows.scales + at * a_row, tile.rows.sums + at * a_row * kSums,
+                tile.rows.depth, count},
+               sums + at * kMatrixChannels);
     }
   };
   run(multiply_rows<Source, 8>, 8);

@@ -111,12 +111,14 @@ template <typename Source>
 }
 
 template <typename Source>
-void multiply_row(const GroupTile& tile, const int8_t* row, const int32_t* row_sums, float* out) {
+void multiply_row(const GroupTile& tile, const int8_t* row, const float* row_scales, const int32_t* row_sums,
+                  float* out) {
   Source source(tile);
   float32x4_t sums[kVectors];
   for (float32x4_t& each : sums) each = vdupq_n_f32(0);
   const uint8_t* scales = tile.scales;
-  for (size_t at = 0; at < tile.rows.depth; scales += kMatrixChannels * sizeof(uint16_t), row_sums += kSums) {
+  for (size_t at = 0; at < tile.rows.depth;
+       scales += kMatrixChannels * sizeof(uint16_t), row_sums += kSums, ++row_scales) {
     int32x4_t dots[kVectors];
     for (int32x4_t& each : dots) each = vdupq_n_s32(Source::middle(tile, row_sums));
     for (const size_t end = at + tile.group_size; at < end; at += kMatrixDepth) {
@@ -126,7 +128,7 @@ void multiply_row(const GroupTile& tile, const int8_t* row, const int32_t* row_s
     }
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
-      const float32x4_t scale = load_scales(scales + v * 4 * sizeof(uint16_t));
+      const float32x4_t scale = vmulq_n_f32(load_scales(scales + v * 4 * sizeof(uint16_t)), *row_scales);
       sums[v] = vaddq_f32(sums[v], vmulq_f32(vcvtq_f32_s32(dots[v]), scale));
     }
   }
@@ -135,11 +137,11 @@ void multiply_row(const GroupTile& tile, const int8_t* row, const int32_t* row_s
 
 template <typename Source>
 void multiply_tile(const GroupTile& tile, float* sums) {
-  const size_t a_row = tile.rows.depth / tile.group_size * kSums;
+  const size_t a_row = tile.rows.depth / tile.group_size;
   for (int r = 0; r < tile.rows.num_rows; ++r) {
     const auto at = static_cast<size_t>(r);
-    multiply_row<Source>(tile, tile.rows.codes + at * tile.rows.depth, tile.rows.sums + at * a_row,
-                         sums + at * kMatrixChannels);
+    multiply_row<Source>(tile, tile.rows.codes + at * tile.rows.depth, tile.rows.scales + at * a_row,
+                         tile.rows.sums + at * a_row * kSums, sums + at * kMatrixChannels);
   }
 }
 

@@ -87,9 +87,9 @@ template <int kLane, typename Source, int kNumRows>
 }
 
 template <typename Source, int kNumRows>
-void multiply_rows(const GroupTile& tile, const int8_t* rows, float* out) {
+void multiply_rows(const GroupTile& tile, const int8_t* rows, const float* row_scales, float* out) {
   Source source(tile);
-  const size_t depth = tile.rows.depth;
+  const size_t depth = tile.rows.depth, a_row = depth / tile.group_size;
   float32x4_t sums[kNumRows][kVectors];
 #pragma GCC unroll 4
   for (int r = 0; r < kNumRows; ++r) {
@@ -97,7 +97,7 @@ void multiply_rows(const GroupTile& tile, const int8_t* rows, float* out) {
     for (int v = 0; v < kVectors; ++v) sums[r][v] = vdupq_n_f32(0);
   }
   const uint8_t* scales = tile.scales;
-  for (size_t at = 0; at < depth; scales += kMatrixChannels * sizeof(uint16_t)) {
+  for (size_t at = 0; at < depth; scales += kMatrixChannels * sizeof(uint16_t), ++row_scales) {
     int32x4_t dots[kNumRows][kVectors];
 #pragma GCC unroll 4
     for (int r = 0; r < kNumRows; ++r) {
@@ -120,8 +120,9 @@ void multiply_rows(const GroupTile& tile, const int8_t* rows, float* out) {
     for (int v = 0; v < kVectors; ++v) {
       const float32x4_t scale = load_scales(scales + v * 4 * sizeof(uint16_t));
 #pragma GCC unroll 4
-      for (int r = 0; r < kNumRows; ++r) {
-        sums[r][v] = vaddq_f32(sums[r][v], vmulq_f32(vcvtq_f32_s32(dots[r][v]), scale));
+      for (size_t r = 0; r < kNumRows; ++r) {
+        const float32x4_t both = vmulq_n_f32(scale, row_scales[r * a_row]);
+        sums[r][v] = vaddq_f32(sums[r][v], vmulq_f32(vcvtq_f32_s32(dots[r][v]), both));
       }
     }
   }
@@ -134,11 +135,12 @@ void multiply_rows(const GroupTile& tile, const int8_t* rows, float* out) {
 
 template <typename Source>
 void multiply_tile(const GroupTile& tile, float* sums) {
+  const size_t depth = tile.rows.depth, a_row = depth / tile.group_size;
   int row = 0;
   const auto run = [&](auto* multiply, int count) {
     for (; tile.rows.num_rows - row >= count; row += count) {
       const auto at = static_cast<size_t>(row);
-      multiply(tile, tile.rows.codes + at * tile.rows.depth, sums + at * kMatrixChannels);
+      multiply(tile, tile.rows.codes + at * depth, tile.rows.scales + at * a_row, sums + at * kMatrixChannels);
     }
   };
   run(multiply_rows<Source, 4>, 4);

@@ -20,12 +20,15 @@ int32_t dot(const GroupTile& tile, const int8_t* row, uint32_t channel, uint32_t
 
 void multiply(const GroupTile& tile, float* sums) {
   for (int r = 0; r < tile.rows.num_rows; ++r) {
-    const int8_t* row = tile.rows.codes + static_cast<size_t>(r) * tile.rows.depth;
+    const auto at = static_cast<size_t>(r);
+    const int8_t* row = tile.rows.codes + at * tile.rows.depth;
+    const float* row_scales = tile.rows.scales + at * (tile.rows.depth / tile.group_size);
     for (uint32_t c = 0; c < kMatrixChannels; ++c) {
       float sum = 0;
       for (uint32_t begin = 0; begin < tile.rows.depth; begin += tile.group_size) {
-        const uint8_t* scale = tile.scales + (begin / tile.group_size * kMatrixChannels + c) * sizeof(uint16_t);
-        sum += static_cast<float>(dot(tile, row, c, begin)) * group_scale(scale);
+        const uint32_t group = begin / tile.group_size;
+        const float scale = group_scale(tile.scales + (group * kMatrixChannels + c) * sizeof(uint16_t));
+        sum += static_cast<float>(dot(tile, row, c, begin)) * (scale * row_scales[group]);
       }
       sums[static_cast<uint32_t>(r) * kMatrixChannels + c] = sum;
     }

@@ -11,6 +11,9 @@ namespace {
 
 constexpr float kLowest = -128, kHighest = 127;
 
+// Products of a group's scales, and sums of them, then are normal numbers: 32-bit Arm's vectors know no others.
+constexpr float kLeastOfGroup = 0x1p-80f;
+
 // XNNPACK's arithmetic: the end of the range that a rounded zero point moves less is kept.
 int32_t nudged_zero_point(FloatRange range, float inverse_scale) {
   const float from_min = kLowest - range.min * inverse_scale, from_max = kHighest - range.max * inverse_scale;
@@ -42,6 +45,17 @@ void quantize(const QuantizeKernel& kernel, const float* in, size_t count, const
   } else {
     kernel.quantize(in, count, quantization.inverse_scale, quantization.zero_point, out);
   }
+}
+
+float quantize_group(const QuantizeKernel& kernel, const float* in, size_t count, int8_t* out) {
+  const FloatRange range = kernel.find_range(in, count);
+  const float greatest = std::max(-range.min, range.max);
+  if (std::isfinite(greatest) && greatest >= kLeastOfGroup) {
+    kernel.quantize(in, count, kHighest / greatest, 0, out);
+    return greatest / kHighest;
+  }
+  std::memset(out, 0, count);
+  return std::isfinite(greatest) ? 0 : std::numeric_limits<float>::quiet_NaN();
 }
 
 }  // namespace nq

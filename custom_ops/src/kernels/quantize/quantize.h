@@ -39,4 +39,8 @@ struct QuantizeKernel {
 void quantize(const QuantizeKernel& kernel, const float* in, size_t count, const ActivationQuantization& quantization,
               int8_t* out);
 
+// Symmetric, a group by itself (FORMAT.md, section 4.6): real = scale * code, and the scale is returned. It is NaN if
+// one of the floats is not finite, and 0 if all of them are so close to 0 that they count as 0.
+float quantize_group(const QuantizeKernel& kernel, const float* in, size_t count, int8_t* out);
+
 }  // namespace nq
