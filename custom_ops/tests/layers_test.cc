@@ -1,6 +1,7 @@
 // Convolutions against a direct computation from FORMAT.md and TFLite's definition: window, padding and threads. What
 // is inside a channel tile is gemm_test's and depthwise_test's business.
 #include <cmath>
+#include <memory>
 
 #include "check.h"
 #include "emulated_tiles.h"
@@ -81,26 +82,32 @@ struct TestLayer {
 };
 
 template <typename Layer, typename Kernel>
+void check_outputs(const TestLayer& test, const Kernel& kernel, Layer* layer, nq::ThreadPool* pool) {
+  const Geometry& g = test.geometry;
+  nq::QuantizedLayer quantized(test.weight, test.quantization, test.bias.data());
+  std::vector<int8_t> output(static_cast<size_t>(g.pixels()) * g.out_c);
+  layer->run(quantized.task(1, kernel.sum_offset, test.input.data(), g.pixels()),
+             quantized.requantization(1, kernel.sum_offset), output.data(), pool);
+  size_t at = 0;
+  for (int batch = 0; batch < g.batches; ++batch) {
+    for (int pixel = 0; pixel < g.out_h * g.out_w; ++pixel) {
+      for (int c = 0; c < g.out_c; ++c, ++at) {
+        CHECK_EQ(int{test.expected(batch, pixel / g.out_w, pixel % g.out_w, c)}, int{output[at]});
+      }
+    }
+  }
+}
+
+template <typename Layer, typename Kernel>
 void check_layer(const Geometry& g, const Kernel& kernel, bool depthwise, std::mt19937* random) {
   const TestLayer test(g, depthwise, random);
-  nq::QuantizedLayer quantized(test.weight, test.quantization, test.bias.data());
   nq::PaddingRow padding;
   Layer layer(kernel, test.weight.block, &padding);
   layer.reshape(g);
   nq::ThreadPool pool;
   for (const int threads : {1, 2, 3}) {
     pool.resize(threads);
-    std::vector<int8_t> output(static_cast<size_t>(g.pixels()) * g.out_c);
-    layer.run(quantized.task(1, kernel.sum_offset, test.input.data(), g.pixels()),
-              quantized.requantization(1, kernel.sum_offset), output.data(), &pool);
-    size_t at = 0;
-    for (int batch = 0; batch < g.batches; ++batch) {
-      for (int pixel = 0; pixel < g.out_h * g.out_w; ++pixel) {
-        for (int c = 0; c < g.out_c; ++c, ++at) {
-          CHECK_EQ(int{test.expected(batch, pixel / g.out_w, pixel % g.out_w, c)}, int{output[at]});
-        }
-      }
-    }
+    check_outputs(test, kernel, &layer, &pool);
   }
 }
 
@@ -172,6 +179,35 @@ TEST(common_depthwise_windows) {
       }
     }
   }
+}
+
+// A short row of zero points, a long one, the same of another layer's, and a layer that needs none.
+TEST(layers_of_several_zero_points_share_a_padding_row) {
+  struct Case {
+    int kernel, width, channels, zero_point;
+  };
+  constexpr Case kCases[] = {{3, 4, 8, -7}, {3, 9, 24, -7}, {1, 9, 24, 5}, {5, 6, 16, 90}, {3, 4, 8, -128}};
+  std::mt19937 random(10);
+  const nq::GemmKernel* kernel = nullptr;
+  CHECK_OK(nq::select_kernel(nullptr, &kernel));
+  nq::PaddingRow padding;
+  nq::ThreadPool pool;
+  std::vector<TestLayer> tests;
+  std::vector<std::unique_ptr<nq::Convolution>> layers;
+  for (const Case& each : kCases) {
+    Geometry g;
+    g.window.kernel_h = g.window.kernel_w = each.kernel;
+    g.window.same_padding = true;
+    g.in_h = 3, g.in_w = each.width, g.in_c = each.channels, g.out_c = 20;
+    nq::place_window(&g);
+    tests.emplace_back(g, false, &random);
+    tests.back().quantization.input_zero_point = each.zero_point;
+  }
+  for (const TestLayer& test : tests) {
+    layers.push_back(std::make_unique<nq::Convolution>(*kernel, test.weight.block, &padding));
+    layers.back()->reshape(test.geometry);
+  }
+  for (const size_t i : {0, 1, 3, 2, 4, 1, 0, 3, 0, 2, 0}) check_outputs(tests[i], *kernel, layers[i].get(), &pool);
 }
 
 TEST(many_panels_and_few) {

@@ -74,6 +74,7 @@ OTHER_LANGUAGES = {
     "bibtex": "a citation",
     "cmake": "tests/device/test_embedding.py finds the package with the same lines",
     "groovy": "no Gradle here",
+    "json": "tests/models/test_board.py reads the board kit's line",
     "text": "tests/measure/test_preprocessing.py reads such a csv",
     "java": "tests/house/test_android.py compiles and runs the library, and the example like it",
 }

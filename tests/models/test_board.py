@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from nq_tflite.errors import MissingPackageError
 PI_5 = {"0xd0b": 4}
 BIG_LITTLE = {"0xd05": 2, "0xd41": 2}
 _TASK_CLOCK = {"clock": (1, 1)}
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "board_decisions.md"
 
 
 def lay_out(root: Path, parts: dict[str, int]) -> Path:
@@ -163,6 +165,19 @@ def _with_counts(record: board_record.Record) -> board_record.Record:
     nets = {name: net | (counts if name.startswith("1 thread") else {}) for name, net in record["net"].items()}
     board = {"board": "Raspberry Pi 4 Model B Rev 1.5", "cores": "4xA55@2400+2xA78@2500+2xX1@2800"}
     return record | board | {"net": nets, "system": "Linux 6.12.47+rpt-rpi-v8-16k aarch64"}
+
+
+def test_the_page_shows_a_line_and_names_its_figures() -> None:
+    page = PAGE.read_text()
+    [line] = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    record = json.loads(line)
+    assert record["kit"] == board_record.KIT
+    assert record["exact"] is board_record.is_exact(record["sums"], record["size"]) is True
+    assert len(board_record.paste(record)) < board_record.MOST_BYTES
+    head, _, row = board_record.verdict(record).splitlines()
+    assert head in page
+    assert row in page
+    assert set(re.findall(r'`mac\["(.+?)"\]', page)) <= set(record["mac"])
 
 
 def test_counters_count_this_thread(tmp_path: Path) -> None:

@@ -116,7 +116,8 @@ def check_wheel(path: Path) -> str:
         # Linkers let a name that ends another one share its bytes: pclmulqdq stands within avx512vpclmulqdq.
         assert all(f"{isa}\0".encode() in library.read_bytes() for isa in ISAS[architecture])
         isa = f", chooses {check_dispatch(library)} here" if tag.endswith(platform.machine()) else ""
-    return f"{path.name}: {path.stat().st_size} bytes, {size} installed, {len(names)} files{isa}"
+        sizes = f"{path.stat().st_size} bytes, {size} installed, {library.stat().st_size} of them the library"
+    return f"{path.name}: {sizes}, {len(names)} files{isa}"
 
 
 def check_sdist(path: Path) -> str:

@@ -78,7 +78,7 @@ void Convolution::run(const LayerTask& task, const FloatFinish& finish, float* o
 
 template <typename Finish, typename Out>
 void Convolution::run_rows(const LayerTask& task, const Finish& finish, Out* output, ThreadPool* pool) {
-  padding_.fill(task.zero_point);
+  padding_.fill(geometry_, task.zero_point);
   const size_t channels = block_.channels;
   const auto num_pieces = static_cast<int64_t>(in_place_ ? taps_.size() : 1);
   const Cut cut = cut_for(task.num_pixels, pool->size());

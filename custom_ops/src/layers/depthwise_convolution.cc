@@ -27,7 +27,7 @@ void DepthwiseConvolution::run(const LayerTask& task, const FloatFinish& finish,
 
 template <typename Finish, typename Out>
 void DepthwiseConvolution::run_pixels(const LayerTask& task, const Finish& finish, Out* output, ThreadPool* pool) {
-  padding_.fill(task.zero_point);
+  padding_.fill(geometry_, task.zero_point);
   const uint32_t depth = block_.depth, channels = block_.channels;
   const size_t run_bytes = sizeof(TapRun) * kRuns, tap_bytes = align(sizeof(const int8_t*) * depth * kRuns, kLineBytes);
   pool->run([&](int part, Workspace* workspace) {

@@ -168,6 +168,16 @@ typedef float Lanes __attribute__((vector_size(kLanes * sizeof(float))));  // on
 // By pointers: how such a vector is given to a function depends on the ISA.
 inline void load_lanes(const float* from, Lanes* lanes) { std::memcpy(lanes, from, sizeof(*lanes)); }
 
+// Combines the lanes by halves. Not by raise_floats and the like: once they are inlined, GCC 12 for 32-bit Arm takes
+// their __restrict to hold from one half to the next, and reads what it has yet to write.
+template <typename Combine>
+[[gnu::always_inline]] inline float fold_lanes(float* lanes, const Combine& combine) {
+  for (size_t half = kLanes / 2; half > 0; half /= 2) {
+    for (size_t i = 0; i < half; ++i) lanes[i] = combine(lanes[i], lanes[half + i]);
+  }
+  return lanes[0];
+}
+
 float greatest_float(const float* in, size_t count) {
   float lanes[kLanes];
   for (float& lane : lanes) lane = in[0];
@@ -182,8 +192,7 @@ float greatest_float(const float* in, size_t count) {
     std::memcpy(lanes, &greatest, sizeof(lanes));
   }
   raise_floats(in + i, count - i, lanes);
-  for (size_t half = kLanes / 2; half > 0; half /= 2) raise_floats(lanes + half, half, lanes);
-  return lanes[0];
+  return fold_lanes(lanes, [](float a, float b) { return (b > a) | (b != b) ? b : a; });
 }
 
 // Of what `change` makes of the elements.
@@ -202,8 +211,7 @@ template <typename Function>
   load_lanes(last, &next);
   change(&next);
   for (size_t k = 0; i + k < count; ++k) lanes[k] += next[k];
-  for (size_t half = kLanes / 2; half > 0; half /= 2) add_floats_to(lanes + half, half, lanes);
-  return lanes[0];
+  return fold_lanes(lanes, [](float a, float b) { return a + b; });
 }
 
 float sum_floats(const float* in, size_t count) {

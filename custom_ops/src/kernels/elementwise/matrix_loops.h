@@ -50,8 +50,40 @@ struct Columns {
   void add_product(float a, const Columns& b) {
     for (int i = 0; i < 4; ++i) values[i] = vfmaq_n_f32(values[i], b.values[i], a);
   }
+  template <int kLane>
+  [[gnu::always_inline]] void add_product(float32x4_t a, const Columns& b) {
+    for (int i = 0; i < 4; ++i) values[i] = vfmaq_laneq_f32(values[i], b.values[i], a, kLane);
+  }
 };
-constexpr size_t kTileRows = 5, kTilePanels = 1;
+constexpr size_t kTileRows = 4, kTilePanels = 1;
+
+template <int kLane, size_t kRows>
+[[gnu::always_inline]] inline void add_lane(const float32x4_t (&factors)[kRows], const float* panel,
+                                            Columns (&sums)[kRows][1]) {
+  Columns b;
+  b.load(panel + kLane * kPanelColumns);
+#pragma GCC unroll 4
+  for (size_t row = 0; row < kRows; ++row) sums[row][0].template add_product<kLane>(factors[row], b);
+}
+
+// Steps of four of the depth, whose factors are one load a row. Returns how many they were.
+template <size_t kRows>
+[[gnu::always_inline]] inline size_t add_fours(const PanelProduct& product, const float* a, const float* panel,
+                                               Columns (&sums)[kRows][1]) {
+  size_t k = 0;
+  for (; k + 4 <= product.depth; k += 4, panel += 4 * kPanelColumns) {
+    float32x4_t factors[kRows];
+#pragma GCC unroll 4
+    for (size_t row = 0; row < kRows; ++row) {
+      factors[row] = vld1q_f32(a + static_cast<int64_t>(row) * product.a_stride + static_cast<int64_t>(k));
+    }
+    add_lane<0>(factors, panel, sums);
+    add_lane<1>(factors, panel, sums);
+    add_lane<2>(factors, panel, sums);
+    add_lane<3>(factors, panel, sums);
+  }
+  return k;
+}
 #else
 struct Columns {
   float values[kPanelColumns] = {};
@@ -94,7 +126,12 @@ template <size_t kRows, size_t kPanels>
 [[gnu::always_inline]] inline void multiply_tile(const PanelProduct& product, const float* a, const float* panels,
                                                  size_t columns, float* out) {
   Columns sums[kRows][kPanels];
-  for (size_t k = 0; k < product.depth; ++k) {
+#if defined(__aarch64__)
+  size_t k = add_fours(product, a, panels, sums);
+#else
+  size_t k = 0;
+#endif
+  for (; k < product.depth; ++k) {
     Columns b[kPanels];
     for (size_t p = 0; p < kPanels; ++p) b[p].load(panels + (p * product.depth + k) * kPanelColumns);
 #pragma GCC unroll 12

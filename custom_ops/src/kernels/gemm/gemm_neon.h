@@ -107,10 +107,13 @@ inline void store_high(int8x16_t codes, int8_t* out) {
 
 // What makes codes of whole groups of rows.
 struct CodeStore {
-  Requantizer requantizer;
-  bool plain;
-  const float* multiplier;
-  size_t out_stride;
+  using Terms = Requantization;
+
+  CodeStore(const Requantization& requantization, size_t out_stride)
+      : requantizer(make_requantizer(requantization)),
+        plain(is_plain(requantization)),
+        multiplier(requantization.multiplier),
+        out_stride(out_stride) {}
 
   template <bool kPlain, int kNumRows, int kNumVectors>
   [[gnu::always_inline]] inline void store_rows(const Sums<kNumRows, kNumVectors>& sums, const float* multipliers,
@@ -159,6 +162,11 @@ struct CodeStore {
       store_rows<false>(sums, multiplier + channel, out + channel);
     }
   }
+
+  Requantizer requantizer;
+  bool plain;
+  const float* multiplier;
+  size_t out_stride;
 };
 
 #if defined(__aarch64__)
@@ -166,8 +174,10 @@ struct CodeStore {
 // What makes floats of whole groups of rows.
 template <bool kClamps>
 struct FloatStore {
-  AnyDequantizer<kClamps> dequantizer;
-  size_t out_stride;
+  using Terms = Dequantization;
+
+  FloatStore(const Dequantization& dequantization, size_t out_stride)
+      : dequantizer(dequantization), out_stride(out_stride) {}
 
   template <int kNumRows, int kNumVectors>
   [[gnu::always_inline]] inline void store_rows(const Sums<kNumRows, kNumVectors>& sums, int row, uint32_t channel,
@@ -208,15 +218,19 @@ struct FloatStore {
       store_rows(sums, row, channel, out);
     }
   }
+
+  AnyDequantizer<kClamps> dequantizer;
+  size_t out_stride;
 };
 
 #endif
 
-// As many rows as several of the Multiplier's.
+// As many rows as several of the Multiplier's. Makes its own Store: another's would come by way of memory.
 template <typename Multiplier, bool kOnePiece, typename Store, typename Out>
-void multiply_groups(const GemmTile& all, int num_rows, const Store& to, Out* out, uint32_t num_channels) {
+void multiply_groups(const GemmTile& all, int num_rows, const typename Store::Terms& terms, Out* out, size_t out_stride,
+                     uint32_t num_channels) {
   const GemmTile tile = all;  // which no store to `out` changes
-  const Store store = to;
+  const Store store(terms, out_stride);
   for_each_channels<Multiplier::kVectors>(num_channels, [&](auto vectors, uint32_t c) __attribute__((always_inline)) {
     const int8_t* codes = codes_from<Multiplier>(tile, c);
     const int8_t* const* pieces = tile.rows.pieces;
@@ -233,12 +247,13 @@ void multiply_groups(const GemmTile& all, int num_rows, const Store& to, Out* ou
 
 // Returns how many rows that were.
 template <typename Multiplier, typename Store, typename Out>
-inline int multiply_whole(const GemmTile& tile, const Store& store, Out* out, uint32_t num_channels) {
+inline int multiply_whole(const GemmTile& tile, const typename Store::Terms& terms, Out* out, size_t out_stride,
+                          uint32_t num_channels) {
   const int whole = tile.rows.num_rows / Multiplier::kRows * Multiplier::kRows;
   if (whole > 0) {
     const auto multiply = tile.rows.num_pieces == 1 ? multiply_groups<Multiplier, true, Store, Out>
                                                     : multiply_groups<Multiplier, false, Store, Out>;
-    multiply(tile, whole, store, out, num_channels);
+    multiply(tile, whole, terms, out, out_stride, num_channels);
   }
   return whole;
 }
@@ -305,9 +320,8 @@ template <typename Multiplier>
 template <typename Multiplier>
 void multiply(const GemmTile& tile, const Requantization& requantization, int8_t* out, size_t out_stride,
               uint32_t num_channels) {
-  const CodeStore store = {make_requantizer(requantization), is_plain(requantization), requantization.multiplier,
-                           out_stride};
-  const int whole = multiply_whole<Multiplier>(tile, store, out, num_channels), last = tile.rows.num_rows - whole;
+  const int whole = multiply_whole<Multiplier, CodeStore>(tile, requantization, out, out_stride, num_channels);
+  const int last = tile.rows.num_rows - whole;
   if (last == 0) return;
   multiply_last<Multiplier>(from_row(tile, whole, last), requantization, out + static_cast<size_t>(whole) * out_stride,
                             out_stride, num_channels);
@@ -331,12 +345,9 @@ inline void dequantize(const int32_t* sums, int num_rows, const Dequantization& 
 template <typename Multiplier>
 void multiply_float(const GemmTile& tile, const Dequantization& dequantization, float* out, size_t out_stride,
                     uint32_t num_channels) {
-  const auto multiply_rows = [&](const auto& store) {
-    return multiply_whole<Multiplier>(tile, store, out, num_channels);
-  };
-  const int whole = clamps(dequantization)
-                        ? multiply_rows(FloatStore<true>{AnyDequantizer<true>(dequantization), out_stride})
-                        : multiply_rows(FloatStore<false>{AnyDequantizer<false>(dequantization), out_stride});
+  const auto multiply_rows = clamps(dequantization) ? multiply_whole<Multiplier, FloatStore<true>, float>
+                                                    : multiply_whole<Multiplier, FloatStore<false>, float>;
+  const int whole = multiply_rows(tile, dequantization, out, out_stride, num_channels);
   const int last = tile.rows.num_rows - whole;
   if (last == 0) return;
   alignas(kLineBytes) int32_t sums[Multiplier::kRows * kTileChannels];
