@@ -128,7 +128,7 @@ struct Rows {
   }
 
   void sum(size_t group_size) {
-    sums.resize(scales.size() * 2);
+    sums.resize(scales.size() * nq::kGroupSums);
     nq::sum_groups(codes.data(), scales.size(), group_size, sums.data());
   }
 

@@ -1,7 +1,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <cinttypes>
+#include <cstdio>
 #include <cstring>
+#include <fstream>
+#include <string>
 
 #include "check.h"
 #include "nested_file.h"
@@ -128,6 +132,34 @@ TEST(pages_leave_and_return) {
   // The advice has split the mapping; it is still found as one.
   const auto again = nq::find_file_mapping(file.data(), file.size());
   CHECK(again && again->start == mapping->start && again->end == mapping->end);
+}
+
+// What the system notes of the mapping that begins there.
+std::string flags_of(const uint8_t* start) {
+  std::ifstream file("/proc/self/smaps");
+  std::string line, flags;
+  for (bool found = false; std::getline(file, line);) {
+    uintptr_t begin = 0, end = 0;
+    if (std::sscanf(line.c_str(), "%" SCNxPTR "-%" SCNxPTR " ", &begin, &end) == 2) {
+      found = begin == reinterpret_cast<uintptr_t>(start);
+    } else if (found && line.rfind("VmFlags:", 0) == 0) {
+      flags = line + " ";
+    }
+  }
+  return flags;
+}
+
+// Huge pages make switches fast, but one that a stray read brings in would be 2 MB of a section that is out.
+TEST(huge_pages_may_come_in_but_not_back) {
+  const MappedFile file(random_bytes(4 * kMegabyte));
+  const auto mapping = nq::find_file_mapping(file.data(), file.size());
+  CHECK(mapping.has_value());
+  const PageRange pages = nq::section_pages(*mapping, file.data() + kMegabyte, kMegabyte);
+  if (madvise(pages.start, pages.size, MADV_HUGEPAGE) != 0) GTEST_SKIP() << "a system without huge pages";
+  CHECK_OK(nq::page_out(pages));
+  CHECK(flags_of(pages.start).find(" nh ") != std::string::npos);
+  CHECK_OK(nq::page_in(pages));
+  CHECK(flags_of(pages.start).find(" hg ") != std::string::npos);
 }
 
 TEST(an_empty_range_is_no_work) {

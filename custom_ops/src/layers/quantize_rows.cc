@@ -58,7 +58,8 @@ struct Grouped {
 
 Grouped place_groups(const GroupedShape& shape, Workspace* workspace) {
   const size_t groups = shape.num_groups();
-  const size_t scale_bytes = align(groups * sizeof(float), 64), sum_bytes = align(groups * 2 * sizeof(int32_t), 64);
+  const size_t scale_bytes = align(groups * sizeof(float), 64),
+               sum_bytes = align(groups * kGroupSums * sizeof(int32_t), 64);
   uint8_t* memory = workspace->get(scale_bytes + sum_bytes + groups * shape.group_size);
   return {reinterpret_cast<int8_t*>(memory + scale_bytes + sum_bytes), reinterpret_cast<float*>(memory),
           reinterpret_cast<int32_t*>(memory + scale_bytes)};
@@ -112,7 +113,7 @@ GroupRows quantize_grouped_rows(const QuantizeKernel& kernel, const float* rows,
       out.scales[group] = quantize_group(kernel, rows + at, shape.group_size, out.codes + at);
     }
     const auto count = static_cast<size_t>(range.end - range.begin);
-    sum_groups(out.codes + range.begin * size, count, shape.group_size, out.sums + range.begin * 2);
+    sum_groups(out.codes + range.begin * size, count, shape.group_size, out.sums + range.begin * int64_t{kGroupSums});
   };
   if (pool->size() == 1 || num_groups * size < kMinFloatsToShare) {
     quantize_range({0, num_groups});

@@ -10,7 +10,8 @@ namespace nq {
 namespace {
 
 constexpr uint16_t kLeastNormal = 0x0400, kInfinity = 0x7C00;
-constexpr uint64_t kBatch = 8;  // superblocks unpacked at a time, so that codes stay in the L1 cache
+constexpr uint64_t kBatch = 8;              // superblocks unpacked at a time, so that codes stay in the L1 cache
+constexpr size_t kTogetherBytes = 1 << 17;  // of codes: they stay in the L2 cache while rows go by
 constexpr uint32_t kScaleLine = kMatrixChannels * sizeof(uint16_t);
 
 uint32_t depth_blocks(const OptionBlock& block) { return block.depth / kMatrixDepth; }
@@ -29,17 +30,6 @@ void visit_superblocks(UnpackFn unpack, const PackedWeight& weight, uint64_t fir
     const uint64_t now = std::min(kBatch, count - done);
     unpack(packed_levels(weight, first + done), middle, now, codes);
     for (uint64_t i = 0; i < now; ++i) visit(codes + i * kSuperblockWeights, first + done + i);
-  }
-}
-
-// One row's 16 channels from `first` on; a loop over arrays, which compilers make vectors of.
-void finish(const float* sums, const GroupDequantization& to, uint32_t first, float* out) {
-  const float *scale = to.scale + first, *bias = to.bias + first;
-  const float low = to.low, high = to.high;
-  for (int c = 0; c < kMatrixChannels; ++c) {
-    const float value = sums[c] * scale[c] + bias[c];
-    const float raised = value < low ? low : value;
-    out[c] = raised > high ? high : raised;
   }
 }
 
@@ -91,12 +81,19 @@ void write_grouped_rows(const UnpackKernel& kernel, const OptionBlock& block, co
   }
 }
 
-size_t group_scratch_bytes(uint32_t depth) { return size_t{depth} * kMatrixChannels; }
+// Channel blocks whose codes are in memory at a time: outputs of a row that follow each other are written one after the
+// other, for rows may lie many pages apart.
+uint32_t blocks_together(uint32_t depth) {
+  const size_t a_block = size_t{depth} * kMatrixChannels;
+  return static_cast<uint32_t>(std::max<size_t>(kTogetherBytes / a_block, 1));
+}
+
+size_t group_scratch_bytes(uint32_t depth) { return size_t{blocks_together(depth)} * depth * kMatrixChannels; }
 
 // Even and odd bytes are the halves of 16-bit lanes, which hold the sums of the longest group.
 void sum_groups(const int8_t* codes, size_t num_groups, size_t group_size, int32_t* sums) {
   using Lanes = int16_t __attribute__((vector_size(16)));
-  for (size_t group = 0; group < num_groups; ++group, codes += group_size, sums += 2) {
+  for (size_t group = 0; group < num_groups; ++group, codes += group_size, sums += kGroupSums) {
     Lanes even = {}, odd = {};
     for (size_t i = 0; i < group_size; i += sizeof(Lanes)) {
       Lanes both;
@@ -104,43 +101,41 @@ void sum_groups(const int8_t* codes, size_t num_groups, size_t group_size, int32
       even += (both << 8) >> 8;
       odd += both >> 8;
     }
-    sums[0] = sums[1] = 0;
+    sums[kEven] = sums[kOdd] = 0;
     for (int lane = 0; lane < 8; ++lane) {
-      sums[0] += even[lane];
-      sums[1] += odd[lane];
+      sums[kEven] += even[lane];
+      sums[kOdd] += odd[lane];
     }
+    sums[kShift] = -128 * (sums[kEven] + sums[kOdd]);
   }
 }
 
-void run_groups(const GroupKernel& kernel, const GroupTask& task, const GroupDequantization& dequantization,
-                float* out) {
-  constexpr int kMostRows = 16;  // of any kernel
+void run_groups(const GroupKernel& kernel, const GroupTask& task, const GroupDequantization& to, float* out) {
   const OptionBlock& block = task.weight.block;
-  const uint32_t total = depth_blocks(block), groups = num_groups(block);
+  const uint32_t total = depth_blocks(block), groups = num_groups(block), depth = block.depth;
   const CellMiddle middle = cell_middle(block, task.weight.level, 0);
   const auto even = static_cast<uint8_t>(middle.block[0]), odd = static_cast<uint8_t>(middle.block[0] >> 8);
-  for (uint32_t b = task.first_block; b < task.first_block + task.num_blocks; ++b) {
-    const PackedLevels levels = packed_levels(task.weight, uint64_t{b} * total);
-    // More rows than a tile would unpack the nibbles again and again.
-    const bool packed = kernel.takes_nibbles && are_nibbles(levels) && task.rows.num_rows <= kernel.rows;
-    auto* codes = reinterpret_cast<int8_t*>(task.scratch);
-    if (!packed) kernel.unpack(levels, middle, total, codes);
-    const uint8_t* scales = task.scales + uint64_t{b} * groups * kScaleLine;
-    GroupTile tile = {levels, even, odd, packed ? nullptr : codes, scales, block.group_size, task.rows};
-    const uint32_t first = b * kMatrixChannels, end = std::min<uint32_t>(first + kMatrixChannels, block.channels);
+  // More rows would unpack the nibbles again and again.
+  const bool packed = task.rows.num_rows <= kernel.packed_rows && are_nibbles(packed_levels(task.weight, 0));
+  const uint32_t end = task.first_block + task.num_blocks, together = blocks_together(depth);
+  auto* codes = reinterpret_cast<int8_t*>(task.scratch);
+  for (uint32_t first = task.first_block; first < end; first += together) {
+    const uint32_t count = std::min(together, end - first);
+    if (!packed)
+      kernel.unpack(packed_levels(task.weight, uint64_t{first} * total), middle, uint64_t{count} * total, codes);
     for (int row = 0; row < task.rows.num_rows; row += kernel.rows) {
-      alignas(kLineBytes) float sums[kMostRows * kMatrixChannels];
       const auto at = static_cast<size_t>(row);
-      tile.rows.codes = task.rows.codes + at * task.rows.depth;
-      tile.rows.scales = task.rows.scales + at * groups;
-      tile.rows.sums = task.rows.sums + at * groups * 2;
-      tile.rows.num_rows = std::min(kernel.rows, task.rows.num_rows - row);
-      kernel.multiply(tile, sums);
-      for (size_t r = 0; r < static_cast<size_t>(tile.rows.num_rows); ++r) {
-        float* to = out + (at + r) * block.channels + first;
-        float values[kMatrixChannels];
-        finish(sums + r * kMatrixChannels, dequantization, first, values);
-        std::copy(values, values + (end - first), to);
+      const GroupRows rows = {task.rows.codes + at * depth, task.rows.scales + at * groups,
+                              task.rows.sums + at * groups * kGroupSums, depth,
+                              std::min(kernel.rows, task.rows.num_rows - row)};
+      for (uint32_t b = first; b < first + count; ++b) {
+        const size_t channel = size_t{b} * kMatrixChannels;
+        const int8_t* of_block = packed ? nullptr : codes + size_t{b - first} * depth * kMatrixChannels;
+        kernel.multiply(
+            {packed_levels(task.weight, uint64_t{b} * total), even, odd, of_block,
+             task.scales + uint64_t{b} * groups * kScaleLine, block.group_size, rows},
+            {to.scale + channel, to.bias + channel, to.low, to.high, out + at * block.channels + channel,
+             block.channels, std::min<uint32_t>(kMatrixChannels, block.channels - static_cast<uint32_t>(channel))});
       }
     }
   }

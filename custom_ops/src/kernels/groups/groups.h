@@ -40,11 +40,16 @@ struct ChannelRange {
 void write_grouped_rows(const UnpackKernel& kernel, const OptionBlock& block, const uint8_t* const* levels, int level,
                         const GroupScales& scales, ChannelRange channels, float* out);
 
+// Of the codes of a group of activations: of those with even indices, of those with odd ones, and -128 times both,
+// which a kernel starts from that multiplies a weight's codes plus 128.
+constexpr uint32_t kGroupSums = 3;
+enum GroupSum { kEven, kOdd, kShift };
+
 // Activations, whole rows of them, with groups as the weight has. The depth is a multiple of 32.
 struct GroupRows {
   const int8_t* codes;  // depth a row
   const float* scales;  // of each group of each row: real = scale * code
-  const int32_t* sums;  // of each group of each row: of the codes with even indices, and with odd ones
+  const int32_t* sums;  // kGroupSums of each group of each row
   uint32_t depth;
   int num_rows;
 };
@@ -59,16 +64,25 @@ struct GroupTile {
   GroupRows rows;  // num_rows is 1 to the kernel's rows
 };
 
+// Where a tile's results go: out[stride * r + c] for the first `channels` of 16.
+struct GroupOutput {
+  const float *scale, *bias;  // of 16 channels
+  float low, high;
+  float* out;
+  size_t stride;
+  uint32_t channels;
+};
+
 struct GroupKernel {
   const char* isa = nullptr;
   bool (*supported)() = nullptr;  // by the CPU that runs this
   int rows = 1;                   // of a tile
-  UnpackFn unpack = nullptr;
-  bool takes_nibbles = false;  // multiplies one level of 4 bits, or two, as they lie packed
+  int packed_rows = 0;            // the most whose products with one level of 4 bits, or two, read the packed bytes
+  UnpackFn unpack = nullptr;      // to the codes that `multiply` reads, which it chooses itself
 
-  // sums[16 * r + c] = sum over the groups, in order, of float(dot) * (scale * row's scale), each operation rounded by
-  // itself.
-  void (*multiply)(const GroupTile& tile, float* sums) = nullptr;
+  // sum[r][c] = sum over the groups, in order, of float(dot) * (scale * row's scale);
+  // out = clamp(sum * scale[c] + bias[c], low, high), each operation rounded by itself.
+  void (*multiply)(const GroupTile& tile, const GroupOutput& output) = nullptr;
 };
 
 // Channels 16 * first_block to 16 * (first_block + num_blocks) of the output of some rows, those beyond the weight's
@@ -81,7 +95,7 @@ struct GroupTask {
   uint8_t* scratch;  // one thread's: group_scratch_bytes(depth), 64-aligned
 };
 
-// out = clamp(sum * scale[c] + bias[c], low, high), each operation rounded by itself.
+// What a layer's sums become outputs by.
 struct GroupDequantization {
   const float* scale;  // these two are padded to a multiple of 16 channels
   const float* bias;
@@ -90,7 +104,7 @@ struct GroupDequantization {
 
 size_t group_scratch_bytes(uint32_t depth);
 
-// sums[2 * group], sums[2 * group + 1] of groups that lie one after the other.
+// kGroupSums each of groups that lie one after the other.
 void sum_groups(const int8_t* codes, size_t num_groups, size_t group_size, int32_t* sums);
 
 // out[r * channels + c]

@@ -6,7 +6,7 @@
 #include <immintrin.h>
 
 #include "kernels/cpu.h"
-#include "kernels/groups/groups.h"
+#include "kernels/groups/group_tiles.h"
 
 namespace nq {
 
@@ -15,9 +15,8 @@ extern const GroupKernel groups_avx2;
 
 namespace {
 
-constexpr int kRows = 4;
-constexpr uint32_t kSums = 2;  // of a group: of even and of odd indices
-constexpr int kHalves = 2;     // of 16 channels
+constexpr int kRows = 4, kPackedRows = 4;
+constexpr int kHalves = 2;  // of 16 channels
 constexpr int kVectorBytes = sizeof(__m256i);
 
 inline __m256i load_half(const void* bytes) { return _mm256_loadu_si256(static_cast<const __m256i*>(bytes)); }
@@ -64,7 +63,7 @@ struct Packed {
   }
   // With one level in use the middle stands in for the lower nibbles.
   static int32_t middle(const GroupTile& tile, const int32_t* sums) {
-    return kLevels == 1 ? tile.even * sums[0] + tile.odd * sums[1] : 0;
+    return kLevels == 1 ? tile.even * sums[kEven] + tile.odd * sums[kOdd] : 0;
   }
 
   const uint8_t* bytes[kLevels];
@@ -117,9 +116,8 @@ template <typename Source, int kNumRows>
   }
 }
 
-template <typename Source, int kNumRows>
-void multiply_rows(const GroupTile& tile, const GroupRows& rows, float* out) {
-  Source source(tile);
+template <int kNumRows, typename Source>
+void multiply_rows(const GroupTile& tile, Source source, const GroupRows& rows, float* out) {
   const size_t depth = rows.depth, a_row = depth / tile.group_size;
   const int8_t* codes = rows.codes;
   const int32_t* row_sums = rows.sums;
@@ -132,8 +130,8 @@ void multiply_rows(const GroupTile& tile, const GroupRows& rows, float* out) {
     __m256i dots[kHalves][kNumRows];
 #pragma GCC unroll 2
     for (size_t r = 0; r < kNumRows; ++r) {
-      const int32_t* group = row_sums + r * a_row * kSums;
-      const int32_t more = Source::middle(tile, group) - 128 * (group[0] + group[1]);
+      const int32_t* group = row_sums + r * a_row * kGroupSums;
+      const int32_t more = Source::middle(tile, group) + group[kShift];
       dots[0][r] = dots[1][r] = _mm256_set1_epi32(more);
     }
     for (const size_t end = at + tile.group_size; at < end; at += kMatrixDepth) {
@@ -150,7 +148,7 @@ void multiply_rows(const GroupTile& tile, const GroupRows& rows, float* out) {
         sums[r][half] = _mm256_add_ps(sums[r][half], _mm256_mul_ps(_mm256_cvtepi32_ps(dots[half][r]), both));
       }
     }
-    row_sums += kSums;
+    row_sums += kGroupSums;
     ++row_scales;
   }
 #pragma GCC unroll 2
@@ -161,26 +159,12 @@ void multiply_rows(const GroupTile& tile, const GroupRows& rows, float* out) {
   }
 }
 
-template <typename Source>
-void multiply_tile(const GroupTile& tile, float* sums) {
-  const size_t depth = tile.rows.depth, a_row = depth / tile.group_size;
-  int row = 0;
-  const auto run = [&](auto* multiply, int count) {
-    for (; tile.rows.num_rows - row >= count; row += count) {
-      const auto at = static_cast<size_t>(row);
-      multiply(tile,
-               {tile.rows.codes + at * depth, tile.rows.scales + at * a_row, tile.rows.sums + at * a_row * kSums,
-                tile.rows.depth, count},
-               sums + at * kMatrixChannels);
-    }
-  };
-  run(multiply_rows<Source, 2>, 2);
-  run(multiply_rows<Source, 1>, 1);
-}
-
-void multiply(const GroupTile& tile, float* sums) {
-  if (tile.codes != nullptr) return multiply_tile<Unpacked>(tile, sums);
-  tile.levels.num_levels == 1 ? multiply_tile<Packed<1>>(tile, sums) : multiply_tile<Packed<2>>(tile, sums);
+void multiply(const GroupTile& tile, const GroupOutput& output) {
+  with_source<Unpacked, Packed<1>, Packed<2>>(tile, [&](auto source) {
+    walk_rows<2, 1>(tile, output, [&](auto count, const GroupRows& rows, float* sums) {
+      multiply_rows<count>(tile, source, rows, sums);
+    });
+  });
 }
 
 }  // namespace
@@ -191,7 +175,7 @@ constexpr GroupKernel groups_avx2 = [] {
   kernel.supported = has_avx2;
   kernel.rows = kRows;
   kernel.unpack = unpack_avx2;
-  kernel.takes_nibbles = true;
+  kernel.packed_rows = kPackedRows;
   kernel.multiply = multiply;
   return kernel;
 }();

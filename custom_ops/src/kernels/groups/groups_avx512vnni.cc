@@ -5,7 +5,7 @@
 #include <immintrin.h>
 
 #include "kernels/cpu.h"
-#include "kernels/groups/groups.h"
+#include "kernels/groups/group_tiles.h"
 
 namespace nq {
 
@@ -14,8 +14,8 @@ extern const GroupKernel groups_avx512vnni;
 
 namespace {
 
-constexpr int kRows = 8;
-constexpr uint32_t kSums = 2;  // of a group: of even and of odd indices
+constexpr int kRows = 12;  // as many dot products, and sums of them, as there are registers for
+constexpr int kPackedRows = 4;
 constexpr int kTernarySelect = 0xCA, kTernaryAndXor = 0x6A;
 
 struct Line {
@@ -30,6 +30,14 @@ constexpr int kAhead = 4096, kScalesAhead = 512;
 
 inline __m512i load_line(const void* bytes) { return _mm512_loadu_si512(bytes); }
 
+// Codes plus 128.
+void unpack_unsigned(const PackedLevels& levels, const CellMiddle& middle, size_t num_superblocks, int8_t* codes) {
+  unpack_avx512vnni(levels, middle, num_superblocks, codes);
+  for (size_t i = 0; i < num_superblocks * kSuperblockWeights; i += kLineBytes) {
+    _mm512_storeu_si512(codes + i, _mm512_xor_si512(load_line(codes + i), _mm512_set1_epi8(-128)));
+  }
+}
+
 // The codes of a tile that are unpacked already.
 struct Unpacked {
   explicit Unpacked(const GroupTile& tile) : codes(tile.codes) {}
@@ -37,7 +45,7 @@ struct Unpacked {
   [[gnu::always_inline]] inline void next(Line* line) {
 #pragma GCC unroll 8
     for (int b = 0; b < kBlocksPerSuperblock; ++b) {
-      line->of[b] = _mm512_xor_si512(load_line(codes + b * kLineBytes), _mm512_set1_epi8(-128));
+      line->of[b] = load_line(codes + b * kLineBytes);
     }
     codes += kSuperblockWeights;
   }
@@ -101,25 +109,23 @@ inline __m512i four(const int8_t* activations) {
   return _mm512_set1_epi32(all);
 }
 
-template <typename Source, int kNumRows>
-void multiply_rows(const GroupTile& tile, const GroupRows& rows, float* out) {
+template <int kNumRows, typename Source>
+void multiply_rows(const GroupTile& tile, Source source, const GroupRows& rows, float* out) {
   // Few rows wait for their own sums.
   constexpr int kChains = kNumRows <= 2 ? 2 : 1;
-  Source source(tile);
   const size_t depth = rows.depth, a_row = depth / tile.group_size;
   const int8_t* codes = rows.codes;
   const int32_t* row_sums = rows.sums;
   const float* row_scales = rows.scales;
   __m512 sums[kNumRows];
-#pragma GCC unroll 8
+#pragma GCC unroll 12
   for (int r = 0; r < kNumRows; ++r) sums[r] = _mm512_setzero_ps();
   const uint8_t* scales = tile.scales;
   for (size_t at = 0; at < depth; scales += kMatrixChannels * sizeof(uint16_t)) {
     __m512i dots[kNumRows], others[kNumRows];
-#pragma GCC unroll 8
+#pragma GCC unroll 12
     for (size_t r = 0; r < kNumRows; ++r) {
-      const int32_t* of_group = row_sums + r * a_row * kSums;
-      dots[r] = _mm512_set1_epi32(-128 * (of_group[0] + of_group[1]));
+      dots[r] = _mm512_set1_epi32(row_sums[r * a_row * kGroupSums + kShift]);
       others[r] = _mm512_setzero_si512();
     }
     for (const size_t end = at + tile.group_size; at < end; at += kMatrixDepth) {
@@ -127,7 +133,7 @@ void multiply_rows(const GroupTile& tile, const GroupRows& rows, float* out) {
       source.next(&line);
 #pragma GCC unroll 8
       for (size_t b = 0; b < kBlocksPerSuperblock; ++b) {
-#pragma GCC unroll 8
+#pragma GCC unroll 12
         for (size_t r = 0; r < kNumRows; ++r) {
           __m512i* dot = b % kChains == 0 ? &dots[r] : &others[r];
           *dot = _mm512_dpbusd_epi32(*dot, line.of[b], four(codes + r * depth + at + b * kDepthPerBlock));
@@ -136,41 +142,30 @@ void multiply_rows(const GroupTile& tile, const GroupRows& rows, float* out) {
     }
     fetch(scales + kScalesAhead);
     const __m512 scale = _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(scales)));
-#pragma GCC unroll 8
+#pragma GCC unroll 12
     for (size_t r = 0; r < kNumRows; ++r) {
       const __m512i dot = kChains == 1 ? dots[r] : _mm512_add_epi32(dots[r], others[r]);
       const __m512 both = _mm512_mul_ps(scale, _mm512_set1_ps(row_scales[r * a_row]));
       sums[r] = _mm512_add_ps(sums[r], _mm512_mul_ps(_mm512_cvtepi32_ps(dot), both));
     }
-    row_sums += kSums;
+    row_sums += kGroupSums;
     ++row_scales;
   }
-#pragma GCC unroll 8
+#pragma GCC unroll 12
   for (int r = 0; r < kNumRows; ++r) _mm512_storeu_ps(out + r * kMatrixChannels, sums[r]);
 }
 
-template <typename Source>
-void multiply_tile(const GroupTile& tile, float* sums) {
-  const size_t depth = tile.rows.depth, a_row = depth / tile.group_size;
-  int row = 0;
-  const auto run = [&](auto* multiply, int count) {
-    for (; tile.rows.num_rows - row >= count; row += count) {
-      const auto at = static_cast<size_t>(row);
-      multiply(tile,
-               {tile.rows.codes + at * depth, tile.rows.scales + at * a_row, tile.rows.sums + at * a_row * kSums,
-                tile.rows.depth, count},
-               sums + at * kMatrixChannels);
+void multiply(const GroupTile& tile, const GroupOutput& output) {
+  with_source<Unpacked, OneLevel, TwoLevels>(tile, [&](auto source) {
+    const auto run = [&](auto count, const GroupRows& rows, float* sums) {
+      multiply_rows<count>(tile, source, rows, sums);
+    };
+    if constexpr (std::is_same_v<decltype(source), Unpacked>) {
+      walk_rows<kRows, 8, 4, 2, 1>(tile, output, run);
+    } else {
+      walk_rows<kPackedRows, 2, 1>(tile, output, run);
     }
-  };
-  run(multiply_rows<Source, 8>, 8);
-  run(multiply_rows<Source, 4>, 4);
-  run(multiply_rows<Source, 2>, 2);
-  run(multiply_rows<Source, 1>, 1);
-}
-
-void multiply(const GroupTile& tile, float* sums) {
-  if (tile.codes != nullptr) return multiply_tile<Unpacked>(tile, sums);
-  tile.levels.num_levels == 1 ? multiply_tile<OneLevel>(tile, sums) : multiply_tile<TwoLevels>(tile, sums);
+  });
 }
 
 }  // namespace
@@ -180,8 +175,8 @@ constexpr GroupKernel groups_avx512vnni = [] {
   kernel.isa = "avx512vnni";
   kernel.supported = has_avx512vnni;
   kernel.rows = kRows;
-  kernel.unpack = unpack_avx512vnni;
-  kernel.takes_nibbles = true;
+  kernel.unpack = unpack_unsigned;
+  kernel.packed_rows = kPackedRows;
   kernel.multiply = multiply;
   return kernel;
 }();

@@ -5,7 +5,7 @@
 #include <arm_neon.h>
 
 #include "kernels/cpu.h"
-#include "kernels/groups/groups.h"
+#include "kernels/groups/group_tiles.h"
 
 namespace nq {
 
@@ -14,8 +14,7 @@ extern const GroupKernel groups_neon;
 
 namespace {
 
-constexpr int kRows = 4;
-constexpr uint32_t kSums = 2;     // of a group: of even and of odd indices
+constexpr int kRows = 4, kPackedRows = 4;
 constexpr int kVectors = 4;       // of 4 channels
 constexpr int kVectorBytes = 16;  // of codes: 4 channels by 4 of the depth
 constexpr int kLines = 4;         // of a level of 4 bits: two blocks each
@@ -61,7 +60,7 @@ struct Packed {
   }
   // With one level in use the middle stands in for the lower nibbles.
   static int32_t middle(const GroupTile& tile, const int32_t* sums) {
-    return kLevels == 1 ? tile.even * sums[0] + tile.odd * sums[1] : 0;
+    return kLevels == 1 ? tile.even * sums[kEven] + tile.odd * sums[kOdd] : 0;
   }
 
   const uint8_t* bytes[kLevels];
@@ -110,20 +109,22 @@ template <typename Source>
   return dots;
 }
 
-template <typename Source>
-void multiply_row(const GroupTile& tile, const int8_t* row, const float* row_scales, const int32_t* row_sums,
-                  float* out) {
-  Source source(tile);
+// One row.
+template <int, typename Source>
+void multiply_rows(const GroupTile& tile, Source source, const GroupRows& rows, float* out) {
+  const int8_t* codes = rows.codes;
+  const int32_t* row_sums = rows.sums;
+  const float* row_scales = rows.scales;
   float32x4_t sums[kVectors];
   for (float32x4_t& each : sums) each = vdupq_n_f32(0);
   const uint8_t* scales = tile.scales;
-  for (size_t at = 0; at < tile.rows.depth;
-       scales += kMatrixChannels * sizeof(uint16_t), row_sums += kSums, ++row_scales) {
+  for (size_t at = 0; at < rows.depth;
+       scales += kMatrixChannels * sizeof(uint16_t), row_sums += kGroupSums, ++row_scales) {
     int32x4_t dots[kVectors];
     for (int32x4_t& each : dots) each = vdupq_n_s32(Source::middle(tile, row_sums));
     for (const size_t end = at + tile.group_size; at < end; at += kMatrixDepth) {
 #pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) dots[v] = add_superblock(source, v, row + at, dots[v]);
+      for (int v = 0; v < kVectors; ++v) dots[v] = add_superblock(source, v, codes + at, dots[v]);
       source.advance();
     }
 #pragma GCC unroll 4
@@ -135,19 +136,12 @@ void multiply_row(const GroupTile& tile, const int8_t* row, const float* row_sca
   for (int v = 0; v < kVectors; ++v) vst1q_f32(out + v * 4, sums[v]);
 }
 
-template <typename Source>
-void multiply_tile(const GroupTile& tile, float* sums) {
-  const size_t a_row = tile.rows.depth / tile.group_size;
-  for (int r = 0; r < tile.rows.num_rows; ++r) {
-    const auto at = static_cast<size_t>(r);
-    multiply_row<Source>(tile, tile.rows.codes + at * tile.rows.depth, tile.rows.scales + at * a_row,
-                         tile.rows.sums + at * a_row * kSums, sums + at * kMatrixChannels);
-  }
-}
-
-void multiply(const GroupTile& tile, float* sums) {
-  if (tile.codes != nullptr) return multiply_tile<Unpacked>(tile, sums);
-  tile.levels.num_levels == 1 ? multiply_tile<Packed<1>>(tile, sums) : multiply_tile<Packed<2>>(tile, sums);
+void multiply(const GroupTile& tile, const GroupOutput& output) {
+  with_source<Unpacked, Packed<1>, Packed<2>>(tile, [&](auto source) {
+    walk_rows<1>(tile, output, [&](auto count, const GroupRows& rows, float* sums) {
+      multiply_rows<count>(tile, source, rows, sums);
+    });
+  });
 }
 
 }  // namespace
@@ -158,7 +152,7 @@ constexpr GroupKernel groups_neon = [] {
   kernel.supported = has_neon;
   kernel.rows = kRows;
   kernel.unpack = unpack_neon;
-  kernel.takes_nibbles = true;
+  kernel.packed_rows = kPackedRows;
   kernel.multiply = multiply;
   return kernel;
 }();

@@ -4,7 +4,7 @@
 #include <arm_neon.h>
 
 #include "kernels/cpu.h"
-#include "kernels/groups/groups.h"
+#include "kernels/groups/group_tiles.h"
 
 namespace nq {
 
@@ -13,7 +13,7 @@ extern const GroupKernel groups_neondotprod;
 
 namespace {
 
-constexpr int kRows = 4;
+constexpr int kRows = 4, kPackedRows = 4;
 constexpr int kVectors = 4;       // of 4 channels
 constexpr int kVectorBytes = 16;  // of codes: 4 channels by 4 of the depth
 constexpr int kLines = 4;         // of a level of 4 bits: two blocks each
@@ -86,10 +86,11 @@ template <int kLane, typename Source, int kNumRows>
   }
 }
 
-template <typename Source, int kNumRows>
-void multiply_rows(const GroupTile& tile, const int8_t* rows, const float* row_scales, float* out) {
-  Source source(tile);
-  const size_t depth = tile.rows.depth, a_row = depth / tile.group_size;
+template <int kNumRows, typename Source>
+void multiply_rows(const GroupTile& tile, Source source, const GroupRows& rows, float* out) {
+  const size_t depth = rows.depth, a_row = depth / tile.group_size;
+  const int8_t* codes = rows.codes;
+  const float* row_scales = rows.scales;
   float32x4_t sums[kNumRows][kVectors];
 #pragma GCC unroll 4
   for (int r = 0; r < kNumRows; ++r) {
@@ -109,7 +110,7 @@ void multiply_rows(const GroupTile& tile, const int8_t* rows, const float* row_s
       for (size_t half = 0; half < 2; ++half) {
         int8x16_t activations[kNumRows];
 #pragma GCC unroll 4
-        for (size_t r = 0; r < kNumRows; ++r) activations[r] = vld1q_s8(rows + r * depth + at + half * 16);
+        for (size_t r = 0; r < kNumRows; ++r) activations[r] = vld1q_s8(codes + r * depth + at + half * 16);
         const int pair = static_cast<int>(half) * 2;
         add_pair<0>(source, pair, activations, dots);
         add_pair<2>(source, pair + 1, activations, dots);
@@ -133,24 +134,12 @@ void multiply_rows(const GroupTile& tile, const int8_t* rows, const float* row_s
   }
 }
 
-template <typename Source>
-void multiply_tile(const GroupTile& tile, float* sums) {
-  const size_t depth = tile.rows.depth, a_row = depth / tile.group_size;
-  int row = 0;
-  const auto run = [&](auto* multiply, int count) {
-    for (; tile.rows.num_rows - row >= count; row += count) {
-      const auto at = static_cast<size_t>(row);
-      multiply(tile, tile.rows.codes + at * depth, tile.rows.scales + at * a_row, sums + at * kMatrixChannels);
-    }
-  };
-  run(multiply_rows<Source, 4>, 4);
-  run(multiply_rows<Source, 2>, 2);
-  run(multiply_rows<Source, 1>, 1);
-}
-
-void multiply(const GroupTile& tile, float* sums) {
-  if (tile.codes != nullptr) return multiply_tile<Unpacked>(tile, sums);
-  tile.levels.num_levels == 1 ? multiply_tile<OneLevel>(tile, sums) : multiply_tile<TwoLevels>(tile, sums);
+void multiply(const GroupTile& tile, const GroupOutput& output) {
+  with_source<Unpacked, OneLevel, TwoLevels>(tile, [&](auto source) {
+    walk_rows<4, 2, 1>(tile, output, [&](auto count, const GroupRows& rows, float* sums) {
+      multiply_rows<count>(tile, source, rows, sums);
+    });
+  });
 }
 
 }  // namespace
@@ -161,7 +150,7 @@ constexpr GroupKernel groups_neondotprod = [] {
   kernel.supported = has_neondotprod;
   kernel.rows = kRows;
   kernel.unpack = unpack_neon;
-  kernel.takes_nibbles = true;
+  kernel.packed_rows = kPackedRows;
   kernel.multiply = multiply;
   return kernel;
 }();

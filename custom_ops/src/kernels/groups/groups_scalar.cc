@@ -1,4 +1,6 @@
 // The specification of the kernels for groups, one product at a time.
+#include <algorithm>
+
 #include "kernels/cpu.h"
 #include "kernels/groups/groups.h"
 
@@ -18,19 +20,20 @@ int32_t dot(const GroupTile& tile, const int8_t* row, uint32_t channel, uint32_t
   return sum;
 }
 
-void multiply(const GroupTile& tile, float* sums) {
+void multiply(const GroupTile& tile, const GroupOutput& output) {
   for (int r = 0; r < tile.rows.num_rows; ++r) {
     const auto at = static_cast<size_t>(r);
     const int8_t* row = tile.rows.codes + at * tile.rows.depth;
     const float* row_scales = tile.rows.scales + at * (tile.rows.depth / tile.group_size);
-    for (uint32_t c = 0; c < kMatrixChannels; ++c) {
+    for (uint32_t c = 0; c < output.channels; ++c) {
       float sum = 0;
       for (uint32_t begin = 0; begin < tile.rows.depth; begin += tile.group_size) {
         const uint32_t group = begin / tile.group_size;
         const float scale = group_scale(tile.scales + (group * kMatrixChannels + c) * sizeof(uint16_t));
         sum += static_cast<float>(dot(tile, row, c, begin)) * (scale * row_scales[group]);
       }
-      sums[static_cast<uint32_t>(r) * kMatrixChannels + c] = sum;
+      const float value = sum * output.scale[c] + output.bias[c];
+      output.out[at * output.stride + c] = std::min(std::max(value, output.low), output.high);
     }
   }
 }
