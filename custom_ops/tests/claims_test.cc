@@ -12,7 +12,7 @@ namespace {
 using nq::OperatorPlace;
 using nq_test::FakeRuntime;
 
-constexpr int32_t kAdd = 0, kConv2d = 3, kDepthwiseConv2d = 4, kGather = 36, kArgMax = 56;
+constexpr int32_t kAdd = 0, kConv2d = 3, kDepthwiseConv2d = 4, kGather = 36, kSplit = 49, kArgMax = 56, kSplitV = 102;
 
 struct ConvParams {
   int padding = 1, stride_w = 1, stride_h = 1, activation = 0, dilation_w = 1, dilation_h = 1;
@@ -287,6 +287,29 @@ TEST(a_supported_operator_with_no_fused_one_beside_it_stays) {
   CHECK(claims.fused.empty());
   CHECK_EQ(std::string("no fused layer beside it"), claims.operators[0].reason);
   CHECK_EQ(std::string("BUILTIN_9999"), claims.operators[1].name);
+}
+
+TEST(a_split_is_taken_in_with_all_its_parts) {
+  for (const int place : {0, 1, 2, 3}) {
+    Graph graph;
+    const int filter = graph.weight("filter");
+    graph.nested({filter});
+    const int32_t axis[] = {place == 3 ? 4 : -1}, sizes[] = {5, -1};
+    const int first = graph.activation("first"), second = graph.activation("second");
+    if (place == 2) graph.runtime.set_quantization(second, 0.25f, 3);
+    const int along = graph.runtime.add_constant(kTfLiteInt32, {}, axis, sizeof(axis));
+    const int lengths = graph.runtime.add_constant(kTfLiteInt32, {2}, sizes, sizeof(sizes));
+    const int out = graph.conv(graph.image, filter);
+    if (place == 1) {
+      graph.runtime.add_builtin(kSplitV, {out, lengths, along}, {first, second}, nullptr);
+    } else {
+      graph.runtime.add_builtin(kSplit, {along, out}, {first, second}, nullptr);
+    }
+    const OperatorPlace found = graph.plan().operators.back();
+    const std::string reasons[] = {"", "", "scales", "an axis that is computed or none, or a rank above 8"};
+    CHECK_EQ(place < 2 ? NQ_FUSED : NQ_RUNTIME, found.place);
+    CHECK_EQ(reasons[place], found.reason);
+  }
 }
 
 TEST(a_weight_and_its_reader_need_one_partition) {

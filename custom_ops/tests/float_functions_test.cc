@@ -318,16 +318,26 @@ TEST(means_over_images_of_floats) {
   for (const int64_t pixels : {1, 2, 49, 1000}) {
     for (const int64_t channels : {1, 61, 300}) {
       const std::vector<float> in = random_reals(static_cast<size_t>(pixels * channels), 2, &random);
-      const Guarded<float> out(static_cast<size_t>(channels));
-      nq::FloatImageMean mean(base());
-      mean.set_pixels(pixels);
-      mean.run(in.data(), channels, 0, channels / 3, out.data());
-      mean.run(in.data(), channels, channels / 3, channels - channels / 3, out.data());
-      for (int64_t c = 0; c < channels; ++c) {
+      const auto reduced = [&](auto reduction) {
+        std::vector<float> out(static_cast<size_t>(channels));
+        reduction.set_pixels(pixels);
+        reduction.run(in.data(), channels, 0, channels / 3, out.data());
+        reduction.run(in.data(), channels, channels / 3, channels - channels / 3, out.data());
+        return out;
+      };
+      const std::vector<float> means = reduced(nq::FloatImageMean(base())), sums = reduced(nq::FloatImageSum(base()));
+      const std::vector<float> greatest = reduced(nq::FloatImageGreatest(base()));
+      for (size_t c = 0; c < means.size(); ++c) {
         double sum = 0;
-        for (int64_t pixel = 0; pixel < pixels; ++pixel)
-          sum += static_cast<double>(in[static_cast<size_t>(pixel * channels + c)]);
-        EXPECT_NEAR(sum / static_cast<double>(pixels), static_cast<double>(out[static_cast<size_t>(c)]), 1e-5);
+        float most = in[c];
+        for (int64_t pixel = 0; pixel < pixels; ++pixel) {
+          const float value = in[static_cast<size_t>(pixel * channels) + c];
+          sum += static_cast<double>(value);
+          most = std::max(most, value);
+        }
+        EXPECT_NEAR(sum / static_cast<double>(pixels), static_cast<double>(means[c]), 1e-5);
+        EXPECT_NEAR(sum, static_cast<double>(sums[c]), 1e-5 * static_cast<double>(pixels));
+        ASSERT_EQ(most, greatest[c]);
       }
     }
   }

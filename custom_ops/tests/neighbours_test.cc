@@ -16,6 +16,7 @@
 #include "layers/broadcast.h"
 #include "layers/conversion.h"
 #include "layers/fixed_point.h"
+#include "layers/matrix_product.h"
 #include "layers/multiplication.h"
 #include "layers/pooling.h"
 #include "layers/resize.h"
@@ -306,14 +307,24 @@ TEST(means_over_images) {
     for (const int64_t channels : {1, 255, 700}) {
       const std::vector<int8_t> in = random_codes(static_cast<size_t>(pixels * channels), &random);
       const nq_test::Guarded<int8_t> out(static_cast<size_t>(channels), int8_t{0});
+      nq::ImageGreatest greatest(elementwise());
+      greatest.set_pixels(pixels);
+      const nq_test::Guarded<int8_t> most(static_cast<size_t>(channels), int8_t{0});
+      greatest.run(in.data(), channels, 0, channels / 3, most.data());
+      greatest.run(in.data(), channels, channels / 3, channels - channels / 3, most.data());
       nq::ImageMean mean(elementwise(), from, to);
       mean.set_pixels(pixels);
       mean.run(in.data(), channels, 0, channels / 3, out.data());
       mean.run(in.data(), channels, channels / 3, channels - channels / 3, out.data());
       for (int64_t c = 0; c < channels; ++c) {
         double sum = 0;
-        for (int64_t pixel = 0; pixel < pixels; ++pixel)
-          sum += real(in[static_cast<size_t>(pixel * channels + c)], from);
+        int8_t wanted = -128;
+        for (int64_t pixel = 0; pixel < pixels; ++pixel) {
+          const int8_t code = in[static_cast<size_t>(pixel * channels + c)];
+          sum += real(code, from);
+          wanted = std::max(wanted, code);
+        }
+        CHECK_EQ(wanted, most.data()[c]);
         CHECK(std::abs(clamped_code(sum / static_cast<double>(pixels), to) - out.data()[c]) <= 0.501);
       }
     }
@@ -454,6 +465,36 @@ TEST(products_of_codes) {
     }
   }
   std::printf("%lld products of codes compared\n", static_cast<long long>(compared));
+}
+
+// The second operand's zero point is 0: then it is XNNPACK's arithmetic.
+TEST(products_of_codes_around_zero) {
+  std::mt19937 random(13);
+  constexpr int32_t kRows = 7, kDepth = 33, kColumns = 19;
+  for (const nq::ElementwiseKernel* kernel : supported_kernels()) {
+    for (const auto& [a_zero, zero] : std::vector<std::array<int32_t, 2>>{{0, 0}, {5, -3}, {-128, 127}}) {
+      const Guarded<int8_t> a(random_codes(kRows * kDepth, &random)), b(random_codes(kDepth * kColumns, &random));
+      const Guarded<int8_t> out(kRows * kColumns);
+      nq::MatrixProduct product(false);
+      std::vector<int32_t> shape;
+      CHECK(product.reshape({1, kRows, kDepth}, {1, kDepth, kColumns}, &shape));
+      nq::CodeProduct codes;
+      CHECK(codes.set(*kernel, {0.07f, a_zero}, {0.09f, 0}, {0.8f, zero}));
+      std::vector<int32_t> packed(nq::CodeProduct::packed_bytes(product) / 4 + 1), scratch(kRows * kColumns);
+      auto* bytes = reinterpret_cast<uint8_t*>(packed.data());
+      codes.pack(product, b.data(), 0, bytes);
+      codes.multiply(product, kRows, a.data(), kDepth, bytes, reinterpret_cast<uint8_t*>(scratch.data()), out.data(),
+                     kColumns);
+      for (size_t i = 0; i < out.size(); ++i) {
+        int32_t sum = 0;
+        for (size_t k = 0; k < kDepth; ++k)
+          sum += (a[i / kColumns * kDepth + k] - a_zero) * b[k * kColumns + i % kColumns];
+        const float scaled = static_cast<float>(sum) * (0.07f * 0.09f / 0.8f);
+        const long wanted = std::clamp<long>(std::lrint(scaled) + zero, -128, 127);
+        ASSERT_EQ(wanted, out[i]) << kernel->isa;
+      }
+    }
+  }
 }
 
 TEST(rescaled_sums) {

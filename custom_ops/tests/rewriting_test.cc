@@ -230,6 +230,47 @@ TEST(rows_are_quantized_once_for_neighbours_that_read_them) {
            text_of(groups));
 }
 
+// x / sqrt(mean square + epsilon), by gamma before or after x comes in; not where others read the root.
+TEST(an_rms_norm_becomes_one_step) {
+  const float epsilon = 1e-3f, gamma[] = {1, 2, 3};
+  using nq::Role;
+  const auto step = [](Role role, std::vector<int> inputs, int output) {
+    auto made = named(Does::kNothing, std::move(inputs), output, "step");
+    made->set_role(std::move(role));
+    return made;
+  };
+  const auto constant = [](Role::Kind kind, const float* values, int32_t count) {
+    Role role = {kind};
+    role.constant = values;
+    role.constant_shape = {count};
+    return role;
+  };
+  Role mean = {Role::kMeanOfRows};
+  mean.row = 3;
+  for (const bool gamma_first : {false, true}) {
+    for (const bool root_is_read : {false, true}) {
+      Steps steps = steps_of(step({Role::kSquare}, {0}, 1), step(mean, {1}, 2),
+                             step(constant(Role::kAdd, &epsilon, 1), {2}, 3), step({Role::kInverseRoot}, {3}, 4));
+      Role product = {Role::kMultiply};
+      if (gamma_first) {
+        steps.push_back(step(constant(Role::kMultiply, gamma, 3), {4}, 5));
+        steps.push_back(step(product, {0, 5}, 6));
+      } else {
+        steps.push_back(step(product, {4, 0}, 5));
+        steps.push_back(step(constant(Role::kMultiply, gamma, 3), {5}, 6));
+      }
+      nq::Kernels kernels;
+      CHECK_OK(nq::select_kernels("scalar", &kernels));
+      nq::fuse_rms_normalizations(root_is_read ? Outputs{4, 6} : Outputs{6}, kernels, &steps);
+      CHECK_EQ(size_t{root_is_read ? 6u : 1u}, steps.size());
+      CHECK_EQ(6, steps.back()->output());
+      if (!root_is_read) {
+        CHECK(steps[0]->inputs() == std::vector{0});
+      }
+    }
+  }
+}
+
 TEST(any_steps_are_rewritten_as_by_definition) {
   std::mt19937 random(1);
   int fewer = 0;

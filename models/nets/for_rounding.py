@@ -17,6 +17,7 @@ from nq_tflite_models.nets.seeded import model_inputs, set_seeded_weights, settl
 from nq_tflite_models.nets.sequences import recurrent_net
 from nq_tflite_models.nets.shared_layers import siamese_conv, siamese_dense, time_distributed
 from nq_tflite_models.nets.small import mixed_net
+from nq_tflite_models.nets.transformers import swin, vit
 
 _NUM_SETTLING = 64
 
@@ -75,6 +76,8 @@ NETS: dict[str, RoundingNet] = {
     "depthwise conv": RoundingNet(partial(mixed_net, width=3), 1),
     "QAT conv": RoundingNet(fake_quant_conv, 1, fake_quant=True),
     "QAT dense": RoundingNet(fake_quant_dense, 1, fake_quant=True),
+    "ViT": RoundingNet(vit, 1),
+    "Swin": RoundingNet(swin, 1),
 }
 """What the tables show."""
 

@@ -135,7 +135,7 @@ def _round(
         draft = draft.rescaled(fitted_group_ratios(task))
         task = replace(task, target=draft.target, scales=draft.scales)
     elif corrected and method.needs_covariances and free:
-        draft = draft.rescaled(fitted_ratios(task))
+        draft = draft.rescaled(fitted_ratios(task, floats=draft.output_type is OutputType.FLOAT32))
         task = task.rescaled(draft.target, draft.scales)
     if careful and not draft.looked_up and not draft.in_groups:
         rehearsal = None if observer is None or not statistics else observer.rehearse(draft.sites[0])

@@ -71,12 +71,14 @@ def real_values(tensor: TensorT, values: Array) -> NDArray[np.float32]:
 
 
 def real_constant(model: ModelT, subgraph: SubGraphT, tensor: TensorT) -> NDArray[np.float32] | None:
-    """Real values of a quantized constant, whether it has one scale, one for each channel or one for each block.
+    """Real values of a constant: float32 as it is, or integers with one scale, one for each channel or each block.
 
-    None if it is no constant, or its scales do not fit its shape.
+    None if it is no constant, has no scale, or scales that do not fit its shape.
     """
     codes, scales = fb.constant(model, tensor), scales_of(tensor)
-    if codes is None or tensor.quantization is None:
+    if codes is None or codes.dtype == np.float32:
+        return codes
+    if tensor.quantization is None:
         return None
     blocks = block_scales(model, subgraph, tensor)
     if blocks is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import delegation_jobs
 import jobs
 import numpy as np
 import pytest
@@ -36,9 +37,13 @@ def test_every_projection_nests(rounding: Any, worker_of: Any, tmp_path: Path) -
     report = nq.convert(float_file, path, "8|5", data, rounding=rounding)
     assert len(report.weights) == 5
     assert not report.unnested
+    assert worker_of(installed_runtimes()[0])(delegation_jobs.is_one_partition, path)
     full, part = worker_of(installed_runtimes()[0])(jobs.run_nested, path, inputs[:8], ["full", "part"], builtin=False)
     assert signal_to_noise_db(exact, full.reshape(exact.shape)) > 30
     assert signal_to_noise_db(exact, part.reshape(exact.shape)) > 15
+    if rounding == "nearest":
+        nq.convert(model, path, "8|5", inputs[8:], rounding=rounding)
+        assert worker_of(installed_runtimes()[0])(delegation_jobs.is_one_partition, path), "full-int8"
 
 
 def _exported(model: Any) -> bytes:

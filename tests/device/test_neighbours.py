@@ -50,6 +50,10 @@ class Branches:
         """A branch with the trunk's quantization, for operators that keep it."""
         return self.add(name, inputs, shape, scale=SCALE, zero_point=ZERO_POINT, **settings)
 
+    def split(self, name: str, inputs: list[int], shapes: list[tuple[int, ...]], **settings: Any) -> None:
+        for number, part in enumerate(self.graph.split(name, inputs, shapes, **settings)):
+            self.outputs[f"{len(self.outputs)} {name} part {number}"] = part
+
     def constant(self, shape: tuple[int, ...]) -> int:
         codes = self.rng.integers(-128, 128, shape).astype(np.int8)
         return self.graph.constant(codes, scale=self.scale(), zero_point=self.zero_point())
@@ -151,6 +155,8 @@ def floats(b: Branches) -> None:
         ([[0, 0], [0, 0], [2, 0], [1, 4]], (1, 9, 9, 66)),
     ):
         b.add("PAD", [real, b.graph.constant(np.array(paddings, np.int32))], shape, **settings)
+    tokens = b.add("RESHAPE", [real, b.vector(-1, 63, 61)], (1, 63, 61), version=1, **settings)
+    b.add("PAD", [tokens, b.graph.constant(np.array([[0, 0], [1, 1], [2, 0]], np.int32))], (1, 65, 63), **settings)
     for axis, shape in ((3, (1, 9, 7, 183)), (-2, (1, 9, 21, 61))):
         b.add("CONCATENATION", [real, other, real], shape, options=schema.ConcatenationOptionsT(axis=axis), **settings)
 
@@ -212,6 +218,52 @@ def transformers(b: Branches, real: int, other: int, settings: dict[str, Any]) -
         options = schema.BatchMatMulOptionsT(adjY=adjoint)
         b.add("BATCH_MATMUL", [real, right], (1, 9, 7, 7), version=1, options=options, **settings)
     slices(b, real, settings)
+    splits(b, real, settings)
+    for power in (2, 3, 0.5, -0.5):
+        base = real if power > 1 else variance
+        b.add("POW", [base, b.graph.constant(np.float32(power))], version=1, options=schema.PowOptionsT(), **settings)
+    for keep in (False, True):
+        for axes, shape in (([1, 2], (1, 1, 1, 61)), ([-1], (1, 9, 7, 1)), ([2], (1, 9, 1, 61))):
+            kept = shape if keep else tuple(n for axis, n in enumerate(shape) if axis not in [a % 4 for a in axes])
+            for name in ("SUM", "REDUCE_MAX"):
+                reducer = schema.ReducerOptionsT(keepDims=keep)
+                b.add(name, [real, b.vector(*axes)], kept, options=reducer, **settings)
+    rms_norms(b, real, settings)
+
+
+def rms_norms(b: Branches, x: int, settings: dict[str, Any]) -> None:
+    """As Keras writes them, with gamma before the product, and without; the last one's root is read by others too."""
+    row, add, multiply = (1, 9, 7, 1), schema.AddOptionsT(), schema.MulOptionsT()
+    gamma = b.graph.constant(b.rng.normal(1, 0.2, 61).astype(np.float32))
+    for order in ("Keras", "gamma first", "no gamma", "read by others"):
+        square = b.graph.add("SQUARE", [x], IMAGE, version=1, dtype=np.float32)
+        mean = b.graph.add(
+            "MEAN", [square, b.vector(-1)], row, options=schema.ReducerOptionsT(keepDims=True), dtype=np.float32
+        )
+        epsilon = b.graph.constant(np.float32(1e-3))
+        shifted = b.graph.add("ADD", [mean, epsilon], row, options=add, dtype=np.float32)
+        root = b.graph.add("RSQRT", [shifted], row, version=1, dtype=np.float32)
+        if order == "read by others":
+            b.outputs["root"] = root
+        factor = root
+        if order == "gamma first":
+            factor = b.graph.add("MUL", [gamma, root], IMAGE, options=multiply, dtype=np.float32)
+        if order == "Keras":
+            product = b.graph.add("MUL", [x, factor], IMAGE, options=multiply, dtype=np.float32)
+            b.add("MUL", [product, gamma], options=multiply, **settings)
+        else:
+            b.add("MUL", [factor, x], options=multiply, **settings)
+
+
+def splits(b: Branches, x: int, settings: dict[str, Any]) -> None:
+    for axis, count, shape in ((1, 3, (1, 3, 7, 61)), (-2, 7, (1, 9, 1, 61)), (3, 1, IMAGE)):
+        options = schema.SplitOptionsT(numSplits=count)
+        b.split("SPLIT", [b.graph.constant(np.int32(axis)), x], [shape] * count, options=options, **settings)
+    for axis, sizes in ((3, (20, -1, 11)), (-1, (60, 1)), (1, (2, 3, 4))):
+        shapes = [tuple((61 - 31 if n < 0 else n) if i == axis % 4 else IMAGE[i] for i in range(4)) for n in sizes]
+        options = schema.SplitVOptionsT(numSplits=len(sizes))
+        inputs = [x, b.vector(*sizes), b.graph.constant(np.int32(axis))]
+        b.split("SPLIT_V", inputs, shapes, options=options, **settings)
 
 
 def slices(b: Branches, x: int, settings: dict[str, Any]) -> None:
@@ -230,7 +282,14 @@ def slices(b: Branches, x: int, settings: dict[str, Any]) -> None:
 
 
 def rearranging(b: Branches) -> None:
-    slices(b, b.trunk, {"scale": SCALE, "zero_point": ZERO_POINT})
+    kept: dict[str, Any] = {"scale": SCALE, "zero_point": ZERO_POINT}
+    slices(b, b.trunk, kept)
+    splits(b, b.trunk, kept)
+    for axes, shape in (([1, 2], (1, 1, 1, 61)), ([-1], (1, 9, 7, 1)), ([2], (1, 9, 1, 61))):
+        b.add("REDUCE_MAX", [b.trunk, b.vector(*axes)], shape, options=schema.ReducerOptionsT(keepDims=True), **kept)
+    tokens = b.as_trunk("RESHAPE", [b.trunk, b.vector(-1, 63, 61)], (1, 63, 61), version=1)
+    paddings = b.graph.constant(np.array([[0, 0], [2, 1], [0, 3]], np.int32))
+    b.as_trunk("PAD", [tokens, paddings], (1, 66, 64))
     for order, shape in (((0, 2, 1, 3), (1, 7, 9, 61)), ((0, 2, 3, 1), (1, 7, 61, 9)), ((0, 3, 1, 2), (1, 61, 9, 7))):
         b.as_trunk("TRANSPOSE", [b.trunk, b.vector(*order)], shape)
 
@@ -246,6 +305,10 @@ def between_dense_layers(b: Branches) -> None:
     b.add("SQUARED_DIFFERENCE", [b.trunk, b.other], version=2, scale=b.scale(0.2, 3))
     squares = b.add("SQUARED_DIFFERENCE", [b.trunk, mean], version=2, scale=0.5, zero_point=-128)
     variance = b.add("MEAN", [squares, b.vector(3)], (1, 9, 7, 1), scale=0.2, zero_point=-128, options=keep)
+    for axes, shape in (([2], (1, 9, 1, 61)), ([1], (1, 1, 7, 61)), ([1, 2, 3], (1, 1, 1, 1)), ([3, 2], (1, 9, 1, 1))):
+        b.add("MEAN", [b.trunk, b.vector(*axes)], shape, scale=b.scale(0.01, 0.1), options=keep)
+    tokens = b.as_trunk("RESHAPE", [b.trunk, b.vector(-1, 63, 61)], (1, 63, 61), version=1)
+    b.add("MEAN", [tokens, b.vector(1)], (1, 61), scale=0.02, options=schema.ReducerOptionsT(keepDims=False))
     epsilon = b.graph.constant(np.int8(127), scale=1e-7, zero_point=int(b.rng.integers(-128, 0)))
     for name, options in (("ADD", schema.AddOptionsT), ("SUB", schema.SubOptionsT)):
         for activation in (0, 1):
@@ -278,6 +341,12 @@ def products(b: Branches) -> None:
     )
     b.add("TRANSPOSE", [plain, b.vector(0, 2, 1, 3)], (1, 9, 7, 9), scale=0.6, zero_point=3)
     b.add("BATCH_MATMUL", [scores, b.other], version=3, scale=9.0, options=options)
+    centred = [b.add("QUANTIZE", [x], zero_point=0, scale=0.1) for x in (b.trunk, b.other)]
+    for left, right, zero_point in ((*centred, 0), (b.trunk, centred[1], -3), (centred[0], b.other, 0)):
+        adjoint = schema.BatchMatMulOptionsT(adjY=True)
+        b.add(
+            *("BATCH_MATMUL", [left, right], (1, 9, 7, 7)), version=3, scale=1.7, zero_point=zero_point, options=adjoint
+        )
     b.outputs["heads"] = heads
 
 
@@ -403,8 +472,8 @@ def test_what_stays_with_the_runtime_is_right_too(
 ) -> None:
     b = Branches(5)
     options = schema.ReducerOptionsT(keepDims=True)
-    row_mean = b.add("MEAN", [b.trunk, b.vector(2)], (1, 9, 1, 61), scale=0.02, options=options)
-    b.add("MUL", [b.trunk, row_mean], options=schema.MulOptionsT())
+    apart = b.add("MEAN", [b.trunk, b.vector(1, 3)], (1, 1, 7, 1), scale=0.02, options=options)
+    b.add("MUL", [b.trunk, apart], options=schema.MulOptionsT())
     b.add("MUL", [b.trunk, b.other], scale=1e-5, options=schema.MulOptionsT())
     moved = b.as_trunk("TRANSPOSE", [b.trunk, b.vector(0, 2, 1, 3)], (1, 7, 9, 61))
     b.add("LOGISTIC", [moved], (1, 7, 9, 61), scale=1 / 256, zero_point=-128)

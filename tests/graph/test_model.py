@@ -16,6 +16,7 @@ from nq_tflite.graph.quantization import (
     activation_scale,
     bias_quantization,
     covered_values,
+    real_constant,
     scale_and_zero_point,
     scales_of,
     stored_values,
@@ -89,3 +90,23 @@ def test_the_values_that_codes_cover(kind: str, range_: tuple[float, float] | No
     tensor.quantization = fb.new_quantization(np.float32([0.5]))
     tensor.quantization.zeroPoint = [-3]
     assert covered_values(tensor) == range_
+
+
+def test_real_values_of_constants() -> None:
+    graph = Graph()
+    values = np.arange(-3, 3, dtype=np.int8).reshape(1, 2, 3)
+    asymmetric = graph.constant(values, scale=0.5, zero_point=-3)
+    along = graph.constant(values, scale=[1, 2, 4], axis=2)
+    indices = graph.constant(np.arange(4, dtype=np.int32))
+    floats = graph.constant(values.astype(np.float32))
+    computed = graph.input((1, 4), scale=1.0)
+    model = fb.read_model(graph.build([computed])).model
+
+    def real(tensor: int) -> np.ndarray | None:
+        return real_constant(model, model.subgraphs[0], model.subgraphs[0].tensors[tensor])
+
+    np.testing.assert_array_equal(real(asymmetric), 0.5 * (values + 3.0))
+    np.testing.assert_array_equal(real(along), values * np.asarray([1.0, 2, 4]))
+    np.testing.assert_array_equal(real(floats), values)
+    assert real(indices) is None
+    assert real(computed) is None

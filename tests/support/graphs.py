@@ -96,16 +96,37 @@ class Graph:
         index = self._tensor(shape, dtype or self._quantized, 0, scale, zero_point, 0)
         if len(shape) > 0:
             self._graph.tensors[index].shapeSignature = [-1, *shape[1:]] if dtype != np.int32 else list(shape)
+        self._operator(name, inputs, [index], version, options)
+        return index
+
+    def split(
+        self,
+        name: str,
+        inputs: Sequence[int],
+        shapes: Sequence[Sequence[int]],
+        *,
+        scale: float | None = None,
+        zero_point: int = 0,
+        dtype: Any = None,
+        options: Any = None,
+    ) -> list[int]:
+        """An operator with an output of each of these shapes, of one quantization; returns them."""
+        outputs = [self._tensor(shape, dtype or self._quantized, 0, scale, zero_point, 0) for shape in shapes]
+        for index, shape in zip(outputs, shapes, strict=True):
+            self._graph.tensors[index].shapeSignature = [-1, *shape[1:]]
+        self._operator(name, inputs, outputs, 2, options)
+        return outputs
+
+    def _operator(self, name: str, inputs: Sequence[int], outputs: list[int], version: int, options: Any) -> None:
         code = getattr(schema.BuiltinOperator, name)
         codes = self._model.operatorCodes
         codes.append(schema.OperatorCodeT(deprecatedBuiltinCode=min(code, 127), builtinCode=code, version=version))
-        operator = schema.OperatorT(opcodeIndex=len(codes) - 1, inputs=list(inputs), outputs=[index])
+        operator = schema.OperatorT(opcodeIndex=len(codes) - 1, inputs=list(inputs), outputs=outputs)
         if options is not None:
             kind = type(options).__name__.removesuffix("T")
             operator.builtinOptionsType = getattr(schema.BuiltinOptions, kind)
             operator.builtinOptions = options
         self._graph.operators.append(operator)
-        return index
 
     def custom(self, name: str, inputs: Sequence[int], shapes: Sequence[Sequence[int]], options: bytes) -> list[int]:
         """A custom operator with float outputs of these shapes; returns them."""

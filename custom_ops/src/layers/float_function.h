@@ -1,6 +1,9 @@
 // Functions of one float tensor.
 #pragma once
 
+#include <algorithm>
+#include <limits>
+
 #include "kernels/elementwise/elementwise.h"
 #include "kernels/quantize/quantize.h"
 
@@ -14,6 +17,25 @@ class FloatFunction {
 
  private:
   ElementwiseKernel::Floats::Unary function_;
+};
+
+class FloatCube {
+ public:
+  explicit FloatCube(const ElementwiseKernel& kernel) : floats_(kernel.floats) {}
+
+  void run(const float* in, int64_t count, float* out) const {
+    constexpr int64_t kTile = 256;
+    constexpr float kInfinity = std::numeric_limits<float>::infinity();
+    float squares[kTile];
+    for (int64_t begin = 0; begin < count; begin += kTile) {
+      const auto size = static_cast<size_t>(std::min(kTile, count - begin));
+      floats_.square(in + begin, size, squares);
+      floats_.multiply({squares, in + begin, 1, 1}, -kInfinity, kInfinity, size, out + begin);
+    }
+  }
+
+ private:
+  const ElementwiseKernel::Floats& floats_;
 };
 
 class FloatLeak {

@@ -1,6 +1,7 @@
 #include "layers/matrix_product.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include "layers/fixed_point.h"
@@ -90,6 +91,8 @@ bool CodeProduct::set(const ElementwiseKernel& kernel, Quantization a, Quantizat
   codes_ = &kernel.codes;
   zero_a_ = a.zero_point, zero_b_ = b.zero_point;
   terms_ = rescaling_terms(ratio, output.zero_point);
+  scale_ = a.scale * b.scale / output.scale;
+  if (zero_b_ == 0) return std::isnormal(scale_);
   return ratio.multiplier > 0 && ratio.shift <= kMaxShift;
 }
 
@@ -113,7 +116,20 @@ void CodeProduct::multiply(const MatrixProduct& product, int64_t rows, const int
   for (int64_t row = 0; row < rows; ++row, a += a_stride, sums += columns, out += out_stride) {
     const int32_t of_row =
         static_cast<int32_t>(depth) * zero_a_ * zero_b_ - (zero_b_ + codes_->panel_offset) * codes_->sum(a, depth);
-    codes_->rescale(sums, of_columns, of_row, columns, terms_, out);
+    if (zero_b_ == 0) {
+      rescale_in_float(sums, of_columns, of_row, columns, out);
+    } else {
+      codes_->rescale(sums, of_columns, of_row, columns, terms_, out);
+    }
+  }
+}
+
+void CodeProduct::rescale_in_float(const int32_t* sums, const int32_t* more, int32_t one, size_t count,
+                                   int8_t* out) const {
+  const float low = static_cast<float>(-128 - terms_.zero_point), high = static_cast<float>(127 - terms_.zero_point);
+  for (size_t i = 0; i < count; ++i) {
+    const float value = static_cast<float>(sums[i] + more[i] + one) * scale_;
+    out[i] = static_cast<int8_t>(std::lrint(std::min(std::max(value, low), high)) + terms_.zero_point);
   }
 }
 

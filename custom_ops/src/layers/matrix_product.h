@@ -102,7 +102,8 @@ class FloatProduct {
   const ElementwiseKernel::Floats* floats_;
 };
 
-// A product of int8, with the arithmetic of TFLite's own kernel: exact sums, rescaled in fixed point.
+// A product of int8. Sums are exact. Where the second operand's zero point is 0 they are rescaled in float, as XNNPACK
+// does, which takes no other products; else in fixed point, as TFLite's own kernel does.
 class CodeProduct {
  public:
   using Element = int8_t;
@@ -120,9 +121,13 @@ class CodeProduct {
                 uint8_t* scratch, int8_t* out, int64_t out_stride) const;
 
  private:
+  // Of sums[i] + more[i] + one.
+  void rescale_in_float(const int32_t* sums, const int32_t* more, int32_t one, size_t count, int8_t* out) const;
+
   const ElementwiseKernel::Codes* codes_ = nullptr;
   int32_t zero_a_ = 0, zero_b_ = 0;
   RescalingTerms terms_ = {};
+  float scale_ = 0;  // of sums, where they are rescaled in float
 };
 
 }  // namespace nq

@@ -149,16 +149,47 @@ void ImageMean::finish(const int32_t* sums, int64_t count, int8_t* out) const {
   }
 }
 
-void FloatImageMean::run(const float* in, int64_t channels, int64_t begin, int64_t count, float* out) const {
+void FloatImageSum::run(const float* in, int64_t channels, int64_t begin, int64_t count, float* out) const {
   const auto size = static_cast<size_t>(count);
   if (channels == 1) {
-    *out = kernel_.floats.sum(in, static_cast<size_t>(pixels_)) / static_cast<float>(pixels_);
+    *out = kernel_.floats.sum(in, static_cast<size_t>(pixels_));
     return;
   }
   std::fill_n(out + begin, size, 0.0f);
   for (int64_t pixel = 0; pixel < pixels_; ++pixel)
     kernel_.floats.add_to(in + pixel * channels + begin, size, out + begin);
-  kernel_.floats.scale(out + begin, size, 1.0f / static_cast<float>(pixels_));
+}
+
+void FloatImageMean::run(const float* in, int64_t channels, int64_t begin, int64_t count, float* out) const {
+  FloatImageSum::run(in, channels, begin, count, out);
+  if (channels == 1) {
+    *out /= static_cast<float>(pixels_);
+  } else {
+    kernel_.floats.scale(out + begin, static_cast<size_t>(count), 1.0f / static_cast<float>(pixels_));
+  }
+}
+
+void ImageGreatest::run(const int8_t* in, int64_t channels, int64_t begin, int64_t count, int8_t* out) const {
+  if (channels == 1) {
+    *out = static_cast<int8_t>(kernel_.codes.greatest(in, static_cast<size_t>(pixels_)));
+    return;
+  }
+  const PooledRow row = {1, 0, static_cast<size_t>(count)};
+  std::copy_n(in + begin, count, out + begin);
+  for (int64_t pixel = 1; pixel < pixels_; ++pixel) {
+    const int8_t* taps[] = {out + begin, in + pixel * channels + begin};
+    kernel_.pooling.greatest(taps, 2, row, out + begin);
+  }
+}
+
+void FloatImageGreatest::run(const float* in, int64_t channels, int64_t begin, int64_t count, float* out) const {
+  if (channels == 1) {
+    *out = kernel_.floats.greatest(in, static_cast<size_t>(pixels_));
+    return;
+  }
+  std::copy_n(in + begin, count, out + begin);
+  for (int64_t pixel = 1; pixel < pixels_; ++pixel)
+    kernel_.floats.raise(in + pixel * channels + begin, static_cast<size_t>(count), out + begin);
 }
 
 }  // namespace nq

@@ -48,12 +48,47 @@ class ImageMean {
   float scale_ = 0, offset_ = 0;
 };
 
-// The same of floats.
-class FloatImageMean {
+// The same of floats, and their sum.
+class FloatImageSum {
  public:
   using Element = float;
 
-  explicit FloatImageMean(const ElementwiseKernel& kernel) : kernel_(kernel) {}
+  explicit FloatImageSum(const ElementwiseKernel& kernel) : kernel_(kernel) {}
+
+  void set_pixels(int64_t pixels) { pixels_ = pixels; }
+  void run(const float* in, int64_t channels, int64_t begin, int64_t count, float* out) const;
+
+ protected:
+  const ElementwiseKernel& kernel_;
+  int64_t pixels_ = 0;
+};
+
+class FloatImageMean : public FloatImageSum {
+ public:
+  using FloatImageSum::FloatImageSum;
+  void run(const float* in, int64_t channels, int64_t begin, int64_t count, float* out) const;
+};
+
+// The greatest of an image's pixels, by channel.
+class ImageGreatest {
+ public:
+  using Element = int8_t;
+
+  explicit ImageGreatest(const ElementwiseKernel& kernel) : kernel_(kernel) {}
+
+  void set_pixels(int64_t pixels) { pixels_ = pixels; }
+  void run(const int8_t* in, int64_t channels, int64_t begin, int64_t count, int8_t* out) const;
+
+ private:
+  const ElementwiseKernel& kernel_;
+  int64_t pixels_ = 0;
+};
+
+class FloatImageGreatest {
+ public:
+  using Element = float;
+
+  explicit FloatImageGreatest(const ElementwiseKernel& kernel) : kernel_(kernel) {}
 
   void set_pixels(int64_t pixels) { pixels_ = pixels; }
   void run(const float* in, int64_t channels, int64_t begin, int64_t count, float* out) const;

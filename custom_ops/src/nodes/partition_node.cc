@@ -1,6 +1,7 @@
 #include "nodes/partition_node.h"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <optional>
 #include <unordered_map>
@@ -52,6 +53,7 @@ class PartitionNode {
     absorb_paddings(outputs_, &steps_);
     fold_tables(outputs_, &steps_);
     fuse_normalizations(outputs_, environment.kernels, &steps_);
+    fuse_rms_normalizations(outputs_, environment.kernels, &steps_);
     fuse_attention(outputs_, environment.kernels, &steps_);
     fuse_functions(outputs_, environment.kernels, &steps_);
     share_quantization(&steps_);
@@ -88,12 +90,14 @@ class PartitionNode {
     for (const GraphNode& entry : nodes) {
       if (is_nested(entry)) continue;  // comes with its reader
       const GraphNode* nested = nested_weight_of(weights, *entry.node);
+      if (nested != nullptr) {
+        steps_.push_back(make_nested(context, graph, *nested->node, entry));
+        continue;
+      }
       std::string reason;
-      std::unique_ptr<Operator> step =
-          nested != nullptr ? make_nested(context, graph, *nested->node, entry)
-                            : make_neighbour(context, environment_, *entry.node, *entry.registration, &reason);
-      if (step == nullptr) return error(NQ_SYSTEM, "a node changed after it was claimed: %s", reason.c_str());
-      steps_.push_back(std::move(step));
+      Steps made = make_neighbour(context, environment_, *entry.node, *entry.registration, &reason);
+      if (made.empty()) return error(NQ_SYSTEM, "a node changed after it was claimed: %s", reason.c_str());
+      std::move(made.begin(), made.end(), std::back_inserter(steps_));
     }
     return {};
   }

@@ -197,7 +197,7 @@ std::unique_ptr<Operator> make_negation(const TfLiteContext& context, const TfLi
 
 std::unique_ptr<Operator> make_square(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
                                       std::string* reason) {
-  return make_of_floats(context, node, kernels.elementwise->floats.square, reason);
+  return with_role(Role::kSquare, make_of_floats(context, node, kernels.elementwise->floats.square, reason));
 }
 
 std::unique_ptr<Operator> make_root(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
@@ -209,6 +209,22 @@ std::unique_ptr<Operator> make_inverse_root(const TfLiteContext& context, const 
                                             const Kernels& kernels, std::string* reason) {
   if (!has_float_ends(context, node, 1)) return make_by_table(context, node, kernels, reason, make_inverse_root_table);
   return with_role(Role::kInverseRoot, make_float_map(node, FloatFunction(kernels.elementwise->floats.inverse_root)));
+}
+
+std::unique_ptr<Operator> make_power(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
+                                     std::string* reason) {
+  if (!has_float_ends(context, node, 2)) return stays(reason, "int8 activations; floats are supported");
+  const TfLiteTensor* exponent = tensor_at(context, node.inputs->data[1]);
+  if (!is_float(exponent) || !is_constant(*exponent) || exponent->bytes != sizeof(float)) {
+    return stays(reason, "an exponent that is computed, or several");
+  }
+  const ElementwiseKernel::Floats& floats = kernels.elementwise->floats;
+  const float power = *static_cast<const float*>(exponent->data);
+  if (power == 2.0f) return with_role(Role::kSquare, make_float_map(node, FloatFunction(floats.square)));
+  if (power == 3.0f) return make_float_map(node, FloatCube(*kernels.elementwise));
+  if (power == 0.5f) return make_float_map(node, FloatFunction(floats.root));
+  if (power == -0.5f) return with_role(Role::kInverseRoot, make_float_map(node, FloatFunction(floats.inverse_root)));
+  return stays(reason, "an exponent other than 2, 3, 0.5 and -0.5");
 }
 
 }  // namespace nq

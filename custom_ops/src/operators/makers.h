@@ -12,6 +12,9 @@ namespace nq {
 using Maker = std::unique_ptr<Operator>(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
                                         std::string* reason);
 
+// A step for each output.
+using PartsMaker = Steps(const TfLiteContext& context, const TfLiteNode& node, std::string* reason);
+
 // Elementwise, with two operands, either of which may be constant or broadcast; int8 or float32.
 Maker make_addition, make_subtraction, make_multiplication;
 Maker make_squared_difference, make_matrix_product;
@@ -20,14 +23,18 @@ Maker make_division, make_maximum, make_minimum;  // of floats alone
 // Elementwise: int8 by table, and float32.
 Maker make_logistic, make_tanh, make_elu, make_leaky_relu, make_relu, make_relu_n1_to_1, make_relu6, make_hard_swish;
 Maker make_gelu, make_inverse_root;
-Maker make_negation, make_square, make_root;  // of floats alone
+// Of floats alone. The converter leaves NEG, SQUARE and POW in float in a full-int8 graph.
+Maker make_negation, make_square, make_root, make_power;
 Maker make_softmax;
 
 // float32 or int8 to int8, and int8 to float32.
 Maker make_quantization, make_dequantization;
 
 Maker make_max_pooling, make_average_pooling, make_mean;
+Maker make_greatest;  // along axes
+Maker make_sum;       // the same, of floats alone
 Maker make_padding, make_concatenation, make_transposition, make_slice, make_strided_slice;
+PartsMaker make_split, make_split_by_sizes;
 Maker make_nearest_resize, make_linear_resize;
 
 // Shapes, and the arithmetic on them that Keras leaves in its graphs.

@@ -13,30 +13,38 @@ struct ConcatenationParams {
 
 class PadOperator : public Operator {
  public:
-  // Every byte of the padding is `value`; a float's is 0.
-  PadOperator(int input, int output, size_t element_bytes, const int32_t* paddings, int8_t value)
+  // `paddings`: before and after, of each of up to four dimensions. Every byte of the padding is `value`; a float's
+  // is 0.
+  PadOperator(int input, int output, size_t element_bytes, const std::vector<int32_t>& paddings, int8_t value)
       : Operator({input}, output, element_bytes),
-        paddings_(paddings, paddings + 8),
-        value_(value),
-        image_{paddings[2], paddings[3], paddings[4], paddings[5], value} {}
+        rank_(paddings.size() / 2),
+        paddings_(8 - paddings.size()),
+        value_(value) {
+    paddings_.insert(paddings_.end(), paddings.begin(), paddings.end());
+    image_ = {paddings_[2], paddings_[3], paddings_[4], paddings_[5], value};
+  }
 
   const ImagePadding* padding() const override {
-    const bool only_image = paddings_[0] == 0 && paddings_[1] == 0 && paddings_[6] == 0 && paddings_[7] == 0;
+    const bool only_image =
+        rank_ == kRank && paddings_[0] == 0 && paddings_[1] == 0 && paddings_[6] == 0 && paddings_[7] == 0;
     return only_image ? &image_ : nullptr;
   }
 
   Status reshape(const Shapes& shapes, Shape* output) override {
     in_ = shapes.at(inputs()[0]);
-    if (in_.size() != 4) return error(NQ_INVALID_MODEL, "a padded tensor has rank %zu; expected 4", in_.size());
+    if (in_.size() != rank_) {
+      return error(NQ_INVALID_MODEL, "a padded tensor has rank %zu; expected %zu", in_.size(), rank_);
+    }
+    in_.insert(in_.begin(), kRank - rank_, 1);
     out_ = in_;
-    for (size_t i = 0; i < 4; ++i) {
+    for (size_t i = 0; i < kRank; ++i) {
       const int32_t added = paddings_[2 * i] + paddings_[2 * i + 1];
       if (out_[i] > std::numeric_limits<int32_t>::max() - added) {
         return error(NQ_INVALID_MODEL, "a padded tensor would have a side of 2^31 or more; expected less");
       }
       out_[i] += added;
     }
-    *output = out_;
+    output->assign(out_.begin() + static_cast<std::ptrdiff_t>(kRank - rank_), out_.end());
     return {};
   }
 
@@ -72,10 +80,13 @@ class PadOperator : public Operator {
     }
   }
 
-  std::vector<int32_t> paddings_;  // before and after, of each dimension
+  static constexpr size_t kRank = 4;
+
+  size_t rank_;
+  std::vector<int32_t> paddings_;  // with those of dimensions of 1 in front, up to four
   int8_t value_;
   ImagePadding image_;
-  Shape in_, out_;
+  Shape in_, out_;  // with four dimensions
 };
 
 // Computed by another operator, or a constant.
@@ -161,9 +172,11 @@ std::unique_ptr<Operator> make_padding(const TfLiteContext& context, const TfLit
                                        std::string* reason) {
   if (!has_ends_alike(context, node, 2, reason)) return nullptr;
   const TfLiteTensor &in = context.tensors[node.inputs->data[0]], &out = context.tensors[node.outputs->data[0]];
-  const int32_t* paddings = constant_int32(context, node.inputs->data[1], 8);
-  if (paddings == nullptr || in.dims->size != 4) return stays(reason, "paddings that are not a constant for rank 4");
-  const bool sane = std::all_of(paddings, paddings + 8, [](int32_t p) { return p >= 0 && p < 1 << 20; });
+  const int rank = in.dims->size;
+  const int32_t* given = rank < 1 || rank > 4 ? nullptr : constant_int32(context, node.inputs->data[1], 2 * rank);
+  if (given == nullptr) return stays(reason, "paddings that are computed, or a rank above 4");
+  const std::vector<int32_t> paddings(given, given + 2 * rank);
+  const bool sane = std::all_of(paddings.begin(), paddings.end(), [](int32_t p) { return p >= 0 && p < 1 << 20; });
   if (!sane) return stays(reason, "paddings out of range");
   const auto zero = static_cast<int8_t>(is_float(&out) ? 0 : out.params.zero_point);
   return std::make_unique<PadOperator>(node.inputs->data[0], node.outputs->data[0], element_bytes_of(in), paddings,

@@ -57,6 +57,7 @@ struct Role {
     kSubtract,
     kMultiply,
     kSquaredDifference,
+    kSquare,
     kNegate,
     kInverseRoot,
     kMeanOfRows,  // of the last axis, which stays with size 1
@@ -157,11 +158,12 @@ void share(ThreadPool* threads, int64_t count, int64_t cost, const Work& work) {
   threads->run([&](int part, Workspace*) { work(split_range(count, part, threads->size())); });
 }
 
-// One of the operators that operators/makers.h lists, or a layer whose weight is a plain constant. Null, with the
-// reason, for an operator that stays with the runtime.
-std::unique_ptr<Operator> make_neighbour(const TfLiteContext& context, const NodeEnvironment& environment,
-                                         const TfLiteNode& node, const TfLiteRegistration& registration,
-                                         std::string* reason);
+using Steps = std::vector<std::unique_ptr<Operator>>;
+
+// One of the operators that operators/makers.h lists, of which some are a step for each output, or a layer whose weight
+// is a plain constant. None, with the reason, for an operator that stays with the runtime.
+Steps make_neighbour(const TfLiteContext& context, const NodeEnvironment& environment, const TfLiteNode& node,
+                     const TfLiteRegistration& registration, std::string* reason);
 
 // Whether make_neighbour would make one; packs no weight.
 bool is_neighbour(const TfLiteContext& context, const Kernels& kernels, const TfLiteNode& node,

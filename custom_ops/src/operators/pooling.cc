@@ -74,18 +74,18 @@ class PoolOperator : public Operator {
 };
 
 // Axes that lie together, counted from the front.
-struct MeanAxes {
+struct Axes {
   size_t first, count;
 };
 
 // Over what these axes span, as over an image's pixels: what lies behind them are its channels.
-template <typename Mean>
-class MeanOperator : public Operator {
-  using Element = typename Mean::Element;
+template <typename Reduction>
+class ReductionOperator : public Operator {
+  using Element = typename Reduction::Element;
 
  public:
-  MeanOperator(int input, int output, const Mean& mean, MeanAxes axes, bool keep_dims)
-      : Operator({input}, output, sizeof(Element)), mean_(mean), axes_(axes), keep_dims_(keep_dims) {}
+  ReductionOperator(int input, int output, const Reduction& reduction, Axes axes, bool keep_dims)
+      : Operator({input}, output, sizeof(Element)), reduction_(reduction), axes_(axes), keep_dims_(keep_dims) {}
 
   Status reshape(const Shapes& shapes, Shape* output) override {
     const Shape& in = shapes.at(inputs()[0]);
@@ -95,12 +95,12 @@ class MeanOperator : public Operator {
     const auto last = in.begin() + static_cast<std::ptrdiff_t>(has_axes ? end : 0);
     pixels_ = has_axes ? num_elements(Shape(first, last)) : 0;
     if (pixels_ < 1 || pixels_ > kMaxPixels) {
-      return error(NQ_INVALID_MODEL, "a mean over %lld pixels; expected an image of 1 to %lld",
+      return error(NQ_INVALID_MODEL, "a reduction over %lld elements; expected 1 to %lld",
                    static_cast<long long>(pixels_), static_cast<long long>(kMaxPixels));
     }
     batches_ = num_elements(Shape(in.begin(), first));
     channels_ = num_elements(Shape(last, in.end()));
-    mean_.set_pixels(pixels_);
+    reduction_.set_pixels(pixels_);
     output->assign(in.begin(), first);
     if (keep_dims_) output->insert(output->end(), axes_.count, 1);
     output->insert(output->end(), last, in.end());
@@ -114,7 +114,7 @@ class MeanOperator : public Operator {
       while (range.begin < range.end) {  // the part of it that lies in one image
         const int64_t batch = range.begin / channels_, channel = range.begin % channels_;
         const int64_t count = std::min(channels_ - channel, range.end - range.begin);
-        mean_.run(in + batch * pixels_ * channels_, channels_, channel, count, out + batch * channels_);
+        reduction_.run(in + batch * pixels_ * channels_, channels_, channel, count, out + batch * channels_);
         range.begin += count;
       }
     });
@@ -122,8 +122,8 @@ class MeanOperator : public Operator {
 
  private:
   using Operator::output;
-  Mean mean_;
-  MeanAxes axes_;
+  Reduction reduction_;
+  Axes axes_;
   bool keep_dims_;
   int64_t batches_ = 0, pixels_ = 0, channels_ = 0;
 };
@@ -172,7 +172,7 @@ std::unique_ptr<Operator> make_pooling(const TfLiteContext& context, const TfLit
 }
 
 // Of a constant, in any order, from the front or from behind; false unless they lie together.
-bool read_axes(const TfLiteContext& context, int index, int32_t rank, MeanAxes* axes) {
+bool read_axes(const TfLiteContext& context, int index, int32_t rank, Axes* axes) {
   const TfLiteTensor* tensor = tensor_at(context, index);
   if (tensor == nullptr) return false;
   const auto count = static_cast<int>(tensor->bytes / sizeof(int32_t));
@@ -186,6 +186,30 @@ bool read_axes(const TfLiteContext& context, int index, int32_t rank, MeanAxes* 
   }
   *axes = {static_cast<size_t>(sorted[0]), sorted.size()};
   return sorted[0] >= 0 && sorted.back() < rank;
+}
+
+// What a node reduces, and along which axes.
+struct ReductionNode {
+  int input, output;
+  Axes axes;
+  bool keep_dims;
+};
+
+bool read_reduction(const TfLiteContext& context, const TfLiteNode& node, ReductionNode* found, std::string* reason) {
+  const auto* params = params_of<ReducerParams>(node);
+  const int input = node.inputs->data[0], rank = context.tensors[input].dims->size;
+  if (params == nullptr || !read_axes(context, node.inputs->data[1], rank, &found->axes)) {
+    return refuse(reason, "axes that are computed or lie apart");
+  }
+  found->input = input;
+  found->output = node.outputs->data[0];
+  found->keep_dims = params->keep_dims;
+  return true;
+}
+
+template <typename Reduction>
+std::unique_ptr<Operator> make_reduction(const ReductionNode& node, const Reduction& reduction) {
+  return std::make_unique<ReductionOperator<Reduction>>(node.input, node.output, reduction, node.axes, node.keep_dims);
 }
 
 }  // namespace
@@ -204,28 +228,35 @@ std::unique_ptr<Operator> make_mean(const TfLiteContext& context, const TfLiteNo
                                     std::string* reason) {
   const bool floats = has_float_ends(context, node, 2);
   if (!floats && !has_int8_ends(context, node, 2, reason)) return nullptr;
-  const int input = node.inputs->data[0], output = node.outputs->data[0];
-  const TfLiteTensor &in = context.tensors[input], &out = context.tensors[output];
-  const auto* params = params_of<ReducerParams>(node);
-  MeanAxes axes;
-  if (params == nullptr || !read_axes(context, node.inputs->data[1], in.dims->size, &axes)) {
-    return stays(reason, "axes that are computed or lie apart");
-  }
+  ReductionNode found;
+  if (!read_reduction(context, node, &found, reason)) return nullptr;
+  const TfLiteTensor &in = context.tensors[found.input], &out = context.tensors[found.output];
+  const Axes axes = found.axes;
+  const bool of_rows = axes.count == 1 && static_cast<int>(axes.first) + 1 == in.dims->size;
   if (floats) {
-    const FloatImageMean mean(*kernels.elementwise);
-    auto step = std::make_unique<MeanOperator<FloatImageMean>>(input, output, mean, axes, params->keep_dims);
-    const bool of_rows = params->keep_dims && axes.count == 1 && static_cast<int>(axes.first) + 1 == in.dims->size;
-    Role role = {of_rows ? Role::kMeanOfRows : Role::kOther};
+    auto step = make_reduction(found, FloatImageMean(*kernels.elementwise));
+    Role role = {of_rows && found.keep_dims ? Role::kMeanOfRows : Role::kOther};
     role.row = in.dims->data[axes.first];
     step->set_role(std::move(role));
     return step;
   }
-  const bool of_rows = axes.count == 1 && static_cast<int>(axes.first) + 1 == in.dims->size;
-  if (!of_rows && (in.dims->size != 4 || axes.first != 1 || axes.count != 2)) {
-    return stays(reason, "axes other than height and width, or the last one, which are supported");
-  }
-  const ImageMean mean(*kernels.elementwise, quantization_of(in), quantization_of(out));
-  return std::make_unique<MeanOperator<ImageMean>>(input, output, mean, axes, params->keep_dims);
+  return make_reduction(found, ImageMean(*kernels.elementwise, quantization_of(in), quantization_of(out)));
+}
+
+std::unique_ptr<Operator> make_sum(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
+                                   std::string* reason) {
+  if (!has_float_ends(context, node, 2)) return stays(reason, "int8 activations; floats are supported");
+  ReductionNode found;
+  if (!read_reduction(context, node, &found, reason)) return nullptr;
+  return make_reduction(found, FloatImageSum(*kernels.elementwise));
+}
+
+std::unique_ptr<Operator> make_greatest(const TfLiteContext& context, const TfLiteNode& node, const Kernels& kernels,
+                                        std::string* reason) {
+  ReductionNode found;
+  if (!has_ends_alike(context, node, 2, reason) || !read_reduction(context, node, &found, reason)) return nullptr;
+  if (is_float(&context.tensors[found.input])) return make_reduction(found, FloatImageGreatest(*kernels.elementwise));
+  return make_reduction(found, ImageGreatest(*kernels.elementwise));
 }
 
 }  // namespace nq

@@ -1,5 +1,6 @@
-// TRANSPOSE, SLICE and STRIDED_SLICE.
+// TRANSPOSE, SLICE, STRIDED_SLICE, and SPLIT as a slice for each part.
 #include <limits>
+#include <numeric>
 
 #include "layers/strided_copy.h"
 #include "operators/makers.h"
@@ -81,6 +82,35 @@ class Slicing : public Rearrangement {
   std::vector<Cut> cuts_;
 };
 
+// Of the parts that an axis is split into. `sizes` are theirs, of which one may be -1, for what the others leave; with
+// none, they are alike.
+class Part : public Rearrangement {
+ public:
+  Part(size_t axis, size_t number, size_t count, std::vector<int32_t> sizes)
+      : axis_(axis), number_(number), count_(count), sizes_(std::move(sizes)) {}
+
+  bool apply(const Shape& in, Shape* out, std::vector<StridedCopy::Axis>* axes, int64_t* offset) const override {
+    if (in.size() <= axis_) return false;
+    std::vector<int64_t> sizes(sizes_.begin(), sizes_.end());
+    if (sizes.empty()) sizes.assign(count_, in[axis_] / static_cast<int64_t>(count_));
+    const int64_t given = std::accumulate(sizes.begin(), sizes.end(), int64_t{0});
+    std::replace(sizes.begin(), sizes.end(), int64_t{-1}, in[axis_] - given - 1);
+    if (*std::min_element(sizes.begin(), sizes.end()) < 0) return false;
+    if (std::accumulate(sizes.begin(), sizes.end(), int64_t{0}) != in[axis_]) return false;
+    const std::vector<int64_t> strides = strides_of(in);
+    const auto own = sizes.begin() + static_cast<std::ptrdiff_t>(number_);
+    *offset = std::accumulate(sizes.begin(), own, int64_t{0}) * strides[axis_];
+    *out = in;
+    (*out)[axis_] = static_cast<int32_t>(*own);
+    for (size_t axis = 0; axis < in.size(); ++axis) axes->push_back({(*out)[axis], strides[axis]});
+    return true;
+  }
+
+ private:
+  size_t axis_, number_, count_;
+  std::vector<int32_t> sizes_;
+};
+
 template <typename Element>
 class RearrangeOperator : public Operator {
  public:
@@ -111,13 +141,47 @@ class RearrangeOperator : public Operator {
   StridedCopy copy_;
 };
 
-std::unique_ptr<Operator> make_rearrangement(const TfLiteContext& context, const TfLiteNode& node,
+std::unique_ptr<Operator> make_rearrangement(const TfLiteContext& context, int input, int output,
                                              std::unique_ptr<Rearrangement> rearrangement) {
-  const int input = node.inputs->data[0], output = node.outputs->data[0];
   if (is_float(&context.tensors[input])) {
     return std::make_unique<RearrangeOperator<float>>(input, output, std::move(rearrangement));
   }
   return std::make_unique<RearrangeOperator<int8_t>>(input, output, std::move(rearrangement));
+}
+
+std::unique_ptr<Operator> make_rearrangement(const TfLiteContext& context, const TfLiteNode& node,
+                                             std::unique_ptr<Rearrangement> rearrangement) {
+  return make_rearrangement(context, node.inputs->data[0], node.outputs->data[0], std::move(rearrangement));
+}
+
+Steps stay(std::string* reason, const char* why) {
+  *reason = why;
+  return {};
+}
+
+// `sizes`: of the parts; none where they are alike.
+Steps make_parts(const TfLiteContext& context, const TfLiteNode& node, int input, int axis_tensor,
+                 const std::vector<int32_t>& sizes, std::string* reason) {
+  const TfLiteTensor* in = tensor_at(context, input);
+  if (!is_float(in) && !is_quantized_int8(in)) return stay(reason, not_int8(in, in));
+  if (is_constant(*in)) return stay(reason, "a constant input; computed ones are supported");
+  const int rank = in->dims->size;
+  const int32_t* given = constant_int32(context, axis_tensor, 1);
+  const int32_t axis = given == nullptr ? -1 : *given < 0 ? *given + rank : *given;
+  if (axis < 0 || axis >= rank || static_cast<size_t>(rank) > kMaxRank) {
+    return stay(reason, "an axis that is computed or none, or a rank above 8");
+  }
+  const auto count = static_cast<size_t>(std::max(node.outputs->size, 0));
+  Steps steps;
+  for (size_t i = 0; i < count; ++i) {
+    const int output = node.outputs->data[i];
+    const TfLiteTensor* out = tensor_at(context, output);
+    if (is_float(in) ? !is_float(out) : !is_quantized_int8(out)) return stay(reason, not_int8(out, out));
+    if (!is_float(in) && !same_quantization(*in, *out)) return stay(reason, "scales");
+    steps.push_back(
+        make_rearrangement(context, input, output, std::make_unique<Part>(static_cast<size_t>(axis), i, count, sizes)));
+  }
+  return steps;
 }
 
 // One value for each axis of the first input, which is null where they are computed.
@@ -190,6 +254,20 @@ std::unique_ptr<Operator> make_strided_slice(const TfLiteContext& context, const
     cuts.push_back(cut);
   }
   return make_rearrangement(context, node, std::make_unique<Slicing>(std::move(cuts)));
+}
+
+Steps make_split(const TfLiteContext& context, const TfLiteNode& node, std::string* reason) {
+  if (node.inputs->size != 2) return stay(reason, "another number of operands");
+  return make_parts(context, node, node.inputs->data[1], node.inputs->data[0], {}, reason);
+}
+
+Steps make_split_by_sizes(const TfLiteContext& context, const TfLiteNode& node, std::string* reason) {
+  if (node.inputs->size != 3) return stay(reason, "another number of operands");
+  const int32_t* given = constant_int32(context, node.inputs->data[1], node.outputs->size);
+  if (given == nullptr) return stay(reason, "sizes that are computed");
+  const std::vector<int32_t> sizes(given, given + node.outputs->size);
+  if (std::count(sizes.begin(), sizes.end(), -1) > 1) return stay(reason, "several sizes that are not given");
+  return make_parts(context, node, node.inputs->data[0], node.inputs->data[2], sizes, reason);
 }
 
 }  // namespace nq

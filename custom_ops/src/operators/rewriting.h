@@ -9,8 +9,6 @@
 
 namespace nq {
 
-using Steps = std::vector<std::unique_ptr<Operator>>;
-
 // A PAD that only a convolution reads is left to the convolution, which needs no padded copy. `outputs`: the tensors
 // that others than the steps read.
 void absorb_paddings(const std::unordered_set<int>& outputs, Steps* steps);
@@ -28,6 +26,9 @@ void fuse_functions(const std::unordered_set<int>& outputs, const Kernels& kerne
 
 // What normalizes the rows of a tensor by their mean and variance becomes one operator.
 void fuse_normalizations(const std::unordered_set<int>& outputs, const Kernels& kernels, Steps* steps);
+
+// The same of what divides them by the root of their mean square.
+void fuse_rms_normalizations(const std::unordered_set<int>& outputs, const Kernels& kernels, Steps* steps);
 
 // Dense layers of floats that read one tensor, one after the other, quantize it once.
 void share_quantization(Steps* steps);

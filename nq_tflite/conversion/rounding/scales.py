@@ -16,23 +16,27 @@ from nq_tflite.format.levels import cell_middles
 
 #: What scales may be multiplied by.
 RATIOS = (1.0, 0.96, 0.92, 0.88, 0.84, 0.8, 0.76, 0.72, 0.68, 0.64, 0.6, 0.55, 0.5)
-#: How often full-bit's error counts beside the coarsest level's, where that has four bits or more; with each bit less
-#: the coarsest level's is four times as large, and full-bit's counts so much more.
-_FULL_BIT, _BITS = 2.0, 4
+#: How often full-bit's error counts beside the coarsest level's, where that has four bits or more. The noise of int8
+#: activations hides much of it; where activations are floats it is most of what full-bit loses.
+_OF_CODES, _OF_FLOATS = 2.0, 16.0
+#: With each bit less the coarsest level's error is four times as large, and full-bit's counts so much more.
+_BITS = 4
 
 
-def fitted_ratios(task: RoundingTask) -> NDArray[np.float64]:
+def fitted_ratios(task: RoundingTask, *, floats: bool) -> NDArray[np.float64]:
     """The best of RATIOS for each scale, by each input's own part in the error of nearest codes: [1] or [channels].
 
     Args:
         task: with quadratics.
+        floats: whether the layer's activations are floats.
     """
     part_bits, full_bits = task.nesting.part_bits, task.nesting.full_bits
     coarsest, finest = (each.quadratic for each in (task.statistics[0], task.statistics[-1]))
     if coarsest is None or finest is None:
         return np.ones(len(task.scales))
     costs = _costs(task, 0, part_bits, coarsest)
-    costs += _FULL_BIT * 4.0 ** max(_BITS - part_bits, 0) * _costs(task, -1, full_bits, finest)
+    weight = (_OF_FLOATS if floats else _OF_CODES) * 4.0 ** max(_BITS - part_bits, 0)
+    costs += weight * _costs(task, -1, full_bits, finest)
     costs[1:, ~task.target.any(axis=1)] = np.inf  # a channel of zeros has a scale for its bias' sake
     if len(task.scales) == 1:
         costs = costs.sum(axis=1, keepdims=True)

@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nq_tflite.conversion.sources.pairing import LayerWeight, layer_weights, real_bias, real_constant
+from nq_tflite.conversion.sources.pairing import LayerWeight, layer_weights, real_bias
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema
 from nq_tflite.graph.model import ModelT, OperatorT
+from nq_tflite.graph.quantization import real_constant
 
 Float64 = NDArray[np.float64]
 #: A function of arrays, element by element: [channels, points] -> [channels, points].
@@ -369,7 +370,7 @@ class _Graph:
 
     def _constant_of(self, index: int) -> Float64 | None:
         """A constant with one value for each channel, or one in all: [channels] or [1]."""
-        values = real_constant(self._model, self._graph.tensors[index])
+        values = real_constant(self._model, self._graph, self._graph.tensors[index])
         if values is None or values.size != (values.shape or (1,))[-1]:
             return None
         return values.astype(np.float64).ravel()

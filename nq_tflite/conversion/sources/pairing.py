@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema
 from nq_tflite.graph.model import ModelT, OperatorT, SubGraphT, TensorPlace, TensorT
-from nq_tflite.graph.quantization import scales_of
+from nq_tflite.graph.quantization import real_constant, scales_of
 from nq_tflite.graph.readers import reader_of, slots_of
 from nq_tflite.graph.sites import as_matrix
 
@@ -62,7 +62,7 @@ def layer_weights(model: ModelT) -> Iterator[LayerWeight]:
             if reader is None or index < 0:
                 continue
             tensor = subgraph.tensors[index]
-            values = real_constant(model, tensor)
+            values = real_constant(model, subgraph, tensor)
             if values is not None and values.ndim:
                 matrix = as_matrix(values, reader.layout)
                 kind = fb.builtin_code(model, operator)
@@ -77,29 +77,10 @@ def _error(tensor: TensorT, matrix: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(error)
 
 
-def real_constant(model: ModelT, tensor: TensorT) -> NDArray[np.float32] | None:
-    """A constant's real values, float32 in its shape; None for variable tensors and types other than float and int8.
-
-    An int32 constant counts where it has a scale, as biases have.
-    """
-    values = fb.constant(model, tensor)
-    if values is None or values.dtype == np.float32:
-        return values
-    quantization, scale = tensor.quantization, scales_of(tensor)
-    if quantization is None or not len(scale):
-        return None
-    zero_point = np.zeros(1) if quantization.zeroPoint is None else np.asarray(quantization.zeroPoint)
-    if len(scale) > 1:
-        along = [1] * values.ndim
-        along[quantization.quantizedDimension] = len(scale)
-        scale, zero_point = scale.reshape(along), np.resize(zero_point, len(scale)).reshape(along)
-    return np.asarray(scale * (values - zero_point), np.float32)
-
-
 def real_bias(model: ModelT, subgraph: SubGraphT, operator: OperatorT) -> NDArray[np.float32] | None:
     """A layer's constant bias, real values [channels]; None if it has none, or one that is computed."""
     index = slots_of(model, operator).bias_of(operator)
-    return None if index < 0 else real_constant(model, subgraph.tensors[index])
+    return None if index < 0 else real_constant(model, subgraph, subgraph.tensors[index])
 
 
 def pair_weights(float_model: ModelT, int8_model: ModelT) -> dict[TensorPlace, TensorPlace]:

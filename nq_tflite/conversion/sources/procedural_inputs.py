@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nq_tflite.conversion.sources.moments import FoldedNorm, Moments
-from nq_tflite.conversion.sources.pairing import LayerWeight, layer_weights, real_bias, real_constant
+from nq_tflite.conversion.sources.pairing import LayerWeight, layer_weights, real_bias
 from nq_tflite.conversion.sources.procedural import procedural_images
 from nq_tflite.conversion.sources.sample_store import Kept, KeptArrays, SampleStore
 from nq_tflite.errors import UnsupportedModelError
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema
 from nq_tflite.graph.model import ModelT, TensorT
-from nq_tflite.graph.quantization import covered_input, covered_values, stored_values
+from nq_tflite.graph.quantization import covered_input, covered_values, real_constant, stored_values
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -196,7 +196,7 @@ def _first_convolution(model: ModelT, index: int, gain: Float64, offset: Float64
         if code == _Builtin.CONV_2D:
             return weights.get(position)
         if code in (_Builtin.ADD, _Builtin.SUB, _Builtin.MUL, _Builtin.DIV) and slot == 0:
-            constant = real_constant(model, subgraph.tensors[inputs[1]])
+            constant = real_constant(model, subgraph, subgraph.tensors[inputs[1]])
             if constant is None or constant.size not in (1, len(gain)):
                 return None
             _gather(code, constant.astype(np.float64).ravel(), gain, offset)

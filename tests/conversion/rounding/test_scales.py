@@ -41,7 +41,7 @@ def error_at(task: RoundingTask, ratios: np.ndarray, level: int) -> np.ndarray:
 @pytest.mark.parametrize("nesting", ["8|4", "8|3", "6|3"])
 def test_few_bits_gain_by_smaller_scales(nesting: str) -> None:
     task = task_of(weights(), nesting, 12)
-    ratios = fitted_ratios(task)
+    ratios = fitted_ratios(task, floats=False)
     assert set(ratios) <= set(RATIOS)
     before, after = (error_at(task, each, 0) for each in (np.ones(1), ratios))
     assert (after <= before * 1.01).all()
@@ -49,17 +49,25 @@ def test_few_bits_gain_by_smaller_scales(nesting: str) -> None:
     assert error_at(task, ratios, 1).sum() < after.sum() / 2
 
 
+def test_full_bit_counts_more_where_activations_are_floats() -> None:
+    task = task_of(weights(), "8|4", 12)
+    codes, floats = (fitted_ratios(task, floats=each) for each in (False, True))
+    part, full = (error_at(task, floats, level).sum() / error_at(task, codes, level).sum() for level in (0, 1))
+    assert 1 < part < 1.2
+    assert full < 0.7
+
+
 def test_many_bits_and_even_weights_keep_theirs() -> None:
-    assert (fitted_ratios(task_of(weights(), "8|7", 12)) > 0.95).all()
+    assert (fitted_ratios(task_of(weights(), "8|7", 12), floats=False) > 0.95).all()
     even = np.random.default_rng(3).choice([-120.0, 120.0, 40.0], (4, 200))
-    assert (fitted_ratios(task_of(even, "8|4", 4)) == 1).all()
+    assert (fitted_ratios(task_of(even, "8|4", 4), floats=False) == 1).all()
 
 
 def test_one_scale_for_all_channels_stays_one_and_channels_of_zeros_keep_theirs() -> None:
-    assert fitted_ratios(task_of(weights(), "8|4")).shape == (1,)
+    assert fitted_ratios(task_of(weights(), "8|4"), floats=False).shape == (1,)
     some = weights()
     some[3] = 0
-    ratios = fitted_ratios(task_of(some, "8|4", 12))
+    ratios = fitted_ratios(task_of(some, "8|4", 12), floats=False)
     assert ratios[3] == 1
     assert (np.delete(ratios, 3) < 1).all()
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from graphs import Graph
 
-from nq_tflite.conversion.sources.pairing import layer_weights, pair_weights, real_bias, real_constant
+from nq_tflite.conversion.sources.pairing import layer_weights, pair_weights, real_bias
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema
 
@@ -78,17 +78,3 @@ def test_strangers_doubles_and_rivals() -> None:
 def test_a_transposed_weight_is_a_stranger() -> None:
     a = np.random.default_rng(4).uniform(-1, 1, (6, 6)).astype(np.float32)
     assert pair_weights(graph_of([a]), graph_of([rounded(a.T, 1 / 127)], [1 / 127])) == {}
-
-
-def test_real_values_of_constants() -> None:
-    graph = Graph()
-    values = np.arange(-3, 3, dtype=np.int8).reshape(1, 2, 3)
-    asymmetric = graph.constant(values, scale=0.5, zero_point=-3)
-    along = graph.constant(values, scale=[1, 2, 4], axis=2)
-    indices = graph.constant(np.arange(4, dtype=np.int32))
-    model = fb.read_model(graph.build([graph.input((1, 4), scale=1.0)])).model
-    tensors = model.subgraphs[0].tensors
-    np.testing.assert_array_equal(real_constant(model, tensors[asymmetric]), 0.5 * (values + 3.0))
-    np.testing.assert_array_equal(real_constant(model, tensors[along]), values * np.asarray([1.0, 2, 4]))
-    assert real_constant(model, tensors[indices]) is None
-    assert real_constant(model, tensors[model.subgraphs[0].inputs[0]]) is None
