@@ -168,10 +168,9 @@ void rescale_sums(const int32_t* sums, const int32_t* more, int32_t one, size_t 
   for (; i < count; ++i) out[i] = rescale_sum(sums[i] + more[i] + one, t);
 }
 
-void weigh_codes(const float* powers, int32_t greatest, const int8_t* in, size_t count, float factor,
-                 int32_t zero_point, int8_t* out) {
+void weigh_floats(const float* __restrict in, size_t count, float factor, int32_t zero_point, int8_t* __restrict out) {
   for (size_t i = 0; i < count; ++i) {
-    float scaled = powers[greatest - in[i]] * factor;
+    float scaled = in[i] * factor;
     scaled = scaled < 65536.0f ? scaled : 65536.0f;
     const auto whole = static_cast<int32_t>(scaled);
     const int32_t rounded = whole + (scaled - static_cast<float>(whole) >= 0.5f ? 1 : 0);
@@ -193,7 +192,7 @@ constexpr ElementwiseKernel::Codes code_loops() {
   codes.rescale = rescale_sums;
   codes.sum = sum_codes;
   codes.greatest = greatest_code;
-  codes.weigh = weigh_codes;
+  codes.weigh = weigh_floats;
   return codes;
 }
 

@@ -89,9 +89,8 @@ struct ElementwiseKernel {
                     int8_t* out) = nullptr;
     int32_t (*sum)(const int8_t* in, size_t count) = nullptr;
     int32_t (*greatest)(const int8_t* in, size_t count) = nullptr;  // -128 of none
-    // out = clamp(round(min(powers[greatest - in] * factor, 65536)) + zero_point, -128, 127), halves upwards
-    void (*weigh)(const float* powers, int32_t greatest, const int8_t* in, size_t count, float factor,
-                  int32_t zero_point, int8_t* out) = nullptr;
+    // out = clamp(round(min(in * factor, 65536)) + zero_point, -128, 127), halves upwards, of what is not negative
+    void (*weigh)(const float* in, size_t count, float factor, int32_t zero_point, int8_t* out) = nullptr;
   } codes;
 
   struct Floats {
