@@ -116,14 +116,16 @@ struct Rows {
 // `step` blocks of channels at a time. Rows of out are 3 apart, and what lies between is left alone.
 template <typename Finish, typename Out>
 std::vector<Out> run(const GemmKernel& kernel, const NaiveLayer& layer, int level, const nq::GemmRows& rows,
-                     uint32_t step, const Finish& finish, const Guarded<int32_t>& bias, int outputs = 0) {
+                     uint32_t step, const Finish& finish, const Guarded<int32_t>& bias, int outputs = 0,
+                     nq::FloatMap map = nullptr) {
   const uint32_t channels = layer.block.channels, num_blocks = (channels + 15) / 16;
   const PackedWeight weight = layer.weight_at(level);
   const size_t stride = channels + 3, last = static_cast<size_t>(outputs == 0 ? rows.num_rows : outputs) - 1;
   const Guarded<Out> out(last * stride + channels, Out{kUntouched});
   const Guarded<uint8_t> scratch(nq::gemm_scratch_bytes(kernel, layer.block.depth));
   for (uint32_t block = 0; block < num_blocks; block += step) {
-    const nq::GemmTask task = {weight, rows, block, std::min(step, num_blocks - block), bias.data(), scratch.data()};
+    const nq::GemmTask task = {weight,      rows,           block, std::min(step, num_blocks - block),
+                               bias.data(), scratch.data(), map};
     nq::run_gemm(kernel, task, finish, out.data(), stride);
   }
   std::vector<Out> dense;
@@ -303,6 +305,38 @@ TEST(rows_on_a_grid) {
   }
 }
 
+void double_floats(const float* in, size_t count, float* out) {
+  for (size_t i = 0; i < count; ++i) out[i] = 2 * in[i];
+}
+
+// Sums of weights of any size, some of which have more bits than a pair of words.
+TEST(zero_points_times_any_sum_of_weights) {
+  std::mt19937 random(14);
+  constexpr uint32_t kChannels = 50;
+  for (const GemmKernel* kernel : kernels_to_check()) {
+    if (kernel->sums.dequantize == nullptr) continue;
+    for (int round = 0; round < 200; ++round) {
+      const int bits = static_cast<int>(random() % 29) + 2;
+      const int rows = std::min(kernel->rows, 3);
+      std::vector<int32_t> sums(3 * nq::kTileChannels), weight_sums(nq::kTileChannels), zero_points(3);
+      std::vector<float> scales(nq::kTileChannels, 0.5f), biases(nq::kTileChannels, 1.0f), row_scales(3, 0.25f);
+      for (int32_t& sum : sums) sum = static_cast<int32_t>(random()) >> 4;
+      for (int32_t& sum : weight_sums) sum = static_cast<int32_t>(random()) >> (32 - bits);
+      for (int32_t& zero_point : zero_points) zero_point = static_cast<int32_t>(random() % 256) - 128;
+      const nq::Dequantization to = {row_scales.data(), zero_points.data(),  weight_sums.data(), scales.data(),
+                                     biases.data(),     -nq_test::kInfinity, nq_test::kInfinity, 1};
+      std::vector<float> out(3 * kChannels);
+      kernel->sums.dequantize(sums.data(), rows, to, out.data(), kChannels, kChannels);
+      for (size_t i = 0; i < static_cast<size_t>(rows) * kChannels; ++i) {
+        const size_t row = i / kChannels, c = i % kChannels;
+        const auto product = static_cast<uint32_t>(zero_points[row]) * static_cast<uint32_t>(weight_sums[c]);
+        const auto centred = static_cast<int32_t>(static_cast<uint32_t>(sums[row * nq::kTileChannels + c]) - product);
+        ASSERT_EQ(static_cast<float>(centred) * 0.125f + 1.0f, out[i]) << kernel->isa;
+      }
+    }
+  }
+}
+
 // Rows that were quantized each in its own way, to floats: the same bits from every kernel, and nearly real arithmetic.
 TEST(floats) {
   std::mt19937 random(9);
@@ -323,6 +357,9 @@ TEST(floats) {
               run<nq::Dequantization, float>(*kernel, layer, level, rows.first(num_rows), 3, dequantization, bias);
           if (wanted.empty() || wanted.size() < got.size()) wanted = got;
           CHECK_EQ(0, std::memcmp(got.data(), wanted.data(), got.size() * sizeof(float)));
+          const std::vector<float> mapped = run<nq::Dequantization, float>(*kernel, layer, level, rows.first(num_rows),
+                                                                           3, dequantization, bias, 0, double_floats);
+          for (size_t i = 0; i < got.size(); ++i) ASSERT_EQ(2 * got[i], mapped[i]);
         }
       }
       for (size_t r = 0; r < kMostRows; ++r) {

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/gemm/gemm.h"
 #include "operators/node_environment.h"
 #include "status.h"
 #include "tflite_abi.h"
@@ -57,7 +58,7 @@ struct Role {
     kSquaredDifference,
     kNegate,
     kInverseRoot,
-    kMeanOfRows,  // of the last axis, which stays with size 1
+    kMeanOfRows,  // of the last axes, which stay with size 1
     kSoftmax,
     kTransposition,
     kReshapeOfMatrices,  // keeps the last two axes
@@ -68,7 +69,7 @@ struct Role {
   Kind kind = kOther;
   const float* constant = nullptr;        // the other operand of an addition or a product
   Shape constant_shape = {}, shape = {};  // of the constant, and of the output but for its batch
-  int32_t row = 0;                        // elements of a mean's rows
+  int32_t axes = 0, row = 0;              // that a mean is of, and the last one's elements
   float beta = 0;                         // a softmax's
   std::vector<int32_t> order = {};        // the input's axes at the places of the output's
 };
@@ -102,6 +103,11 @@ class Operator {
   virtual const ImagePadding* padding() const { return nullptr; }
   // Takes over the padding of its only input, whose unpadded form is tensor `input`; false if it cannot.
   virtual bool absorb_padding(const ImagePadding&, int /*input*/) { return false; }
+
+  // The function of each float that it computes, if it does nothing else; else null.
+  virtual FloatMap float_map() const { return nullptr; }
+  // Computes that function of its outputs, and writes them as that tensor; false if it cannot.
+  virtual bool absorb_map(FloatMap, int /*output*/) { return false; }
 
   // Called where the step before it that quantizes an input has the same one.
   virtual void reuse_rows() {}

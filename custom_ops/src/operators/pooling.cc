@@ -214,9 +214,11 @@ std::unique_ptr<Operator> make_mean(const TfLiteContext& context, const TfLiteNo
   if (floats) {
     const FloatImageMean mean(*kernels.elementwise);
     auto step = std::make_unique<MeanOperator<FloatImageMean>>(input, output, mean, axes, params->keep_dims);
-    const bool of_rows = params->keep_dims && axes.count == 1 && static_cast<int>(axes.first) + 1 == in.dims->size;
+    const auto rank = static_cast<size_t>(in.dims->size);
+    const bool of_rows = params->keep_dims && axes.first + axes.count == rank && (axes.first > 0 || rank == 1);
     Role role = {of_rows ? Role::kMeanOfRows : Role::kOther};
-    role.row = in.dims->data[axes.first];
+    role.axes = static_cast<int32_t>(axes.count);
+    role.row = in.dims->data[rank - 1];
     step->set_role(std::move(role));
     return step;
   }

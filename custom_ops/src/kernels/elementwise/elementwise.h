@@ -55,6 +55,12 @@ struct PooledRow {
   size_t pixels, step, channels;
 };
 
+// (x - mean) * factor * gamma + beta, of which the last two may be null.
+struct NormTerms {
+  float mean, factor;
+  const float *gamma, *beta;
+};
+
 // What is not a number counts as large where it becomes a code, and stays so among floats.
 struct ElementwiseKernel {
   const char* isa = nullptr;
@@ -116,6 +122,9 @@ struct ElementwiseKernel {
     // out = (in - mean) / sqrt(variance + epsilon) * gamma + beta, of which the last two may be null
     void (*normalize)(const float* in, size_t count, float epsilon, const float* gamma, const float* beta,
                       float* out) = nullptr;
+    // The same in parts: the sum of (in - mean)^2, and rows [columns] of which each has gamma and beta.
+    float (*sum_squares)(const float* in, size_t count, float mean) = nullptr;
+    void (*apply_norm)(const float* in, size_t rows, size_t columns, const NormTerms& terms, float* out) = nullptr;
   } floats;
 };
 

@@ -157,6 +157,24 @@ typedef float Lanes __attribute__((vector_size(kLanes * sizeof(float))));  // on
 // By pointers: how such a vector is given to a function depends on the ISA.
 inline void load_lanes(const float* from, Lanes* lanes) { std::memcpy(lanes, from, sizeof(*lanes)); }
 
+// What `join` makes of all lanes: of each and the one half as far again, until one is left.
+template <typename Join>
+[[gnu::always_inline]] inline float fold(const float* lanes, const Join& join) {
+#if defined(__AVX2__)
+  const __m256 eight = join(_mm256_loadu_ps(lanes), _mm256_loadu_ps(lanes + 8));
+  const __m128 four = join(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = join(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(join(two, _mm_movehdup_ps(two)));
+#else
+  float joined[kLanes];
+  std::memcpy(joined, lanes, sizeof(joined));
+  for (size_t half = kLanes / 2; half > 0; half /= 2) {
+    for (size_t i = 0; i < half; ++i) joined[i] = join(joined[i], joined[half + i]);
+  }
+  return joined[0];
+#endif
+}
+
 float greatest_float(const float* in, size_t count) {
   float lanes[kLanes];
   for (float& lane : lanes) lane = in[0];
@@ -174,9 +192,8 @@ float greatest_float(const float* in, size_t count) {
     for (size_t k = 1; k < kApart; ++k) raise(greatest[k], &greatest[0]);
     std::memcpy(lanes, &greatest[0], sizeof(lanes));
   }
-  raise_floats(in + i, count - i, lanes);
-  for (size_t half = kLanes / 2; half > 0; half /= 2) raise_floats(lanes + half, half, lanes);
-  return lanes[0];
+  if (i < count) raise_floats(in + i, count - i, lanes);
+  return fold(lanes, [](auto a, auto b) { return (b > a) | (b != b) ? b : a; });
 }
 
 // Of what `change` makes of the elements.
@@ -189,39 +206,51 @@ template <typename Function>
     change(&next);
     sums += next;
   }
-  float lanes[kLanes], last[kLanes] = {};
+  float lanes[kLanes];
   std::memcpy(lanes, &sums, sizeof(lanes));
-  std::memcpy(last, in + i, (count - i) * sizeof(float));
-  load_lanes(last, &next);
-  change(&next);
-  for (size_t k = 0; i + k < count; ++k) lanes[k] += next[k];
-  for (size_t half = kLanes / 2; half > 0; half /= 2) add_floats_to(lanes + half, half, lanes);
-  return lanes[0];
+  if (i < count) {
+    float last[kLanes] = {};
+    std::memcpy(last, in + i, (count - i) * sizeof(float));
+    load_lanes(last, &next);
+    change(&next);
+    for (size_t k = 0; i + k < count; ++k) lanes[k] += next[k];
+  }
+  return fold(lanes, [](auto a, auto b) { return a + b; });
 }
 
 float sum_floats(const float* in, size_t count) {
   return sum_of(in, count, [](Lanes*) {});
 }
 
-void normalize_floats(const float* in, size_t count, float epsilon, const float* __restrict gamma,
-                      const float* __restrict beta, float* __restrict out) {
+float sum_squares(const float* in, size_t count, float mean) {
+  return sum_of(in, count, [mean](Lanes* x) { *x = (*x - mean) * (*x - mean); });
+}
+
+void apply_norm(const float* in, size_t rows, size_t columns, const NormTerms& terms, float* out) {
+  const float mean = terms.mean, factor = terms.factor;
+  const float* __restrict gamma = terms.gamma;
+  const float* __restrict beta = terms.beta;
+  for (size_t row = 0; row < rows; ++row, in += columns, out += columns) {
+    const float* __restrict from = in;
+    float* __restrict to = out;
+    if (gamma != nullptr && beta != nullptr) {
+      for (size_t i = 0; i < columns; ++i) to[i] = (from[i] - mean) * factor * gamma[i] + beta[i];
+    } else {
+      for (size_t i = 0; i < columns; ++i) to[i] = (from[i] - mean) * factor;
+      for (size_t i = 0; gamma != nullptr && i < columns; ++i) to[i] *= gamma[i];
+      for (size_t i = 0; beta != nullptr && i < columns; ++i) to[i] += beta[i];
+    }
+  }
+}
+
+void normalize_floats(const float* in, size_t count, float epsilon, const float* gamma, const float* beta, float* out) {
   const auto size = static_cast<float>(count);
-  const float mean = sum_floats(in, count) / size;
-  const float variance = sum_of(in, count, [mean](Lanes* x) { *x = (*x - mean) * (*x - mean); }) / size;
-  const float factor = 1.0f / __builtin_sqrtf(variance + epsilon);
-  map_floats(in, count, out, [mean, factor](float x) { return (x - mean) * factor; });
-  for (size_t i = 0; gamma != nullptr && i < count; ++i) out[i] *= gamma[i];
-  for (size_t i = 0; beta != nullptr && i < count; ++i) out[i] += beta[i];
+  const float mean = sum_floats(in, count) / size, variance = sum_squares(in, count, mean) / size;
+  apply_norm(in, 1, count, {mean, 1.0f / __builtin_sqrtf(variance + epsilon), gamma, beta}, out);
 }
 
 float exponentials(const float* in, size_t count, float greatest, float beta, float* out) {
-  const auto power = [greatest, beta](float x) { return exp_of((x - greatest) * beta); };
-  const size_t whole = count / kLanes * kLanes, left = count - whole;
-  map_floats(in, whole, out, power);
-  float last[kLanes] = {}, powers[kLanes];  // whole vectors of these too, for one element takes as long as a vector
-  std::memcpy(last, in + whole, left * sizeof(float));
-  map_floats(last, kLanes, powers, power);
-  std::memcpy(out + whole, powers, left * sizeof(float));
+  map_floats(in, count, out, [greatest, beta](float x) { return exp_of((x - greatest) * beta); });
   return sum_floats(out, count);
 }
 
@@ -263,6 +292,8 @@ constexpr ElementwiseKernel::Floats float_loops() {
   floats.pack_panels = pack_panels;
   floats.multiply_panels = multiply_panels;
   floats.normalize = normalize_floats;
+  floats.sum_squares = sum_squares;
+  floats.apply_norm = apply_norm;
   return floats;
 }
 
