@@ -18,9 +18,7 @@ const nq::ElementwiseKernel& elementwise() {
   return *kernels.elementwise;
 }
 
-enum class Does { kPads, kMaps, kAbsorbs, kFolds, kNothing, kMapsFloats, kAbsorbsMaps };
-
-void no_map(const float*, size_t, float*) {}
+enum class Does { kPads, kMaps, kAbsorbs, kFolds, kNothing };
 
 // An operator whose work is only named.
 class Named : public nq::Operator {
@@ -43,15 +41,6 @@ class Named : public nq::Operator {
   std::unique_ptr<Operator> fold_table(const nq::Table&, int from, int to) const override {
     if (does_ != Does::kFolds || (inputs() != std::vector{from, to} && inputs() != std::vector{to, from})) return {};
     return std::make_unique<Named>(Does::kMaps, std::vector{from}, output(), work_ + " folded");
-  }
-
-  nq::FloatMap float_map() const override { return does_ == Does::kMapsFloats ? no_map : nullptr; }
-  bool absorb_map(nq::FloatMap map, int output) override {
-    if (does_ != Does::kAbsorbsMaps || map != no_map) return false;
-    does_ = Does::kNothing;
-    set_output(output);
-    work_ += " mapped";
-    return true;
   }
 
   void reuse_rows() override { work_ += " reuses rows"; }
@@ -148,18 +137,6 @@ TEST(tables_fold_one_into_the_next) {
 }
 
 // Rows that were quantized lie where the next layer puts its own.
-TEST(a_layer_computes_the_function_that_alone_reads_it) {
-  const auto after = [](const Outputs& outputs, int other) {
-    Steps steps = steps_of(named(Does::kAbsorbsMaps, {0}, 1, "dense"), named(Does::kMapsFloats, {1}, 2, "gelu"),
-                           named(Does::kMapsFloats, {2}, 3, "tanh"), named(Does::kNothing, {3, other}, 4, "add"));
-    nq::absorb_maps(outputs, &steps);
-    return text_of(steps);
-  };
-  CHECK_EQ(std::string("dense mapped: 0 -> 2\ntanh: 2 -> 3\nadd: 3 0 -> 4\n"), after({4}, 0));
-  CHECK_EQ(std::string("dense: 0 -> 1\ngelu: 1 -> 2\ntanh: 2 -> 3\nadd: 3 1 -> 4\n"), after({4}, 1));
-  CHECK_EQ(std::string("dense: 0 -> 1\ngelu: 1 -> 2\ntanh: 2 -> 3\nadd: 3 0 -> 4\n"), after({4, 1}, 0));
-}
-
 TEST(rows_are_quantized_once_for_neighbours_that_read_them) {
   using nq::Role;
   const auto layer = [](Role::Kind kind, int input, int output, std::string work) {

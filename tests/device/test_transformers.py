@@ -34,8 +34,8 @@ def test_they_run_in_one_piece(name: str, worker_of: Any, tmp_path: Path) -> Non
             assert 10 * np.log10(error) < -LEAST_SNR_DB
 
 
-def test_images_are_normalized_and_mapped_alike_by_all(worker_of: Any, tmp_path: Path) -> None:
-    """Normalized over three axes, scaled by constants of a short axis, and GELU in the layer: PoolFormer's blocks."""
+def test_images_are_normalized_alike_by_all(worker_of: Any, tmp_path: Path) -> None:
+    """Normalized over three axes, scaled by constants of a short axis: PoolFormer's blocks."""
     import keras
     from keras import layers
 

@@ -101,8 +101,7 @@ void Convolution::run_rows(const LayerTask& task, const Finish& finish, Out* out
                                   static_cast<uint32_t>(blocks.begin),
                                   static_cast<uint32_t>(blocks.end - blocks.begin),
                                   task.bias,
-                                  memory + pointer_bytes + copied_bytes,
-                                  map_};
+                                  memory + pointer_bytes + copied_bytes};
       const auto first = static_cast<size_t>(begin);
       run_gemm(kernel_, gemm_task, finish.from_row(first), output + first * channels, channels);
     }

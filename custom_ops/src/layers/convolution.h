@@ -20,12 +20,6 @@ class Convolution {
 
   void reshape(const Geometry& geometry);
   const Geometry& geometry() const { return geometry_; }
-  // Of float outputs, once; false if there is one already.
-  bool set_map(FloatMap map) {
-    if (map_ != nullptr) return false;
-    map_ = map;
-    return true;
-  }
   int32_t sum_offset() const { return kernel_.sum_offset; }
 
   // input: [batches, in_h, in_w, in_c], output: [batches, out_h, out_w, out_c], both dense; of a task of fewer pixels,
@@ -67,7 +61,6 @@ class Convolution {
   size_t row_bytes_ = 0;    // of a copied row
   int64_t panel_rows_ = 1;  // pixels that go to the kernel together
   PaddingRow& padding_;
-  FloatMap map_ = nullptr;
 };
 
 }  // namespace nq

@@ -12,8 +12,6 @@ class FloatFunction {
 
   void run(const float* in, int64_t count, float* out) const { function_(in, static_cast<size_t>(count), out); }
 
-  ElementwiseKernel::Floats::Unary function() const { return function_; }
-
  private:
   ElementwiseKernel::Floats::Unary function_;
 };

@@ -53,7 +53,6 @@ class PartitionNode {
     fold_tables(outputs_, &steps_);
     fuse_normalizations(outputs_, environment.kernels, &steps_);
     fuse_attention(outputs_, environment.kernels, &steps_);
-    absorb_maps(outputs_, &steps_);
     share_quantization(&steps_);
   }
   PartitionNode(const PartitionNode&) = delete;

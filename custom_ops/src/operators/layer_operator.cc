@@ -56,13 +56,6 @@ class LayerOperator : public Operator, private RowOperator {
 
   void reuse_rows() override { dynamic_->reuse_rows(); }
 
-  bool absorb_map(FloatMap map, int output) override {
-    auto* convolution = layer_ == nullptr ? nullptr : std::get_if<Convolution>(layer_.get());
-    if (convolution == nullptr || !reader_.is_float || !convolution->set_map(map)) return false;
-    set_output(output);
-    return true;
-  }
-
   // Floats are quantized by the image.
   RowOperator* by_rows(int input) override {
     const bool by_rows = !reader_.is_float && reader_.kind != ReaderKind::kDense && input == reader_.input;

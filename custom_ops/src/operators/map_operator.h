@@ -3,7 +3,6 @@
 
 #include <type_traits>
 
-#include "layers/float_function.h"
 #include "layers/table.h"
 #include "operators/operator.h"
 
@@ -24,11 +23,6 @@ class MapOperator : public Operator {
 
   const Table* table() const override {
     if constexpr (std::is_same_v<Function, Table>) return &function_;
-    return nullptr;
-  }
-
-  FloatMap float_map() const override {
-    if constexpr (std::is_same_v<Function, FloatFunction>) return function_.function();
     return nullptr;
   }
 

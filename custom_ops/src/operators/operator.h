@@ -7,7 +7,6 @@
 #include <string>
 #include <vector>
 
-#include "kernels/gemm/gemm.h"
 #include "operators/node_environment.h"
 #include "status.h"
 #include "tflite_abi.h"
@@ -103,11 +102,6 @@ class Operator {
   virtual const ImagePadding* padding() const { return nullptr; }
   // Takes over the padding of its only input, whose unpadded form is tensor `input`; false if it cannot.
   virtual bool absorb_padding(const ImagePadding&, int /*input*/) { return false; }
-
-  // The function of each float that it computes, if it does nothing else; else null.
-  virtual FloatMap float_map() const { return nullptr; }
-  // Computes that function of its outputs, and writes them as that tensor; false if it cannot.
-  virtual bool absorb_map(FloatMap, int /*output*/) { return false; }
 
   // Called where the step before it that quantizes an input has the same one.
   virtual void reuse_rows() {}

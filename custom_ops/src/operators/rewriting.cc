@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <unordered_map>
 
-#include "operators/step_graph.h"
-
 namespace nq {
 namespace {
 
@@ -85,19 +83,6 @@ void fold_tables(const std::unordered_set<int>& outputs, Steps* steps) {
         *reader = std::move(folded);
         return true;
       });
-}
-
-void absorb_maps(const std::unordered_set<int>& outputs, Steps* steps) {
-  const StepGraph graph(outputs, *steps);
-  for (std::unique_ptr<Operator>& step : *steps) {
-    const FloatMap map = step->float_map();
-    if (map == nullptr) continue;
-    const int input = step->inputs()[0];
-    const size_t writer = graph.writer(input);
-    if (writer == StepGraph::kNone || (*steps)[writer] == nullptr || graph.readers(input).size() != 1) continue;
-    if ((*steps)[writer]->absorb_map(map, step->output())) step = nullptr;
-  }
-  drop_merged(steps);
 }
 
 void share_quantization(Steps* steps) {

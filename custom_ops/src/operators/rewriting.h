@@ -25,9 +25,6 @@ void fuse_attention(const std::unordered_set<int>& outputs, const Kernels& kerne
 // What normalizes the rows of a tensor by their mean and variance becomes one operator.
 void fuse_normalizations(const std::unordered_set<int>& outputs, const Kernels& kernels, Steps* steps);
 
-// A function of each float that a layer computes is left to the layer, which has them in the cache.
-void absorb_maps(const std::unordered_set<int>& outputs, Steps* steps);
-
 // Dense layers of floats that read one tensor, one after the other, quantize it once.
 void share_quantization(Steps* steps);
 

@@ -143,18 +143,6 @@ void finish_sums(const GemmKernel& kernel, const int32_t* sums, const Dequantiza
   kernel.sums.dequantize(sums, kernel.rows, dequantization, out, out_stride, num_channels);
 }
 
-void map_rows(FloatMap, int8_t*, int, size_t, uint32_t) {}
-
-// While a tile's outputs are in the L1 cache.
-void map_rows(FloatMap map, float* out, int num_rows, size_t out_stride, uint32_t num_channels) {
-  if (map == nullptr) return;
-  alignas(kLineBytes) float row[kTileChannels];
-  for (int r = 0; r < num_rows; ++r, out += out_stride) {
-    std::copy(out, out + num_channels, row);
-    map(row, num_channels, out);
-  }
-}
-
 // The kernel's function that unpacks while it multiplies; null where it has none for this tile.
 UnpackingFn find_unpacking(const GemmKernel& kernel, const GemmTile& tile, const PackedLevels& levels) {
   if (kernel.codes.find_unpacking == nullptr || tile.num_blocks < kTileBlocks || tile.rows.num_rows < kernel.rows ||
@@ -219,7 +207,6 @@ void run_tile(const GemmKernel& kernel, const GemmTask& task, const CellMiddle& 
     } else {
       finish_rows(kernel, tile, row, finish, out, out_stride, num_channels);
     }
-    map_rows(task.map, out, count, out_stride, num_channels);
     out += static_cast<size_t>(advance(&tile.rows, count)) * out_stride;
   }
   while (tile.unpack_ahead != nullptr && tile.unpack_ahead->left() > 0) unpack_piece(tile.unpack_ahead);
@@ -242,7 +229,6 @@ void run_tiles(const GemmKernel& kernel, const GemmTask& task, const Finish& fin
       alignas(kLineBytes) int32_t sums[kTileChannels];
       accumulate_row(kernel, task, middle, block, tile, sums);
       finish_row(kernel, sums, finish.from_channel(channel), out + channel, channels);
-      map_rows(task.map, out + channel, 1, out_stride, channels);
     } else {
       const uint32_t ahead = std::min<uint32_t>(end - block - static_cast<uint32_t>(blocks), kTileBlocks);
       const int call_rows = rows_a_call(kernel, blocks, task.rows, finish);

@@ -153,18 +153,14 @@ struct GemmKernel {
   } around;
 };
 
-// Of `count` floats, elsewhere.
-using FloatMap = void (*)(const float* in, size_t count, float* out);
-
 // Channels 16 * first_block to 16 * (first_block + num_blocks) of the output of some rows, those beyond the weight's
 // last one left out.
 struct GemmTask {
   const PackedWeight& weight;
   GemmRows rows;
   uint32_t first_block, num_blocks;
-  const int32_t* bias;     // has -(zero_point + sum_offset) * sum(w) in it, and is padded to a multiple of 64 channels
-  uint8_t* scratch;        // one thread's: gemm_scratch_bytes(kernel, depth), 64-aligned
-  FloatMap map = nullptr;  // of all outputs, where they are floats
+  const int32_t* bias;  // has -(zero_point + sum_offset) * sum(w) in it, and is padded to a multiple of 64 channels
+  uint8_t* scratch;     // one thread's: gemm_scratch_bytes(kernel, depth), 64-aligned
 };
 
 size_t gemm_scratch_bytes(const GemmKernel& kernel, uint32_t depth);
