@@ -15,7 +15,8 @@ $(BIN)/python:
 	$(BIN)/pip install --quiet --upgrade pip
 
 $(VENV)/demo.stamp: $(INSTALL) | $(BIN)/python
-	$(BIN)/pip install --quiet -e '.[demo]'
+	@echo "Installing nq-tflite with tensorflow into $(VENV) and compiling its plugin: about 3 minutes, mostly downloads."
+	$(BIN)/pip install --disable-pip-version-check -e '.[demo]'
 	@touch $@
 
 # Versions and hashes of everything for development, on the Python and machine that they are known for.
@@ -23,8 +24,9 @@ LOCK := $(wildcard requirements/$(shell $(PYTHON) -c \
           'import sys, platform; print("cp%d%d-%s.txt" % (*sys.version_info[:2], platform.machine()))'))
 
 $(VENV)/dev.stamp: $(INSTALL) $(LOCK) | $(BIN)/python
-	$(if $(LOCK),$(BIN)/pip install --quiet --require-hashes --no-deps -r $(LOCK))
-	$(BIN)/pip install --quiet $(if $(LOCK),--no-build-isolation) -e '.[dev]'
+	@echo "Installing what development needs into $(VENV) and compiling the plugin: about 4 minutes, mostly downloads."
+	$(if $(LOCK),$(BIN)/pip install --disable-pip-version-check --require-hashes --no-deps -r $(LOCK))
+	$(BIN)/pip install --disable-pip-version-check $(if $(LOCK),--no-build-isolation) -e '.[dev]'
 	@touch $@ $(VENV)/demo.stamp
 
 ## Converts a real MobileNetV2, classifies real photos at two precisions, prints one table.

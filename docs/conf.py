@@ -15,11 +15,13 @@ version = release = __version__
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
     "myst_nb",
     "sphinx_design",
     "sphinx_copybutton",
     "sphinx_click",
     "c_header",
+    "command_pages",
     "docstrings",
     "light_and_dark",
     "mathml",

@@ -121,11 +121,11 @@ def accuracy(
     Or, with --nets, full-bit with plain rounding on small nets of every kind, by the outputs' SNR.
     """
     if grid and nestings:
-        raise click.UsageError("--grid takes no --nesting.")
+        raise click.UsageError("--grid cannot be combined with --nesting.")
     nestings = GRID if grid else nestings
     if nets is not None:
         if photos is not None or methods:
-            raise click.UsageError("--nets takes no --photos and no --method.")
+            raise click.UsageError("--nets cannot be combined with --photos or --method.")
         with open_client(scheduler, workers) as client:
             _compare_full_bit(nets, samples, nestings or ("8|5",), client, as_json=as_json)
         return

@@ -161,7 +161,7 @@ def labelled(
     """
     _check_model(name, weights)
     if grid and nestings:
-        raise click.UsageError("--grid takes no --nesting.")
+        raise click.UsageError("--grid cannot be combined with --nesting.")
     with needing_extra("demo", "labelled measurement"):
         from nq_tflite_models.measure.labelled import compare_labelled
         from nq_tflite_models.measure.labelled_case import LabelledData

@@ -35,8 +35,8 @@ Examples:
     --vocabulary tokenizer.json --nesting '8|5' --nesting '8|4' --json
 
 \b
-PAIRS has lines of score, sentence, sentence with tabs between them, as
-SemEval's STS; or a head with sentence1 and sentence2, or SICK's. Where people
+PAIRS has lines of score, sentence, sentence, separated by tabs, as
+SemEval's STS; or a header with sentence1 and sentence2, or SICK's. Where people
 scored some pairs, the others are left out.
 
 \b
@@ -98,7 +98,9 @@ def similarity(
         rest = table
     evaluated, _ = rest.judged().drawn(most, seed)
     if len(evaluated) < 3:
-        raise ModelSourceError(f"sentence pairs {pairs}", expected="three to evaluate or more", got=str(len(evaluated)))
+        raise ModelSourceError(
+            f"sentence pairs {pairs}", expected="at least three to evaluate", got=str(len(evaluated))
+        )
     with without_native_chatter(), progress_bar() as progress:
         rows = compare_similarities(
             sentence_encoder(weights, tokens=tokens, heads=heads),

@@ -113,7 +113,7 @@ def small_host(
     Each try is a process of its own with NumPy, a runtime and one thread.
     """
     if (nested is None) != (stock is None):
-        raise click.UsageError("--nested and --stock belong together.")
+        raise click.UsageError("Give --nested and --stock together.")
     runtimes = runtime or tuple(each for each in installed_runtimes() if each != "tensorflow")
     limit, needs = find_memory_limit(), []
     with progress_bar() as progress:

@@ -88,7 +88,7 @@ def __getattr__(name: str) -> Any:
             f"nq.{name}",
             expected=f"the package {error.name}",
             got="none installed",
-            fix=f"A device does not need it; elsewhere: {how_to_install('convert')}.",
+            fix=f"A device does not need nq.{name}. To use it elsewhere: {how_to_install('convert')}.",
         ) from error
     globals()[name] = value
     return value

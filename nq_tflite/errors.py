@@ -22,7 +22,7 @@ class NqError(Exception):
 
 
 def did_you_mean(word: object, choices: Iterable[object], as_text: Callable[[str], str] = repr) -> str:
-    """The sentence that offers the choice which a mistyped word looks most like, or holds; "" if none does.
+    """The sentence that offers the choice most similar to a mistyped word, or containing it; "" if there is none.
 
     >>> did_you_mean("squnt", ["descent", "squant", "nearest"])
     "Did you mean 'squant'?"
@@ -37,7 +37,7 @@ def did_you_mean(word: object, choices: Iterable[object], as_text: Callable[[str
 
 
 def reason_of(error: Exception) -> str:
-    """What an error says, without the number and the path that Python puts around an OSError's text."""
+    """The text of an error, without the number and the path that Python adds to an OSError's text."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
@@ -46,7 +46,7 @@ class NestingError(NqError, ValueError):
 
 
 class PrecisionError(NqError, ValueError):
-    """A precision that the model does not have, or that could not be switched to."""
+    """A precision that the model does not have, or that it could not switch to."""
 
 
 class FormatError(NqError, ValueError):
@@ -58,7 +58,7 @@ class UnsupportedModelError(NqError, ValueError):
 
 
 class SelectionError(NqError, ValueError):
-    """A pattern of weights' names that fits none of the model's."""
+    """A pattern of weight names that matches none of the model's weights."""
 
 
 class WeightsError(NqError, ValueError):
@@ -70,7 +70,7 @@ class RepresentativeDataError(NqError, ValueError):
 
 
 class PolicyError(NqError, ValueError):
-    """A governor's policy that makes no sense, or names something that is not there."""
+    """A governor's policy that contradicts itself, or names something that does not exist."""
 
 
 class TraceError(NqError, ValueError):
@@ -86,11 +86,11 @@ class ModelSourceError(NqError, OSError):
 
 
 class OutputError(NqError, OSError):
-    """A file that cannot be written where it was asked for."""
+    """A file that cannot be written at the given path."""
 
 
 class DeliveryError(NqError, OSError):
-    """A model that could not be fetched or written whole; what has arrived of it is kept."""
+    """A model that could not be fetched or written completely; what has arrived is kept."""
 
 
 class MissingPackageError(NqError, ImportError):
@@ -98,11 +98,11 @@ class MissingPackageError(NqError, ImportError):
 
 
 class ClusterError(NqError, RuntimeError):
-    """A Dask cluster that does not answer, has no fit worker, or whose workers die over a task."""
+    """A Dask cluster that does not answer, has no suitable worker, or whose workers die during a task."""
 
 
 class ClosedError(NqError, RuntimeError):
-    """A call of an interpreter that was closed."""
+    """A call of a closed interpreter."""
 
 
 class NotPicklableError(NqError, TypeError):
@@ -114,7 +114,7 @@ class NativeLibraryError(NqError, OSError):
 
 
 def how_to_install(extra: str) -> str:
-    """The command that brings an extra's packages; the package index has no nq-tflite yet.
+    """The command that installs an extra's packages; the package index has no nq-tflite yet.
 
     >>> how_to_install("litert")
     "pip install '.[litert]' in a clone of nq_tflite, or '<wheel>.whl[litert]' with a wheel"
@@ -124,7 +124,7 @@ def how_to_install(extra: str) -> str:
 
 @contextmanager
 def needing_extra(extra: str, what: str) -> Iterator[None]:
-    """Around imports of the optional packages of an extra, for what they are needed.
+    """Wraps imports of an extra's optional packages; `what` says what needs them.
 
     Raises:
         MissingPackageError: one of them is not installed.

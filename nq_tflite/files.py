@@ -30,7 +30,7 @@ def check_name(path: str | os.PathLike[str], error_type: type[NqError]) -> None:
         encoded = os.fsencode(path)
     except UnicodeEncodeError:
         encoding = sys.getfilesystemencoding()
-        wrong = f"a name that {encoding} can encode, as this system's file names are"
+        wrong = f"a name that {encoding}, this system's encoding of file names, can encode"
     else:
         if b"\0" not in encoded:
             return
@@ -56,9 +56,9 @@ def check_model_bytes(name: str, head: bytes, size: int) -> None:
     if size >= 16 and head[4:8] == IDENTIFIER:
         return
     if head[:4] in _KERAS_MAGIC:
-        got, fix = "an archive as of a Keras model", "Convert it first: nq.convert or nq-tflite convert."
+        got, fix = "an archive, such as a Keras model", "Convert it first: nq.convert or nq-tflite convert."
     elif _UPGRADE.search(name):
-        got = "an upgrade, as split writes it"
+        got = "an upgrade file that split wrote"
         fix = "Give the base first: nq-tflite join BASE UPGRADE MODEL, or nq.join(base, upgrade, model)."
     else:
         got, fix = f"{size} bytes that start with {head!r}" if size else "an empty file", "Check the path."

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 #: Called with a stage's name, the steps done and the steps in all (0 while unknown).
 Progress = Callable[[str, int, int], None]
-#: What a function's `progress` takes: a `Progress`; True for a bar where somebody looks; False or None for silence.
+#: What a function's `progress` takes: a `Progress`; True for a bar in a terminal or notebook; False or None for none.
 ShowProgress = Progress | bool | None
 
 _SECONDS_BETWEEN, _NOTEBOOK_WIDTH = 0.1, 80

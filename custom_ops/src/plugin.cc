@@ -47,7 +47,7 @@ nq_status with_session(nq_session handle, const Call& call) noexcept {
 }
 
 Status missing_result(const char* name) {
-  return nq::error(NQ_INVALID_ARGUMENT, "%s is NULL; expected where to put the result", name);
+  return nq::error(NQ_INVALID_ARGUMENT, "%s is NULL; expected a pointer for the result", name);
 }
 
 }  // namespace

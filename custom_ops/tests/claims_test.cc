@@ -175,11 +175,11 @@ TEST(operators_must_be_in_order) {
   CHECK_OK(order_after([&](Graph* graph, int out) {
     graph->runtime.add_builtin(kAdd, {out, graph->image}, {graph->activation("sum")}, &add);
   }));
-  CHECK_FAILS(NQ_INVALID_MODEL, "computed only then", order_after([&](Graph* graph, int out) {
+  CHECK_FAILS(NQ_INVALID_MODEL, "no earlier operator computes", order_after([&](Graph* graph, int out) {
                 const int sum = graph->activation("sum");
                 graph->runtime.add_builtin(kAdd, {out, sum}, {sum}, &add);
               }));
-  CHECK_FAILS(NQ_INVALID_MODEL, "computed only then", order_after([&](Graph* graph, int out) {
+  CHECK_FAILS(NQ_INVALID_MODEL, "no earlier operator computes", order_after([&](Graph* graph, int out) {
                 const int sum = graph->activation("sum"), later = graph->activation("later");
                 graph->runtime.add_builtin(kAdd, {out, later}, {sum}, &add);
                 graph->runtime.add_builtin(kAdd, {sum, sum}, {later}, &add);

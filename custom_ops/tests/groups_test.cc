@@ -75,8 +75,8 @@ TEST(scales_are_zero_or_normal_and_none_is_of_padding) {
     CHECK_FAILS(NQ_INVALID_MODEL, "positive, normal", check_with(bits, 63));
   }
   CHECK_OK(check_with(0x3C00, 32));
-  CHECK_FAILS(NQ_INVALID_MODEL, "of no channel", check_with(0x3C00, 33));
-  CHECK_FAILS(NQ_INVALID_MODEL, "of no channel", check_with(0x0400, 63));
+  CHECK_FAILS(NQ_INVALID_MODEL, "belongs to no channel", check_with(0x3C00, 33));
+  CHECK_FAILS(NQ_INVALID_MODEL, "belongs to no channel", check_with(0x0400, 63));
 }
 
 TEST(every_normal_scale_is_exact) {

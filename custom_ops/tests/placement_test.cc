@@ -105,12 +105,12 @@ TEST(buffers_must_lie_where_the_options_say) {
 }
 
 TEST(overlapping_buffers_are_refused) {
-  CHECK_FAILS(NQ_INVALID_MODEL, "behind 'w0'", place_changed([](auto* weights) {
+  CHECK_FAILS(NQ_INVALID_MODEL, "after 'w0'", place_changed([](auto* weights) {
                 NestedWeight& weight = (*weights)[1];
                 weight.block.levels[0].offset -= 64;
                 weight.levels[0].data -= 64;
               }));
-  CHECK_FAILS(NQ_INVALID_MODEL, "behind 'w0'", place_changed([](auto* weights) {
+  CHECK_FAILS(NQ_INVALID_MODEL, "after 'w0'", place_changed([](auto* weights) {
                 NestedWeight copy = (*weights)[0];  // the same start, another size
                 copy.name = "copy";
                 copy.levels[0].size += 64;

@@ -86,8 +86,8 @@ TEST(forbidden) {
   CHECK_FAILS(NQ_INVALID_MODEL, "has 0 bytes", parse_changed(24, 0, 8));
   CHECK_FAILS(NQ_INVALID_MODEL, "within a file", parse_changed(24, UINT64_MAX, 8));
   CHECK_FAILS(NQ_INVALID_MODEL, "within a file", parse_changed(64, UINT64_MAX - 16383, 8));
-  CHECK_FAILS(NQ_INVALID_MODEL, "behind section 0", parse_changed(24, 16385, 8));
-  CHECK_FAILS(NQ_INVALID_MODEL, "behind section 1", parse_changed(64, 16384, 8));
+  CHECK_FAILS(NQ_INVALID_MODEL, "after section 0", parse_changed(24, 16385, 8));
+  CHECK_FAILS(NQ_INVALID_MODEL, "after section 1", parse_changed(64, 16384, 8));
   CHECK_FAILS(NQ_INVALID_MODEL, "gives 1 bits", parse_changed(36, 1, 4));
   CHECK_FAILS(NQ_INVALID_MODEL, "gives 4 bits", parse_changed(60, 4, 4));
   CHECK_FAILS(NQ_INVALID_MODEL, "gives 9 bits", parse_changed(84, 9, 4));

@@ -233,11 +233,11 @@ TEST(a_file_that_has_been_cut_is_never_read_behind_its_end) {
   model.set_level(1);
   CHECK_EQ(0, truncate(file.mapped.path().c_str(), static_cast<off_t>(file.nested.sections[2].offset)));
   nq_switch_result result = {};
-  CHECK_FAILS(NQ_DATA_LOSS, "cut under the interpreter", model.session.set_level(2, 0, &result));
+  CHECK_FAILS(NQ_DATA_LOSS, "truncated while in use", model.session.set_level(2, 0, &result));
   CHECK_EQ(1, model.level());
   CHECK_EQ(1, model.invoke());
   model.set_level(0);  // memory can be given back all the same
-  CHECK_FAILS(NQ_DATA_LOSS, "cut under the interpreter", model.session.set_level(1, 0, &result));
+  CHECK_FAILS(NQ_DATA_LOSS, "truncated while in use", model.session.set_level(1, 0, &result));
 }
 
 TEST(a_file_that_was_replaced_is_the_old_one_still) {

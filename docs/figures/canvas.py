@@ -40,8 +40,8 @@ PALETTES = {
 }
 
 
-def draw(name: str, paint: Callable[[Figure, Palette], None], height: float, folder: Path) -> None:
-    """Writes `name.svg` and `name-dark.svg`; text stays text, so they are small and can be searched."""
+def draw(name: str, paint: Callable[[Figure, Palette], None], size: tuple[float, float], folder: Path) -> None:
+    """Writes `name.svg` and `name-dark.svg`, `size` inches wide and high; text stays text, and can be searched."""
     for ending, palette in PALETTES.items():
         style: dict[Any, Any] = STYLE | {
             "font.family": "sans-serif",
@@ -59,7 +59,7 @@ def draw(name: str, paint: Callable[[Figure, Palette], None], height: float, fol
             "savefig.facecolor": palette.ground,
         }
         with matplotlib.rc_context(style):
-            figure = Figure(figsize=(WIDTH, height))
+            figure = Figure(figsize=size)
             paint(figure, palette)
             figure.savefig(folder / f"{name}{ending}.svg", metadata={"Date": None})
 

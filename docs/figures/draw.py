@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from canvas import Palette, arrow, box, draw, plain_axes
+from canvas import WIDTH, Palette, arrow, box, draw, plain_axes
 from matplotlib.figure import Figure
 
 from nq_tflite.format.levels import value_at
@@ -21,7 +21,12 @@ BENCHMARKS = HERE.parent / "benchmarks.md"
 
 
 def paint_switch(figure: Figure, palette: Palette) -> None:
-    """What measure_switch.py has measured: memory and agreement of a model that switches, beside a stock one."""
+    """What measure_switch.py has measured: memory and agreement of a model that switches, beside a stock one.
+
+    A figure for a phone says the same in shorter lines.
+    """
+    narrow = figure.get_figwidth() < WIDTH
+    room, small = (1.36, {"fontsize": 8}) if narrow else (1.2, {})
     measured = json.loads((HERE / "switch.json").read_text())
     nested, stock = measured["nested"], measured["stock"]
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
@@ -33,7 +38,7 @@ def paint_switch(figure: Figure, palette: Palette) -> None:
 
     stock_look = {"color": palette.ink, "linestyle": (0, (1, 1.5)), "linewidth": 1.4}
     top.plot(np.array(stock["memory"])[:, 0], stock_held, **stock_look)
-    top.text(0.05, stock_held[-1] + 0.25, f"stock INT8: {np.median(stock_held):.1f} MB", va="bottom")
+    top.text(0.05, stock_held[-1] + 0.25, f"stock INT8: {np.median(stock_held):.1f} MB", va="bottom", **small)
     stretches = list(zip(edges, edges[1:], measured["precisions"], strict=False))
     colours = {"part": palette.part, "full": palette.full}
     for start, stop, name in stretches:
@@ -44,12 +49,14 @@ def paint_switch(figure: Figure, palette: Palette) -> None:
         top.fill_between(at, 0, seen, color=colours[name], alpha=0.18, linewidth=0)
         top.text((start + stop) / 2, level / 2, f"{name}-bit\n{level:.1f} MB", ha="center", va="center")
     for at, moved, seconds in nested["switches"]:
-        note = f"switch: {moved / 1e6:.2f} MB in {1e3 * seconds:.2f} ms"
-        top.text(at + 0.06, 1.19 * stock_held.max(), note, va="top", fontsize=8)
+        between = "\n" if narrow else " "
+        note = f"switch: {moved / 1e6:.2f} MB{between}in {1e3 * seconds:.2f} ms"
+        top.text(at + 0.06, (room - 0.01) * stock_held.max(), note, va="top", fontsize=8)
         for axes in (top, bottom):
             axes.axvline(at, color=palette.faint, linewidth=0.8)
-    top.set_ylim(0, 1.2 * stock_held.max())
-    top.set_title(f"{measured['model']}: memory that the model adds to its process, MB")
+    top.set_ylim(0, room * stock_held.max())
+    what = "memory, MB" if narrow else "memory that the model adds to its process, MB"
+    top.set_title(f"{measured['model']}: {what}")
 
     for axes in (top, bottom):
         axes.grid(axis="y")
@@ -58,12 +65,14 @@ def paint_switch(figure: Figure, palette: Palette) -> None:
     rates = [100 * each for each in nested["agreement"]]
     for (start, stop, name), rate in zip(stretches, rates, strict=True):
         bottom.plot([start, stop], [rate, rate], color=colours[name], linewidth=2)
-        bottom.text((start + stop) / 2, rate - 1.2, f"{rate:.1f} %", ha="center", va="top")
-    bottom.text(0.05, stock_rate + 0.7, f"stock INT8: {stock_rate:.1f} %", va="bottom")
+        away, side = (1.2, "bottom") if rate > stock_rate else (-1.2, "top")  # from the dotted line
+        bottom.text((start + stop) / 2, rate + away, f"{rate:.1f} %", ha="center", va=side)
+    bottom.text(0.05, stock_rate + 0.7, f"stock INT8: {stock_rate:.1f} %", va="bottom", **small)
     bottom.set_ylim(min(rates) - 8, 103)
     bottom.set_xlim(0, end)
     bottom.set_xlabel("seconds")
-    bottom.set_title(f"answers that are the float model's, % of {measured['frames']} frames in each stretch")
+    frames = "%" if narrow else f"% of {measured['frames']} frames"
+    bottom.set_title(f"answers that are the float model's, {frames}")
 
 
 def paint_levels(figure: Figure, palette: Palette) -> None:
@@ -219,21 +228,22 @@ def paint_plugin(figure: Figure, palette: Palette) -> None:
     axes.text(10.95, 0.5, "what has no kernel here: the runtime's", ha="center", va="center", fontsize=8)
 
 
-#: Name, what paints it, and its height in inches.
-FIGURES: dict[str, tuple[Callable[[Figure, Palette], Any], float]] = {
-    "switch": (paint_switch, 3.6),
-    "levels": (paint_levels, 3.7),
-    "file": (paint_file, 3.3),
-    "switching": (paint_switching, 2.7),
-    "rounding": (paint_rounding, 3.1),
-    "plugin": (paint_plugin, 4.3),
+#: Name, what paints it, and its width and height in inches.
+FIGURES: dict[str, tuple[Callable[[Figure, Palette], Any], tuple[float, float]]] = {
+    "switch": (paint_switch, (WIDTH, 3.6)),
+    "switch-narrow": (paint_switch, (3.75, 4.6)),
+    "levels": (paint_levels, (WIDTH, 3.7)),
+    "file": (paint_file, (WIDTH, 3.3)),
+    "switching": (paint_switching, (WIDTH, 2.7)),
+    "rounding": (paint_rounding, (WIDTH, 3.1)),
+    "plugin": (paint_plugin, (WIDTH, 4.3)),
 }
 
 
 def main(folder: Path = HERE) -> None:
     """Draws them all."""
-    for name, (paint, height) in FIGURES.items():
-        draw(name, paint, height, folder)
+    for name, (paint, size) in FIGURES.items():
+        draw(name, paint, size, folder)
 
 
 if __name__ == "__main__":

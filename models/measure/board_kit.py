@@ -72,13 +72,13 @@ def prepare(folder: Path, size: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         board_net = import_module("nq_tflite_models.nets.board_net")
     except OSError as error:
-        raise ModelSourceError(f"folder {folder}", expected="a folder that can be made", got=str(error)) from error
+        raise ModelSourceError(f"folder {folder}", expected="a folder that can be created", got=str(error)) from error
     except (MissingPackageError, ModuleNotFoundError) as error:
         raise MissingPackageError(
             "making the board kit's models",
             expected=f"ai-edge-litert, or the models in {folder}",
             got=f"neither ({error})",
-            fix="Make them on a computer, python -m nq_tflite_models.board --prepare --cache kit, and copy the folder.",
+            fix="On a computer, run: python -m nq_tflite_models.board --prepare --cache kit. Then copy the folder.",
         ) from error
     for stem in missing:
         stock, nested = _files(folder, stem)

@@ -136,7 +136,7 @@ class ComparedModel:
         return next(each for each in self.report.footprints if each.path == path and each.peer is None)
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for machines."""
+        """Everything as plain values, for JSON."""
         memory: dict[str, Any] = {"stock": self.stock_memory, "full": self.full_memory, "part": self.part_memory}
         memory |= {"cached": self.cached_memory, "quantized": self.quantized_memory}
         rows = [asdict(row) for row in self.latencies]
@@ -170,7 +170,7 @@ class Comparison:
     models: tuple[ComparedModel, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for machines."""
+        """Everything as plain values, for JSON."""
         own = {key: value for key, value in vars(self).items() if key != "models"}
         return own | {"memory_definition": MEMORY_DEFINITION, "models": [model.as_dict() for model in self.models]}
 
@@ -323,7 +323,7 @@ def _made(folder: str | Path) -> Path:
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ModelSourceError(f"folder {folder}", expected="a folder that can be made", got=str(error)) from error
+        raise ModelSourceError(f"folder {folder}", expected="a folder that can be created", got=str(error)) from error
     return Path(folder)
 
 

@@ -104,7 +104,7 @@ def try_models(
         ("runtime", runtimes, RUNTIMES),
     ):
         if unknown := [each for each in wanted if each not in known]:
-            raise UnsupportedModelError(what, expected=f"of {', '.join(known)}", got=", ".join(unknown))
+            raise UnsupportedModelError(what, expected=f"names of {', '.join(known)}", got=", ".join(unknown))
     folder.mkdir(parents=True, exist_ok=True)
     rows = [ALL_ROWS[name] for name in names]
     sources = [(row.name, source) for row in rows for source in row.sources if row.file or source[0] in formats]

@@ -58,7 +58,7 @@ class FirstInferences:
     rows: tuple[FirstInference, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for machines."""
+        """Everything as plain values, for JSON."""
         return asdict(self)
 
 

@@ -89,7 +89,7 @@ class LabelledComparison:
     rows: tuple[LabelledRow, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for machines."""
+        """Everything as plain values, for JSON."""
         return asdict(self)
 
 

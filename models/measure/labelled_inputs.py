@@ -83,7 +83,7 @@ def _archive_of(path: Path) -> tuple[zipfile.ZipFile | None, str]:
         return None, ""
     found = next((each for each in (path, *path.parents) if each.is_file()), None)
     if found is None or not zipfile.is_zipfile(found):
-        got = "nothing there" if found is None else f"a file that is neither, {found}"
+        got = "nothing there" if found is None else f"{found}, a file of another kind"
         raise PhotosError(f"inputs {path}", expected="a folder or a zip file", got=got)
     inside = "" if found == path else f"{path.relative_to(found).as_posix()}/"
     try:
@@ -141,7 +141,7 @@ class LabelledInputs:
         """Raises PhotosError if a class is none of a model with so many."""
         for file, accepted in zip(self.files, self.accepted, strict=True):
             if max(accepted) >= num_classes:
-                expected = f"a class from 0 to {num_classes - 1}, which the model has"
+                expected = f"a class of the model, 0 to {num_classes - 1}"
                 raise PhotosError(f"label of {file}", expected=expected, got=str(max(accepted)))
 
 
@@ -160,7 +160,7 @@ def read_labelled(path: Path, labels: Path | None = None) -> LabelledInputs:
     store = Store(path)
     if labels is None and LABELS_FILE not in store:
         raise PhotosError(
-            f"inputs {path}", expected=f"a {LABELS_FILE} in it", got="none", fix="Name the table: --labels FILE."
+            f"inputs {path}", expected=f"a {LABELS_FILE} in it", got="none", fix="Give the table with --labels FILE."
         )
     table = path / LABELS_FILE if labels is None else labels
     try:
@@ -199,14 +199,14 @@ def _file(store: Store, name: str, where: str) -> InputFile:
     if name not in store:
         raise PhotosError(where, expected=f"the name of a file in {store.path}", got=repr(name))
     if PurePosixPath(name).suffix.lower() not in INPUT_SUFFIXES:
-        raise PhotosError(where, expected=f"a file of the kinds {', '.join(sorted(INPUT_SUFFIXES))}", got=name)
+        raise PhotosError(where, expected=f"a name that ends in one of {', '.join(sorted(INPUT_SUFFIXES))}", got=name)
     return InputFile(store, name)
 
 
 def _classes(text: str, where: str) -> frozenset[int]:
     words = text.split()
     if not words or not all(word.isdecimal() and len(word) <= _MOST_DIGITS for word in words):
-        raise PhotosError(where, expected="the index of a class, or several between blanks", got=f"{text!r:.80}")
+        raise PhotosError(where, expected="the index of a class, or several separated by blanks", got=f"{text!r:.80}")
     return frozenset(map(int, words))
 
 
@@ -214,7 +214,7 @@ def _refuse_twice(table: Path, files: Iterable[InputFile]) -> None:
     seen: set[str] = set()
     for file in files:
         if file.name in seen:
-            raise PhotosError(f"labels {table}", expected="a row for each file", got=f"two for {file.name}")
+            raise PhotosError(f"labels {table}", expected="one row for each file", got=f"two rows for {file.name}")
         seen.add(file.name)
 
 
@@ -258,7 +258,7 @@ def check_split(calibration: Sequence[InputFile], evaluated: LabelledInputs) -> 
     for file in evaluated.files:
         if (same := digests.get(file.digest())) is not None:
             raise RepresentativeDataError(
-                "calibration", expected="inputs that are not evaluated", got=f"{same}, whose content {file} has"
+                "calibration", expected="inputs that are not evaluated", got=f"{same}, with the same content as {file}"
             )
 
 
@@ -296,7 +296,7 @@ class InputReader:
         if values.dtype == np.int8:
             values = dequantize(values, *self._scale(file), np.float32)
         if values.dtype.kind != "f" or not np.isfinite(values).all():
-            raise PhotosError(str(file), expected="int8, or finite floats", got=f"{values.dtype}")
+            raise PhotosError(str(file), expected="int8 values or finite floats", got=f"{values.dtype}")
         return values.astype(np.float32).reshape(self.shape)
 
     def _of_picture(self, file: InputFile, content: bytes) -> NDArray[np.float32]:
@@ -323,7 +323,7 @@ class InputReader:
                 str(file),
                 expected="the scale of int8 inputs",
                 got="none",
-                fix="Name an INT8 .tflite file that takes them: --quantized-by FILE.",
+                fix="Give an INT8 .tflite model that takes these inputs: --quantized-by FILE.",
             )
         return self.quantization
 

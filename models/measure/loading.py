@@ -43,7 +43,7 @@ class LoadTime:
     inference: dict[str, float]
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for machines."""
+        """Everything as plain values, for JSON."""
         return asdict(self)
 
 

@@ -64,7 +64,7 @@ def memory_group() -> Iterator[MemoryGroup]:
     except OSError as error:
         raise NqError(
             f"memory control group below {own}",
-            expected="one that this user may make",
+            expected="a group that this user may create",
             got=str(error),
             fix="Run as root, or under: systemd-run --user --scope -p Delegate=yes.",
         ) from error

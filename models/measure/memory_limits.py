@@ -77,7 +77,9 @@ def smallest_limit(allows: Callable[[int], bool], resolution: int, tries: int = 
     high = resolution
     while not allows(high):
         if high > 1 << 32:
-            raise ModelSourceError("command", expected="one that ends well", got="it fails with 4 GiB of memory too")
+            raise ModelSourceError(
+                "command", expected="one that succeeds", got="one that fails even with 4 GiB of memory"
+            )
         high *= 2
     low = high // 2
     while high - low > resolution:

@@ -59,7 +59,7 @@ class RoundingTime:
         return sum(self.stages.get(name, 0.0) for name in _TENSORFLOW)
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for machines."""
+        """Everything as plain values, for JSON."""
         return asdict(self) | {"tensorflow_seconds": self.tensorflow_seconds}
 
 

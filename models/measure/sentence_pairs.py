@@ -19,7 +19,9 @@ _HEADS = (
     ("sentence_A", "sentence_B", "relatedness_score"),
     ("sentence1", "sentence2", "score"),
 )
-_EXPECTED = "lines of score, sentence, sentence with tabs between; or a head with sentence1 and sentence2, or SICK's"
+_EXPECTED = (
+    "lines of score, sentence, sentence separated by tabs, or a header with sentence1 and sentence2, or SICK's header"
+)
 Array = NDArray[Any]
 
 

@@ -65,7 +65,7 @@ class SimilarityRow:
     note: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for machines."""
+        """Everything as plain values, for JSON."""
         return asdict(self)
 
 

@@ -37,7 +37,7 @@ class StartUp:
     ratio: float
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for machines."""
+        """Everything as plain values, for JSON."""
         return asdict(self)
 
 

@@ -47,7 +47,7 @@ class ThreadRate:
     ratio_max: float
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for machines."""
+        """Everything as plain values, for JSON."""
         return asdict(self)
 
 

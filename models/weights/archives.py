@@ -102,7 +102,7 @@ def obtain(archive: PackageArchive) -> Path:
     except OSError as error:
         raise ModelSourceError(
             f"model cache {cached.parent}",
-            expected="a folder that can be written",
+            expected="a writable folder",
             got=str(error),
             fix="Set NQ_TFLITE_CACHE to another folder.",
         ) from error

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from nq_tflite.cli.console import (
+    NqCommand,
     fine_milliseconds,
     json_option,
     megabytes,
@@ -52,7 +53,7 @@ _PEER_NOTE = (
 _PEER_NAMES: dict[PeerKind, str] = {"weight-cache": "weight cache", "ynnpack": "YNNPACK"}
 
 
-@click.command(epilog=_EPILOG)
+@click.command(cls=NqCommand, epilog=_EPILOG)
 @click.argument("model", type=FILE)
 @click.option(
     "--against",

@@ -119,22 +119,22 @@ class NqGroup(NqCommand, click.Group):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._sections: dict[str, list[str]] = {}
+        #: Names of commands under each heading, in the order of --help.
+        self.sections: dict[str, list[str]] = {}
 
-    def add_section(self, heading: str, *commands: click.Command) -> None:
+    def add_section(self, heading: str, *commands: NqCommand) -> None:
         """Adds commands under a heading of --help."""
-        self._sections[heading] = [str(command.name) for command in commands]
+        self.sections[heading] = [str(command.name) for command in commands]
         for command in commands:
-            command.context_settings = {**_CONTEXT_SETTINGS, **command.context_settings}
             self.add_command(command)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names in the order of --help."""
-        return [name for names in self._sections.values() for name in names]
+        return [name for names in self.sections.values() for name in names]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """A list of commands, each with its first sentence, under every heading."""
-        for heading, names in self._sections.items():
+        for heading, names in self.sections.items():
             with formatter.section(heading):
                 formatter.write_dl([(name, self.commands[name].get_short_help_str(100)) for name in names])
 

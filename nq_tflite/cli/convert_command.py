@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from nq_tflite.cli.console import (
     FEW_LAYERS,
+    NqCommand,
     decibels,
     json_option,
     kilobytes,
@@ -71,7 +72,7 @@ Examples:
 A .npy file holds samples [samples, ...]; a .npz file holds one such array for each input, under the input's name."""
 
 
-@click.command(epilog=_EPILOG)
+@click.command(cls=NqCommand, epilog=_EPILOG)
 @click.argument("source", type=PATH)
 @click.argument("output", type=FILE)
 @click.option(
@@ -290,7 +291,7 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
             arrays = {name: loaded[name] for name in loaded.files}
         if all(isinstance(array, np.ndarray) for array in arrays.values()):
             return arrays
-        got = "an archive of other things"
+        got = "an archive whose entries are not arrays"
     except OSError as error:
         got = reason_of(error)
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
@@ -304,7 +305,7 @@ def _named_samples(path: Path, arrays: dict[str, NDArray[Any]]) -> list[dict[str
     if len(lengths) != 1 or None in lengths:
         shapes = {name: list(array.shape) for name, array in arrays.items()}
         raise RepresentativeDataError(
-            f"representative data {path}", expected="arrays [samples, ...] of one length", got=str(shapes)
+            f"representative data {path}", expected="arrays [samples, ...] with equally many samples", got=str(shapes)
         )
     count = len(next(iter(arrays.values())))
     return [{name: array[index : index + 1] for name, array in arrays.items()} for index in range(count)]

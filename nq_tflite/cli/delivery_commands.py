@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nq_tflite.cli.console import json_option, megabytes, print_json, print_lines, progress_bar
+from nq_tflite.cli.console import NqCommand, json_option, megabytes, print_json, print_lines, progress_bar
 from nq_tflite.cli.parameters import FILE, FOLDER, SECONDS, WholeNumber
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ Examples:
   nq-tflite join parts/model.base parts/model.to6 parts/model.to8 model.tflite"""
 
 
-@click.command(epilog=_RECEIVE_EPILOG)
+@click.command(cls=NqCommand, epilog=_RECEIVE_EPILOG)
 @click.argument("source")
 @click.argument("output", type=FILE)
 @click.option("--sha256", metavar="DIGEST", help="SHA-256 that the whole file must have.")
@@ -132,7 +132,7 @@ def _header(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-@click.command(epilog=_SPLIT_EPILOG)
+@click.command(cls=NqCommand, epilog=_SPLIT_EPILOG)
 @click.argument("model", type=FILE)
 @click.argument("folder", type=FOLDER)
 @json_option
@@ -156,7 +156,7 @@ def split(model: Path, folder: Path, as_json: bool) -> None:
     _say_left_out(parts.left_out_bytes)
 
 
-@click.command(epilog=_JOIN_EPILOG)
+@click.command(cls=NqCommand, epilog=_JOIN_EPILOG)
 @click.argument("base", type=FILE)
 @click.argument("upgrades", type=FILE, nargs=-1)
 @click.argument("output", type=FILE)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nq_tflite.cli.console import (
+    NqCommand,
     json_option,
     megabytes,
     milliseconds,
@@ -28,7 +29,7 @@ Examples:
   nq-tflite demo --workdir /tmp/demo --json"""
 
 
-@click.command(epilog=_EPILOG)
+@click.command(cls=NqCommand, epilog=_EPILOG)
 @click.option(
     "--workdir",
     type=FOLDER,

@@ -9,6 +9,7 @@ import click
 
 from nq_tflite.cli.comparison_table import print_comparison
 from nq_tflite.cli.console import (
+    NqCommand,
     decibels,
     json_option,
     layers_option,
@@ -85,7 +86,7 @@ per weight. It prints the accuracy of every level: with float activations of the
 files."""
 
 
-@click.command(epilog=_EPILOG)
+@click.command(cls=NqCommand, epilog=_EPILOG)
 @click.argument("model", type=FILE)
 @click.option("--photos", type=FOLDER, help="Folder of photos.")
 @click.option("--samples", type=FILE, help="A .npy file of inputs [samples, ...], used as they are, instead of photos.")
@@ -154,7 +155,7 @@ def evaluate(
     """
     _refuse_strangers(ctx, compare, sensitivity)
     if (photos is None) == (samples is None):
-        raise click.UsageError("Give --photos FOLDER or --samples FILE, one of them.")
+        raise click.UsageError("Give either --photos FOLDER or --samples FILE.")
     refuse_without(ctx, ("preprocess", "crop"), photos is not None, "--photos FOLDER")
     if sensitivity:
         from nq_tflite.measure.activation_noise import activation_noise
@@ -223,9 +224,9 @@ def _refuse_strangers(ctx: click.Context, compare: bool, sensitivity: bool) -> N
     options = {parameter.name: parameter.opts[0] for parameter in ctx.command.params}
     strangers: tuple[str, ...]
     if sensitivity:
-        strangers, what = _NOT_FOR_SENSITIVITY, "does not go with --sensitivity"
+        strangers, what = _NOT_FOR_SENSITIVITY, "cannot be combined with --sensitivity"
     elif compare:
-        strangers, what = _NOT_TO_COMPARE, "does not go with --compare"
+        strangers, what = _NOT_TO_COMPARE, "cannot be combined with --compare"
     else:
         strangers, what = _ONLY_TO_COMPARE, "needs --compare"
     given = [name for name in strangers if ctx.params[name]]

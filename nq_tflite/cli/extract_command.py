@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nq_tflite.cli.console import json_option, megabytes, print_json, print_lines
+from nq_tflite.cli.console import NqCommand, json_option, megabytes, print_json, print_lines
 from nq_tflite.cli.parameters import FILE, PRECISION, OneOf
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ Examples:
   nq-tflite extract chat.tflite int4.tflite --precision 4 --weights int4"""
 
 
-@click.command(epilog=_EPILOG)
+@click.command(cls=NqCommand, epilog=_EPILOG)
 @click.argument("model", type=FILE)
 @click.argument("output", type=FILE)
 @click.option(

@@ -10,6 +10,7 @@ import click
 
 from nq_tflite.cli.console import (
     FEW_LAYERS,
+    NqCommand,
     decibels,
     json_option,
     kilobytes,
@@ -74,7 +75,7 @@ class _Runs:
         return {"delegation": known, "delegation_unknown": self.unknown}
 
 
-@click.command(epilog=_EPILOG)
+@click.command(cls=NqCommand, epilog=_EPILOG)
 @click.argument("model", type=FILE)
 @click.option("--weight", "name", metavar="NAME", help="Show only this weight: its name, or a unique part of its name.")
 @click.option(
@@ -115,7 +116,7 @@ def inspect(
     refuse_without(ctx, ("count",), show_bits, "--bits")
     refuse_without(ctx, ("figure",), plot is not None, "--plot FILE")
     if name is not None and figure not in (None, "weights"):
-        raise click.UsageError(f"--figure {figure} does not go with --weight.")
+        raise click.UsageError(f"--figure {figure} cannot be combined with --weight.")
     report = inspect_file(model)
     if plot is not None:
         _draw(model, report, figure or ("layers" if name is None else "weights"), name, layers, plot)

@@ -125,7 +125,7 @@ def _bytes(text: str) -> int:
 
 def _nesting(text: str) -> str:
     if text.isdecimal():
-        fix = f"Between quotes, or the shell takes | for a pipe: '{text}|5'."
+        fix = f"Put it in quotes, or the shell reads | as a pipe: '{text}|5'."
         raise NqError("", expected="two or more bit-widths", got=f"{text!r} alone", fix=fix)
     return str(Nesting.parse(text))
 
@@ -244,7 +244,7 @@ def workers_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _only_scheduler(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     if value is not None and ctx.params.get("workers") is not None:
-        raise click.UsageError("--scheduler does not go with --workers.", ctx)
+        raise click.UsageError("--scheduler cannot be combined with --workers.", ctx)
     return value
 
 

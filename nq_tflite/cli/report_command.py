@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nq_tflite.cli.console import json_option, print_json, print_lines, progress_bar, warn
+from nq_tflite.cli.console import NqCommand, json_option, print_json, print_lines, progress_bar, warn
 from nq_tflite.cli.parameters import (
     FILE,
     FOLDER,
@@ -40,7 +40,7 @@ photos, as nq-tflite evaluate does (--labels, --reference, --preprocess, --crop)
 not at all. --plot writes the page's figure of latency and memory."""
 
 
-@click.command(epilog=_EPILOG)
+@click.command(cls=NqCommand, epilog=_EPILOG)
 @click.argument("model", type=FILE)
 @click.option("--output", "-o", type=FILE, help="Page to write. Default: MODEL with the suffix .html.")
 @click.option("--photos", type=FOLDER, help="Folder of photos.")

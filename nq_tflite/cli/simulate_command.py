@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nq_tflite.cli.console import (
+    NqCommand,
     json_option,
     megabytes,
     percent,
@@ -48,7 +49,7 @@ def _accuracies(ctx: click.Context, parameter: click.Parameter, value: str) -> t
     return part, full
 
 
-@click.command(epilog=_EPILOG)
+@click.command(cls=NqCommand, epilog=_EPILOG)
 @click.argument("model", type=FILE)
 @click.option(
     "--trace",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nq_tflite.cli.console import json_option, megabytes, print_json, print_lines, print_table, progress_bar
+from nq_tflite.cli.console import NqCommand, json_option, megabytes, print_json, print_lines, print_table, progress_bar
 from nq_tflite.cli.parameters import FILE, NESTING
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ nesting_option = click.option(
 )
 
 
-@click.command(epilog=_EPILOG)
+@click.command(cls=NqCommand, epilog=_EPILOG)
 @click.argument("models", metavar="MODEL...", type=FILE, nargs=-1, required=True)
 @nesting_option
 @json_option

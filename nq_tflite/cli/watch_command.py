@@ -13,7 +13,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
-from nq_tflite.cli.console import finite, megabytes, milliseconds, precision_name, print_lines
+from nq_tflite.cli.console import NqCommand, finite, megabytes, milliseconds, precision_name, print_lines
 from nq_tflite.cli.parameters import BYTES, FILE, Number, WholeNumber, policy_option, runtime_option
 from nq_tflite.device.runtimes import RuntimeName
 
@@ -47,7 +47,7 @@ A policy file is TOML:
 _LAST = 5
 
 
-@click.command(epilog=_EPILOG)
+@click.command(cls=NqCommand, epilog=_EPILOG)
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=FILE)
 @policy_option
 @click.option("--budget", type=BYTES, help="Largest size of the nested weights of all models together, such as 3MB.")

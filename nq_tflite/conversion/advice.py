@@ -65,8 +65,8 @@ def advice(
 
     Args:
         report: of the conversion.
-        measured: what stands for its estimate, if the file has been measured since.
-        command_line: whether options are those of `nq-tflite convert`, and not `nq.convert`'s.
+        measured: replaces its estimate, if the file has been measured since.
+        command_line: whether options are those of `nq-tflite convert` instead of those of `nq.convert`.
 
     Example:
         >>> for line in advice(report):  # doctest: +SKIP

@@ -59,54 +59,57 @@ def convert(
     Args:
         source: a Keras model, a .keras or .h5 file, a SavedModel folder, a .tflite file (full-int8, uint8, float,
             float16 or dynamic-range, of which the last two nest as float models) or its bytes.
-        path: the file to write; it appears whole or not at all.
-        nesting: bit-widths, full-bit first: "8|5", or with levels between: "8|6|4". Or "auto": INT8 nesting as few
-            bits as `min_agreement` and `budget` allow, found by trying; the report's `search` has the curve.
-        representative_data: typical inputs: an array [samples, ...], an iterable of samples, or tf.lite's function
-            that returns one. A Keras source becomes a full-int8 graph with it, and keeps float32 activations without;
-            a .tflite source stays what it is. Rounding looks at the first 128 samples. Without any it looks at
-            procedural images or noise in the range that the model's batch norms tell. An iterable or a function is
-            read as a stream; beyond 512 MB, samples and what the net makes of them are in a temporary file in TMPDIR.
-        rounding: "descent" (weights chosen by the error of the layer's outputs), "squant" (adaptive rounding, NestQuant
+        path: the file to write; it appears complete or not at all.
+        nesting: bit-widths, full-bit first: "8|5", or with levels between: "8|6|4". Or "auto": the search tries
+            nestings and takes the fewest part-bits that `min_agreement` and `budget` allow; the report's `search`
+            has the curve.
+        representative_data: typical inputs: an array [samples, ...], an iterable of samples, or a function that
+            returns one, as tf.lite takes it. With it, a Keras source becomes a full-int8 graph; without it, its
+            activations stay float32. The activations of a .tflite source stay as they are. Rounding uses the first
+            128 samples. Without samples it uses synthetic images or noise in the range that the model's batch norms
+            imply. An iterable or a function is read as a stream. Beyond 512 MB, samples and activations go to a
+            temporary file in TMPDIR.
+        rounding: "descent" (minimizes the error of each layer's outputs), "squant" (adaptive rounding, NestQuant
             section 3.2) or "nearest".
-        exact: keep an INT8 source's codes bit for bit, or those of rounding to nearest: full-bit is then the source,
-            and part-bit what its upper bits and a corrected bias give. `rounding` does not count then. The default does
-            so to INT8 files that do not say that they were rounded after training.
+        exact: keep an INT8 source's codes bit for bit, or round a float source to nearest. Full-bit then equals the
+            source, part-bit is its upper bits with a corrected bias, and `rounding` is ignored. By default, this is
+            done for INT8 files that do not say that they were rounded after training.
         input_type, output_type: "float32", "int8" or "uint8" inputs and outputs of a full-int8 graph.
-        activation_ranges: of a full-int8 graph's activations, from the representative data: "minmax", all values seen;
-            "percentile", all but a ten-thousandth at each end; "mse", the least squared error; or "auto", the one of
-            these whose outputs are nearest to the float model's, which takes some seconds more.
-        equalize: whether the channels of a Keras model's linear chains (tensors with no nonlinearity between the layers
-            around them, or with a ReLU before depthwise layers) are scaled and moved, so that they fill the INT8 ranges
-            of their tensors. The float model computes the same on the representative data. It is done where it does not
-            lose on samples held out, and the report's `equalization` says how far. A .tflite source and
-            `rounding="nearest"` are left as they are.
-        layer_bits: "own": each layer has part-bits of its own, more for those that the outputs depend on more, and all
-            together take no more bytes than the nesting's part-bits for all layers would; which they are, is measured
-            on a few inputs. "same": the nesting's for all layers. If None, "own" for the nesting "auto", and "same" for
-            others.
-        group_size: 32, 64 or 128: that many inputs of a channel share a scale, which takes 16 / group_size bits a
-            weight more and lets language models live with four bits. None: one scale a channel, which is enough for
-            convolutional networks. For float weights of dense layers and embedding tables; any other weight must be
-            excluded. "descent" then chooses each scale too, and other methods round to nearest; rows that are looked
-            up are always rounded to nearest.
-        min_agreement: of "auto": part-bit's greatest output shall be the source's on so many inputs, as a fraction of
-            those where full-bit's is. 0.95 if neither this nor `budget` is given. It is measured on a quarter of the
-            representative data, which rounding does not see meanwhile, or on procedural inputs. Where no nesting has
-            it, the nearest is taken, and the report says so. Where the output is no row of scores, a signal-to-noise
-            ratio of 16 dB, or 1 dB below full-bit's, stands for it.
-        budget: of "auto": part-bit bytes in the file are at most this fraction of full-bit's. Layers may then have
-            part-bits of their own, more for those that the outputs depend on more. Without `min_agreement` it is the
-            best nesting that the budget allows; with it an error where they cannot be had together.
-        min_bits: of "auto": part-bits that no layer has fewer of; 2 if not given.
-        include, exclude: patterns of weights' names, such as "block_1/*": weights to nest even where that saves
-            nothing, and weights to leave as they are, unless they are included. "*" excludes all others.
-        custom_objects: classes and functions that a .keras or .h5 file needs to load, by name, as Keras takes them;
-            those registered with `keras.saving.register_keras_serializable` need not be given.
-        progress: called as the work goes on; True for a bar in a terminal or notebook, None for silence.
+        activation_ranges: how the ranges of a full-int8 graph's activations follow from the representative data:
+            "minmax", all values seen; "percentile", all but a ten-thousandth at each end; "mse", the least squared
+            error; or "auto", the one of these whose outputs are closest to the float model's. "auto" takes some
+            seconds longer.
+        equalize: whether to scale and shift the channels of a Keras model's linear chains, so that they fill the INT8
+            ranges of their tensors. A linear chain is a tensor with no nonlinearity between the layers around it, or
+            with a ReLU before depthwise layers. The float model computes the same on the representative data. A chain
+            is changed only if that does not reduce accuracy on held-out samples; the report's `equalization` says how
+            much it helps. A .tflite source and `rounding="nearest"` are never equalized.
+        layer_bits: "own": each layer has its own part-bits. Layers that the outputs depend on more, as measured on a
+            few inputs, get more. All together they take no more bytes than the nesting's part-bits for all layers.
+            "same": all layers have the nesting's part-bits. None: "own" for the nesting "auto", "same" for others.
+        group_size: 32, 64 or 128: this number of inputs of a channel share a scale. It costs 16 / group_size more bits
+            per weight, and language models need it at four bits. None: one scale per channel, which is enough for
+            convolutional networks. Only float weights of dense layers and embedding tables can have groups; exclude
+            all other weights. "descent" then chooses each scale too; other methods round to nearest. Rows that are
+            looked up are always rounded to nearest.
+        min_agreement: for "auto": the minimum top-1 agreement of part-bit with the source, as a fraction of
+            full-bit's. The default is 0.95 if `budget` is not given either. It is measured on a quarter of the
+            representative data, which is held out of rounding meanwhile, or on synthetic inputs. If no nesting reaches
+            it, the closest one is taken, and the report says so. If the output is not a row of scores, the criterion
+            is a signal-to-noise ratio of 16 dB, or of 1 dB below full-bit's.
+        budget: for "auto": the part-bit bytes in the file are at most this fraction of the full-bit bytes. Layers may
+            then have different part-bits, more where the outputs depend on them more. Without `min_agreement`, the
+            best nesting within the budget is taken; with it, an error is raised if no nesting satisfies both.
+        min_bits: for "auto": the fewest part-bits that a layer may have; 2 if not given.
+        include, exclude: patterns of weight names, such as ``"block_1/*"``. Included weights nest even if that saves
+            nothing. Excluded weights stay as they are, unless they are also included. ``exclude="*"`` excludes all
+            weights that are not included.
+        custom_objects: classes and functions that a .keras or .h5 file needs to load, by name, as in Keras. Those
+            registered with `keras.saving.register_keras_serializable` need not be given.
+        progress: called during the work; True shows a bar in a terminal or notebook, None shows nothing.
 
     Returns:
-        What was nested, what was not and why, sizes and errors.
+        A report: which weights were nested, which were not and why, sizes and errors.
 
     Raises:
         OutputError: the file or the temporary file cannot be written, or the file is the source.
@@ -191,9 +194,9 @@ def _wanted(
     if min_agreement is not None or budget is not None or min_bits is not None:
         raise NestingError(
             "min_agreement, budget and min_bits",
-            expected=f"nesting {AUTO!r}, which looks for them",
+            expected=f"nesting {AUTO!r}, which searches for bit-widths",
             got=f"nesting {str(nesting)!r}",
-            fix="Leave them out, or ask for the nesting 'auto'.",
+            fix="Leave them out, or choose the nesting 'auto'.",
         )
     return Nesting.parse(nesting)
 

@@ -51,7 +51,7 @@ class Draft:
             code.
         target: float64 [channels, depth], the source's weights in units of their scales.
         biases: bias tensors that must change with the scales: {(subgraph, tensor): int32 [channels]}.
-        own_bias: what level biases would replace; None where there can be none.
+        own_bias: what level biases would replace; None if there can be none.
         lookups: the sites where rows of it are copied somewhere, and not multiplied by.
         free: whether its scales may be others: not those of codes that a source has already.
     """
@@ -123,7 +123,7 @@ def draft_weight(
         model, group, nesting, forced: as `refusal`.
         sources: the float weights that INT8 ones were rounded from, where known: their target.
         widened: the float weights that the source has in another type.
-        group_size: weights of a channel that share a scale; None where all of them do.
+        group_size: weights of a channel that share a scale; None if all of them do.
 
     Raises:
         WeightsError: NaN or infinite weights or scales.
@@ -209,7 +209,7 @@ def _check_finite(matrix: NDArray[np.float32], name: str) -> None:
         raise WeightsError(
             f"weight {name!r}",
             expected="finite values",
-            got=f"{int((~np.isfinite(matrix)).sum())} NaN or infinite of {matrix.size}",
+            got=f"NaN or infinity in {int((~np.isfinite(matrix)).sum())} of {matrix.size} values",
             fix="Repair the model's weights.",
         )
 
@@ -240,7 +240,7 @@ def _checked_scales(tensor: TensorT, name: str) -> NDArray[np.float32]:
         raise WeightsError(
             f"scales of weight {name!r}",
             expected="finite and positive",
-            got=f"{int((~(np.isfinite(scales) & (scales > 0))).sum())} others of {len(scales)}",
+            got=f"other values in {int((~(np.isfinite(scales) & (scales > 0))).sum())} of {len(scales)} scales",
             fix="Convert the model again with a current tf.lite.TFLiteConverter.",
         )
     return scales

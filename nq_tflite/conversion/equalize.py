@@ -1,4 +1,4 @@
-"""How much each linear chain is equalized: by what that does to the layers that read it, and at last to the outputs.
+"""How much each linear chain is equalized: judged by the layers that read it, and finally by the outputs.
 
 Equalizing a chain makes the noise of its activations smaller and that of the weights that read it larger (see
 `sources.equalization`). Both are told for each chain by itself, in the outputs of the layers that read it: the

@@ -16,14 +16,14 @@ from nq_tflite.graph.readers import LOOKUP_NAMES
 from nq_tflite.graph.sites import Site
 
 _READERS = frozenset({"FULLY_CONNECTED"}) | LOOKUP_NAMES
-_LEAVE_IT_OUT = "Leave it as it is (exclude=), or leave group_size out."
+_LEAVE_IT_OUT = "Exclude this weight (exclude=), or leave group_size out."
 
 
 def checked_group_size(group_size: int | None) -> int | None:
     """Raises NestingError for a size that no file can have."""
     if group_size is not None and (isinstance(group_size, bool) or group_size not in GROUP_SIZES):
         sizes = ", ".join(map(str, GROUP_SIZES))
-        raise NestingError("group_size", expected=f"one of {sizes}, or none", got=repr(group_size))
+        raise NestingError("group_size", expected=f"one of {sizes}, or None", got=repr(group_size))
     return group_size
 
 
@@ -43,7 +43,7 @@ def check_groups(model: ModelT, group: list[Site], depth: int, group_size: int) 
     elif tensor_type != schema.TensorType.FLOAT32:
         expected, got = "float weights (a float, float16 or dynamic-range model)", fb.type_name(tensor_type)
     elif depth % group_size:
-        expected, got = f"a depth that groups of {group_size} divide", str(depth)
+        expected, got = f"a depth that is a multiple of {group_size}", str(depth)
     else:
         return
     raise UnsupportedModelError(f"group scales of {site.name!r}", expected=expected, got=got, fix=_LEAVE_IT_OUT)

@@ -1,4 +1,4 @@
-"""Part-bits of each layer's own, in the bytes that the same part-bits for all layers would take.
+"""Own part-bits for each layer, in the bytes that equal part-bits for all layers would take.
 
 Layers differ in what a bit costs and in what it brings. MobileNetV2's last dense layer has 37 % of the weights, and
 with four bits it causes a hundredth of the outputs' error; the first ten layers have 1 % of the weights and cause a

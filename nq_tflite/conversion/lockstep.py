@@ -45,7 +45,7 @@ class Outcome:
     """What a level's outputs are like beside the float net's on the samples walked.
 
     Attributes:
-        agreement: samples whose greatest output is the float net's; None if the output is no row of scores.
+        agreement: samples whose greatest output is the float net's; None if the output is not a row of scores.
         expected_agreement: the same by `expected_agreement`, which a few samples tell better.
         snr_db: power of the float net's outputs over that of the difference.
     """
@@ -213,7 +213,7 @@ def _sample(
 
 
 def _by_group(moments: Moments, layer: Layer) -> Prior | None:
-    """Moments of a layer's input channels as [groups, depth]; None where they do not fit."""
+    """Moments of a layer's input channels as [groups, depth]; None if they do not fit."""
 
     def spread(values: NDArray[np.float64]) -> NDArray[np.float64]:
         by_group = np.broadcast_to(values.reshape(layer.groups, 1, -1), (layer.groups, layer.taps, width))

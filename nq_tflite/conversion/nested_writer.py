@@ -34,7 +34,7 @@ def write_nested(
         model: what the plan was made for; its graph becomes the file's.
         plan: what becomes of its weights.
         nesting: the levels of the whole file.
-        path: the file to write; it appears whole or not at all.
+        path: the file to write; it appears complete or not at all.
         widened: the model's weights that the source has in another type; those that are not nested get it back.
         files: to be packed behind the last section.
 

@@ -18,7 +18,7 @@ class Constant:
 
     Attributes:
         values: in the tensor's own type and shape: float32, int8 or int32.
-        quantization: of the tensor; None where its values are what they are.
+        quantization: of the tensor; None if its values are what they are.
     """
 
     values: Array
@@ -42,7 +42,7 @@ class Observer(Protocol):
         """
 
     def rehearse(self, site: Site) -> Rehearsal | None:
-        """What rounding may judge its codes by, after `observe`; None where inputs cannot be had or are too few."""
+        """What rounding may judge its codes by, after `observe`; None if inputs cannot be had or are too few."""
 
     def settle(self, site: Site, levels: Sequence[Constants]) -> None:
         """Learns what the site's operators read at each level, part-bit first: the weight, and a bias if it changed."""

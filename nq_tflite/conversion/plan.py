@@ -1,4 +1,4 @@
-"""What becomes of every weight, decided before the graph is touched: which nest, how, and why others do not."""
+"""Decides for every weight, before the graph is changed, whether it nests, how, and why if not."""
 
 from __future__ import annotations
 
@@ -109,16 +109,16 @@ def _nothing_nests(left: Sequence[Unnested]) -> UnsupportedModelError:
     """Says why, and what helps against the reason that is easiest to overcome."""
     reasons = sorted({f"{each.operator}: {each.reason}" for each in left})
     too_small = any(each.reason.startswith(TOO_SMALL) for each in left)
-    fix = "Nest a float or full-int8 model: of a Keras model, its float original, with representative_data."
+    fix = "Convert a float or full-int8 model: for a Keras model, its float original, with representative_data."
     if any(each.reason == _EXCLUDED for each in left):
-        fix = "Exclude fewer."
+        fix = "Exclude fewer weights."
     elif too_small and not any(OTHER_TYPE in each.reason for each in left):
-        fix = "Ship the model as it is: nesting saves nothing here; include='*' nests such weights all the same."
+        fix = "Ship the model as it is: nesting saves nothing here. include='*' nests such weights anyway."
     elif not left:
         reasons, fix = [f"no {READER_NAMES} with a constant weight"], ""
     return UnsupportedModelError(
         "weights to nest",
-        expected="a full-int8 or float model with weights that are worth it",
+        expected="a full-int8 or float model with weights that take fewer bytes when nested",
         got="none; " + "; ".join(reasons),
         fix=fix,
     )

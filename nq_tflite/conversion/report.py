@@ -1,4 +1,4 @@
-"""What a nested file holds and what a conversion did, as data."""
+"""The contents of a nested file, and what a conversion did, as data."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ LEAST_AGREEMENT = 0.8
 
 @dataclass(frozen=True)
 class Estimate:
-    """How near each precision's outputs are to those of the source before any rounding.
+    """How close each precision's outputs are to those of the source before any rounding.
 
     Attributes:
-        inputs: what the outputs are of.
-        num_inputs: how many.
-        held_out: whether rounding took no statistics of them, though layers may have chosen between codes by them;
-            where it did, the estimate is too good.
+        inputs: which inputs the model ran on.
+        num_inputs: their number.
+        held_out: whether rounding took no statistics of them, although layers may have chosen between codes by them.
+            If it is False, the estimate is too good.
         precisions: part-bit first.
-        agreement: for each precision the inputs whose greatest output is the source's, as a fraction; None where the
-            output is no row of scores.
-        expected_agreement: the same as `lockstep.expected_agreement` tells it, with less chance in it.
+        agreement: for each precision the inputs whose greatest output is the source's, as a fraction; None if the
+            output is not a row of scores.
+        expected_agreement: the same by `lockstep.expected_agreement`, which depends less on chance.
         snr_db: for each precision the power of the source's outputs over that of the difference.
     """
 
@@ -57,11 +57,11 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A nesting that a search has tried, as it would stand in the file.
+    """A nesting that a search has tried, with the figures that the file would have.
 
     Attributes:
         nesting: of the whole model.
-        mixed: whether layers have part-bits of their own.
+        mixed: whether layers have their own part-bits.
         agreement, snr_db: of part-bit, as `Estimate` has them: the agreement is the expected one.
         full_agreement, full_snr_db: of full-bit.
         part_bytes, full_bytes: of the nested weights' levels in the file.
@@ -83,7 +83,7 @@ class Candidate:
 
     @property
     def kept(self) -> float | None:
-        """Part-bit's agreement over full-bit's; None where the output is no row of scores."""
+        """Part-bit's agreement over full-bit's; None if the output is not a row of scores."""
         if self.agreement is None or self.full_agreement is None:
             return None
         return self.agreement / self.full_agreement if self.full_agreement > 0 else 0.0
@@ -94,12 +94,12 @@ class Search:
     """How `nesting="auto"` came to its nesting.
 
     Attributes:
-        min_agreement, budget: what was asked for; None where nothing was.
+        min_agreement, budget: what was asked for; None if nothing was.
         inputs, num_inputs, held_out: what the candidates were measured on, as in `Estimate`.
         candidates: the curve, fewest part-bit bytes first.
         chosen: index of the one that became the file.
         reason: why that one.
-        met: whether it is all that was asked for.
+        met: whether it satisfies all that was asked for.
     """
 
     min_agreement: float | None
@@ -132,14 +132,14 @@ class Search:
 
 @dataclass(frozen=True)
 class Equalization:
-    """What became of a model's linear chains.
+    """The equalization of a model's linear chains.
 
     Attributes:
-        exponents: how far the channels of each chain were made alike, in the order of the graph: 1 is wholly, 0 leaves
+        exponents: how far the channels of each chain were equalized, in the order of the graph: 1 is fully, 0 leaves
             the chain as it is.
-        gain_db: by how much less INT8 activations alone cost the outputs.
-        num_inputs: how many inputs, which the choice of codes does not see, that was measured on.
-        stopped: why nothing could be measured, and the chains stay as they are; None if it could.
+        gain_db: how many decibels the outputs gain when only activations are INT8.
+        num_inputs: the number of inputs that this was measured on; the choice of codes does not use them.
+        stopped: why nothing could be measured, so that the chains stay as they are; None if it could.
     """
 
     exponents: tuple[float, ...]
@@ -165,10 +165,10 @@ class ConversionReport:
     """What `convert` did: the nested weights with their error against the source, and the others with the reason.
 
     Attributes:
-        estimate: of the accuracy; None where no inputs could be had or run.
-        notes: what could not be done, and why.
-        search: how the nesting was chosen; None where it was given.
-        equalization: what became of linear chains; None where there are none, or nobody looked for them.
+        estimate: of the accuracy; None if no inputs could be had or run.
+        notes: which things could not be done, and why.
+        search: how the nesting was chosen; None if it was given.
+        equalization: that of linear chains; None if there are none, or they were not looked for.
     """
 
     path: str
@@ -195,7 +195,7 @@ class ConversionReport:
 
     @property
     def bits_a_weight(self) -> BitsAWeight:
-        """What a nested weight takes."""
+        """Bits per nested weight."""
         return BitsAWeight.of(self.weights)
 
     def lines(self) -> tuple[str, ...]:
@@ -233,7 +233,7 @@ class ConversionReport:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for machines."""
+        """Everything as plain values, for JSON."""
         return (
             asdict(self) | self.bits_a_weight.as_dict() | {"num_weights": self.num_weights, "doubtful": self.doubtful}
         )
@@ -309,7 +309,7 @@ def read_conversion(path: Path) -> ConversionReport:
     except (OSError, ValueError) as error:
         raise FormatError(
             f"conversion {path}",
-            expected="what nq-tflite convert --json printed",
+            expected="the output of nq-tflite convert --json",
             got=f"{type(error).__name__}: {error}",
-            fix="Convert again with --json, and keep what it prints.",
+            fix="Convert again with --json, and keep the output.",
         ) from error

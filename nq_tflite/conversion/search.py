@@ -1,7 +1,7 @@
 """`nesting="auto"`: the part-bits that keep a model's accuracy, or the accuracy that a budget of bytes leaves.
 
-NestQuant calls the fewest part-bits below which accuracy falls steeply the critical nesting combination, and finds it
-by trying all. Accuracy grows with part-bits, so that halving their range finds it in two or three trials.
+NestQuant calls the fewest part-bits, below which accuracy falls steeply, the critical nesting combination, and finds
+it by trying all. Because accuracy grows with part-bits, a binary search finds it in two or three trials.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from nq_tflite.progress import Progress
 
 AUTO = "auto"
 MIN_AGREEMENT = 0.95
-#: What stands for any agreement where the output is no row of scores: so much, or so little below full-bit.
+#: What stands for any agreement where the output is not a row of scores: so much, or so little below full-bit.
 MIN_SNR_DB, NEAR_DB = 16.0, 1.0
 #: Every so many of the user's samples is held out of rounding.
 _EVERY = 4
@@ -35,15 +35,15 @@ _ABOVE = 2
 
 @dataclass(frozen=True)
 class Wish:
-    """What a search looks for.
+    """The criteria of a search.
 
     Attributes:
-        min_agreement: part-bit agrees with the source on so many inputs, as a fraction of those that full-bit does:
-            INT8 activations and hard inputs cost both. Without this the best that the budget allows is looked for.
+        min_agreement: part-bit's agreement with the source, as a fraction of full-bit's, because INT8 activations and
+            hard inputs cost both. Without it, the search takes the best nesting that the budget allows.
         budget: part-bit bytes over full-bit bytes of the nested weights, at most.
-        min_bits: part-bits that no layer has fewer of.
-        layer_bits: whether layers have part-bits of their own where an agreement is looked for, and may have them where
-            the best of a budget is.
+        min_bits: the fewest part-bits that a layer may have.
+        layer_bits: whether layers have their own part-bits in a search for an agreement, and may have them in a search
+            for the best within a budget.
 
     Raises:
         NestingError: out of range.
@@ -77,7 +77,7 @@ class Wish:
 
 
 def search_nesting(source: Source, method: Method, wish: Wish, *, notify: Progress) -> tuple[Trial, Search]:
-    """Tries nestings until the one that is wished for is found.
+    """Tries nestings until one satisfies the criteria.
 
     Args:
         source: with samples.
@@ -86,21 +86,21 @@ def search_nesting(source: Source, method: Method, wish: Wish, *, notify: Progre
         notify: called with a stage's name, the steps done and the steps in all.
 
     Returns:
-        The trial to write, and how it was found. Where nothing is accurate enough, the most accurate trial.
+        The trial to write, and how it was found. If no trial is accurate enough, it is the most accurate one.
 
     Raises:
         UnsupportedModelError: nothing can be measured, or nothing can nest.
-        NestingError: no nesting fits the budget, or none that does has the agreement that was asked for beside it.
+        NestingError: no nesting fits the budget, or none within the budget has the required agreement.
     """
     judged = replace(source, samples=None if source.samples is None else _hold_out(source.samples))
     search = _Searcher(judged, method, wish, notify)
     best, reason, met = search.run()
     if not met and wish.budget is not None:
         raise NestingError(
-            f"a budget of {wish.budget:g} and {wish.min_agreement:g} of full-bit's agreement",
-            expected="a nesting with both",
+            f"budget of {wish.budget:g} with {wish.min_agreement:g} of full-bit's agreement",
+            expected="a nesting that satisfies both",
             got=search.curve(),
-            fix="Allow more bytes, ask for less agreement, or leave one of the two out.",
+            fix="Allow more bytes, require less agreement, or leave one of the two out.",
         )
     trials = sorted(search.trials, key=_part_bytes)
     estimate = _estimate(best)
@@ -287,7 +287,7 @@ def _estimate(trial: Trial) -> Estimate:
     if trial.estimate is None:
         raise UnsupportedModelError(
             f"nesting {AUTO!r}",
-            expected="a model that can be run on some inputs",
+            expected="a model that runs on sample inputs",
             got=trial.stopped or "none",
             fix="Pass representative_data, or name a nesting such as '8|5'.",
         )

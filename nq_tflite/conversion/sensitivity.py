@@ -1,4 +1,4 @@
-"""How much each layer's bits are worth: measured at the outputs, then spent where they count.
+"""How much each layer's bits improve the outputs: measured, then given to the layers that gain most.
 
 Weights are rounded one at a time, in the net before any rounding, which then runs from there to its end. The noise of
 several weights is taken to add up, and to grow fourfold with each bit that is missing, as rounding errors do, and
@@ -87,7 +87,7 @@ def spend_bits(
     """Part-bits for each weight, so that all together take at most so many bytes and make the least noise.
 
     From the most down, a bit is taken where it costs the least noise for its bytes; what the last one left over buys
-    bits back. None where `least_bits` are too many.
+    bits back. None if `least_bits` are too many.
 
     >>> some, much = Sensitivity(0.001, 64), Sensitivity(0.016, 64)
     >>> spend_bits({(0, 1): some, (0, 2): much}, 10 * 64)

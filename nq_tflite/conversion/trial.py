@@ -1,4 +1,4 @@
-"""A nesting tried: every weight of a loaded source rounded for it, and how near the outputs come."""
+"""A trial of a nesting: every weight of a loaded source is rounded for it, and the outputs are compared."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Trial:
         own: nestings of single weights, as `plan.make_plan`.
         plan: what becomes of every weight.
         road: how they were rounded.
-        estimate: of the accuracy; None where no inputs could be had or run.
+        estimate: of the accuracy; None if no inputs could be had or run.
         stopped: why there are no samples, statistics or estimate, or not to the last operator; None if there are.
     """
 

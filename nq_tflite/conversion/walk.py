@@ -98,7 +98,7 @@ class GraphWalk:
         tensors = self._subgraph.tensors
         real = [index for index in fb.indices(self._subgraph.outputs) if has_real_values(tensors[index])]
         if not real:
-            raise UnsupportedModelError("outputs", expected="one with real numbers", got="integers alone")
+            raise UnsupportedModelError("outputs", expected="at least one with real numbers", got="only integers")
         self.values(real[0], len(self._subgraph.operators))
         return KeptArrays(self._values[real[0]], partial(real_values, tensors[real[0]]))
 

@@ -1,4 +1,4 @@
-"""A weight as it will stand in the nested file.
+"""A weight as it will be stored in the nested file.
 
 Whoever runs the net before there is a file (`walk`) and whoever writes the file (`insert_unpack`, `insert_biases`) take
 values and scales from here, so that they cannot differ.
@@ -115,7 +115,7 @@ class WeightPlan:
         return None if self.output_type is OutputType.FLOAT32 else bias_quantization(data, self.scales)
 
     def rescaled_bias(self, model: ModelT, site: Site, operator: OperatorT) -> NDArray[np.int32] | None:
-        """The bias of one of the site's operators in units of the plan's scales; None where those did not change it."""
+        """The bias of one of the site's operators in units of the plan's scales; None if those did not change it."""
         return self.biases.get(TensorPlace(site.subgraph, slots_of(model, operator).bias_of(operator)))
 
     def option_block(self, offsets: Sequence[int] | None = None) -> OptionBlock:
@@ -142,7 +142,7 @@ class WeightPlan:
         return as_weight(values, self.layout, self.shape)
 
     def _bias(self, model: ModelT, site: Site, operator: OperatorT, level: int) -> Array | None:
-        """What stands in for the source's bias; None where that stays."""
+        """What stands in for the source's bias; None if that stays."""
         if self.level_biases is not None:
             return self.level_biases.at(level, channel_scales(self.scales))
         return self.rescaled_bias(model, site, operator)

@@ -87,7 +87,10 @@ def lock_folder(folder: Path) -> int:
         except BlockingIOError:
             os.close(descriptor)
             raise DeliveryError(
-                f"receiving into {folder}", expected="nobody else at it", got="another call", fix="Wait for its end."
+                f"receiving into {folder}",
+                expected="no other call that does it",
+                got="a running one",
+                fix="Wait until it ends.",
             ) from None
         if is_file_at(descriptor, folder):
             return descriptor

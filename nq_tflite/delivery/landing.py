@@ -242,13 +242,13 @@ class Landing:
     def _check_table(self, table: SectionTable) -> None:
         size, first = end_of(table.sections[-1]), table.sections[0].offset
         if first < self.received:
-            raise FormatError("section 0", expected=f"a start at byte {self.received} or behind", got=str(first))
+            raise FormatError("section 0", expected=f"a start at byte {self.received} or later", got=str(first))
         if self.length is not None and self.length < size:
             raise FormatError(
                 "model",
                 expected=f"{size} bytes or more, as its section table says",
                 got=f"{self.length} at the source",
-                fix="The file there is damaged: put it there again.",
+                fix="The file at the source is damaged: upload it again.",
             )
 
     def _check_level(self, section: Section, last: memoryview) -> None:
@@ -262,7 +262,7 @@ class Landing:
                 f"checksum of level {self.levels} ({section.bits} bits)",
                 expected=f"{section.crc32:08x}",
                 got=f"{found:08x}",
-                fix="It was damaged on its way or at the source. Call again: what is missing is fetched anew.",
+                fix="It was damaged in transit or at the source. Call again to fetch what is missing.",
             )
 
     def _give_up(self) -> None:
@@ -327,11 +327,11 @@ class Landing:
             self._previous.unlink(missing_ok=True)
             self._clean()
         if not is_ours:
-            raise DeliveryError(str(self.path), expected="the file that was arriving there", got="another one")
+            raise DeliveryError(str(self.path), expected="the partly received file", got="another one")
         if found != sha256:
             fix = "Check the digest and the source."
             if self.left_out_bytes:
-                fix = f"It must be that of the first {self.received} bytes: those behind the model are left out."
+                fix = f"It must be the digest of the first {self.received} bytes: bytes after the model are left out."
             raise FormatError(f"sha256 of {self.path}", expected=str(sha256), got=str(found), fix=fix)
 
     def _withdraw(self) -> None:
@@ -365,5 +365,5 @@ class Landing:
 def _require_zeros(piece: memoryview, position: int) -> None:
     if bytes(piece).strip(b"\0"):
         raise FormatError(
-            "bytes between sections", expected="zeros", got=f"others behind byte {position}", fix="Call again."
+            "bytes between sections", expected="zeros", got=f"other bytes after byte {position}", fix="Call again."
         )

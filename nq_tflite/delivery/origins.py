@@ -17,7 +17,7 @@ from nq_tflite.errors import DeliveryError, reason_of
 from nq_tflite.version import __version__
 
 CHUNK_BYTES = 1 << 16
-_LOCAL_FILE = "Open a local file: open(path, 'rb'), or in a shell: nq-tflite receive - OUTPUT < FILE."
+_LOCAL_FILE = "For a local file, pass open(path, 'rb'), or in a shell: nq-tflite receive - OUTPUT < FILE."
 
 #: Answers after which the same request may well succeed.
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
@@ -115,7 +115,10 @@ class HttpOrigin:
         headers, length, start = response.headers, response.headers.get("Content-Length"), 0
         if (encoding := headers.get("Content-Encoding", "identity")) != "identity":
             raise DeliveryError(
-                str(self.name), expected="bytes as they are", got=f"Content-Encoding {encoding}", fix="Serve it raw."
+                str(self.name),
+                expected="no encoding",
+                got=f"Content-Encoding {encoding}",
+                fix="Serve the file as it is.",
             )
         if response.status == _PARTIAL_CONTENT:
             found = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))

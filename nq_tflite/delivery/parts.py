@@ -47,7 +47,7 @@ class Parts:
     left_out_bytes: int = 0
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for machines."""
+        """Everything as plain values, for JSON."""
         return asdict(self)
 
 
@@ -68,23 +68,23 @@ class Joined:
     missing: tuple[int, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for machines."""
+        """Everything as plain values, for JSON."""
         return asdict(self)
 
 
 def split(model: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Parts:
-    """Writes a nested model as a base, which `join` makes into a part-bit model, and an upgrade for each further level.
+    """Splits a nested model into a base, from which `join` makes a part-bit model, and an upgrade for each other level.
 
     Args:
-        model: a whole nested file.
-        folder: where `NAME.base` and `NAME.to6`, `NAME.to8` ... go, NAME being the model's without its suffix; made if
-            need be.
+        model: a complete nested file.
+        folder: the folder to write `NAME.base`, `NAME.to6`, `NAME.to8` ... to. NAME is the model's file name without
+            its suffix. The folder is created if necessary.
 
     Returns:
         The parts with their sha256. Bytes that follow the model in its file are left out and counted.
 
     Raises:
-        FormatError: not a nested model, or not a whole one.
+        FormatError: the model is not nested, or not complete.
         DeliveryError: the folder cannot be written.
 
     Example:
@@ -118,18 +118,18 @@ def join(
     upgrades: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     path: str | os.PathLike[str],
 ) -> Joined:
-    """Puts a base and any of its upgrades together, or adds upgrades to a model that is in use.
+    """Joins a base and any of its upgrades, or adds upgrades to a model that is in use.
 
-    Every part is verified against the base's section table before a byte is written. Without all upgrades the file has
-    its full length nevertheless, with zeros for what is missing, and runs at the precisions that are there. If `path`
-    is the base itself, the upgrades are written into that very file: an interpreter that runs it can then switch to
-    them. While one is being copied, a switch to it fails on its checksum and leaves the precision; a level that is
-    there already is not written again. Otherwise the file at `path` appears whole or not at all.
+    Every part is verified against the base's section table before anything is written. Even without all upgrades, the
+    file has its full length, with zeros in place of the missing levels, and runs at the precisions that it has. If
+    `path` is the base itself, the upgrades are written into this file, and an interpreter that runs it can then switch
+    to them. While a level is being copied, a switch to it fails on its checksum and keeps the precision. Levels that
+    the file has already are not written again. If `path` is another file, it appears complete or not at all.
 
     Args:
-        base: a base by `split`, or a model that `join` or `receive` has made.
-        upgrades: one or more, in any order; the table tells which is which.
-        path: the model file. An upgrade is not replaced: it is named here by mistake.
+        base: a base that `split` wrote, or a model that `join` or `receive` wrote.
+        upgrades: any number, in any order; the section table identifies them.
+        path: the model file. An upgrade is never overwritten.
 
     Raises:
         FormatError: a part is damaged or belongs to another model.
@@ -188,7 +188,10 @@ def _table_of(file: BinaryIO, path: Path) -> SectionTable:
     table = read_section_table(file.fileno(), size, str(path))
     if table is None or size < end_of(table.sections[0]):
         raise FormatError(
-            str(path), expected="a nested model with its level 0", got=f"{size} bytes that end before", fix=_FETCH_AGAIN
+            str(path),
+            expected="a nested model with its level 0",
+            got=f"{size} bytes, which end before it",
+            fix=_FETCH_AGAIN,
         )
     return table
 
@@ -200,7 +203,7 @@ def _refuse_to_replace_a_part(target: Path, table: SectionTable) -> None:
             if (size, checksum(file.fileno(), 0, size)) in {(each.size, each.crc32) for each in table.sections[1:]}:
                 raise DeliveryError(
                     f"writing {target}",
-                    expected="the path of the model to make",
+                    expected="the path of the model to write",
                     got="an upgrade of it",
                     fix="Name the model last, after the upgrades.",
                 )
@@ -263,7 +266,7 @@ def _copy(file: BinaryIO, start: int, size: int, path: Path, bits: int) -> Part:
             block = file.read(min(BLOCK_BYTES, left))
             if not block:
                 raise FormatError(
-                    str(file.name), expected=f"{left} more bytes", got="a file that was cut meanwhile", fix=_FETCH_AGAIN
+                    str(file.name), expected=f"{left} more bytes", got="a file that became shorter", fix=_FETCH_AGAIN
                 )
             digest.update(block)
             part.write(block)

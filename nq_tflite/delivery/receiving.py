@@ -31,13 +31,13 @@ MAX_PAUSE_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class ArrivedLevel:
-    """A level that is in its place and verified.
+    """A level that has been written and verified.
 
     Attributes:
         level: counted from 0, the part-bit base.
         bits: the precision that it gives.
-        file_bytes: bytes of the file up to its end.
-        seconds: from the start of the call; next to nothing where it was there before.
+        file_bytes: bytes of the file up to the end of the level.
+        seconds: from the start of the call; almost 0 if the level was there before.
     """
 
     level: int
@@ -54,11 +54,11 @@ class Delivery:
         path: the model.
         file_bytes: its size.
         levels: part-bit first.
-        resumed_bytes: those of it that were there before the call.
-        fetched_bytes: those that this call wrote; more than the rest of the file if some had to be fetched again.
+        resumed_bytes: bytes of it that were there before the call.
+        fetched_bytes: bytes that this call wrote; more than the rest of the file if some had to be fetched again.
         connections: how often the source was opened.
-        seconds: the whole call.
-        left_out_bytes: those that follow the model at the source, as far as it tells its length: packed files, say.
+        seconds: duration of the call.
+        left_out_bytes: bytes that follow the model at the source, if the source tells its length: packed files, say.
     """
 
     path: str
@@ -76,7 +76,7 @@ class Delivery:
         return self.levels[0].seconds
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for machines."""
+        """Everything as plain values, for JSON."""
         return asdict(self) | {"part_seconds": self.part_seconds}
 
 
@@ -102,45 +102,45 @@ def receive(
     retries: int = 5,
     pause: float = 0.5,
 ) -> Delivery:
-    """Fetches a nested model, which runs part-bit as soon as its first part has arrived.
+    """Downloads a nested model, which runs part-bit as soon as level 0 has arrived.
 
-    The file appears at `path` by a rename when the graph and level 0 are whole and the level's checksum is right, at
-    its full length, and replaces what stood there. From then on `nq.Interpreter(path, precision="part")` runs it. The
-    other levels are written into the same file, so that this interpreter can switch to each when it has arrived: until
-    then a switch raises FormatError and leaves the precision as it was.
+    The file appears at `path`, by a rename, once the graph and level 0 have arrived and the level's checksum is right.
+    It has its final size from the start, and replaces any file at `path`. From then on,
+    `nq.Interpreter(path, precision="part")` runs it. The other levels are written into the same file. The interpreter
+    can switch to each level once it has arrived; until then, a switch raises FormatError and keeps the precision.
 
-    What a reader may rely on: a level counts when its checksum is right, for `receive` and for the interpreter, which
-    checks it at the first switch to it. A half-written level fails that check: its last bytes are written only after
-    the checksum over all of it has been found right, and until then a mark stands in their place. A level that has once
-    been verified is never written again. A source that has changed goes to a new file; an interpreter of the old one
-    keeps what it had.
+    A level is valid if its checksum is right. `receive` checks that, and so does the interpreter at its first switch to
+    the level. A half-written level fails the check: its last bytes are written only after the checksum of the whole
+    level has been verified, and a mark takes their place until then. A verified level is never written again. If the
+    source has changed, the new model goes to a new file, and an interpreter of the old file keeps the old model.
 
-    An interrupted call, even a killed one, can be repeated. What is there of a URL is not fetched again (a Range
-    request on condition that ETag or date are the same). A server without ranges sends all of it again, and what is
-    there is compared, not written. A stream starts anew each time. Levels that are there already are reported at once.
+    An interrupted call, even a killed one, can be repeated. Bytes that have arrived from a URL are not fetched again
+    (by a Range request, on condition that the ETag or date is the same). A server without ranges sends the whole file
+    again; the bytes that are there are then compared, not written. A stream always starts at its beginning. Levels that
+    are there already are reported at once.
 
     Args:
         source: an http or https URL, or a binary stream (anything with `read`), which is read to the model's end.
-        path: the file to make. Its folder keeps a hidden folder beside it until all has arrived.
-        on_level: called with each `ArrivedLevel`. Level 0 again means that another file now stands at `path`.
-        on_progress: called with the bytes that are there and the bytes in all (None while not known).
-        on_retry: called before the pause after a connection that failed.
-        sha256: of the whole model, without what may follow it in its file. If it stands at `path` already, nothing is
-            fetched. Where it is wrong in the end, the file that stood there before comes back.
-        base_sha256: of the file up to the end of level 0, as `nq.split` tells it: checked before the file appears.
-            Without it only the connection vouches for the graph; the weights have checksums in the file.
-        headers: to send to the URL's own host, such as an Authorization.
-        timeout: seconds without a byte after which a connection counts as lost. A stream has its own.
-        retries: connections that may fail in a row without a new byte.
-        pause: seconds before the second of them, doubled each time.
+        path: the file to write. A hidden folder stays beside it until everything has arrived.
+        on_level: called with each `ArrivedLevel`. Level 0 again means that another file is now at `path`.
+        on_progress: called with the number of bytes that have arrived and the total (None while unknown).
+        on_retry: called after a failed connection, before the pause.
+        sha256: digest of the whole model, without bytes that follow it in its file. If `path` has this model already,
+            nothing is fetched. If the digest is wrong in the end, the previous file is restored.
+        base_sha256: digest of the file up to the end of level 0, as `nq.split` returns it. It is checked before the
+            file appears. Without it, the graph is only as trustworthy as the connection; the weights have checksums.
+        headers: sent only to the URL's own host, for example Authorization.
+        timeout: seconds without a byte after which a connection counts as lost. Streams have their own timeout.
+        retries: number of connections that may fail in a row without a new byte.
+        pause: seconds before the second of them; it doubles each time.
 
     Returns:
-        What arrived and when.
+        Which levels arrived, and when.
 
     Raises:
-        DeliveryError: the source cannot be reached, has no such file or broke off, or the disk is full. What has
-            arrived is kept. At `path` is what stood there before, or the new model with the levels that have arrived.
-        FormatError: the source is no nested model, is truncated, or bytes are damaged. The same holds.
+        DeliveryError: the source cannot be reached, lacks the file or broke off, or the disk is full. What has arrived
+            is kept. `path` has the previous file, or the new model with the levels that have arrived.
+        FormatError: the source is not a nested model, is truncated or is damaged. The same holds for `path`.
 
     Example:
         >>> nq.receive("https://example.org/model.tflite", "model.tflite")  # doctest: +SKIP
@@ -241,7 +241,7 @@ def _transfer(origin: Origin, landing: Landing, tell: Callable[[], None]) -> Non
                 raise InterruptionError(
                     origin.name or "stream",
                     expected=f"{landing.total or 'more'} bytes",
-                    got=f"an end after {landing.received}",
+                    got=f"only {landing.received}",
                     fix="The connection was lost, or the file is truncated. Call again: what has arrived is kept.",
                 )
             landing.write(data)
@@ -271,4 +271,4 @@ def _compare(body: Body, landing: Landing) -> None:
             raise InterruptionError("source", expected=f"{left} more bytes", got="the end", fix="Call again.")
         crc, left = zlib.crc32(data, crc), left - len(data)
     if crc != landing.crc32:
-        raise SourceChangedError("source", expected="the bytes that had arrived", got="others")
+        raise SourceChangedError("source", expected="the bytes that arrived before", got="other bytes")

@@ -102,7 +102,7 @@ class _Root:
         return position
 
     def _field(self, table: int, field: int) -> int | None:
-        """Where a field of a table lies, None where the table has none."""
+        """Where a field of a table lies, None if the table has none."""
         vtable = table - int(struct.unpack("<i", self._bytes(table, 4))[0])
         slot = 4 + 2 * field
         if slot + 2 > self._u16(vtable):

@@ -31,10 +31,10 @@ _folder: str | None = None
 class CompiledModel(SwitchingModel):
     """Runs nested (and stock) .tflite models with LiteRT's CompiledModel, on the CPU.
 
-    Needs ai-edge-litert 2.3 or newer. Made by `from_file` or `from_buffer`; every public call of
-    ai_edge_litert.compiled_model.CompiledModel works as it does there. Outputs are those of nq.Interpreter.
+    It needs ai-edge-litert 2.3 or newer. Create one by `from_file` or `from_buffer`. Every public method of
+    ai_edge_litert.compiled_model.CompiledModel works as it does there. The outputs equal those of nq.Interpreter.
 
-    LiteRT's calls that run a model hold Python's global lock: another Python thread switches between two of them.
+    LiteRT holds Python's global lock while it runs a model, so another Python thread can switch only between two runs.
 
     Example:
         >>> model = nq.CompiledModel.from_file("model.tflite", precision="part")  # doctest: +SKIP
@@ -98,15 +98,15 @@ class CompiledModel(SwitchingModel):
         Args:
             model_path: a .tflite file.
             hardware_accel, options: as ai_edge_litert's CompiledModel takes them; HardwareAccelerator.CPU alone.
-            environment: the `environment` of another nq.CompiledModel, to share; a new one if not given.
+            environment: the `environment` of another nq.CompiledModel, to share it; a new one if not given.
             precision: "full", "part" or a number of bits, to start with.
             fuse: as nq.Interpreter takes it.
 
         Raises:
             FormatError: not a TFLite model, or a nested one that breaks a rule of the format.
             PrecisionError: the model has no such precision.
-            MissingPackageError, NativeLibraryError: nothing to run it with.
-            NqError: other hardware than the CPU.
+            MissingPackageError, NativeLibraryError: the runtime or the native library is missing.
+            NqError: the hardware is not the CPU.
         """
         return cls(os.fspath(model_path), hardware_accel, environment, options, precision, fuse)
 
@@ -157,7 +157,7 @@ def _check_hardware(litert: CompiledModels, hardware: Any) -> None:
     if hardware not in (None, cpu):
         raise NqError(
             "hardware accelerators",
-            expected=f"{cpu!r}, for levels are unpacked and computed with on the CPU",
+            expected=f"{cpu!r}, because the plugin computes on the CPU",
             got=repr(hardware),
             fix="Extract one precision for other hardware: nq-tflite extract.",
         )
@@ -167,9 +167,9 @@ def _check_environment(environment: Any) -> None:
     if environment not in _environments:
         raise NqError(
             "environment",
-            expected="that of another nq.CompiledModel, which has nq_tflite's accelerator",
+            expected="the environment of another nq.CompiledModel, with nq_tflite's accelerator",
             got=repr(environment),
-            fix="Leave it out for a new one.",
+            fix="Leave it out to get a new one.",
         )
 
 
@@ -180,9 +180,9 @@ def _create_environment(litert: CompiledModels) -> Any:
     except OSError as error:
         raise NativeLibraryError(
             "LiteRT's accelerator",
-            expected="a temporary folder that takes a symbolic link to the native library",
+            expected="a temporary folder that allows a symbolic link to the native library",
             got=str(error),
-            fix="Set TMPDIR to one.",
+            fix="Set TMPDIR to such a folder.",
         ) from error
     _environments.add(environment)
     return environment

@@ -16,16 +16,16 @@ PLACES: tuple[Place, ...] = get_args(Place)
 
 @dataclass(frozen=True)
 class DelegatedOperator:
-    """One operator of a model; one that unpacks a weight is told of together with the one that reads it.
+    """One operator of a model. An operator that unpacks a weight is listed together with the one that reads it.
 
     Attributes:
-        name: as TFLite's schema has it, "CONV_2D"; a custom operator's own.
+        name: its name in TFLite's schema, such as "CONV_2D", or the name of a custom operator.
         output: name of its first output tensor.
         weight: name of its nested weight, if it has one.
-        place: "fused": in a partition, with this library's kernels, on packed weights. "unpacked": with the runtime's
-            kernels, its nested weight unpacked for them at every invocation. "runtime": with the runtime's kernels or
-            another delegate's.
-        reason: why it is not fused; None where it is.
+        place: "fused": in a partition, by this library's kernels, on packed weights. "unpacked": by the runtime's
+            kernels; its nested weight is unpacked at every invocation. "runtime": by the runtime's kernels or those of
+            another delegate.
+        reason: why it is not fused; None if it is.
     """
 
     name: str
@@ -37,11 +37,11 @@ class DelegatedOperator:
 
 @dataclass(frozen=True)
 class Delegation:
-    """What runs where.
+    """Which operators run where.
 
     Attributes:
         operators: in the order they run.
-        num_partitions: how many pieces the fused operators form; between two of them the runtime takes over.
+        num_partitions: the number of partitions that the fused operators form. The runtime runs what lies between them.
 
     Example:
         >>> conv = DelegatedOperator("CONV_2D", "y", "w", "unpacked", "several groups; one is supported")
@@ -59,7 +59,7 @@ class Delegation:
 
     @property
     def num_fused_weights(self) -> int:
-        """Nested weights that are computed on as they lie packed in the file."""
+        """The number of nested weights whose layers compute directly on packed bits."""
         return sum(each.place == "fused" for each in self.nested)
 
     def reader_of(self, weight: str) -> DelegatedOperator | None:
@@ -104,7 +104,7 @@ class Delegation:
         return Counter(each.reason for each in self.nested if each.place == "unpacked")
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for machines."""
+        """Everything as plain values, for JSON."""
         return asdict(self)
 
     @classmethod

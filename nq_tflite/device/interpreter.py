@@ -23,30 +23,30 @@ from nq_tflite.format.nesting import Precision
 class Interpreter(SwitchingModel):
     """Runs nested (and stock) .tflite models under a stock runtime.
 
-    Every public call of tf.lite.Interpreter works as it does there. Models given by path are mapped from the file, so
-    that a switch really gives memory back; models given as bytes switch too but cannot page, and say so in a warning.
+    Every public method of tf.lite.Interpreter works as it does there. A model given by its path is mapped from the
+    file, so that a downgrade releases memory. A model given as bytes can switch but not page; a warning says so.
 
     Args:
         model_path: a .tflite file.
-        model_content: or its bytes, in any object that holds some.
+        model_content: or its bytes, in any object with a buffer.
         precision: "full", "part" or a number of bits, to start with.
         runtime: "ai-edge-litert", "tflite-runtime" or "tensorflow"; the first one installed if not given.
-        fuse: True computes convolutions and dense layers on the packed weights, with this library's own kernels; False
-            unpacks every weight for the runtime's kernels; None fuses where the CPU has a vector instruction set that
-            the kernels use (AVX2, AVX-512 VNNI, NEON). Fused layers of a float model run at dynamic range, which is
-            what LiteRT does by default too: every image (every row of a dense layer) is quantized to int8 at run time.
-            With False they keep float arithmetic, exactly that of the extracted model.
-            None does not fuse with experimental_preserve_all_tensors, for what lies between fused operators is no
-            tensor of the runtime's; nor does ai-edge-litert or tensorflow then with True, and `delegation` says so.
-        num_threads, experimental_delegates, options: handed to the runtime's own Interpreter, with any further keyword.
+        fuse: True computes convolutions and dense layers on the packed weights, with this library's kernels. False
+            unpacks every weight for the runtime's kernels. None fuses if the CPU has a vector instruction set that the
+            kernels use (AVX2, AVX-512 VNNI, NEON). Fused layers of a float model run at dynamic range, as in LiteRT by
+            default: every image (or every row of a dense layer's input) is quantized to int8 at run time. With False,
+            they keep float arithmetic, exactly that of the extracted model. With experimental_preserve_all_tensors,
+            None does not fuse, because the runtime has no tensors for what lies between fused operators. In
+            ai-edge-litert and tensorflow, not even True fuses then; `delegation` says so.
+        num_threads, experimental_delegates, options: passed to the runtime's own Interpreter, like any other keyword.
 
-    `close` gives the model's memory back at once, and so does the end of a `with` block.
+    `close` releases the model's memory at once, and so does the end of a `with` block.
 
     Raises:
         FormatError: not a TFLite model, or a nested one that breaks a rule of the format.
         PrecisionError: the model has no such precision.
-        ModelSourceError: not one of model_path and model_content.
-        MissingPackageError, NativeLibraryError: nothing to run it with.
+        ModelSourceError: neither or both of model_path and model_content were given.
+        MissingPackageError, NativeLibraryError: the runtime or the native library is missing.
 
     Example:
         >>> interp = nq.Interpreter("model.tflite", precision="part", num_threads=2)  # doctest: +SKIP
@@ -96,7 +96,7 @@ class Interpreter(SwitchingModel):
                 f"loading a model with {self._runtime}",
                 expected="the NumPy that it was built for, below 2 for tflite-runtime",
                 got=f"NumPy {np.__version__}",
-                fix="Install another one, pip install 'numpy<2', or ai-edge-litert in its place.",
+                fix="Run pip install 'numpy<2', or use ai-edge-litert instead.",
             ) from error
         advice = "pass model_path instead of model_content" if path is None else NO_MAPPING
         self._loaded(precision, advice, stacklevel=2)
@@ -107,7 +107,7 @@ class Interpreter(SwitchingModel):
         return str(self._runtime)
 
     def close(self) -> None:
-        """Gives back the model's memory; every later call raises ClosedError. Not while an invocation runs."""
+        """Releases the model's memory; every later call raises ClosedError. Do not call it during an invocation."""
         self._close_session()
         closed: Any = Closed(repr(self))
         self._interpreter = self._session = closed
@@ -227,11 +227,13 @@ def _check_options(runtime: Runtime, options: dict[str, Any]) -> None:
         if name not in known:
             theirs = ", ".join(each for each in known if each.startswith("experimental_"))
             fix = did_you_mean(name, known)
-            raise NqError("option", expected=f"one that {runtime} has ({theirs})", got=repr(name), fix=fix)
+            raise NqError("option", expected=f"an option of {runtime} ({theirs})", got=repr(name), fix=fix)
         if name == "experimental_op_resolver_type" and not isinstance(value, type(known[name].default)):
             kind = f"{runtime.interpreter.__module__}.{type(known[name].default).__name__}"
             got = f"{type(value).__module__}.{value}" if isinstance(value, enum.Enum) else repr(value)
-            raise NqError(name, expected=f"a {kind}, as {runtime} has it", got=got, fix="Or name its runtime=.")
+            raise NqError(
+                name, expected=f"a {kind}, the type of {runtime}", got=got, fix="Or choose its runtime with runtime=."
+            )
 
 
 class _Runner:

@@ -27,8 +27,8 @@ class Switch:
 
     Attributes:
         from_bits, to_bits: precision before, and from the next invocation on.
-        bytes_in, bytes_out: residual bytes paged in and out; both 0 where the model cannot page.
-        seconds: time the call took.
+        bytes_in, bytes_out: residual bytes paged in and out; both are 0 if the model cannot page.
+        seconds: duration of the call.
         deferred: an invocation was running; its residual is released when it ends.
     """
 
@@ -99,7 +99,7 @@ class SwitchingModel(ABC):
         """
         raise NotPicklableError(
             f"pickling an nq.{type(self).__name__}",
-            expected="what another process can be sent",
+            expected="an object that can be sent to another process",
             got="a model that is loaded in this one",
             fix="Send the model's path, and load it there.",
         )
@@ -112,9 +112,9 @@ class SwitchingModel(ABC):
         """
         raise NotPicklableError(
             f"copying an nq.{type(self).__name__}",
-            expected="an object of Python's own",
+            expected="a pure Python object",
             got="a model that a runtime has loaded",
-            fix="Load the model once more from its path.",
+            fix="Load the model again from its path.",
         )
 
     def __deepcopy__(self, memo: object) -> NoReturn:

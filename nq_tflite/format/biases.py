@@ -1,7 +1,7 @@
 """A bias for every level of a weight: one in full, and int8 deltas with a step for each level that needs them.
 
-A coarse level shifts the means of its layer's outputs, and each level by its own amount. The last level's bias is
-stored as any bias is; a level before it costs a byte a channel (FORMAT.md section 4.5).
+Each coarse level shifts the means of its layer's outputs by its own amount. The last level's bias is stored like any
+bias; each level before it costs one byte per channel (FORMAT.md section 4.5).
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def fit_biases(wanted: NDArray[np.float64], scales: NDArray[np.float32], dtype: 
         dtype: np.int32 for INT8 weights, np.float32 for FLOAT32 ones.
 
     Returns:
-        Biases that saturate where the type does. A level that no step brings nearer than the base itself gets none.
+        Biases that saturate like their type. A level gets no deltas if no step comes closer than the base itself.
 
     Raises:
         WeightsError: a wanted bias is NaN or infinite.
@@ -85,7 +85,7 @@ def fit_biases(wanted: NDArray[np.float64], scales: NDArray[np.float32], dtype: 
         raise WeightsError(
             "biases",
             expected="finite values",
-            got=f"{int((~np.isfinite(wanted)).sum())} NaN or infinite of {wanted.size}",
+            got=f"NaN or infinity in {int((~np.isfinite(wanted)).sum())} of {wanted.size} values",
             fix="Repair the model's weights, or the representative data.",
         )
     per_channel = np.broadcast_to(np.asarray(scales, np.float32), wanted.shape[1:])

@@ -1,4 +1,4 @@
-"""Packing levels into superblocks and back (FORMAT.md sections 4.3 and 4.4), vectorised."""
+"""Packing levels into superblocks and unpacking them (FORMAT.md sections 4.3 and 4.4), vectorised."""
 
 from __future__ import annotations
 

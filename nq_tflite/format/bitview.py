@@ -1,4 +1,4 @@
-"""The packed layout one bit at a time: the readable reference for `bitpack`, and views for people.
+"""The packed layout bit by bit: the readable reference for `bitpack`, and views for people.
 
 Written for clarity with bitarray, straight from FORMAT.md sections 4.3 and 4.4; thousands of times slower than
 `bitpack`.
@@ -55,7 +55,7 @@ def bit_addresses(block: int, byte: int, bits: int) -> Iterator[int]:
 
 
 def filter_bits(codes: Codes, nesting: Nesting) -> list[str]:
-    """One string a weight, its levels' bits set apart by '|', top first.
+    """One string per weight, its levels' bits separated by '|', top first.
 
     >>> filter_bits(np.array([0x5A], np.int8), Nesting.parse("8|5"))
     ['01011|010']

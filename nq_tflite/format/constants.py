@@ -1,6 +1,6 @@
 """What option block and section table share: constants, version rule, errors.
 
-custom_ops/include/nq/format.h has the same constants for C++; a test holds the two and FORMAT.md against each other.
+custom_ops/include/nq/format.h has the same constants for C++; a test compares the two and FORMAT.md.
 """
 
 from __future__ import annotations

@@ -19,14 +19,14 @@ Fields = NDArray[np.uint8]
 
 
 def split(codes: Codes, nesting: Nesting) -> tuple[Fields, ...]:
-    """Cuts left-aligned INT8 codes into one array of bit fields a level.
+    """Splits left-aligned INT8 codes into one array of bit fields for each level.
 
     Args:
         codes: int8, any shape: n-bit weights shifted left by 8 - n.
         nesting: the bit-widths.
 
     Returns:
-        One uint8 array a level, of the codes' shape, level k below 2 ** nesting.level_bits[k].
+        One uint8 array for each level, of the codes' shape. Values of level k are below 2 ** nesting.level_bits[k].
 
     >>> [int(level[0]) for level in split(np.array([0x5A], np.int8), Nesting.parse("8|5"))]
     [11, 2]
@@ -39,7 +39,7 @@ def split(codes: Codes, nesting: Nesting) -> tuple[Fields, ...]:
 
 
 def merge(levels: Sequence[Fields], nesting: Nesting) -> Codes:
-    """The codes that `split` cut into these levels; missing residuals count as zero bits.
+    """The codes that `split` split into these levels; missing residuals count as zero bits.
 
     >>> merge([np.array([11], np.uint8), np.array([2], np.uint8)], Nesting.parse("8|5"))
     array([90], dtype=int8)

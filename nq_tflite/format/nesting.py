@@ -73,7 +73,7 @@ class Nesting:
 
     @property
     def full_bits(self) -> int:
-        """n, the bit-width with every level in use."""
+        """n, the bit-width of all levels together."""
         return self.bit_widths[0]
 
     @property
@@ -83,7 +83,7 @@ class Nesting:
 
     @property
     def precisions(self) -> tuple[int, ...]:
-        """Bit-width that levels 0 to k give, for each k: ascending."""
+        """The bit-width of levels 0 to k, for each k: ascending."""
         return self.bit_widths[::-1]
 
     @property

@@ -43,13 +43,13 @@ class Decision:
 class Arbiter:
     """Decides the levels of models that share a policy and its budget.
 
-    The cap of a model is the lowest of the rules that hold. Where the models' bytes exceed the budget then, the last
-    model gives one level after the other back, then the one before it; so models are named in order of importance,
-    and the first one gets its bits back first. A model is never taken below part-bit: a budget smaller than
-    all base levels together cannot be met, and the reason says so.
+    The cap of a model is the lowest of the rules that hold. If the models' bytes then exceed the budget, the last
+    model is downgraded level by level, then the one before it, and so on. So models are named in order of importance,
+    and the first one is upgraded first. A model never goes below part-bit: a budget smaller than all base levels
+    together cannot be met, and the reason says so.
 
-    A lower level is decided at once. A higher one is decided when it was wanted without a break for the policy's
-    dwell, counted from the model's last switch at the earliest.
+    A downgrade is decided at once. An upgrade is decided once nothing has opposed it for the policy's dwell, counted
+    from the model's last switch at the earliest.
 
     >>> from nq_tflite.govern.policy import Policy
     >>> arbiter = Arbiter(Policy.named("battery"), [ModelLevels("net", (5, 8), (500, 300))])

@@ -1,4 +1,4 @@
-"""`nq.Governor`: looks at the device every so often, and switches models by a policy."""
+"""`nq.Governor`: reads the device's sensors at intervals, and switches models by a policy."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ class Switchable(Protocol):
 
 @dataclass(frozen=True)
 class GovernedSwitch:
-    """A switch that a governor made, or tried to.
+    """A switch that a governor made or attempted.
 
     Attributes:
         time: seconds since the epoch.
         model: its name.
-        from_bits, to_bits: precision before and after; the same after a failure.
-        reason: what decided it.
+        from_bits, to_bits: precision before and after; equal after a failure.
+        reason: why the governor switched.
         bytes_moved, seconds: as `Switch` says.
-        readings: what was known of the device.
-        error: why the switch failed; "" where it did not. The model runs on at the precision it had.
+        readings: the sensors' readings at that time.
+        error: why the switch failed, or "". After a failure the model runs on at its old precision.
     """
 
     time: float
@@ -69,22 +69,22 @@ class GovernedSwitch:
 
 
 class Governor:
-    """Switches models by what the device can spare.
+    """Switches models according to the device's free memory, battery, temperature and so on.
 
-    `with governor:` looks in a thread of its own, every `policy.interval_seconds`; an app with a loop calls `step`
-    there instead. Every switch is a line of JSON in the log "nq_tflite.govern".
+    `with governor:` starts a thread that reads the sensors every `policy.interval_seconds`. An app with its own loop
+    can call `step` there instead. Every switch is logged as a line of JSON by the logger "nq_tflite.govern".
 
     Args:
-        models: one interpreter, or several by name in order of importance: the last one gives its bits back first.
+        models: one interpreter, or several by name in order of importance: the last one is downgraded first.
         policy: a `Policy`, a preset's name ("memory", "battery", "thermal", "latency", "manual", or several joined
             by "+"), or the path of a .toml file.
         on_switch: called after every switch, in the thread that made it.
-        sensors: where readings come from; made when a rule first wants one.
-        clock: seconds that never go back.
+        sensors: the source of readings; created when a rule first needs one.
+        clock: a monotonic clock in seconds.
 
     Raises:
-        PolicyError: no such policy, or no model.
-        PrecisionError: a model without nested weights.
+        PolicyError: there is no such policy, or no model.
+        PrecisionError: a model has no nested weights.
 
     Example:
         >>> with nq.Governor(interp, "memory+battery"):  # doctest: +SKIP
@@ -119,7 +119,7 @@ class Governor:
     def step(self) -> list[GovernedSwitch]:
         """Reads the sensors, decides and switches once; may be called from any thread.
 
-        Downgrades are made before upgrades, so that no moment needs more than the budget.
+        Downgrades come before upgrades, so that the budget is never exceeded.
         """
         with self._lock:
             self._readings = self._read()
@@ -135,10 +135,10 @@ class Governor:
         return made
 
     def report(self, **signals: float) -> None:
-        """Tells the governor readings of the app's own, which its rules may name; each stays until the next report.
+        """Gives the governor readings of the app's own, which rules may use. Each holds until the next report of it.
 
         Raises:
-            PolicyError: a signal that is no number.
+            PolicyError: a signal is not a number.
         """
         if strange := [name for name, value in signals.items() if not isinstance(value, int | float)]:
             raise PolicyError(f"signal {strange[0]!r}", expected="a number", got=repr(signals[strange[0]]))
@@ -147,9 +147,9 @@ class Governor:
 
     @contextmanager
     def timed(self) -> Iterator[None]:
-        """Times what is done inside, an invocation for instance, and reports it as "latency" in seconds.
+        """Times the block inside, for instance an invocation, and reports the time as "latency" in seconds.
 
-        The reading is a mean that forgets: a tenth of the last one, nine tenths of what was.
+        The reading is an exponential moving average: one tenth of the last time, nine tenths of the old average.
         """
         started = self._clock()
         yield
@@ -159,7 +159,7 @@ class Governor:
             self._reported["latency"] = 0.9 * before + 0.1 * seconds
 
     def cap(self, precision: Precision | None, model: str | None = None) -> list[GovernedSwitch]:
-        """The app's own ceiling, for one model or all; None and "full" lift it. Steps at once.
+        """Limits the precision of one model or of all; None and "full" lift the limit. Steps at once.
 
         Raises:
             PrecisionError: the model has no such precision.
@@ -179,12 +179,12 @@ class Governor:
 
     @property
     def policy(self) -> Policy:
-        """The policy that it was given."""
+        """The governor's policy."""
         return self._arbiter.policy
 
     @property
     def budget_bytes(self) -> int | None:
-        """What all models' nested weights may hold together. Assigning steps at once."""
+        """The bytes that all models' nested weights may hold in memory together. Assigning it steps at once."""
         return self._arbiter.budget_bytes
 
     @budget_bytes.setter
@@ -197,23 +197,23 @@ class Governor:
 
     @property
     def readings(self) -> Mapping[str, float]:
-        """What the last step knew."""
+        """The readings of the last step."""
         return dict(self._readings)
 
     @property
     def reasons(self) -> Mapping[str, str]:
-        """By model: why it has, or waits for, its level, as of the last step."""
+        """For each model: why it has its level, or waits for another one, as of the last step."""
         return {name: decision.reason for name, decision in self._decisions.items()}
 
     @property
     def holding(self) -> tuple[Rule, ...]:
-        """Rules that cap the precision, as of the last step."""
+        """The rules that limit the precision, as of the last step."""
         return self._arbiter.holding
 
     # ---- running -----------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Steps once, and then every interval in a thread of its own until `stop`."""
+        """Steps once, and then at every interval in a thread of its own until `stop`."""
         if self._thread is not None:
             return
         self.step()
@@ -222,7 +222,7 @@ class Governor:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the thread; models keep the precision that they have."""
+        """Ends the thread; the models keep their precision."""
         thread, self._thread = self._thread, None
         if thread is not None:
             self._stopping.set()

@@ -25,9 +25,9 @@ def _is_number(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class Rule:
-    """Caps the precision from the moment that a reading crosses a bound until it is back beyond another.
+    """Caps the precision from the moment that a reading crosses one bound until it crosses another one back.
 
-    The gap between the two bounds is the hysteresis. A reading that the device does not have leaves its rule at rest.
+    The gap between the two bounds is the hysteresis. If the device does not have the reading, the rule does nothing.
 
     >>> Rule("battery", below=30, until=40)
     Rule(signal='battery', until=40, below=30, above=None, precision='part')
@@ -35,11 +35,12 @@ class Rule:
     Attributes:
         signal: a reading of `Sensors`, or any name that the app reports.
         until: bound at which the cap is lifted again.
-        below, above: bound at which it is set; one of the two.
+        below, above: bound at which the cap is set; give one of the two.
         precision: the cap: "part", or a number of bits. A model without that precision gets its next lower one.
 
     Raises:
-        PolicyError: not exactly one of below and above, bounds in the wrong order, or an unknown precision.
+        PolicyError: not exactly one of below and above is given, the bounds are in the wrong order, or the precision
+            is unknown.
     """
 
     signal: str
@@ -82,21 +83,21 @@ class Rule:
 
 @dataclass(frozen=True)
 class Policy:
-    """When a governor switches. Downgrades happen at once; an upgrade waits for `dwell_seconds` of calm.
+    """When a governor switches. It downgrades at once, and upgrades once nothing has opposed it for `dwell_seconds`.
 
     >>> Policy.named("memory+battery").rules[-1]
     Rule(signal='battery', until=40, below=30, above=None, precision='part')
 
     Attributes:
-        name: what logs call it.
+        name: its name in logs.
         rules: each may cap the precision; the lowest cap counts.
-        dwell_seconds: how long nothing must speak against an upgrade before it is made; so no model is upgraded twice
-            within this time, nor sooner than this after its last downgrade.
-        interval_seconds: time between two looks at the sensors.
-        budget_bytes: what the nested weights of all governed models may hold together; None for no limit.
+        dwell_seconds: how long nothing must oppose an upgrade before it is made. A model is therefore not upgraded
+            twice within this time, nor sooner than this after its last downgrade.
+        interval_seconds: time between two readings of the sensors.
+        budget_bytes: the bytes that the nested weights of all governed models may hold in memory; None for no limit.
 
     Raises:
-        PolicyError: a time or a budget that is negative, or no number.
+        PolicyError: a time or a budget is negative, or not a number.
     """
 
     name: str = "manual"
@@ -143,7 +144,7 @@ class Policy:
         `preset = "memory+thermal"` starts from presets; whatever else the file says overrides or adds to them.
 
         Raises:
-            PolicyError: no such file, no TOML, or something in it that no policy has.
+            PolicyError: the file is missing, is not TOML, or has something that no policy has.
         """
         where = os.fspath(path)
         try:
@@ -161,7 +162,7 @@ class Policy:
 
     @classmethod
     def of(cls, policy: Policy | Preset | str | os.PathLike[str]) -> Policy:
-        """A policy as users give it: itself, the name of a preset, or the path of a .toml file.
+        """A policy from what users give: a Policy, the name of a preset, or the path of a .toml file.
 
         Raises:
             PolicyError: none of these.

@@ -1,4 +1,4 @@
-"""What a governor can read of the device, by name."""
+"""The readings of the device that a governor can use, by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Strategies on a device's day: a governed nested model beside one model, and beside two that are reloaded."""
+"""Strategies on a device's day: a governed nested model, compared with one model and with two that are reloaded."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from nq_tflite.govern.traces import Trace
 
 @dataclass(frozen=True)
 class Costs:
-    """What a strategy's model costs at each precision.
+    """The costs of a strategy's model at each precision.
 
     Attributes:
         precisions: bits, part-bit first.
-        held_bytes: memory that the model adds at each of them.
-        weight_bytes: packed weights in use at each of them.
-        start_seconds: time from nothing to the first result, at each of them.
-        switch_seconds: time of a switch to each of them and its first result.
+        held_bytes: memory that the model adds at each precision.
+        weight_bytes: packed weights in use at each precision.
+        start_seconds: time from the start to the first result, at each precision.
+        switch_seconds: time of a switch to each precision, with its first result.
         reloads: a switch loads another model; otherwise it moves the bytes between two precisions only.
     """
 
@@ -42,7 +42,7 @@ class Costs:
 
 @dataclass(frozen=True)
 class Strategy:
-    """A way to serve: governed by the policy, or at one level for ever (`fixed`)."""
+    """How a model is served: governed by the policy, or always at one level (`fixed`)."""
 
     name: str
     costs: Costs
@@ -57,9 +57,9 @@ class Run:
         name: the strategy's.
         level: int [steps], -1 while it does not run.
         held_bytes: int [steps].
-        served: float [steps], fraction of the step in which results came.
+        served: float [steps], fraction of the step in which the model gave results.
         service: float [steps], `served` times the accuracy of the level.
-        switches, bytes_moved: in all. starts: how often it had to be started again after it was killed.
+        switches, bytes_moved: totals. starts: how often it had to be started again after it was killed.
     """
 
     name: str
@@ -77,8 +77,8 @@ class Outcome:
     """A run in figures; means are over time.
 
     Attributes:
-        served: fraction of the time in which results came.
-        service: the same weighted with accuracy.
+        served: fraction of the time in which the model gave results.
+        service: the same, weighted by accuracy.
         full_time: fraction of the time at full-bit.
         mean_bytes, peak_bytes: memory held.
         switches, bytes_moved, starts: as `Run`.
@@ -104,19 +104,19 @@ def simulate(
 ) -> Run:
     """Runs a strategy over a trace.
 
-    At the start of every step the strategy sees the step's readings. "memory_available" is what the trace's room
-    leaves after what the model holds. A model that holds more than the room is killed, and started again at the level
-    that the policy then wants (the highest one while it knows nothing) as soon as that fits.
+    At the start of every step, the strategy gets the step's readings. "memory_available" is the trace's room minus the
+    memory that the model holds. A model that holds more than the room is killed. It is started again as soon as the
+    level that the policy then allows (the highest one without readings) fits.
 
     Args:
         strategy: what runs.
         trace: what happens.
         policy: of governed strategies.
-        accuracy: what a result at each precision is worth, part-bit first.
+        accuracy: the value of a result at each precision, part-bit first.
         memory_bytes: of the device; the trace's room is in percent of it.
 
     Raises:
-        TraceError: a trace with room and no memory_bytes, or not one accuracy a precision.
+        TraceError: the trace has room and memory_bytes is missing, or there is not one accuracy per precision.
     """
     costs = strategy.costs
     if trace.room is not None and not memory_bytes:

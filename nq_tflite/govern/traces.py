@@ -1,4 +1,4 @@
-"""What a device goes through, as readings over time: recorded, or made up from a seed."""
+"""A device's readings over time: recorded, or generated from a seed."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Trace:
         name: what tables call it.
         seconds: float64 [steps], strictly increasing from 0; the last step is as long as the one before it.
         signals: float64 [steps] by name; NaN where there is no reading.
-        room: float64 [steps], percent of the device's memory that it can spare for the model, what the model holds
-            included; None where memory is no matter. "memory_available" follows from it and is no signal then.
+        room: float64 [steps], percent of the device's memory that it can spare for the model, including what the model
+            holds; None to ignore memory. "memory_available" then follows from it and is not a signal.
     """
 
     name: str
@@ -111,7 +111,7 @@ def read_trace(source: str | os.PathLike[str], seed: int = 0) -> Trace:
     `nq-tflite watch --json` wrote.
 
     Raises:
-        TraceError: no such trace, or a file that is none.
+        TraceError: there is no such trace, or the file is not a trace.
     """
     if str(source) in TRACES:
         return TRACES[str(source)](seed)

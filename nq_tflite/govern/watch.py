@@ -1,4 +1,4 @@
-"""Models that run under a governor, looked at every so often; `nq-tflite watch` shows it."""
+"""The state of models under a governor, at intervals; `nq-tflite watch` shows it."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def watch(
     num_threads: int = 1,
     wait: Callable[[float], None] = time.sleep,
 ) -> Iterator[WatchState]:
-    """Runs every model once an interval, on zeros, and lets a governor switch them.
+    """Runs every model once per interval, on zeros, and lets a governor switch them.
 
     Args:
         paths: nested .tflite files in order of importance.

@@ -35,9 +35,9 @@ def bring_in_external(model: ModelT, source: str | os.PathLike[str] | bytes) -> 
     if isinstance(source, bytes):
         raise FormatError(
             "model content",
-            expected="a model that holds its weights",
-            got="one with weights in files beside it",
-            fix="Give the path of the model, so that they can be found.",
+            expected="a model that contains its weights",
+            got="one whose weights are in other files",
+            fix="Give the model's path, so that they can be found.",
         )
     reading = _Reading(model, Path(source).absolute().parent)
     for tensor in tensors:
@@ -76,7 +76,9 @@ class _Reading:
         data, end = self._file(external.group), external.offset + external.length
         if end > len(data):
             what = f"weight {name!r} in {self._path(external.group)}"
-            raise FormatError(what, expected=f"{end} bytes", got=str(len(data)), fix="Copy the file again: it is cut.")
+            raise FormatError(
+                what, expected=f"{end} bytes", got=str(len(data)), fix="The file is truncated: copy it again."
+            )
         return data[external.offset : end]
 
     def _file(self, group: int) -> NDArray[np.uint8]:
@@ -89,7 +91,7 @@ class _Reading:
                     "weights beside the model",
                     expected=f"the file {path}",
                     got=reason_of(error),
-                    fix="Put it there: the model is not whole without it.",
+                    fix="Copy it there: the model is incomplete without it.",
                 ) from error
         return self._files[group]
 

@@ -20,29 +20,29 @@ def extract(
     *,
     weights: StockWeights = "nested",
 ) -> int:
-    """Writes the model at one precision as an ordinary .tflite, without NQ operators.
+    """Writes one precision of a model as a stock .tflite file, without NQ operators.
 
     The weights are exactly those that the nested model uses at that precision, so a runtime's own kernels give the
     same outputs. Names, signatures, metadata, packed files and the quantization of inputs and outputs are those of the
-    model that was nested; if its codes were kept (`convert` with `exact=True`), full-bit is that model again, but for
+    source model. If its codes were kept (`convert` with `exact=True`), full-bit equals the source model, except for
     tensors that nothing read, an all-zero bias where a convolution had none, and the scale of all-zero channels.
 
     Args:
         source: a nested file or its bytes.
-        path: the file to write; it appears whole or not at all.
+        path: the file to write; it appears complete or not at all.
         precision: "full", "part" or a number of bits that the model has.
-        weights: "nested", as they are; or those of float dense layers for the runtime's dynamic-range kernels: "int8",
-            rounded again with a scale for each channel, or "int4", with the file's groups as TFLite's blocks: its own
-            codes where four bits are all that they have, rounded again elsewhere.
+        weights: "nested" keeps them as they are. The others write weights of float dense layers for the runtime's
+            dynamic-range kernels: "int8" rounds them again with a scale for each channel, "int4" uses the file's
+            groups as TFLite's blocks. "int4" keeps the codes if they have only four bits, and rounds others again.
 
     Returns:
-        Bytes written.
+        The number of bytes written.
 
     Raises:
-        FormatError: the source is not a (whole) nested file.
+        FormatError: the source is not a complete nested file.
         PrecisionError: the model has no such precision.
-        NestingError: no such kind of weights.
-        UnsupportedModelError: "int4" of a weight without groups.
+        NestingError: there is no such kind of weights.
+        UnsupportedModelError: "int4" was asked for, and a weight has no groups.
         OutputError: the file cannot be written, or is the source.
     """
     check_output(path, source)

@@ -1,4 +1,4 @@
-"""What a model says of its image input: the size, and the values that it takes.
+"""What a model records about its image input: the size, and the values that it takes.
 
 Only what looks into a graph imports the schema: the data goes through processes whose runtime may not meet another's.
 """
@@ -23,9 +23,9 @@ class ImageInput:
     """The one image input of a model.
 
     Attributes:
-        height, width: None where the model takes any.
+        height, width: None if the model takes any.
         channels: 3 or 1.
-        values: the least and the greatest value that it takes; None where nothing tells them.
+        values: the least and the greatest value that it takes; None if nothing tells them.
         told_by: what tells them; "" if nothing does.
     """
 

@@ -1,4 +1,4 @@
-"""What a nested file holds, as data."""
+"""The contents of a nested file, as data."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class WeightRow:
 
     Attributes:
         level_bytes: bytes of each level in the file.
-        bias_bytes: those among them that are the level's bias deltas with their padding.
-        group_scale_bytes: of the scales of groups, which stand in the root; 0 where there are none.
+        bias_bytes: bytes among them of the level's bias deltas with their padding.
+        group_scale_bytes: bytes of group scales, which are in the root; 0 if there are none.
         snr_db: for each precision, signal-to-noise ratio of the weights, part-bit first; against the source's weights
             in a conversion, against the full-bit weights in `inspect` (whose last is then infinite).
-        rounding: name of the method that chose the codes; "" in `inspect`, for the file does not say.
+        rounding: name of the method that chose the codes; "" in `inspect`, because the file does not record it.
     """
 
     name: str
@@ -63,13 +63,13 @@ def weights_table(rows: Sequence[WeightRow], precisions: Sequence[int]) -> tuple
 
 @dataclass(frozen=True)
 class BitsAWeight:
-    """Bits that a nested weight takes in the levels, on average.
+    """The average number of bits that a nested weight takes in the levels.
 
     Attributes:
         nesting: the nestings' own bits.
         padding: of tensors to whole superblocks.
         biases: deltas of the biases that levels own; the bias that every model has is not counted.
-        group_scales: scales of groups, beside the levels; a scale for each channel, which every model has, is not
+        group_scales: scales of groups, outside the levels; the scale of each channel, which every model has, is not
             counted.
     """
 
@@ -112,11 +112,11 @@ class BitsAWeight:
 
 @dataclass(frozen=True)
 class MovedBytes:
-    """Bytes that a change of precision moves, beside two separate files and the paper's arithmetic.
+    """Bytes that a change of precision moves, compared with two separate files and the paper's arithmetic.
 
-    Two separate files of n and h bits move the whole other model, n + h bits a weight for a change there and back; one
-    nested file moves the residual each way. NestQuant's residual has l + 1 bits (its Table 2: (l + 1) / (n + h) of the
-    bytes); ours has l = n - h.
+    With two separate files of n and h bits, each change moves the whole other model, n + h bits per weight there and
+    back. A nested file moves only the residual each way. NestQuant's residual has l + 1 bits (its Table 2:
+    (l + 1) / (n + h) of the bytes); ours has l = n - h.
     """
 
     residual_bytes: int
@@ -151,12 +151,12 @@ class InspectReport:
 
     @property
     def bits_a_weight(self) -> BitsAWeight:
-        """What a nested weight takes."""
+        """Bits per nested weight."""
         return BitsAWeight.of(self.weights)
 
     @property
     def overhead(self) -> float:
-        """Bytes beyond n bits a weight, as a fraction of them."""
+        """Bytes beyond n bits per weight, as a fraction of n bits per weight."""
         return self.bits_a_weight.total / self.bits_a_weight.nesting - 1
 
     @property
@@ -186,7 +186,7 @@ class InspectReport:
         return html_view(self.lines(), *weights_table(rows, self.precisions[:-1]))
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for machines."""
+        """Everything as plain values, for JSON."""
         derived = {
             "num_weights": self.num_weights,
             "overhead": self.overhead,
@@ -201,7 +201,7 @@ def inspect_file(path: str | os.PathLike[str]) -> InspectReport:
     """Reads a nested file and reports on it.
 
     Raises:
-        FormatError: not a (whole) nested file.
+        FormatError: the file is not a complete nested file.
     """
     nested = read_nested(path)
     return InspectReport(
@@ -225,8 +225,8 @@ def find_weight(nested: NestedFile, name: str) -> NestedWeight:
     if len(close) != 1:
         raise SelectionError(
             f"weight {name!r}",
-            expected="the name of one nested weight, or a part that only its name has",
-            got=f"{len(close)} that fit",
+            expected="the name of one nested weight, or a part of only one name",
+            got=f"{len(close)} matching weights",
             fix="nq-tflite inspect MODEL --json lists the names.",
         )
     return close[0]

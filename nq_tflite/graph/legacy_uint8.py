@@ -83,7 +83,7 @@ class Reexpressed:
 
 
 def to_int8(model: ModelT) -> Reexpressed | None:
-    """Changes a model in place; None where no layer has uint8 weights, and nothing is changed.
+    """Changes a model in place; None if no layer has uint8 weights, and nothing is changed.
 
     Operators that are not known to take INT8 as they take uint8 keep uint8, between QUANTIZE operators.
     """
@@ -133,7 +133,7 @@ def _is_weight(model: ModelT, subgraph: SubGraphT, operator: OperatorT, slot: in
 
 
 def _change_weight(model: ModelT, index: int, number: int, uses: Sequence[InputSlot]) -> Requantized | None:
-    """Gives a weight INT8 codes; None where they stand for the same values."""
+    """Gives a weight INT8 codes; None if they stand for the same values."""
     subgraph = model.subgraphs[index]
     tensor, operators = subgraph.tensors[number], [subgraph.operators[use.position] for use in uses]
     [layout] = {reader.layout for each in operators if (reader := reader_of(model, each)) is not None}

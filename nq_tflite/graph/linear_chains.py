@@ -36,7 +36,7 @@ class Chain:
     Attributes:
         tensors: for each tensor, by index, the number of the factor that each of its channels has.
         num_factors: how many factors there are.
-        cap: what a ReLU6 clips some of the tensors at; None where there is none. Factors must not be above 1 then.
+        cap: what a ReLU6 clips some of the tensors at; None if there is none. Factors must not be above 1 then.
         is_linear: whether no ReLU of any kind touches the tensors.
     """
 

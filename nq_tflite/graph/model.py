@@ -3,7 +3,7 @@
 
 The schema is generated code without types, from ai-edge-litert or tensorflow. `flatbuffer` makes and reads its objects;
 everything else takes them as these protocols. A vector is a NumPy array where it was read, a list where it was made,
-and None where the file has none: `flatbuffer.indices` turns all three into a list. After `flatbuffer.read_model` the
+and None if the file has none: `flatbuffer.indices` turns all three into a list. After `flatbuffer.read_model` the
 vectors that everything goes through are never None: a model's operator codes, subgraphs and buffers, a subgraph's
 tensors and operators.
 """
@@ -37,7 +37,7 @@ class BufferT(Protocol):
     """Bytes of a tensor or of metadata.
 
     Attributes:
-        data: uint8; None where there are none, or where they lie outside the flatbuffer root.
+        data: uint8; None if there are none, or where they lie outside the flatbuffer root.
         offset, size: where they lie in the file then.
     """
 

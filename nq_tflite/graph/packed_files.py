@@ -1,4 +1,4 @@
-"""Files that stand in a zip behind a .tflite's flatbuffer: labels and vocabularies, as TFLite's metadata names them.
+"""Files in a zip after a .tflite's flatbuffer: labels and vocabularies, as TFLite's metadata names them.
 
 The zip counts its positions from the start of the file, so behind another model it has to be written anew.
 """
@@ -63,8 +63,8 @@ def _ends_as_a_zip(source: str | os.PathLike[str] | bytes) -> bool:
 
 def _unreadable(got: str) -> FormatError:
     return FormatError(
-        "files packed behind the model",
-        expected="a zip that can be read, below 1 GiB",
+        "files packed after the model",
+        expected="a readable zip archive below 1 GiB",
         got=got,
         fix="Pack them again, or convert the model without them.",
     )

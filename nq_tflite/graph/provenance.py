@@ -1,4 +1,4 @@
-"""What a .tflite file tells of its own making: TFLite's conversion metadata, a flatbuffer in one of its buffers."""
+"""What a .tflite file records about its making: TFLite's conversion metadata, a flatbuffer in one of its buffers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _modes(data: bytes) -> set[int]:
 
 
 def _field(data: bytes, table: int, number: int) -> int | None:
-    """Where the table or vector begins that a field of a table points to; None where the table lacks it."""
+    """Where the table or vector begins that a field of a table points to; None if the table lacks it."""
     [to_fields] = struct.unpack_from("<i", data, table)
     fields = table - to_fields
     if fields < 0:

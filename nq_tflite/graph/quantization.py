@@ -73,7 +73,7 @@ def real_values(tensor: TensorT, values: Array) -> NDArray[np.float32]:
 def real_constant(model: ModelT, subgraph: SubGraphT, tensor: TensorT) -> NDArray[np.float32] | None:
     """Real values of a quantized constant, whether it has one scale, one for each channel or one for each block.
 
-    None where it is no constant, or its scales do not fit its shape.
+    None if it is no constant, or its scales do not fit its shape.
     """
     codes, scales = fb.constant(model, tensor), scales_of(tensor)
     if codes is None or tensor.quantization is None:
@@ -125,7 +125,7 @@ def stored_values(tensor: TensorT, values: Array) -> Array:
 
 
 def covered_values(tensor: TensorT) -> tuple[float, float] | None:
-    """The least and the greatest real value that a tensor's codes can stand for; None where it is not quantized."""
+    """The least and the greatest real value that a tensor's codes can stand for; None if it is not quantized."""
     dtype, parameters = _CODES.get(tensor.type), scale_and_zero_point(tensor)
     if dtype is None or parameters is None:
         return None

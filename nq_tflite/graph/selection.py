@@ -14,9 +14,9 @@ _NEAREST = 3
 
 @dataclass(frozen=True)
 class Selection:
-    """The user's word on single weights; without one, those nest that take fewer bytes so.
+    """The user's choice of single weights. Without it, those weights nest that take fewer bytes nested.
 
-    A pattern is a whole name, in which * stands for any characters, ? for one, and [...] for one of those.
+    A pattern matches a whole name: * stands for any characters, ? for one, and [...] for one of those inside.
 
     Attributes:
         include: weights that nest even where that saves nothing, as long as the format can hold them.
@@ -44,9 +44,9 @@ class Selection:
                 if not any(_fits(name, pattern) for name in names):
                     raise SelectionError(
                         f"{kind} pattern {pattern!r}",
-                        expected="the name of a weight, whole or with * for its parts",
-                        got=f"one that fits none of {len(names)}",
-                        fix=f"The nearest are {', '.join(_nearest(pattern, names))}." if names else "",
+                        expected="the name of a weight, or a pattern with * for any characters",
+                        got=f"one that matches none of {len(names)} names",
+                        fix=f"The closest names are {', '.join(_nearest(pattern, names))}." if names else "",
                     )
 
 

@@ -1,4 +1,4 @@
-"""Folds the arithmetic on shapes in front of a RESHAPE, where the batch alone is open, into constants.
+"""Folds the arithmetic on shapes before a RESHAPE into constants, if only the batch size is open.
 
 Keras leaves it: a Dense on three dimensions, say, is SHAPE, GATHER, REDUCE_PROD, CONCATENATION, PACK and two
 RESHAPEs around a FULLY_CONNECTED. All sizes but the batch's are known, and a RESHAPE needs no more than those: the
@@ -18,7 +18,7 @@ from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema
 from nq_tflite.graph.model import ModelT, OperatorT, SubGraphT, TensorT
 
-#: Sizes in the shape of their tensor: int where they are known, None where they depend on the batch.
+#: Sizes in the shape of their tensor: int where they are known, None if they depend on the batch.
 Sizes = NDArray[np.object_]
 
 
@@ -186,7 +186,7 @@ def _elementwise(function: Callable[[int, int], int]) -> Callable[[_Operands], S
     return apply
 
 
-#: What operators on sizes compute, None where it cannot be told.
+#: What operators on sizes compute, None if it cannot be told.
 _SIZES: dict[str, Callable[[_Operands], Sizes | None]] = {
     "SHAPE": _shape,
     "GATHER": _gather,

@@ -40,7 +40,7 @@ def offset_parts(model: ModelT, chain: Chain) -> dict[int, Real] | None:
     """How the offsets of a chain's tensors come from those of its layers' outputs.
 
     Returns:
-        For each tensor the part that each layer's offset has in its own: float64 [layers]. None where the chain takes
+        For each tensor the part that each layer's offset has in its own: float64 [layers]. None if the chain takes
         no offsets.
     """
     whole = np.arange(chain.num_factors)

@@ -1,4 +1,4 @@
-"""Nested float weights as stock runtimes compute with them: INT8 with a scale a channel, or INT4 with one a group."""
+"""Nested float weights as stock runtimes use them: INT8 with a scale per channel, or INT4 with one per group."""
 
 from __future__ import annotations
 

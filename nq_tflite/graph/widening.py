@@ -224,7 +224,7 @@ def _describe(
 
 
 def _layout(model: ModelT, subgraph: SubGraphT, uses: list[InputSlot]) -> Layout | None:
-    """How the operators that read a weight as one order it; None where they differ, or none does."""
+    """How the operators that read a weight as one order it; None if they differ, or none does."""
     found = {
         reader.layout
         for position, slot in uses

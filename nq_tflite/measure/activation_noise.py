@@ -1,4 +1,4 @@
-"""What rounding each activation of a full-int8 model costs at its outputs: where the decibels go."""
+"""How much rounding each activation of a full-int8 model costs at its outputs."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ class TensorNoise:
         operator: that computes it; INPUT for the model's own.
         shape: with a batch of 1.
         scale, zero_point: of its codes.
-        snr_db: power of the outputs over that of what this does to them.
-        share: of the noise powers of all tensors, as if they added up.
+        snr_db: power of the outputs over the power of the error that this rounding causes in them.
+        share: its part of the sum of all tensors' noise powers.
     """
 
     name: str
@@ -67,7 +67,7 @@ class ActivationNoise:
         runtime: name and version.
         tensors: the worst one first.
         together_db: the outputs' SNR with all of them rounded at once, which is what int8 activations cost.
-        sum_db: what it would be if their noise added up.
+        sum_db: the SNR if their noise powers added up.
     """
 
     path: str
@@ -78,7 +78,7 @@ class ActivationNoise:
     sum_db: float
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for machines."""
+        """Everything as plain values, for JSON."""
         return asdict(self)
 
 
@@ -94,7 +94,7 @@ def activation_noise(
 ) -> ActivationNoise:
     """Rounds one activation after the other to its int8 codes, with the weights of full-bit and all else in floats.
 
-    A tensor that only moves values of another, with the same scale, is rounded where that is.
+    A tensor that only moves values of another, with the same scale, is rounded together with it.
 
     Args:
         path: a full-int8 model with one input: nested, stock, or a Keras model that becomes one with these inputs as
@@ -102,8 +102,8 @@ def activation_noise(
         photos: a folder of photos; or else
         samples: inputs as the model takes them: an array [samples, ...] or a .npy file of one.
         preprocess, crop_fraction: as `evaluate`.
-        num_threads: of the runtime; all of the machine's if None.
-        progress: called after each tensor; True for a bar in a terminal or notebook, None for silence.
+        num_threads: of the runtime; all CPUs if None.
+        progress: called after each tensor; True shows a bar in a terminal or notebook, None shows nothing.
 
     Raises:
         PhotosError, RepresentativeDataError: the inputs cannot be used.
@@ -220,7 +220,7 @@ def _check(name: str, model: ModelT, inputs: NDArray[np.float32]) -> None:
         raise UnsupportedModelError(
             name,
             expected="int8 activations",
-            got="floats alone",
+            got="only floats",
             fix="Convert a Keras model with representative data.",
         )
 

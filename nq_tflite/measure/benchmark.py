@@ -1,7 +1,7 @@
 """Latency, memory and switching of a nested model beside other .tflite files, on this machine.
 
-Models take turns within one process for each runtime and thread count, so that whatever else the machine does hits all
-alike: read the ratios, not the milliseconds. Memory, switches and reloads are measured in one process a model.
+For each runtime and thread count, models take turns within one process, so that other work on the machine slows all of
+them alike: read the ratios, not the milliseconds. Memory, switches and reloads are measured in one process per model.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SLOWER = 1.1
 
 @dataclass(frozen=True)
 class Series:
-    """Seconds of an invocation of a model at a precision (bits; None for a stock model), in order of the rounds.
+    """Seconds per invocation of a model at a precision (bits; None for a stock model), in order of the rounds.
 
     Attributes:
         invocations: timed together in every round.
@@ -57,13 +57,13 @@ class Series:
 
 @dataclass(frozen=True)
 class Latency:
-    """One series, summed up.
+    """Summary of one series.
 
     Attributes:
         median_seconds: of all invocations.
-        ratio, ratio_min, ratio_max: median, least and greatest of this series' seconds over the baseline's of the same
+        ratio, ratio_min, ratio_max: median, least and greatest of this series' seconds over the baseline's in the same
             round.
-        invocations: timed together in every round: several where one takes less than `rounds.ROUND`.
+        invocations: timed together in every round: several if one takes less than `rounds.ROUND`.
         peer: how a stock model runs; None for a plain Interpreter.
     """
 
@@ -79,7 +79,7 @@ class Latency:
 
 @dataclass(frozen=True)
 class Setting:
-    """Latencies under one runtime (name and version) with one number of threads; the baseline stands first."""
+    """Latencies under one runtime (name and version) with one number of threads; the baseline comes first."""
 
     runtime: str
     num_threads: int
@@ -91,10 +91,10 @@ class BenchmarkReport:
     """Everything measured.
 
     Attributes:
-        cpu, python, version: processor's name and count, Python's and nq_tflite's version.
-        isa: instruction set of nq_tflite's own matrix kernels; kernels: of each kind.
-        runs, warmup: invocations timed, and not timed before them, of each model and precision.
-        baseline: path of the model that ratios are over: the first of `against`, or the model itself at full-bit.
+        cpu, python, version: name and number of the processors, versions of Python and nq_tflite.
+        isa: instruction set of nq_tflite's matrix kernels; kernels: those of each kind.
+        runs, warmup: timed invocations, and untimed ones before them, of each model and precision.
+        baseline: path of the model that ratios refer to: the first of `against`, or the model itself at full-bit.
         settings: latencies of each runtime and thread count.
         footprints: memory, switches and reloads of each runtime and model, with the first thread count; then of the
             first stock model as each peer.
@@ -115,7 +115,7 @@ class BenchmarkReport:
     missing_peers: dict[PeerKind, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for machines."""
+        """Everything as plain values, for JSON."""
         return asdict(self)
 
 
@@ -142,24 +142,24 @@ def benchmark(
     peers: Sequence[PeerKind] = (),
     progress: ShowProgress = True,
 ) -> BenchmarkReport:
-    """Measures a model beside others, each runtime in child processes of its own.
+    """Measures a model and compares it with others, each runtime in separate child processes.
 
     Args:
         path: a nested (or stock) .tflite file.
-        against: other .tflite files, nested ones at full-bit; ratios are over the first.
-        precisions: of the model, to time.
+        against: other .tflite files, nested ones at full-bit; ratios refer to the first.
+        precisions: precisions of the model to time.
         runtimes: names as nq.Interpreter takes them; None for the first that is installed.
         threads: thread counts; memory, switches and reloads use the first.
         runs, warmup: rounds of each model and precision, each of one invocation, or of several that take two
             milliseconds together.
         switches, reloads: how often to switch and to reload.
-        isa: instruction set that nq_tflite's own kernels use, such as "avx2"; the best of this CPU if not given.
+        isa: instruction set for nq_tflite's kernels, such as "avx2"; the best of this CPU if not given.
         peers: further ways of running the first stock model of `against`, under ai-edge-litert: "weight-cache",
             "ynnpack". `missing_peers` of the report says which the installed build does not have.
-        progress: called as the work goes on; True for a bar in a terminal or notebook, None for silence.
+        progress: called during the work; True shows a bar in a terminal or notebook, None shows nothing.
 
     Raises:
-        FormatError: a file that does not load.
+        FormatError: a file does not load.
         PrecisionError: the model has no such precision.
         MissingPackageError: the runtime is not installed.
         NativeLibraryError: this CPU or library has no such isa.

@@ -1,4 +1,4 @@
-"""Jobs in a process of their own, for measurements that others' memory would disturb."""
+"""Jobs in separate processes, for measurements that other memory would disturb."""
 
 from __future__ import annotations
 

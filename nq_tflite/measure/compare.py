@@ -1,4 +1,4 @@
-"""Rounding methods and baselines side by side: what each keeps of a model at every level, on a folder of photos."""
+"""Rounding methods and baselines side by side: the accuracy of each at every level, on a folder of photos."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ class ComparedMethod:
         method, title: the contender's name, and as tables show it.
         nesting: such as "8|5".
         bits_a_weight: of all levels together; ours with padding and level biases, baselines by their own arithmetic.
-        seconds: of rounding, walking the net included, loading and writing not.
+        seconds: time of rounding, including walking the net, without loading and writing.
         scores: full-bit first.
-        note: what kept the method from what it wanted; None usually.
+        note: why the method could not do all it should; usually None.
     """
 
     method: str
@@ -73,7 +73,7 @@ class MethodComparison:
         stock: the full-int8 file that tensorflow's converter makes of the model and the calibration photos; None with
             float activations.
         rows: by nesting, in the order of the methods.
-        preprocessing: how photos became inputs.
+        preprocessing: how photos were made into inputs.
     """
 
     source: str
@@ -86,7 +86,7 @@ class MethodComparison:
     preprocessing: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for machines."""
+        """Everything as plain values, for JSON."""
         return asdict(self) | {"rows": tuple(asdict(row) | {"note": row.note or ""} for row in self.rows)}
 
 
@@ -106,7 +106,7 @@ def compare(
     client: Any = None,
     progress: ShowProgress = True,
 ) -> MethodComparison:
-    """Rounds a model by every method and runs photos through every level; no nested file is left behind.
+    """Rounds a model by every method and runs photos through every level; it leaves no nested file.
 
     Args:
         source: a photo classifier: a float .tflite, or a Keras model as `convert` takes it.
@@ -118,12 +118,13 @@ def compare(
         preprocess, crop_fraction: as `evaluate.evaluate`.
         num_threads: of the runtime; all CPUs if not given, on a cluster one of a worker's.
         k: of top_k.
-        client: a `distributed.Client` of the cluster to compare on; None for this process. Its workers read the model,
-            if that is a path, and the photos at the same paths.
-        progress: called as the work goes on; True for a bar in a terminal or notebook, None for silence.
+        client: a `distributed.Client` of the cluster to compare on; None for this process. Its workers read the photos,
+            and the model if it is a path, at the same paths.
+        progress: called during the work; True shows a bar in a terminal or notebook, None shows nothing.
 
     Returns:
-        Scores against the float model. Of all methods, those that want calibration photos are left out without any.
+        Scores against the float model. If methods are not given, those that need calibration photos are left out when
+        there are none.
 
     Raises:
         NestingError, PhotosError, UnsupportedModelError, WeightsError, FormatError, MissingPackageError, ClusterError
@@ -142,7 +143,10 @@ def compare(
     _check_calibration(given, activations, methods)
     if activations == "int8" and not is_keras_source(source):
         raise UnsupportedModelError(
-            name, expected="a Keras model, for int8 activations", got="a .tflite", fix="Compare with float activations."
+            name,
+            expected="a Keras model, for int8 activations",
+            got="a .tflite file",
+            fix="Compare with float activations.",
         )
     runner = Runner(name, walking_runtime_name(), num_threads or (1 if client else os.cpu_count() or 1))
     paths = () if given is None else tuple(photo.path for photo in given.photos)
@@ -178,8 +182,8 @@ def compare(
 def _check_calibration(given: PhotoFolder | None, activations: Activations, methods: Sequence[ContenderName]) -> None:
     wanting = [name for name in methods if CONTENDERS[name].calibrated]
     if given is None and (activations == "int8" or wanting):
-        what = "the ranges of int8 activations" if activations == "int8" else wanting[0]
-        raise PhotosError("calibration photos", expected=f"a folder, for {what}", got="none")
+        what = "int8 activations need ranges" if activations == "int8" else f"{wanting[0]} needs it"
+        raise PhotosError("calibration photos", expected=f"a folder, because {what}", got="none")
 
 
 class _Judge:

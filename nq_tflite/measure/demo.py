@@ -86,7 +86,7 @@ class DemoReport:
         return self.nested.switch
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for machines."""
+        """Everything as plain values, for JSON."""
         return asdict(self) | {"separate_bytes": self.sizes.separate}
 
 
@@ -113,7 +113,7 @@ def run_demo(
         (folder / PHOTOS_FOLDER).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ModelSourceError(
-            f"demo folder {folder}", expected="a folder that can be made", got=reason_of(error)
+            f"demo folder {folder}", expected="a folder that can be created", got=reason_of(error)
         ) from error
     notify("obtaining MobileNetV2, converting it (tensorflow)", 0, 4)
     sizes = from_dict(FileSizes, run_in_child(__name__, {"job": "build", "workdir": str(folder)}))

@@ -1,4 +1,4 @@
-"""How much of a model's accuracy each precision keeps, on a folder of photos or on samples of any kind."""
+"""The accuracy of each precision of a model, on a folder of photos or on samples of any kind."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Score:
         top1_standard_error: sqrt(p (1 - p) / n) of top1.
         agreement: photos whose best class is the reference's.
         agreement_standard_error: the same for agreement.
-        logit_snr_db: power of the reference's outputs over that of the difference, in dB; infinite where equal.
+        logit_snr_db: power of the reference's outputs over that of the difference, in dB; infinite if they are equal.
     """
 
     bits: int | None
@@ -61,9 +61,9 @@ class Evaluation:
         runtime: name and version.
         k: of top_k.
         scores: full-bit first.
-        preprocessing: how photos became inputs.
-        doubt: why that may be the wrong preprocessing; "" if the photos fit the model, or nothing tells.
-        inputs: what they are: photos or samples.
+        preprocessing: how photos were made into inputs.
+        doubt: why that may be the wrong preprocessing; "" if the photos fit the model, or the model does not record it.
+        inputs: "photos" or "samples".
     """
 
     path: str
@@ -78,7 +78,7 @@ class Evaluation:
     inputs: str = "photos"
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for machines."""
+        """Everything as plain values, for JSON."""
         return asdict(self)
 
 
@@ -100,26 +100,26 @@ def evaluate(
     """Runs photos, or samples of any kind, through every precision of a model.
 
     Args:
-        path: a nested classifier (or a stock one) with one input and one output of scores a class.
+        path: a nested classifier (or a stock one) with one input and one output of scores for each class.
         photos, labels: as `photo_folder.read_photo_folder`.
         samples: in place of photos, inputs as the model takes them: an array [samples, ...] or a .npy file of one.
-            `labels` is then an array of class indices [samples] (or several a sample, [samples, n]) or a .npy file.
-        reference: a model to agree with, usually the float one: a .tflite, .keras or .h5 file or a SavedModel folder;
-            the model's own full-bit output if not given.
-        preprocess, crop_fraction: as `preprocessing.pixel_preprocessing`. The pixel range need not be given where the
-            model tells it: by the scale of an int8 input, or by a Rescaling layer.
+            `labels` is then an array of class indices [samples] (or several per sample, [samples, n]) or a .npy file.
+        reference: the model to compare with, usually the float one: a .tflite, .keras or .h5 file or a SavedModel
+            folder; the model's own full-bit output if not given.
+        preprocess, crop_fraction: as `preprocessing.pixel_preprocessing`. The pixel range need not be given if the
+            model records it: by the scale of an int8 input, or by a Rescaling layer.
         runtime, num_threads: as nq.Interpreter.
-        k: how many best classes may hold the right one in top_k.
+        k: number of best classes that may contain the right one in top_k.
         client: a `distributed.Client` of the cluster to evaluate on; None for this process. Its workers read the model
             and the photos at the same paths.
-        progress: called after each photo; True for a bar in a terminal or notebook, None for silence.
+        progress: called after each photo; True shows a bar in a terminal or notebook, None shows nothing.
 
     Raises:
         PhotosError: the folder, the labels or a photo cannot be used, or the pixel range is not known.
         RepresentativeDataError: samples or their labels cannot be used.
-        UnsupportedModelError: a model is no classifier of such inputs, or the reference has other classes.
+        UnsupportedModelError: a model is not a classifier of such inputs, or the reference has other classes.
         FormatError, MissingPackageError, NativeLibraryError: as nq.Interpreter.
-        ClusterError: the cluster has no fit worker, or its workers die.
+        ClusterError: the cluster has no suitable worker, or its workers die.
 
     Example:
         >>> evaluate("model.tflite", "photos", reference="float.tflite").scores[0].agreement  # doctest: +SKIP

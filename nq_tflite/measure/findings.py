@@ -1,4 +1,4 @@
-"""All that a page tells of a model: read from its file, measured here, and known from its conversion."""
+"""All that a report page says about a model: read from its file, measured here, and known from its conversion."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Findings:
         file: what the nested file holds.
         drawn: the weights whose codes are drawn.
         advice: what to try next.
-        delegation, timeline: what runs fused, and the model over time; None where no runtime could run it here.
-        not_run: why not; None where it has run.
+        delegation, timeline: what runs fused, and the model over time; None if no runtime could run it here.
+        not_run: why not; None if it has run.
         evaluation: accuracy on photos; None without any.
         conversion: what `convert` told of the file; None if not given.
         against: a stock model's timeline.
@@ -164,7 +164,7 @@ def _conversion(
             "the report of a conversion",
             expected=f"the one of {file.path} ({file.file_bytes} bytes)",
             got=f"that of another file ({found.path}, {found.file_bytes} bytes)",
-            fix="Convert again with --json, and keep what it prints.",
+            fix="Convert again with --json, and keep the output.",
         )
     return found
 

@@ -15,7 +15,7 @@ from nq_tflite.records import from_dict
 
 
 def input_in_child(path: str | os.PathLike[str]) -> ImageInput | None:
-    """The image input of a model; None where it has none, or where nothing is installed that reads it.
+    """The image input of a model; None if it has none, or where nothing is installed that reads it.
 
     Raises:
         FormatError: as `graph.flatbuffer.read_model`.

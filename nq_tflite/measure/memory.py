@@ -1,7 +1,7 @@
 """What one model costs a process: resident memory by mapping, the time of a switch and the time of a reload.
 
-`measure_footprint` wants a process of its own (`benchmark` starts one for each model): a process that has run another
-model holds freed memory that the next one moves into unseen.
+Call `measure_footprint` in a separate process (`benchmark` starts one for each model). A process that has run another
+model holds freed memory, which the next model would reuse without being counted.
 """
 
 from __future__ import annotations
@@ -92,11 +92,12 @@ class Footprint:
         switch: None for a stock model.
         peak: the most that all mappings together had added at any moment of loading and the first two invocations; None
             where the system does not keep it.
-        delegation: what runs fused and why the rest does not; None for a stock model, which runs without nq_tflite.
-        peer: how a stock model runs that is not a plain Interpreter's; None for one that is, and for a nested model.
+        delegation: which operators are fused, and why the others are not; None for a stock model, which runs without
+            nq_tflite.
+        peer: how a stock model runs, if not in a plain Interpreter; None for a plain one and for a nested model.
         cache_bytes: of the weight cache's file; None without one.
-        first_start_seconds: construct, allocate and the first invocation in a new process; with a weight cache, before
-            it has its file, which this start writes.
+        first_start_seconds: construct, allocate and the first invocation in a new process. With a weight cache, this
+            start writes the cache's file.
     """
 
     path: str

@@ -44,14 +44,14 @@ def read_photo_folder(
     """Lists a folder's photos with their labels.
 
     Args:
-        folder: the photos. Without labels, every image file right in it, by name.
+        folder: the photos. Without labels, every image file directly in it, by name.
         labels: a csv with the columns `file` (relative to the csv's own folder) and `label` (or `class`, or
             `imagenet_indices`: class indices separated by blanks, any of which counts as right). Its photos inside
             `folder` are used. None for the folder's own labels.csv, if it has one.
-        num_classes: of the model, where known: larger indices are then refused.
+        num_classes: of the model, if known: larger indices are then refused.
 
     Raises:
-        PhotosError: no such folder or csv, no photo, a missing column or file, or indices that are none.
+        PhotosError: the folder, csv, photos, a column or a file is missing, or a label is not a class index.
 
     Example:
         >>> read_photo_folder("photos").labelled  # doctest: +SKIP

@@ -84,7 +84,7 @@ class PixelPreprocessing:
         crop_fraction: above 0, at most 1.
         is_bgr: whether blue comes first, as in models that were trained with Caffe.
         name: of the pixel range, "" for one without a name.
-        told_by: what in the model tells the range, "" where the caller did.
+        told_by: which part of the model records the range; "" if the caller gave it.
     """
 
     height: int
@@ -116,7 +116,7 @@ class PixelPreprocessing:
         return f"{self.name}{told}, {part}, {self.height} x {self.width} {colours}"
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for machines."""
+        """Everything as plain values, for JSON."""
         return asdict(self)
 
     def _middle(self, image: Image.Image) -> Image.Image:
@@ -138,7 +138,7 @@ def pixel_preprocessing(
         height, width, channels: of the model's input.
         crop_fraction: part of the photo, along its tighter side, that is used. If not given, 0.875 for the names of
             ImageNet's models, and all of it for the ranges -1..1, 0..1 and 0..255.
-        told_by: what in the model told the name.
+        told_by: which part of the model records the name.
 
     >>> pixel_preprocessing("-1..1", 96, 96).std
     (127.5, 127.5, 127.5)
@@ -166,18 +166,18 @@ def preprocessing_for(
 
     Args:
         image: the model's input.
-        wanted: a pixel range by name; None for what the model tells of it.
+        wanted: a pixel range by name; None for the one that the model records.
         crop_fraction: as `pixel_preprocessing`.
-        size: height and width where the model takes any.
+        size: height and width, if the model takes any.
 
     Raises:
-        PhotosError: nothing tells the range or the size, or `size` is not the model's.
+        PhotosError: the range or the size is unknown, or `size` is not the model's.
     """
     height, width = image.height or size, image.width or size
     if height is None or width is None:
         raise PhotosError(
-            "photos", expected="the size at which the model takes them", got="a model that takes any",
-            fix="Say it: --size N, in pixels.",
+            "photos", expected="their size, because the model takes any", got="none",
+            fix="Give it in pixels: --size N.",
         )  # fmt: skip
     if size is not None and (height, width) != (size, size):
         raise PhotosError(
@@ -203,13 +203,13 @@ def _told(image: ImageInput) -> PixelRange:
     return nearest
 
 
-def untold_range(got: str = "a model that does not tell it") -> PhotosError:
-    """The error of photos whose pixel range nobody has said."""
+def untold_range(got: str = "a model that does not record it") -> PhotosError:
+    """The error for photos whose pixel range is unknown."""
     return PhotosError(
         "preprocessing",
         expected="the pixel range that the model was trained with",
         got=got,
-        fix=f"Say it with --preprocess (preprocess= in Python), one of {', '.join(PIXEL_RANGES)}.",
+        fix=f"Give it with --preprocess (preprocess= in Python), one of {', '.join(PIXEL_RANGES)}.",
     )
 
 
@@ -220,7 +220,7 @@ def _telling() -> dict[PixelRange, tuple[float, float]]:
 
 
 class SeenValues:
-    """Whether photos fit what a model takes: its least and greatest value, or None where nothing tells them."""
+    """Whether photos fit what a model takes: its least and greatest value, or None if nothing tells them."""
 
     def __init__(self, values: tuple[float, float] | None) -> None:
         self._values, self._ends, self._outside, self._count = values, (np.inf, -np.inf), 0, 0

@@ -1,4 +1,4 @@
-"""Resident memory of this process by mapping, as /proc/self/smaps tells it."""
+"""Resident memory of this process by mapping, from /proc/self/smaps."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class ResidentMemory:
         model_file: pages of the model's file mapping. The system can take them back at any time.
         other_files: pages of other files: code of the runtime's libraries, above all.
         cache_file: pages of the mapping of XNNPACK's weight cache, which the system can take back too.
-        private_dirty: pages that this process alone has and has written to: `anonymous`, without what it shares with a
-            parent or child.
+        private_dirty: pages that only this process has and that it has written to: `anonymous`, without pages that it
+            shares with a parent or child.
         pss: of `held`, this process's share: a page that n processes or mappings hold counts for one n-th.
     """
 

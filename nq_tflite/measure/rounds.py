@@ -1,4 +1,4 @@
-"""Models that take turns in rounds long enough to time, so that whatever else the machine does hits all alike."""
+"""Models take turns in rounds long enough to time, so that other work on the machine slows all of them alike."""
 
 from __future__ import annotations
 

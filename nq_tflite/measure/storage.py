@@ -1,4 +1,4 @@
-"""`nq-tflite storage`: what a nested file takes, beside separate models of its bit-widths, by the files themselves.
+"""`nq-tflite storage`: the size of a nested file and of separate models of its bit-widths, by the files themselves.
 
 Every figure but `paper_ratio` is the size of a file that was written. Separate models are written in two ways. Packed:
 each weight takes the bits of its model and no more, which is how the paper counts; at 4 bits that is TFLite's INT4 and
@@ -38,7 +38,7 @@ ROUNDING: Rounding = "squant"
 
 @dataclass(frozen=True)
 class SeparateModel:
-    """A model of one bit-width alone: bytes of its file packed, and as TFLite stores it."""
+    """A model of only one bit-width: bytes of its file packed, and as TFLite stores it."""
 
     bits: int
     packed_bytes: int
@@ -47,7 +47,7 @@ class SeparateModel:
 
 @dataclass(frozen=True)
 class StorageRow:
-    """One nested file beside separate models of the same bit-widths.
+    """One nested file, compared with separate models of the same bit-widths.
 
     Attributes:
         name: of the model.
@@ -86,11 +86,11 @@ class StorageRow:
 
     @property
     def paper_ratio(self) -> float:
-        """NestQuant's arithmetic for storage, n + 1 bits a weight over the sum of all bit-widths. Not measured."""
+        """NestQuant's arithmetic for storage, n + 1 bits per weight over the sum of all bit-widths. Not measured."""
         return (self.models[-1].bits + len(self.models) - 1) / sum(model.bits for model in self.models)
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for machines."""
+        """Everything as plain values, for JSON."""
         derived = ("packed_bytes", "tflite_bytes", "switch_bytes", "separate_switch_bytes", "paper_ratio")
         return asdict(self) | {name: getattr(self, name) for name in derived}
 
@@ -105,10 +105,10 @@ def measure_storage(
     """Writes each model nested and as separate models, into a temporary folder, and reports the sizes.
 
     Args:
-        sources: full-int8 .tflite files, which are nested as `nestings` say, or nested ones, measured as they are.
+        sources: full-int8 .tflite files, which are nested by each of `nestings`, or nested files, measured as they are.
         nestings: as nq.convert.
         rounding: as nq.convert.
-        progress: called before each file; True for a bar in a terminal or notebook, None for silence.
+        progress: called before each file; True shows a bar in a terminal or notebook, None shows nothing.
 
     Returns:
         A row for each model and nesting.
@@ -144,7 +144,7 @@ def _measure(path: Path, folder: Path, source: Path) -> StorageRow:
         if weight.block.output_type is not OutputType.INT8:
             raise UnsupportedModelError(
                 f"{source}, weight {weight.name!r}",
-                expected="a full-int8 model, to have separate models of integers beside it",
+                expected="a full-int8 model, to compare with separate integer models",
                 got="float weights",
                 fix="Convert it with representative data.",
             )

@@ -1,4 +1,4 @@
-"""A model over time: the latency of every invocation and the memory held, while precisions change."""
+"""A model over time: the latency of every invocation and the resident memory, while the precision changes."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class Timeline:
         return round(statistics.median(each.bytes_moved for each in self.switches))
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for machines."""
+        """Everything as plain values, for JSON."""
         return asdict(self)
 
 
@@ -105,7 +105,7 @@ def measure_timeline(
     invocations: int = 25,
     rounds: int = 2,
 ) -> Timeline:
-    """Runs a model in a process of its own: at full-bit, down level by level and up again, `rounds` times.
+    """Runs a model in a separate process: at full-bit, down level by level and up again, `rounds` times.
 
     Args:
         path: a nested .tflite file, or a stock one, which runs without switches.

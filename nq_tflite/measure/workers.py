@@ -189,9 +189,11 @@ class _OnCluster(Tasks):
             return future.result()
         except KilledWorker as error:
             died = "a worker that lives until its task is done"
-            raise ClusterError(stage, expected=died, got="several that died; memory may be short") from error
+            raise ClusterError(stage, expected=died, got="workers that died; they may be short of memory") from error
         except CancelledError as error:
-            raise ClusterError(_name(self._client), expected="one that stays", got="one that went away") from error
+            raise ClusterError(
+                _name(self._client), expected="a cluster that stays connected", got="a lost connection"
+            ) from error
 
     def _show(self) -> None:
         self._notify(f"tasks on {len(self._client.nthreads())} workers", self._done, self._total)

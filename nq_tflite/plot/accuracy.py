@@ -1,4 +1,4 @@
-"""What precisions and rounding methods keep."""
+"""Figures of the accuracy of precisions and rounding methods."""
 
 from __future__ import annotations
 
@@ -82,9 +82,9 @@ def _plot_decibels(axes: Axes, scores: Sequence[Score]) -> None:
 
 
 def comparison_figure(comparison: MethodComparison, *, width: float = WIDTH) -> Figure:
-    """Accuracy against bits: what each rounding method keeps at every level, of one nesting or several.
+    """Accuracy against bits: that of each rounding method at every level, for one nesting or several.
 
-    A mark is a level of one nesting; a method's line goes through the means of its marks of as many bits.
+    A mark is a level of one nesting; a method's line goes through the means of its marks with equal bits.
 
     Args:
         comparison: of `nq_tflite.measure.compare.compare`, or `nq-tflite evaluate --compare`.

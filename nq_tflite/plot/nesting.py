@@ -1,4 +1,4 @@
-"""How a nesting works, drawn: the bits of a filter, the cells of part-bit, what a residual has to say."""
+"""Figures of how a nesting works: the bits of a filter, the cells of part-bit, and residuals."""
 
 from __future__ import annotations
 
@@ -94,8 +94,8 @@ def cells_figure(
     Args:
         codes: int8 [depth], left-aligned.
         nesting: of the weight; its lowest level is drawn.
-        rounded: int8 [depth], what another way of nesting reads instead, for a second line below; without it there is
-            one line.
+        rounded: int8 [depth], the values that another way of nesting reads, for a second line below; without it there
+            is one line.
         start, stop: the part of the number line to draw, in n-bit codes.
         width: inches.
     """

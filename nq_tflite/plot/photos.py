@@ -1,4 +1,4 @@
-"""Photos with what a model says of them at each precision."""
+"""Photos with a model's answers at each precision."""
 
 from __future__ import annotations
 

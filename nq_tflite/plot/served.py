@@ -1,4 +1,4 @@
-"""A day of a model under a governor: what the device had, what the model held, and what it answered."""
+"""A day of a model under a governor: the device's readings, the model's memory and its answers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def served_figure(
     """A trace, the memory and the precision of one model that ran through it, and how many answers were full-bit's.
 
     Args:
-        trace: what the governor was told.
+        trace: the readings that the governor got.
         bits, weights: precision and resident bytes of the nested weights at each step.
         same: whether the step's answer was full-bit's.
         policy: whose bounds to draw.

@@ -87,14 +87,14 @@ def new_figure(width: float, height: float) -> Iterator[Figure]:
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Writes a figure, whole or not at all.
+    """Writes a figure; the file appears complete or not at all.
 
     Args:
         figure: any of this package's.
         path: .png, .svg or .pdf.
 
     Raises:
-        ModelSourceError: the file cannot be written, or its name ends in no format of figures.
+        ModelSourceError: the file cannot be written, or its name does not end in a format of figures.
     """
     target = Path(path)
     check_output(target, error_type=ModelSourceError)

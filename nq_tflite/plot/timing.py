@@ -1,4 +1,4 @@
-"""What was measured on a machine: a model over time, and beside others."""
+"""Figures of measurements: a model over time, and compared with others."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _BEYOND = 2.5
 
 
 def timeline_figure(timeline: Timeline, stock: Timeline | None = None, *, width: float = WIDTH) -> Figure:
-    """Latency of every invocation and memory held, over time, while precisions change.
+    """Latency of every invocation and resident memory, over time, while the precision changes.
 
     Args:
         timeline: of `nq_tflite.measure.timeline.measure_timeline`.
@@ -98,7 +98,7 @@ def _mark_switches(panels: Sequence[Axes], timeline: Timeline, scale: float) -> 
 def benchmark_figure(report: BenchmarkReport, *, width: float = WIDTH) -> Figure:
     """Latency of each model over the baseline's (median, least and greatest of the paired runs), and memory held.
 
-    Lines that leave the axes go on to runs in which the machine did something else.
+    Lines that leave the axes lead to runs in which the machine did other work.
 
     Args:
         report: of `nq_tflite.measure.benchmark.benchmark`.

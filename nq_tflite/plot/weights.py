@@ -1,4 +1,4 @@
-"""What a nested file holds: bytes of its levels, each layer's error, and the codes of single weights."""
+"""Figures of a nested file: bytes of its levels, each layer's error, and the codes of single weights."""
 
 from __future__ import annotations
 

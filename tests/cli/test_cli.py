@@ -480,8 +480,8 @@ def test_evaluate_compare(keras_file: Path, photos: Path) -> None:
         (("--method", "nearest"), "--method needs --compare"),
         (("--calibration", "b"), "--calibration needs --compare"),
         (("--activations", "int8"), "--activations needs --compare"),
-        (("--compare", "--reference", "c"), "--reference does not go with --compare"),
-        (("--compare", "--runtime", "tflite-runtime"), "--runtime does not go with --compare"),
+        (("--compare", "--reference", "c"), "--reference cannot be combined with --compare"),
+        (("--compare", "--runtime", "tflite-runtime"), "--runtime cannot be combined with --compare"),
         (("--compare", "--activations", "int16"), "--activations"),
     ],
 )

@@ -87,8 +87,11 @@ def error_line(result: Result) -> str:
         ("split nested.tflite text.tflite", "expected a folder, got a file"),
         ("join parts/nested.bse out.tflite", "Did you mean parts/nested.base?"),
         ("join parts/nested.base parts/nested.to8", "an upgrade of it & Name the model last"),
-        ("join parts/nested.to8 parts/nested.base out.tflite", "an upgrade, as split writes it & Give the base first"),
-        ("inspect parts/nested.to8", "an upgrade, as split writes it & nq-tflite join BASE UPGRADE MODEL"),
+        (
+            "join parts/nested.to8 parts/nested.base out.tflite",
+            "an upgrade file that split wrote & Give the base first",
+        ),
+        ("inspect parts/nested.to8", "an upgrade file that split wrote & nq-tflite join BASE UPGRADE MODEL"),
         ("convert folder out.tflite", "with saved_model.pb in it & --representative"),
         ("join parts/nested.base folder", "a path for a file"),
     ],
@@ -198,17 +201,15 @@ def test_help_is_of_one_form(name: str) -> None:
 def test_a_command_called_alone_first_still_answers_to_h() -> None:
     """Click keeps the names of a command's help option from its first call, whoever made it."""
 
-    for kind in (click.Command, NqCommand):
+    @click.command(cls=NqCommand)
+    def alone() -> None:
+        """Does nothing."""
 
-        @click.command(cls=kind)
-        def alone() -> None:
-            """Does nothing."""
-
-        group = NqGroup(name="group")
-        group.add_section("Here", alone)
-        assert CliRunner().invoke(alone, ["--help"]).exit_code == 0
-        for arguments in (["alone", "-h"], ["-h"]):
-            assert CliRunner().invoke(group, arguments).exit_code == 0, (kind, arguments)
+    group = NqGroup(name="group")
+    group.add_section("Here", alone)
+    assert CliRunner().invoke(alone, ["--help"]).exit_code == 0
+    for arguments in (["alone", "-h"], ["-h"]):
+        assert CliRunner().invoke(group, arguments).exit_code == 0, arguments
 
 
 @pytest.mark.parametrize("name", sorted(nq_tflite.commands))

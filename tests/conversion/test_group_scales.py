@@ -95,7 +95,7 @@ def test_sizes_that_no_file_has(group_size: object, tmp_path: Path) -> None:
 
 
 def test_a_size_that_does_not_divide_the_depth(tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedModelError, match=r"'t1'.* that groups of 64 divide, got 96"):
+    with pytest.raises(UnsupportedModelError, match=r"'t1'.* that is a multiple of 64, got 96"):
         nq.convert(tied_graph(width=96), tmp_path / "nested.tflite", group_size=64)
 
 

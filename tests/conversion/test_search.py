@@ -139,7 +139,7 @@ def test_what_cannot_be_had_is_refused(classifier: bytes, images: np.ndarray, tm
     for wrong in ({"budget": 0.0}, {"budget": 1.0}, {"min_agreement": 0.0}, {"min_agreement": 1.1}):
         with pytest.raises(NestingError, match="expected a fraction"):
             nq.convert(classifier, path, "auto", images, **wrong)
-    with pytest.raises(NestingError, match="nesting 'auto', which looks for them"):
+    with pytest.raises(NestingError, match="nesting 'auto', which searches for bit-widths"):
         nq.convert(classifier, path, "8|5", images, budget=0.5)
     assert not list(tmp_path.iterdir())
 

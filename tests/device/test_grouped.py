@@ -91,7 +91,7 @@ def change_scales(model: Any, kind: str) -> None:
         ("shape", "the group scale has type 10, shape"),
         ("type", "the group scale has type 7"),
         ("value", "0 or a positive, normal number"),
-        ("padding", "is of no channel; expected 0"),
+        ("padding", "belongs to no channel; expected 0"),
         ("absent", "group scale"),
         ("inputs", "5 inputs and 1 outputs; expected 6 and 1"),
     ],

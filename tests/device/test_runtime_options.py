@@ -64,9 +64,13 @@ def test_the_first_of_two_delegates_has_the_weights(worker: Any, models: Path, s
         ),
         (
             {"experimental_op_resolver_type": option_jobs.OpResolverType.AUTO},
-            ["interpreter.OpResolverType, as ", "got option_jobs.OpResolverType.AUTO", "Or name its runtime=."],
+            [
+                "interpreter.OpResolverType, the type of ",
+                "got option_jobs.OpResolverType.AUTO",
+                "Or choose its runtime ",
+            ],
         ),
-        ({"experimental_op_resolver_type": "AUTO"}, ["interpreter.OpResolverType, as ", "got 'AUTO'"]),
+        ({"experimental_op_resolver_type": "AUTO"}, ["interpreter.OpResolverType, the type of ", "got 'AUTO'"]),
     ],
 )
 def test_an_option_that_the_runtime_has_not(

@@ -109,7 +109,7 @@ def test_floats_stay_finite() -> None:
 
 @pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf])
 def test_what_is_not_finite_is_refused(broken: float) -> None:
-    with pytest.raises(WeightsError, match="1 NaN or infinite of 4"):
+    with pytest.raises(WeightsError, match="NaN or infinity in 1 of 4 values"):
         fit_biases(np.array([[1.0, broken], [0.0, 0.0]]), np.ones(2, np.float32), np.int32)
 
 

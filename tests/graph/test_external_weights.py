@@ -112,5 +112,5 @@ def test_what_cannot_be_read_is_refused(change: Callable[[Any], object], message
 
 def test_bytes_have_no_files_beside_them(tmp_path: Path) -> None:
     externalized(tmp_path / "model.tflite")
-    with pytest.raises(FormatError, match="Give the path of the model"):
+    with pytest.raises(FormatError, match="Give the model's path"):
         nq.convert((tmp_path / "model.tflite").read_bytes(), tmp_path / "nested.tflite")

@@ -62,6 +62,6 @@ def test_files_that_cannot_be_read(labelled: Path, tmp_path: Path) -> None:
     content = labelled.read_bytes()
     at = content.index(LABELS)
     for bad in (content[:at] + b"C" + content[at + 1 :], content.replace(b"PK\x01\x02", b"PK\x01\x00")):
-        with pytest.raises(FormatError, match="expected a zip that can be read"):
+        with pytest.raises(FormatError, match="expected a readable zip archive"):
             nq.convert(bad, tmp_path / "nested.tflite")
     assert not (tmp_path / "nested.tflite").exists()

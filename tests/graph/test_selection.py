@@ -68,7 +68,7 @@ def test_included_weights_nest_without_gain(names: list[str], chain: bytes, tmp_
 
 
 def test_a_pattern_without_a_weight_names_the_nearest(names: list[str], chain: bytes, tmp_path: Path) -> None:
-    with pytest.raises(SelectionError, match=r"fits none of 4.* nearest are ") as caught:
+    with pytest.raises(SelectionError, match=r"matches none of 4 names.* closest names are ") as caught:
         nq.convert(chain, tmp_path / "nested.tflite", "8|5", exclude=names[0][:-1] + "#")
     assert names[0] in str(caught.value)
     assert not (tmp_path / "nested.tflite").exists()

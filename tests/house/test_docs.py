@@ -71,6 +71,7 @@ MARKED = {
 }
 #: Languages that are not run, and what stands for it.
 OTHER_LANGUAGES = {
+    "bibtex": "a citation",
     "cmake": "tests/device/test_embedding.py finds the package with the same lines",
     "groovy": "no Gradle here",
     "text": "tests/measure/test_preprocessing.py reads such a csv",
@@ -318,6 +319,10 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     pages = {path.relative_to(tmp_path / "html").with_suffix("") for path in (tmp_path / "html").rglob("*.html")}
     assert {path.relative_to(DOCS).with_suffix("") for path in DOCS.rglob("*.md")} <= pages
+    assert {f"nq-tflite {name}" for name in command_line.commands} == {
+        re.search(r"<title>(.*?) - ", path.read_text())[1]  # type: ignore[index]
+        for path in (tmp_path / "html" / "reference" / "cli").glob("*.html")
+    }
     reference = "".join(path.read_text() for path in (tmp_path / "html" / "reference").glob("*.html"))
     shown = set(re.findall(r' id="(?:nq_tflite|c)\.(?:\w+\.)*(\w+)"', reference))
     assert {*nq.__all__, *EXPORTS} - {"__version__"} <= shown

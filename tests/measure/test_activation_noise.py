@@ -137,9 +137,9 @@ def test_the_command(files: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--compare",), "--compare does not go with --sensitivity"),
-        (("--reference", "x"), "--reference does not go with --sensitivity"),
-        (("--nesting", "8|4"), "--nesting does not go with --sensitivity"),
+        (("--compare",), "--compare cannot be combined with --sensitivity"),
+        (("--reference", "x"), "--reference cannot be combined with --sensitivity"),
+        (("--nesting", "8|4"), "--nesting cannot be combined with --sensitivity"),
     ],
 )
 def test_options_of_others(files: Path, options: tuple[str, ...], message: str) -> None:

@@ -214,9 +214,9 @@ def test_refusals(mixed_model: Any, int8_tflite: bytes, float_tflite: bytes, pho
         compare(mixed_model, photos, calibration=tmp_path / "missing")
     with pytest.raises(PhotosError, match=r"one of -1\.\.1"):
         compare(mixed_model, photos, preprocess="caffe")
-    with pytest.raises(PhotosError, match="a folder, for descent-calibrated, got none"):
+    with pytest.raises(PhotosError, match="a folder, because descent-calibrated needs it, got none"):
         compare(mixed_model, photos, methods=["nearest", "descent-calibrated"])
-    with pytest.raises(PhotosError, match="ranges of int8 activations"):
+    with pytest.raises(PhotosError, match="a folder, because int8 activations need ranges, got none"):
         compare(mixed_model, photos, activations="int8")
     with pytest.raises(UnsupportedModelError, match="a Keras model, for int8"):
         compare(tmp_path / "float.tflite", photos, activations="int8", calibration=photos)

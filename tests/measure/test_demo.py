@@ -89,7 +89,7 @@ def test_missing_models_are_one_clear_error(tmp_path: Path, monkeypatch: pytest.
 
 def test_a_workdir_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ModelSourceError, match="a folder that can be made"):
+    with pytest.raises(ModelSourceError, match="a folder that can be created"):
         demo.run_demo(tmp_path / "file")
     result = CliRunner().invoke(nq_tflite, ["demo", "--workdir", str(tmp_path / "file")])
     assert (result.exit_code, result.stdout) == (1, "")

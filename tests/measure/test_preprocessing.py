@@ -91,8 +91,8 @@ def test_a_range_is_told_by_the_values_that_a_model_takes(values: tuple[float, f
 @pytest.mark.parametrize(
     ("image", "size", "text"),
     [
-        (ImageInput(8, 8, 3), None, "got a model that does not tell it. Say it with --preprocess"),
-        (ImageInput(8, 8, 3, (-1.2, 2.0), "its scale"), None, "takes -1.2 to 2 by its scale. Say it"),
+        (ImageInput(8, 8, 3), None, "got a model that does not record it. Give it with --preprocess"),
+        (ImageInput(8, 8, 3, (-1.2, 2.0), "its scale"), None, "takes -1.2 to 2 by its scale. Give it"),
         (ImageInput(None, 8, 3, (0.0, 1.0), "its scale"), None, "--size N"),
         (ImageInput(8, 8, 3, (0.0, 1.0), "its scale"), 9, "expected the model's 8 x 8, got 9. Leave --size out"),
     ],
@@ -164,7 +164,7 @@ def test_an_untold_range_is_asked_for_before_tensorflow_loads(photos: Path, tmp_
     (folder / "saved_model.pb").write_bytes(b"none")
     for source in (file, folder):
         result = invoke("convert", source, tmp_path / "out.tflite", "--representative", photos)
-        check_error(result, "got a model that does not tell it. Say it with --preprocess")
+        check_error(result, "got a model that does not record it. Give it with --preprocess")
     result = invoke("convert", file, tmp_path / "out.tflite", "--representative", photos, "--preprocess", "0..255")
     assert "--preprocess" not in result.stderr
     for other in (tmp_path / "missing.keras", tmp_path):

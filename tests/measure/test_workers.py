@@ -150,7 +150,7 @@ def test_command_without_dask_or_with_both_options(photos: Path) -> None:
     for order in (options, options[::-1]):
         both = CliRunner().invoke(evaluate_command, [*map(str, given[1:]), *order[0], *order[1]])
         assert both.exit_code == 2
-        assert "--scheduler does not go with --workers." in both.stderr
+        assert "--scheduler cannot be combined with --workers." in both.stderr
 
 
 # ---- measurements ----------------------------------------------------------------------------------------------------

@@ -119,7 +119,7 @@ def test_nets_to_tune_on(small_nets: None) -> None:
     [
         (("--nets", "alexnet"), 2, "'alexnet'"),
         (("--nets", "all", "--samples", "many"), 2, "whole numbers with commas"),
-        (("--nets", "all", "--method", "nearest"), 2, "no --photos and no --method"),
+        (("--nets", "all", "--method", "nearest"), 2, "cannot be combined with --photos or --method"),
         (("--models", "alexnet"), 2, "'alexnet'"),
         (("--labels", "labels.csv"), 2, "need --photos"),
         (("--calibration", "others"), 2, "need --photos"),

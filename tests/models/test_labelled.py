@@ -211,7 +211,7 @@ def test_grid(folder: Path, model: Path, no_litert: None) -> None:
     assert "3 of 6|3" in done.stdout
     refused = invoke(*given, "--grid", "--nesting", "8|5")
     assert refused.exit_code == 2
-    assert "--grid takes no --nesting." in refused.stderr
+    assert "--grid cannot be combined with --nesting." in refused.stderr
 
 
 @pytest.mark.slow

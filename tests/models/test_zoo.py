@@ -227,7 +227,7 @@ def test_what_cannot_be_compared(cache: Path, tmp_path: Path) -> None:
         compare_models(["ds_cnn_s"], tmp_path / "nothing", isa="mmx")
     assert not (tmp_path / "nothing").exists()
     (tmp_path / "file").touch()
-    with pytest.raises(ModelSourceError, match="expected a folder that can be made"):
+    with pytest.raises(ModelSourceError, match="expected a folder that can be created"):
         model_files("ds_cnn_s", tmp_path / "file" / "zoo")
     (tmp_path / "ds_cnn_s_seed0_int8.tflite").write_bytes(b"damaged")
     with pytest.raises(FormatError, match=r"ds_cnn_s_seed0_int8\.tflite"):

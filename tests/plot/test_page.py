@@ -210,7 +210,7 @@ def test_the_conversions_own_word(evil: tuple[Path, ConversionReport], nested_di
         find(nested_dir / "int8_8_6_4.tflite", conversion=lines)
     for broken in ("", "[]", "{}", json.dumps(conversion.as_dict() | {"weights": [1]})):
         lines.write_text(broken)
-        with pytest.raises(FormatError, match="what nq-tflite convert --json printed"):
+        with pytest.raises(FormatError, match="the output of nq-tflite convert --json"):
             find(path, conversion=lines)
 
 

@@ -1,5 +1,5 @@
 // Constants and fixed structures of the nested file format; nq_tflite/FORMAT.md is the specification.
-// tests/format/test_format.py holds this file, nq_tflite/format/constants.py and the page against each other.
+// tests/format/test_format.py compares this file, nq_tflite/format/constants.py and the page.
 #pragma once
 
 #include <cstddef>
@@ -12,7 +12,7 @@ inline constexpr int kCustomOpVersion = 1;
 
 inline constexpr uint16_t kFormatMajor = 1;
 inline constexpr uint16_t kFormatMinor = 1;
-inline constexpr uint16_t kGroupsMinor = 1;  // of a block with group scales; 0 without
+inline constexpr uint16_t kGroupsMinor = 1;  // minor version of a block with group scales; 0 without
 
 inline constexpr uint64_t kSectionAlignment = 16384;
 inline constexpr uint64_t kBufferAlignment = 64;

@@ -59,8 +59,8 @@ Status check_section(const SectionTable& table, int index) {
   if (index == 0) return {};
   const uint64_t previous_end = table.sections[index - 1].offset + table.sections[index - 1].size;
   if (section.offset < previous_end) {
-    return invalid_model("section %d starts at byte %llu; expected it behind section %d, which ends at byte %llu",
-                         index, Printable{section.offset}, index - 1, Printable{previous_end});
+    return invalid_model("section %d starts at byte %llu; expected it after section %d, which ends at byte %llu", index,
+                         Printable{section.offset}, index - 1, Printable{previous_end});
   }
   return {};
 }

@@ -75,8 +75,8 @@ Status check_order(TfLiteContext* context) {
     for (int k = 0; k < node.inputs->size; ++k) {
       const int index = node.inputs->data[k];
       if (computed.count(index) == 0) continue;
-      return invalid_model("operator %zu reads tensor %d, which is computed only then; expected operators in order", i,
-                           index);
+      return invalid_model("operator %zu reads tensor %d, which no earlier operator computes; expected them in order",
+                           i, index);
     }
   }
   return {};

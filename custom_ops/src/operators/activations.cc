@@ -168,7 +168,7 @@ std::unique_ptr<Operator> make_softmax(const TfLiteContext& context, const TfLit
   }
   const Quantization from = quantization_of(context.tensors[input]), to = quantization_of(context.tensors[output]);
   if (!std::isfinite(params->beta * from.scale)) return stays(reason, "beta");
-  if (to.scale != 1.0f / 256 || to.zero_point != -128) return stays(reason, "an output other than of 256ths");
+  if (to.scale != 1.0f / 256 || to.zero_point != -128) return stays(reason, "an output scale other than 1/256");
   return std::make_unique<SoftmaxOperator<Softmax>>(input, output,
                                                     Softmax(*kernels.elementwise, from.scale, params->beta, to));
 }

@@ -139,7 +139,7 @@ std::unique_ptr<Operator> make_transposition(const TfLiteContext& context, const
   std::vector<int32_t> sorted = order;
   std::sort(sorted.begin(), sorted.end());
   for (int32_t axis = 0; axis < rank; ++axis) {
-    if (sorted[static_cast<size_t>(axis)] != axis) return stays(reason, "axes that are none");
+    if (sorted[static_cast<size_t>(axis)] != axis) return stays(reason, "axes that are not a permutation");
   }
   Role role = {Role::kTransposition};
   role.order = order;
@@ -152,12 +152,12 @@ std::unique_ptr<Operator> make_slice(const TfLiteContext& context, const TfLiteN
                                      std::string* reason) {
   if (!has_ends_alike(context, node, 3, reason)) return nullptr;
   const int32_t *begin = values_of_axes(context, node, 1), *size = values_of_axes(context, node, 2);
-  if (begin == nullptr || size == nullptr) return stays(reason, "places that are computed, or a rank above 8");
+  if (begin == nullptr || size == nullptr) return stays(reason, "bounds that are computed, or a rank above 8");
   std::vector<Cut> cuts;
   for (int axis = 0; axis < context.tensors[node.inputs->data[0]].dims->size; ++axis) {
     Cut cut;
     cut.begin = begin[axis];
-    if (begin[axis] < 0 || size[axis] < -1 || size[axis] > cut.end - begin[axis]) return stays(reason, "places");
+    if (begin[axis] < 0 || size[axis] < -1 || size[axis] > cut.end - begin[axis]) return stays(reason, "bounds");
     if (size[axis] >= 0) cut.end = begin[axis] + size[axis];
     cuts.push_back(cut);
   }
@@ -176,7 +176,7 @@ std::unique_ptr<Operator> make_strided_slice(const TfLiteContext& context, const
     return stays(reason, "an ellipsis or a new axis");
   }
   if (begin == nullptr || end == nullptr || step == nullptr) {
-    return stays(reason, "places that are computed, or a rank above 8");
+    return stays(reason, "bounds that are computed, or a rank above 8");
   }
   std::vector<Cut> cuts;
   for (int axis = 0; axis < in->dims->size; ++axis) {

@@ -30,7 +30,8 @@ class ResizeOperator : public Operator {
   Status reshape(const Shapes& shapes, Shape* output) override {
     const Shape& in = shapes.at(inputs()[0]);
     if (in.size() != 4 || std::min(in[1], in[2]) < 1 || std::max(in[1], in[2]) > kMaxSize) {
-      return error(NQ_INVALID_MODEL, "a resized tensor is no image; expected rank 4 and sizes from 1 to %d", kMaxSize);
+      return error(NQ_INVALID_MODEL, "a resized tensor is not an image; expected rank 4 and sizes from 1 to %d",
+                   kMaxSize);
     }
     batches_ = in[0];
     image_ = {in[1], in[2], in[3], to_.take_taps(in[1], to_.height, to_.mode),

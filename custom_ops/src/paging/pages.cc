@@ -55,8 +55,7 @@ template <typename Add>
 Status for_each_resident_in_cache(uintptr_t start, uintptr_t end, const Add& add) {
   std::vector<unsigned char> present((end - start) / page_size());
   if (mincore(reinterpret_cast<void*>(start), end - start, present.data()) != 0) {
-    return error(NQ_SYSTEM,
-                 "the system tells nothing of what is resident: /proc/self/pagemap cannot be read, mincore: %s",
+    return error(NQ_SYSTEM, "the system does not say what is resident: /proc/self/pagemap cannot be read, mincore: %s",
                  std::strerror(errno));
   }
   for (size_t i = 0; i < present.size(); ++i) {

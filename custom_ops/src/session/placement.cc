@@ -57,7 +57,7 @@ Status check_buffer(const Buffer& buffer, const Buffer* before, const Section& s
     return invalid_model("its tensor lies elsewhere; expected byte %llu of its section", Printable{buffer.offset});
   }
   if (before == nullptr || buffer.same_extent(*before) || buffer.offset >= before->offset + before->size) return {};
-  return invalid_model("it starts at byte %llu of its section; expected it behind '%s', which ends at byte %llu",
+  return invalid_model("it starts at byte %llu of its section; expected it after '%s', which ends at byte %llu",
                        Printable{buffer.offset}, before->weight->name.c_str(),
                        Printable{before->offset} + before->size);
 }

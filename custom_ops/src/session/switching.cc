@@ -21,11 +21,10 @@ Status Session::look_at_file(const Placement& placement) {
   FileMark now;
   if (!placement.pageable() || !placement.file.mark(&now)) return {};
   if (now.size < placement.end_in_file()) {
-    return error(
-        NQ_DATA_LOSS,
-        "the model file has been cut under the interpreter: it has %llu bytes; expected %llu at least; copy it "
-        "again, to another name, and rename that",
-        static_cast<unsigned long long>(now.size), static_cast<unsigned long long>(placement.end_in_file()));
+    return error(NQ_DATA_LOSS,
+                 "the model file was truncated while in use: it has %llu bytes; expected at least %llu; copy it "
+                 "again, to another name, and rename that",
+                 static_cast<unsigned long long>(now.size), static_cast<unsigned long long>(placement.end_in_file()));
   }
   if (!(now == mark_)) verified_ = {};
   mark_ = now;

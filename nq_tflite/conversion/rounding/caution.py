@@ -1,4 +1,4 @@
-"""Codes that hold on inputs that rounding has not seen: a method's own, or else more cautious ones.
+"""Codes that also work on inputs that rounding has not seen: a method's own, or else more cautious ones.
 
 A method that serves part-bit pays at full-bit: the code of a weight must stay in the cell that part-bit chose. With
 good statistics full-bit's other codes make up for that; with few inputs, noise or none at all they make it worse.
@@ -75,7 +75,9 @@ class _Judge:
         self._unseen: tuple[Unseen, ...] = () if rehearsal is None else rehearsal.unseen
         self._made_up = not self._unseen or rehearsal is None or rehearsal.made_up
         self._is_sure = not self._made_up and self._unseen[-1].rounded.rows.shape[1] >= _ENOUGH_ROWS
-        self._known: dict[object, Moments] = {}
+        # Plain rounding's: its weights' errors by how they are measured, and those of its outputs by level.
+        self._plain_errors: dict[Callable[[Real], Moments], Moments] = {}
+        self._plain_totals: dict[int, Moments] = {}
         self._wanted: dict[int, Outputs] = {}
         self._weight = np.broadcast_to(np.square(task.scales.astype(np.float64)), len(task.target))
 
@@ -108,10 +110,10 @@ class _Judge:
 
         Plain rounding of weights that are codes already costs nothing more; what it once cost is allowed for then.
         """
-        if measure not in self._known:
-            self._known[measure] = measure(self._plain.astype(np.float64) - self._task.target)
+        if measure not in self._plain_errors:
+            self._plain_errors[measure] = measure(self._plain.astype(np.float64) - self._task.target)
         ours = measure(codes.astype(np.float64) - self._task.target)
-        return self._is_less(ours, self._known[measure], self._usual(power))
+        return self._is_less(ours, self._plain_errors[measure], self._usual(power))
 
     def _makes_up(self, codes: Codes) -> bool:
         """Whether the outputs are no further from the float net's, since codes make up for the errors before them."""
@@ -123,8 +125,9 @@ class _Judge:
         if level not in self._wanted:
             self._wanted[level] = inputs.wanted(self._task.target)
             plain = value_at(self._plain, self._task.nesting, level)
-            self._known[level] = inputs.total_error(plain, self._wanted[level])
-        return inputs.total_error(value_at(codes, self._task.nesting, level), self._wanted[level]), self._known[level]
+            self._plain_totals[level] = inputs.total_error(plain, self._wanted[level])
+        ours = inputs.total_error(value_at(codes, self._task.nesting, level), self._wanted[level])
+        return ours, self._plain_totals[level]
 
     def _is_less(self, ours: Moments, plain: Moments, usual: float | None = None) -> bool:
         """Whether an error is no more than plain rounding's, or little more if its usual size is given.

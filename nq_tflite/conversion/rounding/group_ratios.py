@@ -1,4 +1,4 @@
-"""A scale for each group of a channel's weights, other than the largest weight asks for, where all levels gain by it.
+"""A scale for each group of a channel's weights, other than its largest weight needs, if all levels gain from it.
 
 A smaller one makes all cells smaller and cuts the largest weights off. A slightly larger one lets the largest weight
 fall into the middle of part-bit's outermost cell.

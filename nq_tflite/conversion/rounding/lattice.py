@@ -27,7 +27,7 @@ class Lattice:
         width: of a cell, in codes.
         middle: [depth]
         low, high: [groups, depth, channels of a group]
-        scales: [depth, channels] of weights with a scale for each group of inputs; None where codes are the unit.
+        scales: [depth, channels] of weights with a scale for each group of inputs; None if codes are the unit.
     """
 
     width: int

@@ -1,4 +1,4 @@
-"""Smaller scales than a channel's largest weight asks for, where the coarsest level gains by them.
+"""Scales smaller than a channel's largest weight needs, if the coarsest level gains from them.
 
 With four bits a channel has sixteen cells between its largest weight and the opposite of it, and few weights are in the
 outer ones. A smaller scale makes all cells smaller and cuts the largest weights off. The other weights' codes make up

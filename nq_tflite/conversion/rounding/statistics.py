@@ -1,4 +1,4 @@
-"""What rounding may know of a layer's inputs: their means, and how they vary together."""
+"""The statistics of a layer's inputs that rounding uses: their means and covariance."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class InputStatistics:
         mean: [groups, depth], mean input of the float net.
         drift: [groups, depth], by how much the rounded net's mean input is taken to be above that: half of what the
             samples say.
-        quadratic: of the output error; None where only means are known.
+        quadratic: of the output error; None if only means are known.
     """
 
     mean: Real

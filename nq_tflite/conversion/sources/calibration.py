@@ -1,4 +1,4 @@
-"""Representative data in all the forms that people have it in."""
+"""Representative data in all the forms that users give it."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def _checked(source: Callable[[], Iterable[Any]]) -> Callable[[], Iterator[Sampl
         first = next(items, None)
         if first is None:
             raise RepresentativeDataError(
-                "representative data", expected="at least one sample", got="none", fix="Pass some 100 typical inputs."
+                "representative data", expected="at least one sample", got="none", fix="Pass about 100 typical inputs."
             )
         for number, item in enumerate(chain([first], items)):
             yield _as_sample(item, number)
@@ -147,7 +147,7 @@ class ModelInput:
 
     Attributes:
         name: of the input.
-        dtype: None where real values are taken too, and quantized.
+        dtype: None if real values are taken too, and quantized.
         shape: with the batch first; None for free sizes, and for a free number of them.
     """
 
@@ -190,7 +190,7 @@ def _fitted_array(value: NDArray[Any], wanted: ModelInput, number: int, num_inpu
         value.ndim != len(sizes)
         or any(size not in (None, have) for size, have in zip(sizes[1:], value.shape[1:], strict=True))
     ):
-        several = " Where there are several inputs, give dicts by input name." if num_inputs > 1 else ""
+        several = " For a model with several inputs, give dicts by input name." if num_inputs > 1 else ""
         free = ["any" if size is None else str(size) for size in sizes[1:]]
         raise RepresentativeDataError(
             f"sample {number} of the representative data",
@@ -210,5 +210,5 @@ def _fitted_array(value: NDArray[Any], wanted: ModelInput, number: int, num_inpu
         f"sample {number} of the representative data",
         expected=f"{wanted.dtype} for input {wanted.name!r}",
         got=f"{value.dtype} from {value.min()} to {value.max()}",
-        fix=f"Preprocess it as for inference; if these are the values that the model takes: .astype('{wanted.dtype}').",
+        fix=f"Preprocess it as for inference. If the values are right, change their type: .astype('{wanted.dtype}').",
     )

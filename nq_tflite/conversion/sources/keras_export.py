@@ -48,8 +48,8 @@ _FROM_SAVED_MODEL, _FROM_KERAS = 1, 2
 #: What the converter says of a loop over a free batch, and of operations that TFLite lacks.
 _NEEDS_BATCH = "element_shape to be static"
 _LACKING_FIX = (
-    "Write them with others; if this is a SavedModel of a Keras model, convert the model itself, without what only "
-    "training needs and in float32."
+    "Replace them by other operations. If this is a SavedModel of a Keras model, convert the Keras model itself, "
+    "in float32 and without operations that only training needs."
 )
 _LACKING = re.compile(r"'(tf\.\w+)' op is neither a custom op nor a flex op")
 _MLIR_ERROR = re.compile(r"<unknown>:0: error: (?:loc\(.*\): )?(.+)")
@@ -90,7 +90,7 @@ def _saved_model(folder: Path) -> Path:
             f"model {folder}",
             expected="a SavedModel folder, with saved_model.pb in it",
             got="a folder without one",
-            fix="Photos to convert with go to --representative (representative_data in Python).",
+            fix="To convert with photos, give their folder as --representative (representative_data in Python).",
         )
     return folder
 
@@ -197,8 +197,8 @@ def _float_model(tf: ModuleType, source: KerasModel | Path) -> bytes:
             raise UnsupportedModelError(
                 "loops of recurrent layers",
                 expected="a model with a fixed batch size, which TFLite needs for them",
-                got="a free one",
-                fix="Give its input a batch of 1: keras.Input(batch_shape=(1, ...)).",
+                got="a free batch size",
+                fix="Give its input a batch size of 1: keras.Input(batch_shape=(1, ...)).",
             ) from error
         with _converter(tf, fixed) as converter:
             return _convert(converter, with_samples=False)
@@ -216,7 +216,7 @@ def _refuse_loops(tf: ModuleType, source: KerasModel | Path) -> None:
     if any(fb.operator_name(model, op) == "WHILE" for _, each in fb.subgraphs(model) for op in each.operators):
         raise UnsupportedModelError(
             "full-int8 activations",
-            expected="a graph without loops, for tensorflow cannot calibrate them",
+            expected="a graph without loops, because tensorflow cannot calibrate them",
             got="recurrent layers that loop over their steps",
             fix="Unroll them (layer.unroll = True on each), or convert without representative data.",
         )
@@ -376,7 +376,7 @@ def _errors_of_samples() -> Iterator[None]:
             "calibration",
             expected="samples that fit the model's inputs",
             got=(_converter_lines(str(error)) or [type(error).__name__])[0],
-            fix="Their shapes and types fit: check their values, and run the model on one.",
+            fix="Their shapes and types fit, so check their values, and run the model on one.",
         ) from error
 
 

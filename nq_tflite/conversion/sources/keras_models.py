@@ -108,8 +108,8 @@ def prepared(model: KerasModel) -> KerasModel:
         raise UnsupportedModelError(
             f"Keras model {model.name!r}",
             expected="float weights",
-            got=f"layers after model.quantize({quantized[0]!r}), which TFLite cannot run",
-            fix="Convert the model as it was before: nq.convert quantizes it, to full-int8 with representative_data.",
+            got=f"layers of model.quantize({quantized[0]!r}), which TFLite cannot run",
+            fix="Convert the unquantized model: nq.convert quantizes it, with representative_data to full-int8.",
         )
     halves = sorted({layer.compute_dtype for layer in leaf_layers(model) if layer.compute_dtype in _HALVES})
     return _in_float32(model, halves[0]) if halves else model
@@ -130,7 +130,7 @@ def _in_float32(model: KerasModel, half: str) -> KerasModel:
             f"Keras model {model.name!r}",
             expected=f"a model that can be copied from {half} to float32 by its configuration",
             got=_first_line(error),
-            fix="Build it again with the policy float32, set_weights from this one, and convert that.",
+            fix="Build it again with the policy float32, copy the weights by set_weights, and convert the copy.",
         ) from error
     return copy
 
@@ -237,7 +237,7 @@ def named_samples(model: KerasModel | Path, samples: Callable[[], Iterator[Sampl
                 raise RepresentativeDataError(
                     "representative data",
                     expected=f"dicts by input name ({', '.join(names)}), as the model itself is called",
-                    got="lists, whose order could be the model's or the sorted one",
+                    got="lists, whose order is ambiguous: the model's or the sorted one",
                     fix="Give each sample as {name: array}.",
                 )
             else:

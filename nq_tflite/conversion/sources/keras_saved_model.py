@@ -75,7 +75,7 @@ def _export(tf: ModuleType, model: KerasModel, folder: str) -> None:
 
 
 def _signature(tf: ModuleType, model: KerasModel) -> Any | None:
-    """Specs of the inputs, in the structure that the model is called with; None where only Keras knows that."""
+    """Specs of the inputs, in the structure that the model is called with; None if only Keras knows that."""
     symbolic = input_structure(model)
     if symbolic is not None:
         return map_structure(symbolic, lambda each: tf.TensorSpec(each.shape, each.dtype, name=each.name))
@@ -97,7 +97,7 @@ def _refusal(model: KerasModel, error: Exception) -> UnsupportedModelError:
         return UnsupportedModelError(
             f"Keras model {model.name!r}",
             expected="a model that knows its input shapes",
-            got="one that does not say them",
+            got="one without input shapes",
             fix="Call it once on an example, or wrap it: inputs = keras.Input(...); keras.Model(inputs, "
             "model(inputs)).",
         )
@@ -105,7 +105,7 @@ def _refusal(model: KerasModel, error: Exception) -> UnsupportedModelError:
         f"exporting the Keras model {model.name!r}",
         expected="a model that tensorflow can trace for inference",
         got=export_reason(str(error)) or type(error).__name__,
-        fix="Change what the message names; model.export(folder) must work, too.",
+        fix="Change what the message names, until model.export(folder) works.",
     )
 
 

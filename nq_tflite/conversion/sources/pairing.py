@@ -97,7 +97,7 @@ def real_constant(model: ModelT, tensor: TensorT) -> NDArray[np.float32] | None:
 
 
 def real_bias(model: ModelT, subgraph: SubGraphT, operator: OperatorT) -> NDArray[np.float32] | None:
-    """A layer's constant bias, real values [channels]; None where it has none, or one that is computed."""
+    """A layer's constant bias, real values [channels]; None if it has none, or one that is computed."""
     index = slots_of(model, operator).bias_of(operator)
     return None if index < 0 else real_constant(model, subgraph.tensors[index])
 

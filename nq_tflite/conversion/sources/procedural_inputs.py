@@ -1,4 +1,4 @@
-"""Inputs for a model that nobody gave any data for: procedural images in the range that the model was trained on."""
+"""Inputs for a model without representative data: procedural images in the range that the model was trained on."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def _sizes(tensor: TensorT) -> tuple[int, ...]:
     if tensor.type != _Type.FLOAT32 and covered_values(tensor) is None:
         raise UnsupportedModelError(
             name,
-            expected="real numbers, which can be made up",
+            expected="real numbers, which can be generated",
             got=f"{fb.type_name(tensor.type)}" + (" (token ids?)" if tensor.type in _ID_TYPES else " without a scale"),
             fix="Give representative data.",
         )

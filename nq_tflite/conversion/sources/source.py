@@ -116,10 +116,10 @@ class Source:
         samples: None if there are none.
         without: why there are none, where somebody would have looked at some.
         selection: the user's word on single weights.
-        group_size: weights of a channel that shall share a scale; None where all of them do.
+        group_size: weights of a channel that shall share a scale; None if all of them do.
         widened: the model's weights that the file has in another type.
         files: those that the file has packed behind the model.
-        equalizable: the linear chains of a calibrated model; None where there are none, or nobody asked for them.
+        equalizable: the linear chains of a calibrated model; None if there are none, or nobody asked for them.
         notes: what had to be done to the file's weights before they can nest.
     """
 

@@ -1,4 +1,4 @@
-"""What a source says of its image input, before it is converted."""
+"""What a source records about its image input, before it is converted."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def source_input(source: Any) -> ImageInput:
         raise UnsupportedModelError(
             "photos as representative data",
             expected="a model with one input [1, height, width, 3 or 1]",
-            got="another one",
+            got="other inputs",
             fix="Give a .npy file, or a .npz file with an array for each input.",
         )
     return found

@@ -31,7 +31,7 @@ class Drawing:
     """A figure of the page.
 
     Attributes:
-        wide, narrow: SVG for a page and for a phone; `narrow` is None where the wide one serves both.
+        wide, narrow: SVG for a page and for a phone; `narrow` is None if the wide one serves both.
     """
 
     wide: str

@@ -46,24 +46,24 @@ def write_report(
     progress: ShowProgress = True,
     command_line: bool = False,
 ) -> Findings:
-    """Writes one HTML page about a nested model: sizes, accuracy, latency and memory, each layer's error, what to try.
+    """Writes one HTML page about a nested model: sizes, accuracy, latency, memory, each layer's error, and advice.
 
-    The page needs no other file and no network. The model runs on this machine, in processes of its own, where a
-    runtime is installed; accuracy is told of photos, or estimated by its conversion, or not at all.
+    The page needs no other file and no network. If a runtime is installed, the model runs on this machine, in its own
+    processes. Accuracy is measured on photos if given; otherwise the page has the conversion's estimate, if any.
 
     Args:
         path: a nested file.
-        output: the page to write; it appears whole or not at all.
+        output: the page to write; it appears complete or not at all.
         photos, labels, reference, preprocess, crop_fraction: as `nq_tflite.measure.evaluate.evaluate`.
         against: a stock .tflite file, to be timed beside it.
-        conversion: what `nq.convert` returned for the file, or a file of what `nq-tflite convert --json` printed.
-        layers: names of nested weights to draw, or parts that only their names have; the worst ones if not given.
+        conversion: the report of `nq.convert`, or a file with the output of `nq-tflite convert --json`.
+        layers: names of nested weights to draw, or parts of only their names; the worst ones if not given.
         runtime, num_threads: as nq.Interpreter.
-        progress: called as the work goes on; True for a bar in a terminal or notebook, None for silence.
-        command_line: whether the page's advice names options of `nq-tflite convert`, and not `nq.convert`'s.
+        progress: called during the work; True shows a bar in a terminal or notebook, None shows nothing.
+        command_line: whether the page's advice names options of `nq-tflite convert` instead of those of `nq.convert`.
 
     Returns:
-        What the page tells.
+        The findings that the page shows.
 
     Raises:
         FormatError: not a nested file, or the report of another file's conversion.

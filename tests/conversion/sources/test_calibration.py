@@ -96,7 +96,7 @@ def test_samples_fit_by_name_and_type() -> None:
             [IMAGE],
             r"expected \[batch, 2, any\] for input 'im', got \[5, 8\]\. .* inference\.$",
         ),
-        ([ROWS, ROWS], [IMAGE, IDS], "where there are several inputs, give dicts by input name"),
+        ([ROWS, ROWS], [IMAGE, IDS], "for a model with several inputs, give dicts by input name"),
         (
             [np.full((1, 2, 3), 200, np.uint8)],
             [IMAGE],
@@ -130,7 +130,7 @@ def test_keras_quantized_models_are_named(tmp_path: Path) -> None:
     row = keras.Input((8,))
     model = keras.Model(row, keras.layers.Dense(64)(row))
     model.quantize("int8")
-    with pytest.raises(nq.NqError, match=r"got layers after model\.quantize\('int8'\).* as it was before"):
+    with pytest.raises(nq.NqError, match=r"got layers of model\.quantize\('int8'\).* Convert the unquantized model"):
         nq.convert(model, tmp_path / "model.tflite")
 
 

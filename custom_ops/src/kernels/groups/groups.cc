@@ -63,7 +63,7 @@ Status check_group_scales(ByteSpan bytes, const OptionBlock& block) {
                            static_cast<unsigned long long>(i), scale);
     }
     if (i / a_block * kMatrixChannels + i % kMatrixChannels >= block.channels) {
-      return invalid_model("group scale %llu is of no channel; expected 0", static_cast<unsigned long long>(i));
+      return invalid_model("group scale %llu belongs to no channel; expected 0", static_cast<unsigned long long>(i));
     }
   }
   return {};

@@ -17,7 +17,7 @@ class LevelCodes:
     Attributes:
         codes: int8 [channels, depth]
         scales: float32 [channels], real value of one code; 0 for a channel of zeros.
-        zero_points: [channels], the code that stands for 0; None where it is 0 everywhere, as INT8 kernels want it.
+        zero_points: [channels], the code that stands for 0; None if it is 0 everywhere, as INT8 kernels want it.
     """
 
     codes: Codes
