@@ -275,6 +275,14 @@ TEST(kernels_agree) {
       const float greatest = *std::max_element(finite.begin(), finite.end());
       CHECK_EQ(greatest, kernel->floats.greatest(finite.data(), count));
       CHECK_EQ(scalar.sum(finite.data(), count), kernel->floats.sum(finite.data(), count));
+      CHECK_EQ(scalar.sum_squares(finite.data(), count, 0.3f), kernel->floats.sum_squares(finite.data(), count, 0.3f));
+      for (const bool moves : {false, true}) {
+        const nq::NormTerms terms = {0.3f, 0.7f, finite.data(), moves ? other.data() : nullptr};
+        check_same([&](const Floats& floats, float* out) { floats.apply_norm(in.data(), 1, count, terms, out); });
+        check_same([&](const Floats& floats, float* out) {
+          floats.apply_norm(in.data(), count % 2 == 0 ? 2 : 1, count % 2 == 0 ? count / 2 : count, terms, out);
+        });
+      }
       check_same([&](const Floats& floats, float* out) {
         out[0] = floats.exponentials(finite.data(), count, greatest, 0.4f, out);
       });

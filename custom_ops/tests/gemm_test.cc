@@ -332,6 +332,34 @@ TEST(tile_instructions) {
   }
 }
 
+// Sums of weights of any size, some of which have more bits than a pair of words.
+TEST(zero_points_times_any_sum_of_weights) {
+  std::mt19937 random(14);
+  constexpr uint32_t kChannels = 50;
+  for (const GemmKernel* kernel : kernels_to_check()) {
+    if (kernel->sums.dequantize == nullptr) continue;
+    for (int round = 0; round < 200; ++round) {
+      const int bits = static_cast<int>(random() % 29) + 2;
+      const int rows = std::min(kernel->rows, 3);
+      std::vector<int32_t> sums(3 * nq::kTileChannels), weight_sums(nq::kTileChannels), zero_points(3);
+      std::vector<float> scales(nq::kTileChannels, 0.5f), biases(nq::kTileChannels, 1.0f), row_scales(3, 0.25f);
+      for (int32_t& sum : sums) sum = static_cast<int32_t>(random()) >> 4;
+      for (int32_t& sum : weight_sums) sum = static_cast<int32_t>(random()) >> (32 - bits);
+      for (int32_t& zero_point : zero_points) zero_point = static_cast<int32_t>(random() % 256) - 128;
+      const nq::Dequantization to = {row_scales.data(), zero_points.data(),  weight_sums.data(), scales.data(),
+                                     biases.data(),     -nq_test::kInfinity, nq_test::kInfinity, 1};
+      std::vector<float> out(3 * kChannels);
+      kernel->sums.dequantize(sums.data(), rows, to, out.data(), kChannels, kChannels);
+      for (size_t i = 0; i < static_cast<size_t>(rows) * kChannels; ++i) {
+        const size_t row = i / kChannels, c = i % kChannels;
+        const auto product = static_cast<uint32_t>(zero_points[row]) * static_cast<uint32_t>(weight_sums[c]);
+        const auto centred = static_cast<int32_t>(static_cast<uint32_t>(sums[row * nq::kTileChannels + c]) - product);
+        ASSERT_EQ(static_cast<float>(centred) * 0.125f + 1.0f, out[i]) << kernel->isa;
+      }
+    }
+  }
+}
+
 // Rows that were quantized each in its own way, to floats: the same bits from every kernel, and nearly real arithmetic.
 TEST(floats) {
   std::mt19937 random(9);

@@ -82,3 +82,27 @@ def test_blocks_of_language_models_run_in_one_piece(
         np.testing.assert_array_equal(got, wanted)
     else:
         assert signal_to_noise_db(wanted, got) > LEAST_SNR_DB
+
+
+def test_images_are_normalized_alike_by_all(worker_of: Any, tmp_path: Path) -> None:
+    """Normalized over three axes, scaled by constants of a short axis: PoolFormer's blocks."""
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(6)
+    image = keras.Input((24, 20, 48))
+    x = layers.GroupNormalization(1, beta_initializer="normal", gamma_initializer="uniform")(image)
+    x = layers.Add()([image, layers.Subtract()([layers.AveragePooling2D(3, 1, "same")(x), x])])
+    y = layers.Conv2D(96, 1, bias_initializer="normal", activation="gelu")(layers.LayerNormalization(axis=(1, 2, 3))(x))
+    x = layers.Add()([x, layers.Conv2D(48, 1)(y)])
+    path = tmp_path / "nested.tflite"
+    nq.convert(keras.Model(image, x), path, "8|4", rounding="nearest")
+    run = worker_of(installed_runtimes()[0])
+    assert run(delegation_jobs.is_one_partition, path)
+    images = np.random.default_rng(2).normal(0.5, 1, (2, 24, 20, 48)).astype(np.float32)
+    [exact] = run(jobs.all_outputs, path, images, precision="full", fuse=False)
+    [wanted] = run(jobs.all_outputs, path, images, precision="full", isa="scalar")
+    assert 10 * np.log10(np.square(wanted - exact).sum() / np.square(exact).sum()) < -LEAST_SNR_DB
+    for isa, threads in [("", 1), ("", 2), ("avx2", 2)]:
+        for got in run(jobs.all_outputs, path, images, precision="full", isa=isa, threads=threads):
+            np.testing.assert_array_equal(got, wanted)

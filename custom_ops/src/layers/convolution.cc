@@ -88,7 +88,8 @@ void Convolution::run_rows(const LayerTask& task, const Finish& finish, Out* out
     const Range blocks = cut.by_pixels ? all_blocks : split_range(all_blocks.end, part, cut.parts);
     const int64_t count = pixels.end - pixels.begin;
     if (count == 0 || blocks.begin == blocks.end) return;
-    const int64_t panels = divide_up(count, panel_rows_);
+    // A panel that is a little longer costs less than unpacking all weights once more.
+    const int64_t panels = count * 4 <= panel_rows_ * 5 ? 1 : divide_up(count, panel_rows_);
     const int64_t rows = divide_up(divide_up(count, panels), kernel_.rows) * kernel_.rows;  // all but the last alike
     const size_t pointer_bytes = align(static_cast<uint64_t>(rows * num_pieces) * sizeof(int8_t*), kLineBytes);
     const size_t copied_bytes = in_place_ ? 0 : row_bytes_ * static_cast<size_t>(std::min(rows, count));

@@ -38,7 +38,7 @@ void FloatLayer::reshape(const Geometry& geometry) {
 }
 
 void FloatLayer::run(const float* input, float* output, ThreadPool* pool) {
-  padding_.fill(0);
+  padding_.fill(geometry_, 0);
   range_.clear();
   const int64_t pixels = geometry_.pixels();
   const bool alone = pixels * static_cast<int64_t>(weight_.channels * weight_.depth) < kLeastProducts;

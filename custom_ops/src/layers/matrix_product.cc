@@ -112,8 +112,8 @@ void CodeProduct::multiply(const MatrixProduct& product, int64_t rows, const int
   const auto* of_columns = reinterpret_cast<const int32_t*>(packed);
   auto* sums = reinterpret_cast<int32_t*>(scratch);
   const auto columns = static_cast<size_t>(product.columns()), depth = static_cast<size_t>(product.depth());
-  codes_->multiply_panels(product.panels(rows, a_stride, product.columns()), a, of_columns + columns, sums);
-  for (int64_t row = 0; row < rows; ++row, a += a_stride, sums += columns, out += out_stride) {
+  codes_->multiply_panels(product.whole_panels(rows, a_stride), a, of_columns + columns, sums);
+  for (int64_t row = 0; row < rows; ++row, a += a_stride, sums += product.whole_columns(), out += out_stride) {
     const int32_t of_row =
         static_cast<int32_t>(depth) * zero_a_ * zero_b_ - (zero_b_ + codes_->panel_offset) * codes_->sum(a, depth);
     if (zero_b_ == 0) {

@@ -42,6 +42,15 @@ class MatrixProduct {
     return {static_cast<size_t>(rows), static_cast<size_t>(depth_), static_cast<size_t>(columns_), a_stride,
             out_stride};
   }
+  // The same with whole panels of columns, of which those behind the last one become anything.
+  PanelProduct whole_panels(int64_t rows, int64_t a_stride) const {
+    return {static_cast<size_t>(rows), static_cast<size_t>(depth_), static_cast<size_t>(whole_columns()), a_stride,
+            whole_columns()};
+  }
+  int64_t whole_columns() const {
+    constexpr auto kColumns = static_cast<int64_t>(kPanelColumns);
+    return (columns_ + kColumns - 1) / kColumns * kColumns;
+  }
   // Where rows of the first matrix are, the second matrix, and rows of the output.
   int64_t place_in_a(int64_t matrix, int64_t row) const { return a_.place(matrix, row); }
   int64_t place_in_b(int64_t matrix) const { return b_.place(matrix, 0); }
@@ -88,6 +97,12 @@ class FloatProduct {
     floats_->pack_panels(b + product.place_in_b(matrix), product.source(), reinterpret_cast<float*>(packed));
   }
 
+  // Rows of whole_columns(), one behind another.
+  void multiply_whole(const MatrixProduct& product, int64_t rows, const float* a, int64_t a_stride,
+                      const uint8_t* packed, float* out) const {
+    floats_->multiply_panels(product.whole_panels(rows, a_stride), a, reinterpret_cast<const float*>(packed), out);
+  }
+
   // What multiply() writes besides, for each row.
   static size_t scratch_bytes(const MatrixProduct&) { return 0; }
 
@@ -115,7 +130,7 @@ class CodeProduct {
   static size_t packed_bytes(const MatrixProduct& product);
   void pack(const MatrixProduct& product, const int8_t* b, int64_t matrix, uint8_t* packed) const;
   static size_t scratch_bytes(const MatrixProduct& product) {
-    return static_cast<size_t>(product.columns()) * sizeof(int32_t);
+    return static_cast<size_t>(product.whole_columns()) * sizeof(int32_t);
   }
   void multiply(const MatrixProduct& product, int64_t rows, const int8_t* a, int64_t a_stride, const uint8_t* packed,
                 uint8_t* scratch, int8_t* out, int64_t out_stride) const;

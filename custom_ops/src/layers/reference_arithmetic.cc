@@ -42,16 +42,35 @@ void ReferenceArithmetic::combine(const BinaryRun<int8_t>& run, int64_t begin, i
   for (int64_t i = 0; i < count; ++i) values[i] *= values[i];
 }
 
-void ReferenceArithmetic::run(const BinaryRun<int8_t>& run) const {
-  int32_t values[kTile];
+void ReferenceArithmetic::run_by_table(const BinaryRun<int8_t>& run) const {
+  const bool a_moves = run.a_step != 0;
+  const int32_t still = a_moves ? value_of(b_, *run.b) : value_of(a_, *run.a);
+  int32_t values[256];
+  for (size_t i = 0; i < 256; ++i) {
+    values[i] = operation_ == kAdd ? (a_moves ? a_ : b_)[i] + still : a_moves ? a_[i] - still : still - b_[i];
+  }
+  if (operation_ == kSquaredDifference) {
+    for (int32_t& value : values) value *= value;
+  }
+  int8_t results[256];
+  finish(values, 256, results);
+  kernel_->look_up(results, a_moves ? run.a : run.b, static_cast<size_t>(run.count), run.out);
+}
+
+void ReferenceArithmetic::finish(const int32_t* values, int64_t count, int8_t* out) const {
   const int32_t nothing[kTile] = {};
+  kernel_->codes.rescale(values, nothing, 0, static_cast<size_t>(count), terms_, out);
+  if (range_.low == -128 && range_.high == 127) return;
+  for (int64_t i = 0; i < count; ++i) out[i] = std::min(std::max(out[i], range_.low), range_.high);
+}
+
+void ReferenceArithmetic::run(const BinaryRun<int8_t>& run) const {
+  if (run.a_step + run.b_step == 1 && run.count >= kTile) return run_by_table(run);
+  int32_t values[kTile];
   for (int64_t begin = 0; begin < run.count; begin += kTile) {
     const int64_t count = std::min(kTile, run.count - begin);
-    int8_t* out = run.out + begin;
     combine(run, begin, count, values);
-    kernel_->codes.rescale(values, nothing, 0, static_cast<size_t>(count), terms_, out);
-    if (range_.low == -128 && range_.high == 127) continue;
-    for (int64_t i = 0; i < count; ++i) out[i] = std::min(std::max(out[i], range_.low), range_.high);
+    finish(values, count, run.out + begin);
   }
 }
 

@@ -24,8 +24,13 @@ class ReferenceArithmetic {
   void run(const BinaryRun<int8_t>& run) const;
 
  private:
+  // Of one run, each of whose results depends on one code alone: through a table of them.
+  void run_by_table(const BinaryRun<int8_t>& run) const;
+
   // Of up to kTile elements, with the operands' rescaled values.
   void combine(const BinaryRun<int8_t>& run, int64_t begin, int64_t count, int32_t* values) const;
+  // What becomes of up to kTile of them.
+  void finish(const int32_t* values, int64_t count, int8_t* out) const;
 
   const ElementwiseKernel* kernel_;
   Operation operation_;

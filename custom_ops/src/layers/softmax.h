@@ -25,7 +25,7 @@ class Softmax {
   void run_together(const int8_t* in, int64_t count, int8_t* out) const;
 
   const ElementwiseKernel* kernel_;
-  std::array<float, 256> powers_;  // of the distances to the greatest code
+  std::array<float, 256> powers_;  // of the distances to the greatest code, the longest first
   Quantization output_;
 };
 

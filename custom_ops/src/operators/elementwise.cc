@@ -13,6 +13,8 @@ namespace {
 
 constexpr int kMaxRank = 6;  // XNNPACK's
 
+constexpr int64_t kLongRun = 1024;  // elements that take much longer than the call for them
+
 // What the three operators' builtin_data begin with.
 struct BinaryParams {
   int activation;
@@ -47,6 +49,7 @@ class BinaryOperator : public Operator, private RowOperator {
       }
       are_images_ = are_alike_ && a.size() == 4 && std::max(a[1], a[2]) <= kMaxImageSide;
       if (are_images_) geometry_ = geometry_of(a);
+      lengthen_runs(a, b, *output);
       return {};
     }
     return error(NQ_INVALID_MODEL, "two operands have shapes that do not fit; expected sizes that are equal, or 1");
@@ -121,17 +124,38 @@ class BinaryOperator : public Operator, private RowOperator {
     }
   }
 
+  // A constant along a short last axis alone is repeated, so that runs need not end where it does.
+  void lengthen_runs(const Shape& a, const Shape& b, const Shape& out) {
+    repeated_.clear();
+    if (inputs().size() == 2) return;
+    const bool of_a = a_.constant != nullptr;
+    const Shape &constant = of_a ? a : b, &other = of_a ? b : a;
+    const int64_t count = num_elements(constant);
+    if (other != out || count < 2 || constant.back() != count || out.back() != count) return;
+    const int64_t pixels = num_elements(out) / count;
+    int64_t times = std::min(kLongRun / count, pixels);
+    while (times > 1 && pixels % times != 0) --times;
+    if (times < 2) return;
+    const auto* elements = static_cast<const Element*>((of_a ? a_ : b_).constant);
+    for (int64_t i = 0; i < times; ++i) repeated_.insert(repeated_.end(), elements, elements + count);
+    const auto run = static_cast<int32_t>(times * count);
+    const Shape row = {run}, rows = {static_cast<int32_t>(pixels / times), run};
+    Shape ignored;
+    broadcast_.set(of_a ? row : rows, of_a ? rows : row, &ignored);
+  }
+
   const Shape& shape_of(const Operand& operand, const Shapes& shapes) const {
     return operand.constant != nullptr ? operand.shape : shapes.at(inputs()[operand.position]);
   }
   const Element* data_of(const Operand& operand, const Pointers& tensors) const {
-    return operand.constant != nullptr ? static_cast<const Element*>(operand.constant)
-                                       : input<Element>(tensors, operand.position);
+    if (operand.constant == nullptr) return input<Element>(tensors, operand.position);
+    return repeated_.empty() ? static_cast<const Element*>(operand.constant) : repeated_.data();
   }
 
   Operand a_, b_;
   Arithmetic arithmetic_;
   Broadcast broadcast_;
+  std::vector<Element> repeated_;                // the constant operand, where runs are longer than it
   bool are_alike_ = false, are_images_ = false;  // the operands, none of them constant
   Geometry geometry_;
   std::vector<int> same_shape_;  // inputs as large as the output

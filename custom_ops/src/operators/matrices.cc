@@ -142,14 +142,14 @@ class AttentionOperator : public Operator {
   void run(const Pointers& tensors, ThreadPool* threads) override {
     const float *a = input<float>(tensors, 0), *b = input<float>(tensors, 1), *values = input<float>(tensors, 2);
     float* out = output<float>(tensors);
-    const int64_t columns = scores_.columns();
+    const int64_t columns = scores_.columns(), stride = scores_.whole_columns();
     const size_t key_bytes = FloatProduct::packed_bytes(scores_), value_bytes = FloatProduct::packed_bytes(values_);
     threads->run([&](int part, Workspace* workspace) {
-      const size_t row_bytes = static_cast<size_t>(kRowsAtOnce * columns) * sizeof(float);
+      const size_t row_bytes = static_cast<size_t>(kRowsAtOnce * stride) * sizeof(float);
       uint8_t* keys = workspace->get(key_bytes + value_bytes + 2 * row_bytes);
       uint8_t* packed_values = keys + key_bytes;
       auto* scores = reinterpret_cast<float*>(packed_values + value_bytes);
-      float* powers = scores + kRowsAtOnce * columns;
+      float* powers = scores + kRowsAtOnce * stride;
       const Range range = split_range(bands_of(scores_), part, threads->size());
       for_each_band(range, scores_.rows(), [&](int64_t matrix, Range rows, bool is_new) {
         if (is_new) {
@@ -157,14 +157,20 @@ class AttentionOperator : public Operator {
           arithmetic_.pack(values_, values, matrix, packed_values);
         }
         const int64_t count = rows.end - rows.begin;
-        arithmetic_.multiply(scores_, count, a + scores_.place_in_a(matrix, rows.begin), scores_.a_stride(), keys,
-                             nullptr, scores, columns);
-        for (int64_t row = 0; row < count; ++row) {
-          float *from = scores + row * columns, *to = powers + row * columns;
-          if (terms_.addend != nullptr) add_term(matrix, rows.begin + row, from, to);
-          softmax_.run_row(from, columns, to);
+        arithmetic_.multiply_whole(scores_, count, a + scores_.place_in_a(matrix, rows.begin), scores_.a_stride(), keys,
+                                   scores);
+        float *from = scores, *to = powers;
+        if (terms_.addend != nullptr) {
+          for (int64_t row = 0; row < count; ++row) {
+            add_term(matrix, rows.begin + row, from + row * stride, to + row * stride);
+          }
+          std::swap(from, to);
         }
-        arithmetic_.multiply(values_, count, powers, columns, packed_values, nullptr,
+        for (int64_t row = 0; row < count; ++row) {  // whole vectors of them, and nothing of what is behind a row
+          std::fill(from + row * stride + columns, from + (row + 1) * stride, -std::numeric_limits<float>::infinity());
+          softmax_.run_row(from + row * stride, stride, to + row * stride);
+        }
+        arithmetic_.multiply(values_, count, to, stride, packed_values, nullptr,
                              out + values_.place_in_output(matrix, rows.begin), values_.output_stride());
       });
     });
@@ -173,14 +179,12 @@ class AttentionOperator : public Operator {
  private:
   using Operator::output;
 
-  // `scratch` has room for a row.
-  void add_term(int64_t matrix, int64_t row, float* scores, float* scratch) const {
+  void add_term(int64_t matrix, int64_t row, float* scores, float* out) const {
     const auto columns = static_cast<size_t>(scores_.columns());
     const float* addend = terms_.addend + (matrix * scores_.rows() + row) * scores_.columns() % terms_.addends;
     const float infinity = std::numeric_limits<float>::infinity();
     kernel_.floats.scale(scores, columns, terms_.factor);
-    kernel_.floats.add({scores, addend, 1, 1}, -infinity, infinity, columns, scratch);
-    std::copy(scratch, scratch + columns, scores);
+    kernel_.floats.add({scores, addend, 1, 1}, -infinity, infinity, columns, out);
   }
 
   MatrixProduct scores_, values_;

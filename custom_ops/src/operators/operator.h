@@ -60,7 +60,7 @@ struct Role {
     kSquare,
     kNegate,
     kInverseRoot,
-    kMeanOfRows,  // of the last axis, which stays with size 1
+    kMeanOfRows,  // of the last axes, which stay with size 1
     kSoftmax,
     kTransposition,
     kReshapeOfMatrices,  // keeps the last two axes
@@ -73,7 +73,8 @@ struct Role {
   Kind kind = kOther;
   const float* constant = nullptr;        // the other operand of an addition or a product
   Shape constant_shape = {}, shape = {};  // of the constant, and of the output but for its batch
-  int32_t row = 0;                        // elements of the rows of a mean, or of a dense layer
+  int32_t axes = 0;                       // that a mean is of
+  int32_t row = 0;                        // elements of a mean's last axis, or of the rows of a dense layer
   int32_t group = 0;                      // elements of a group of such a row that is quantized by itself; 0: all of it
   float beta = 0;                         // a softmax's
   std::vector<int32_t> order = {};        // the input's axes at the places of the output's

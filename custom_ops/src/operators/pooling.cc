@@ -232,11 +232,13 @@ std::unique_ptr<Operator> make_mean(const TfLiteContext& context, const TfLiteNo
   if (!read_reduction(context, node, &found, reason)) return nullptr;
   const TfLiteTensor &in = context.tensors[found.input], &out = context.tensors[found.output];
   const Axes axes = found.axes;
-  const bool of_rows = axes.count == 1 && static_cast<int>(axes.first) + 1 == in.dims->size;
   if (floats) {
     auto step = make_reduction(found, FloatImageMean(*kernels.elementwise));
-    Role role = {of_rows && found.keep_dims ? Role::kMeanOfRows : Role::kOther};
-    role.row = in.dims->data[axes.first];
+    const auto rank = static_cast<size_t>(in.dims->size);
+    const bool of_last_axes = found.keep_dims && axes.first + axes.count == rank && (axes.first > 0 || rank == 1);
+    Role role = {of_last_axes ? Role::kMeanOfRows : Role::kOther};
+    role.axes = static_cast<int32_t>(axes.count);
+    role.row = in.dims->data[rank - 1];
     step->set_role(std::move(role));
     return step;
   }

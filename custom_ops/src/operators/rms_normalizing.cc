@@ -79,7 +79,7 @@ class Matcher {
     *merged = {square};
     const size_t mean = next(square, Role::kMeanOfRows, merged), sum = next(mean, Role::kAdd, merged);
     const size_t root = next(sum, Role::kInverseRoot, merged);
-    if (root == kNone || !is_vector(role(sum), 1)) return false;
+    if (root == kNone || role(mean).axes != 1 || !is_vector(role(sum), 1)) return false;
     found->epsilon = *role(sum).constant;
     found->row = role(mean).row;
     const size_t factor = with_gamma(root, found, merged), product = next(factor, Role::kMultiply, merged);

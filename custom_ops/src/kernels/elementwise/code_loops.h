@@ -51,21 +51,95 @@ struct CodeSums {
 
 inline size_t groups_of(size_t depth) { return (depth + kGroup - 1) / kGroup; }
 
+int32_t sum_codes(const int8_t* in, size_t count) {
+  int32_t sum = 0;
+  for (size_t i = 0; i < count; ++i) sum += in[i];
+  return sum;
+}
+
+// One column of a panel of zeros, from group `first` on; gives the codes' sum.
+inline int32_t pack_code_column(const int8_t* code, const PanelSource& source, size_t first, PanelCode* to) {
+  int32_t sum = 0;
+  code += static_cast<int64_t>(first * kGroup) * source.depth_stride;
+  for (size_t k = first * kGroup; k < source.depth; ++k, code += source.depth_stride) {
+    sum += *code;
+    to[k / kGroup * kGroup * kPanelColumns + k % kGroup] = static_cast<PanelCode>(*code + kPanelOffset);
+  }
+  return sum;
+}
+
+#if defined(__AVX512VNNI__)
+// The whole groups of a panel whose columns lie side by side, and the sums of their codes.
+inline void pack_code_lines(const int8_t* from, int64_t depth_stride, size_t groups, PanelCode* panel, int32_t* sums) {
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  const __m512i columns = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
+  __m512i sum = _mm512_setzero_si512();
+  for (size_t g = 0; g < groups; ++g, from += 4 * depth_stride, panel += kGroup * kPanelColumns) {
+    const auto line = [&](int64_t k) {
+      return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + k * depth_stride));
+    };
+    __m512i four = _mm512_inserti32x4(_mm512_castsi128_si512(line(0)), line(1), 1);
+    four = _mm512_inserti32x4(_mm512_inserti32x4(four, line(2), 2), line(3), 3);
+    // Columns 4 l to 4 l + 3 of all four lines go into lane l, and there each column's codes side by side.
+    const __m512i codes = _mm512_shuffle_epi8(_mm512_permutexvar_epi32(order, four), columns);
+    _mm512_storeu_si512(panel, _mm512_xor_si512(codes, _mm512_set1_epi8(static_cast<char>(0x80))));
+    sum = _mm512_dpbusd_epi32(sum, _mm512_set1_epi8(1), codes);
+  }
+  _mm512_storeu_si512(sums, sum);
+}
+
+// The whole groups of a column that lies together.
+inline void pack_code_words(const int8_t* code, size_t groups, PanelCode* to) {
+  for (size_t g = 0; g < groups; ++g, code += kGroup, to += kGroup * kPanelColumns) {
+    uint32_t word;
+    std::memcpy(&word, code, sizeof(word));
+    word ^= 0x80808080u;
+    std::memcpy(to, &word, sizeof(word));
+  }
+}
+#endif
+
 void pack_code_panels(const int8_t* from, const PanelSource& source, void* panels, int32_t* sums) {
   auto* panel = static_cast<PanelCode*>(panels);
   const size_t panel_codes = groups_of(source.depth) * kGroup * kPanelColumns;
-  for (size_t c = 0; c < source.columns; ++c) {
-    if (c % kPanelColumns == 0) std::memset(panel, 0, panel_codes * sizeof(PanelCode));
-    const int8_t* code = from + static_cast<int64_t>(c) * source.column_stride;
-    PanelCode* to = panel + c % kPanelColumns * kGroup;
-    int32_t sum = 0;
-    for (size_t k = 0; k < source.depth; ++k, code += source.depth_stride) {
-      sum += *code;
-      to[k / kGroup * kGroup * kPanelColumns + k % kGroup] = static_cast<PanelCode>(*code + kPanelOffset);
+  for (size_t first = 0; first < source.columns; first += kPanelColumns, panel += panel_codes) {
+    const size_t columns = source.columns - first < kPanelColumns ? source.columns - first : kPanelColumns;
+    const int8_t* codes = from + static_cast<int64_t>(first) * source.column_stride;
+    std::memset(panel, 0, panel_codes * sizeof(PanelCode));
+    std::memset(sums + first, 0, columns * sizeof(int32_t));
+    size_t packed = 0;  // groups
+#if defined(__AVX512VNNI__)
+    const size_t whole = source.depth / kGroup;
+    if (source.column_stride == 1 && columns == kPanelColumns) {
+      packed = whole;
+      pack_code_lines(codes, source.depth_stride, packed, panel, sums + first);
+    } else if (source.depth_stride == 1) {
+      packed = whole;
+      for (size_t c = 0; c < columns; ++c) {
+        const int8_t* column = codes + static_cast<int64_t>(c) * source.column_stride;
+        pack_code_words(column, packed, panel + c * kGroup);
+        sums[first + c] = sum_codes(column, packed * kGroup);
+      }
     }
-    sums[c] = sum;
-    if (c % kPanelColumns == kPanelColumns - 1) panel += panel_codes;
+#endif
+    for (size_t c = 0; c < columns && packed < groups_of(source.depth); ++c) {
+      const int8_t* column = codes + static_cast<int64_t>(c) * source.column_stride;
+      sums[first + c] += pack_code_column(column, source, packed, panel + c * kGroup);
+    }
   }
+}
+
+// The last codes of a row, fewer than a group, and zeros.
+inline void copy_last_codes(const int8_t* row, size_t depth, int8_t* group) {
+  const size_t left = depth % kGroup;
+  uint32_t codes = 0;
+  if (depth >= kGroup) {  // not a copy of a size that compilers do not know
+    std::memcpy(&codes, row + depth - kGroup, kGroup);
+    codes >>= 8 * (kGroup - left);
+  } else {
+    std::memcpy(&codes, row, left);
+  }
+  std::memcpy(group, &codes, kGroup);
 }
 
 template <size_t kRows, size_t kPanels>
@@ -84,9 +158,8 @@ template <size_t kRows, size_t kPanels>
 #pragma GCC unroll 12
   for (size_t row = 0; row < kRows; ++row) {
     if (whole < groups) {
-      int8_t last[kGroup] = {};
-      std::memcpy(last, a + static_cast<int64_t>(row) * product.a_stride + static_cast<int64_t>(whole * kGroup),
-                  product.depth - whole * kGroup);
+      int8_t last[kGroup];
+      copy_last_codes(a + static_cast<int64_t>(row) * product.a_stride, product.depth, last);
       for (size_t p = 0; p < kPanels; ++p) sums[row][p].add_product(last, panels + (p * groups + whole) * kStep);
     }
     int32_t* to = out + static_cast<int64_t>(row) * product.out_stride;
@@ -128,12 +201,6 @@ void multiply_code_panels(const PanelProduct& product, const int8_t* a, const vo
   multiply_code_rows<kCodeRows>(product, a, static_cast<const PanelCode*>(panels), product.rows, out);
 }
 
-int32_t sum_codes(const int8_t* in, size_t count) {
-  int32_t sum = 0;
-  for (size_t i = 0; i < count; ++i) sum += in[i];
-  return sum;
-}
-
 inline int8_t rescale_sum(int32_t sum, const RescalingTerms& t) {
   const int32_t shifted = static_cast<int32_t>(static_cast<uint32_t>(sum) << t.left);
   const auto high = static_cast<int32_t>((int64_t{shifted} * t.multiplier + (int64_t{1} << 30)) >> 31);
@@ -151,8 +218,10 @@ void rescale_sums(const int32_t* sums, const int32_t* more, int32_t one, size_t 
   const __m512i mask = _mm512_set1_epi32(static_cast<int32_t>((int64_t{1} << t.right) - 1));
   const __m512i threshold = _mm512_srli_epi32(mask, 1), zero_point = _mm512_set1_epi32(t.zero_point);
   const __m128i left = _mm_cvtsi32_si128(t.left), right = _mm_cvtsi32_si128(t.right);
-  for (; i + 16 <= count; i += 16) {
-    __m512i value = _mm512_add_epi32(_mm512_loadu_si512(sums + i), _mm512_loadu_si512(more + i));
+  for (; i < count; i += 16) {
+    const auto lanes = static_cast<__mmask16>(count - i < 16 ? (1u << (count - i)) - 1 : 0xFFFF);
+    __m512i value =
+        _mm512_add_epi32(_mm512_maskz_loadu_epi32(lanes, sums + i), _mm512_maskz_loadu_epi32(lanes, more + i));
     value = _mm512_sll_epi32(_mm512_add_epi32(value, _mm512_set1_epi32(one)), left);
     const __m512i even = _mm512_add_epi64(_mm512_mul_epi32(value, multiplier), half);
     const __m512i odd = _mm512_add_epi64(_mm512_mul_epi32(_mm512_srli_epi64(value, 32), multiplier), half);
@@ -162,16 +231,15 @@ void rescale_sums(const int32_t* sums, const int32_t* more, int32_t one, size_t 
     const __mmask16 up = _mm512_cmpgt_epi32_mask(_mm512_and_si512(value, mask), least);
     value = _mm512_sra_epi32(value, right);
     value = _mm512_mask_add_epi32(value, up, value, _mm512_set1_epi32(1));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(out + i), _mm512_cvtsepi32_epi8(_mm512_add_epi32(value, zero_point)));
+    _mm_mask_storeu_epi8(out + i, lanes, _mm512_cvtsepi32_epi8(_mm512_add_epi32(value, zero_point)));
   }
 #endif
   for (; i < count; ++i) out[i] = rescale_sum(sums[i] + more[i] + one, t);
 }
 
-void weigh_codes(const float* powers, int32_t greatest, const int8_t* in, size_t count, float factor,
-                 int32_t zero_point, int8_t* out) {
+void weigh_floats(const float* __restrict in, size_t count, float factor, int32_t zero_point, int8_t* __restrict out) {
   for (size_t i = 0; i < count; ++i) {
-    float scaled = powers[greatest - in[i]] * factor;
+    float scaled = in[i] * factor;
     scaled = scaled < 65536.0f ? scaled : 65536.0f;
     const auto whole = static_cast<int32_t>(scaled);
     const int32_t rounded = whole + (scaled - static_cast<float>(whole) >= 0.5f ? 1 : 0);
@@ -193,7 +261,7 @@ constexpr ElementwiseKernel::Codes code_loops() {
   codes.rescale = rescale_sums;
   codes.sum = sum_codes;
   codes.greatest = greatest_code;
-  codes.weigh = weigh_codes;
+  codes.weigh = weigh_floats;
   return codes;
 }
 

@@ -61,6 +61,12 @@ struct PooledRow {
   size_t pixels, step, channels;
 };
 
+// (x - mean) * factor * gamma + beta, of which the last two may be null.
+struct NormTerms {
+  float mean, factor;
+  const float *gamma, *beta;
+};
+
 // What is not a number counts as large where it becomes a code, and stays so among floats.
 struct ElementwiseKernel {
   const char* isa = nullptr;
@@ -95,9 +101,8 @@ struct ElementwiseKernel {
                     int8_t* out) = nullptr;
     int32_t (*sum)(const int8_t* in, size_t count) = nullptr;
     int32_t (*greatest)(const int8_t* in, size_t count) = nullptr;  // -128 of none
-    // out = clamp(round(min(powers[greatest - in] * factor, 65536)) + zero_point, -128, 127), halves upwards
-    void (*weigh)(const float* powers, int32_t greatest, const int8_t* in, size_t count, float factor,
-                  int32_t zero_point, int8_t* out) = nullptr;
+    // out = clamp(round(min(in * factor, 65536)) + zero_point, -128, 127), halves upwards, of what is not negative
+    void (*weigh)(const float* in, size_t count, float factor, int32_t zero_point, int8_t* out) = nullptr;
   } codes;
 
   struct Floats {
@@ -127,6 +132,9 @@ struct ElementwiseKernel {
     // out = (in - mean) / sqrt(variance + epsilon) * gamma + beta, of which the last two may be null
     void (*normalize)(const float* in, size_t count, float epsilon, const float* gamma, const float* beta,
                       float* out) = nullptr;
+    // The same in parts: the sum of (in - mean)^2, and rows [columns] of which each has gamma and beta.
+    float (*sum_squares)(const float* in, size_t count, float mean) = nullptr;
+    void (*apply_norm)(const float* in, size_t rows, size_t columns, const NormTerms& terms, float* out) = nullptr;
   } floats;
 };
 

@@ -100,16 +100,60 @@ struct Columns {
 constexpr size_t kTileRows = 4, kTilePanels = 1;
 #endif
 
+// Four columns of four floats each, which lie together, as rows of a panel.
+inline void transpose_4_by_4(const float* from, int64_t column_stride, float* panel) {
+#if defined(__AVX2__)
+  __m128 a = _mm_loadu_ps(from), b = _mm_loadu_ps(from + column_stride);
+  __m128 c = _mm_loadu_ps(from + 2 * column_stride), d = _mm_loadu_ps(from + 3 * column_stride);
+  _MM_TRANSPOSE4_PS(a, b, c, d);
+  _mm_storeu_ps(panel, a), _mm_storeu_ps(panel + kPanelColumns, b);
+  _mm_storeu_ps(panel + 2 * kPanelColumns, c), _mm_storeu_ps(panel + 3 * kPanelColumns, d);
+#elif defined(__aarch64__)
+  const float32x4_t a = vld1q_f32(from), b = vld1q_f32(from + column_stride);
+  const float32x4_t c = vld1q_f32(from + 2 * column_stride), d = vld1q_f32(from + 3 * column_stride);
+  const auto pairs = [](float32x4_t x, float32x4_t y) { return vreinterpretq_f64_f32(vtrn1q_f32(x, y)); };
+  const auto others = [](float32x4_t x, float32x4_t y) { return vreinterpretq_f64_f32(vtrn2q_f32(x, y)); };
+  const auto store = [](float* to, float64x2_t row) { vst1q_f32(to, vreinterpretq_f32_f64(row)); };
+  store(panel, vzip1q_f64(pairs(a, b), pairs(c, d)));
+  store(panel + kPanelColumns, vzip1q_f64(others(a, b), others(c, d)));
+  store(panel + 2 * kPanelColumns, vzip2q_f64(pairs(a, b), pairs(c, d)));
+  store(panel + 3 * kPanelColumns, vzip2q_f64(others(a, b), others(c, d)));
+#else
+  for (int64_t c = 0; c < 4; ++c) {
+    for (size_t k = 0; k < 4; ++k) panel[k * kPanelColumns + static_cast<size_t>(c)] = from[c * column_stride + k];
+  }
+#endif
+}
+
+// Columns of which each lies together: a panel's line is written whole before the next one.
+inline void pack_columns(const float* from, size_t depth, size_t columns, int64_t column_stride, float* panel) {
+  for (size_t k = 0; k < depth;) {
+    const size_t deep = depth - k < 4 ? 1 : 4;
+    size_t c = 0;
+    for (; deep == 4 && c + 4 <= columns; c += 4) {
+      transpose_4_by_4(from + static_cast<int64_t>(c) * column_stride + k, column_stride, panel + c);
+    }
+    for (; c < columns; ++c) {
+      const float* column = from + static_cast<int64_t>(c) * column_stride + k;
+      for (size_t d = 0; d < deep; ++d) panel[d * kPanelColumns + c] = column[d];
+    }
+    k += deep;
+    panel += deep * kPanelColumns;
+  }
+}
+
 void pack_panels(const float* from, const PanelSource& source, float* panels) {
   for (size_t first = 0; first < source.columns; first += kPanelColumns) {
     const size_t columns = source.columns - first < kPanelColumns ? source.columns - first : kPanelColumns;
     const float* column = from + static_cast<int64_t>(first) * source.column_stride;
     if (columns < kPanelColumns) std::memset(panels, 0, source.depth * kPanelColumns * sizeof(float));
-    if (source.column_stride == 1) {
-      for (size_t k = 0; k < source.depth; ++k) {
+    if (source.column_stride == 1 && columns == kPanelColumns) {
+      for (size_t k = 0; k < source.depth; ++k) {  // a copy of a size that compilers know
         std::memcpy(panels + k * kPanelColumns, column + static_cast<int64_t>(k) * source.depth_stride,
-                    columns * sizeof(float));
+                    kPanelColumns * sizeof(float));
       }
+    } else if (source.depth_stride == 1) {
+      pack_columns(column, source.depth, columns, source.column_stride, panels);
     } else {
       for (size_t c = 0; c < columns; ++c, column += source.column_stride) {
         for (size_t k = 0; k < source.depth; ++k) {

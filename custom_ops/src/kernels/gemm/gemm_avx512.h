@@ -72,19 +72,56 @@ inline void requantize_row(const int32_t* sums, const Requantization& requantiza
   requantize_rows(sums, 1, requantization, out, 0, num_channels);
 }
 
-inline void dequantize_rows(const int32_t* sums, int num_rows, const Dequantization& dequantization, float* out,
-                            size_t out_stride, uint32_t num_channels) {
+// Of 16 channels: sums of weights as pairs of words, low + 128 * high, so that one instruction subtracts their products
+// with a zero point; false where such a sum has more than 22 bits.
+inline bool split_weight_sums(const int32_t* sums, __m512i* pairs) {
+  const __m512i weight_sum = _mm512_loadu_si512(sums), high = _mm512_srai_epi32(weight_sum, 7);
+  const __m512i low = _mm512_and_si512(weight_sum, _mm512_set1_epi32(127));
+  *pairs = _mm512_or_si512(low, _mm512_slli_epi32(high, 16));
+  const __m512i beyond = _mm512_add_epi32(high, _mm512_set1_epi32(1 << 15));
+  return _mm512_cmpge_epu32_mask(beyond, _mm512_set1_epi32(1 << 16)) == 0;
+}
+
+inline int32_t zero_point_pair(int32_t zero_point) {
+  return static_cast<int32_t>((static_cast<uint32_t>(-zero_point) & 0xFFFF) | static_cast<uint32_t>(-zero_point * 128)
+                                                                                  << 16);
+}
+
+template <bool kClamps>
+void dequantize_some(const int32_t* sums, int num_rows, const Dequantization& dequantization, float* out,
+                     size_t out_stride, uint32_t num_channels) {
+  const size_t row_step = dequantization.row_step;
   for (uint32_t c = 0; c < num_channels; c += kMatrixChannels) {
     const auto mask = static_cast<__mmask16>(first_lanes(num_channels - c));
     Dequantizer dequantizer = make_dequantizer(dequantization, c);
+    const __m512 scale = _mm512_loadu_ps(dequantization.scale + c);
+    __m512i pairs;
+    const bool splits = split_weight_sums(dequantization.weight_sum + c, &pairs);
     for (int r = 0; r < num_rows; ++r) {
-      if (r > 0 && dequantization.row_step > 0) {
-        dequantizer = make_dequantizer(dequantization.from_row(static_cast<size_t>(r)), c);
-      }
       const __m512i of_row = _mm512_loadu_si512(sums + r * kTileChannels + c);
-      _mm512_mask_storeu_ps(out + r * out_stride + c, mask, dequantize_sums(dequantizer, of_row));
+      const size_t row = static_cast<size_t>(r) * row_step;
+      __m512 value;
+      if (splits) {
+        const __m512i zero_point = _mm512_set1_epi32(zero_point_pair(dequantization.zero_point[row]));
+        const __m512 centred = _mm512_cvtepi32_ps(_mm512_dpwssd_epi32(of_row, pairs, zero_point));
+        const __m512 factor = _mm512_mul_ps(_mm512_set1_ps(dequantization.row_scale[row]), scale);
+        value = _mm512_add_ps(_mm512_mul_ps(centred, factor), dequantizer.bias);
+        if (kClamps) value = _mm512_min_ps(dequantizer.high, _mm512_max_ps(dequantizer.low, value));
+      } else {
+        if (row > 0) dequantizer = make_dequantizer(dequantization.from_row(static_cast<size_t>(r)), c);
+        value = dequantize_sums(dequantizer, of_row);
+      }
+      _mm512_mask_storeu_ps(out + static_cast<size_t>(r) * out_stride + c, mask, value);
     }
   }
+}
+
+inline void dequantize_rows(const int32_t* sums, int num_rows, const Dequantization& dequantization, float* out,
+                            size_t out_stride, uint32_t num_channels) {
+  constexpr float kInfinity = __builtin_inff();
+  const bool clamps = dequantization.low != -kInfinity || dequantization.high != kInfinity;
+  const auto dequantize = clamps ? dequantize_some<true> : dequantize_some<false>;
+  dequantize(sums, num_rows, dequantization, out, out_stride, num_channels);
 }
 
 }  // namespace

@@ -19,7 +19,10 @@ int32_t nudged_zero_point(FloatRange range, float inverse_scale) {
   const float from_min = kLowest - range.min * inverse_scale, from_max = kHighest - range.max * inverse_scale;
   const float min_error = kLowest + range.min * inverse_scale, max_error = kHighest + range.max * inverse_scale;
   const float zero_point = min_error + max_error > 0 ? from_min : from_max;
-  return static_cast<int32_t>(std::nearbyint(std::min(std::max(zero_point, kLowest), kHighest)));
+  constexpr float kOneAndAHalfTimes2To23 =
+      12582912.0f;  // added, it leaves no place for a fraction: no call of a library
+  const float rounded = std::min(std::max(zero_point, kLowest), kHighest) + kOneAndAHalfTimes2To23;
+  return static_cast<int32_t>(rounded - kOneAndAHalfTimes2To23);
 }
 
 }  // namespace
