@@ -63,7 +63,9 @@ struct TestLayer {
     const nq::ResultRange& range = *layer.tell_range();
     if (swishes) layer.apply(kernel.floats.swish);
     layer.reshape(geometry);
-    padding.fill(7);  // what a layer before it left
+    nq::Geometry in_bytes = geometry;
+    in_bytes.in_c *= static_cast<int32_t>(sizeof(float));
+    padding.fill(in_bytes, 7);  // what a layer before it left
     nq::ThreadPool pool;
     pool.resize(threads);
     Floats output(static_cast<size_t>(geometry.pixels()) * weight.channels, NAN);

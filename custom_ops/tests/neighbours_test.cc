@@ -480,11 +480,11 @@ TEST(products_of_codes_around_zero) {
       CHECK(product.reshape({1, kRows, kDepth}, {1, kDepth, kColumns}, &shape));
       nq::CodeProduct codes;
       CHECK(codes.set(*kernel, {0.07f, a_zero}, {0.09f, 0}, {0.8f, zero}));
-      std::vector<int32_t> packed(nq::CodeProduct::packed_bytes(product) / 4 + 1), scratch(kRows * kColumns);
+      std::vector<int32_t> packed(nq::CodeProduct::packed_bytes(product) / 4 + 1);
+      std::vector<uint8_t> scratch(kRows * nq::CodeProduct::scratch_bytes(product));
       auto* bytes = reinterpret_cast<uint8_t*>(packed.data());
       codes.pack(product, b.data(), 0, bytes);
-      codes.multiply(product, kRows, a.data(), kDepth, bytes, reinterpret_cast<uint8_t*>(scratch.data()), out.data(),
-                     kColumns);
+      codes.multiply(product, kRows, a.data(), kDepth, bytes, scratch.data(), out.data(), kColumns);
       for (size_t i = 0; i < out.size(); ++i) {
         int32_t sum = 0;
         for (size_t k = 0; k < kDepth; ++k)

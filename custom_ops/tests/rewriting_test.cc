@@ -230,7 +230,8 @@ TEST(rows_are_quantized_once_for_neighbours_that_read_them) {
            text_of(groups));
 }
 
-// x / sqrt(mean square + epsilon), by gamma before or after x comes in; not where others read the root.
+// x / sqrt(mean square + epsilon), by gamma before or after x comes in; not where others read the root,
+// or where the mean is of several axes.
 TEST(an_rms_norm_becomes_one_step) {
   const float epsilon = 1e-3f, gamma[] = {1, 2, 3};
   using nq::Role;
@@ -247,26 +248,31 @@ TEST(an_rms_norm_becomes_one_step) {
   };
   Role mean = {Role::kMeanOfRows};
   mean.row = 3;
-  for (const bool gamma_first : {false, true}) {
-    for (const bool root_is_read : {false, true}) {
-      Steps steps = steps_of(step({Role::kSquare}, {0}, 1), step(mean, {1}, 2),
-                             step(constant(Role::kAdd, &epsilon, 1), {2}, 3), step({Role::kInverseRoot}, {3}, 4));
-      Role product = {Role::kMultiply};
-      if (gamma_first) {
-        steps.push_back(step(constant(Role::kMultiply, gamma, 3), {4}, 5));
-        steps.push_back(step(product, {0, 5}, 6));
-      } else {
-        steps.push_back(step(product, {4, 0}, 5));
-        steps.push_back(step(constant(Role::kMultiply, gamma, 3), {5}, 6));
-      }
-      nq::Kernels kernels;
-      CHECK_OK(nq::select_kernels("scalar", &kernels));
-      nq::fuse_rms_normalizations(root_is_read ? Outputs{4, 6} : Outputs{6}, kernels, &steps);
-      CHECK_EQ(size_t{root_is_read ? 6u : 1u}, steps.size());
-      CHECK_EQ(6, steps.back()->output());
-      if (!root_is_read) {
-        CHECK(steps[0]->inputs() == std::vector{0});
-      }
+  struct Case {
+    bool gamma_first, root_is_read;
+    int32_t axes;
+  };
+  for (const auto& [gamma_first, root_is_read, axes] :
+       {Case{false, false, 1}, Case{false, true, 1}, Case{true, false, 1}, Case{true, true, 1}, Case{true, false, 2}}) {
+    mean.axes = axes;
+    Steps steps = steps_of(step({Role::kSquare}, {0}, 1), step(mean, {1}, 2),
+                           step(constant(Role::kAdd, &epsilon, 1), {2}, 3), step({Role::kInverseRoot}, {3}, 4));
+    Role product = {Role::kMultiply};
+    if (gamma_first) {
+      steps.push_back(step(constant(Role::kMultiply, gamma, 3), {4}, 5));
+      steps.push_back(step(product, {0, 5}, 6));
+    } else {
+      steps.push_back(step(product, {4, 0}, 5));
+      steps.push_back(step(constant(Role::kMultiply, gamma, 3), {5}, 6));
+    }
+    nq::Kernels kernels;
+    CHECK_OK(nq::select_kernels("scalar", &kernels));
+    nq::fuse_rms_normalizations(root_is_read ? Outputs{4, 6} : Outputs{6}, kernels, &steps);
+    const bool fuses = !root_is_read && axes == 1;
+    CHECK_EQ(size_t{fuses ? 1u : 6u}, steps.size());
+    CHECK_EQ(6, steps.back()->output());
+    if (fuses) {
+      CHECK(steps[0]->inputs() == std::vector{0});
     }
   }
 }
