@@ -273,7 +273,7 @@ def test_convert_refuses(stock: Path, keras_file: Path, photos: Path, samples: n
     for name, text in (
         ("noise.npy", "a .npy or .npz file"),
         ("missing.npz", "a .npy or .npz file"),
-        ("uneven.npz", "of one length"),
+        ("uneven.npz", "with equally many samples"),
         ("empty", "at least one photo"),
     ):
         check_error(invoke("convert", keras_file, output, "--representative", tmp_path / name), text)

@@ -155,7 +155,7 @@ def test_integers_without_a_scale_are_no_outputs_to_compare(is_alone: bool, runt
     content, sample = graph.build([best] if is_alone else [best, scores]), np.eye(8, dtype=np.float32)[3:4]
     walk = GraphWalk(fb.read_model(content).model, [[sample]], runtime)
     if is_alone:
-        with pytest.raises(UnsupportedModelError, match="expected one with real numbers"):
+        with pytest.raises(UnsupportedModelError, match="expected at least one with real numbers, got only integers"):
             walk.outputs()
     else:
         np.testing.assert_array_equal(walk.outputs()[0], -sample)

@@ -282,7 +282,7 @@ def test_an_extension_that_was_built_for_another_numpy(monkeypatch: pytest.Monke
     ("name", "error", "message"),
     [
         ("a\0b.tflite", FormatError, "a name without a zero byte"),
-        ("a\ud800b.tflite", FormatError, "a name that utf-8 can encode"),
+        ("a\ud800b.tflite", FormatError, "a name that utf-8, this system's encoding of file names, can encode"),
         ("a\udcffb.tflite", ModelSourceError, "a path in UTF-8"),
     ],
 )

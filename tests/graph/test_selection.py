@@ -92,7 +92,7 @@ def test_the_command_line_chooses_too(names: list[str], chain: bytes, tmp_path: 
     assert [row["name"] for row in json.loads(done.stdout)["weights"]] == names[1:]
     failed = CliRunner().invoke(main, [*arguments[:-3], "--include", "nothing like that"])
     assert failed.exit_code == 1
-    assert "nearest" in failed.output
+    assert "closest" in failed.output
     shown = CliRunner().invoke(main, ["inspect", str(path), "--json"])
     assert {row["reason"] for row in json.loads(shown.stdout)["unnested"]} >= {"left out when the file was made"}
     table = CliRunner().invoke(main, ["inspect", str(path), "--layers"])

@@ -70,7 +70,7 @@ def test_one_process_runs_a_model_and_imports_no_more_than_a_device_has(nested_d
 def test_nested_and_stock_belong_together() -> None:
     result = CliRunner().invoke(small_host, ["--nested", "a.tflite"])
     assert result.exit_code == 2
-    assert "Give --nested and --stock together." in result.output
+    assert "give --nested and --stock together." in result.output
 
 
 @pytest.mark.slow

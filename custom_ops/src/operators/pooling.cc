@@ -78,14 +78,26 @@ struct Axes {
   size_t first, count;
 };
 
+// What a node reduces, and along which axes.
+struct ReductionNode {
+  int input, output;
+  Axes axes;
+  bool keep_dims;
+  std::vector<size_t> single;  // axes among them that were not asked for, of one element
+};
+
 // Over what these axes span, as over an image's pixels: what lies behind them are its channels.
 template <typename Reduction>
 class ReductionOperator : public Operator {
   using Element = typename Reduction::Element;
 
  public:
-  ReductionOperator(int input, int output, const Reduction& reduction, Axes axes, bool keep_dims)
-      : Operator({input}, output, sizeof(Element)), reduction_(reduction), axes_(axes), keep_dims_(keep_dims) {}
+  ReductionOperator(const ReductionNode& node, const Reduction& reduction)
+      : Operator({node.input}, node.output, sizeof(Element)),
+        reduction_(reduction),
+        axes_(node.axes),
+        keep_dims_(node.keep_dims),
+        single_(node.single) {}
 
   Status reshape(const Shapes& shapes, Shape* output) override {
     const Shape& in = shapes.at(inputs()[0]);
@@ -97,6 +109,9 @@ class ReductionOperator : public Operator {
     if (pixels_ < 1 || pixels_ > kMaxPixels) {
       return error(NQ_INVALID_MODEL, "a reduction over %lld elements; expected 1 to %lld",
                    static_cast<long long>(pixels_), static_cast<long long>(kMaxPixels));
+    }
+    for (const size_t axis : single_) {
+      if (in[axis] != 1) return error(NQ_INVALID_MODEL, "a reduction beside an axis of %d; expected 1", in[axis]);
     }
     batches_ = num_elements(Shape(in.begin(), first));
     channels_ = num_elements(Shape(last, in.end()));
@@ -125,6 +140,7 @@ class ReductionOperator : public Operator {
   Reduction reduction_;
   Axes axes_;
   bool keep_dims_;
+  std::vector<size_t> single_;
   int64_t batches_ = 0, pixels_ = 0, channels_ = 0;
 };
 
@@ -172,7 +188,10 @@ std::unique_ptr<Operator> make_pooling(const TfLiteContext& context, const TfLit
 }
 
 // Of a constant, in any order, from the front or from behind; false unless they lie together.
-bool read_axes(const TfLiteContext& context, int index, int32_t rank, Axes* axes) {
+// Those between given ones count too, and go to `single`, if they have one element and stay in the output.
+bool read_axes(const TfLiteContext& context, int index, const TfLiteIntArray& shape, bool keep_dims, Axes* axes,
+               std::vector<size_t>* single) {
+  const int32_t rank = shape.size;
   const TfLiteTensor* tensor = tensor_at(context, index);
   if (tensor == nullptr) return false;
   const auto count = static_cast<int>(tensor->bytes / sizeof(int32_t));
@@ -181,24 +200,24 @@ bool read_axes(const TfLiteContext& context, int index, int32_t rank, Axes* axes
   std::vector<int32_t> sorted(given, given + count);
   for (int32_t& axis : sorted) axis = axis < 0 ? axis + rank : axis;
   std::sort(sorted.begin(), sorted.end());
-  for (size_t i = 0; i < sorted.size(); ++i) {
-    if (sorted[i] != sorted[0] + static_cast<int32_t>(i)) return false;
+  if (sorted[0] < 0 || sorted.back() >= rank || std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end()) {
+    return false;
   }
-  *axes = {static_cast<size_t>(sorted[0]), sorted.size()};
-  return sorted[0] >= 0 && sorted.back() < rank;
+  for (int32_t axis = sorted[0]; axis < sorted.back(); ++axis) {
+    if (std::binary_search(sorted.begin(), sorted.end(), axis)) continue;
+    if (!keep_dims || shape.data[axis] != 1) return false;
+    single->push_back(static_cast<size_t>(axis));
+  }
+  *axes = {static_cast<size_t>(sorted[0]), static_cast<size_t>(sorted.back() - sorted[0] + 1)};
+  return true;
 }
-
-// What a node reduces, and along which axes.
-struct ReductionNode {
-  int input, output;
-  Axes axes;
-  bool keep_dims;
-};
 
 bool read_reduction(const TfLiteContext& context, const TfLiteNode& node, ReductionNode* found, std::string* reason) {
   const auto* params = params_of<ReducerParams>(node);
-  const int input = node.inputs->data[0], rank = context.tensors[input].dims->size;
-  if (params == nullptr || !read_axes(context, node.inputs->data[1], rank, &found->axes)) {
+  const int input = node.inputs->data[0];
+  const TfLiteIntArray& shape = *context.tensors[input].dims;
+  if (params == nullptr ||
+      !read_axes(context, node.inputs->data[1], shape, params->keep_dims, &found->axes, &found->single)) {
     return refuse(reason, "axes that are computed or lie apart");
   }
   found->input = input;
@@ -209,7 +228,7 @@ bool read_reduction(const TfLiteContext& context, const TfLiteNode& node, Reduct
 
 template <typename Reduction>
 std::unique_ptr<Operator> make_reduction(const ReductionNode& node, const Reduction& reduction) {
-  return std::make_unique<ReductionOperator<Reduction>>(node.input, node.output, reduction, node.axes, node.keep_dims);
+  return std::make_unique<ReductionOperator<Reduction>>(node, reduction);
 }
 
 }  // namespace

@@ -278,7 +278,7 @@ def test_operations_that_tflite_lacks_are_named(tmp_path: Path) -> None:
 
     image = keras.Input((8, 8, 3), name="image")
     model = keras.Model(image, keras.layers.Conv2D(64, 3)(keras.ops.roll(image, 1, axis=1)))
-    with pytest.raises(UnsupportedModelError, match=r"operations that TFLite does not have: tf\.Roll\. Write"):
+    with pytest.raises(UnsupportedModelError, match=r"operations that TFLite does not have: tf\.Roll\. Replace"):
         nq.convert(model, tmp_path / "model.tflite")
 
 
