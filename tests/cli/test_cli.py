@@ -133,6 +133,7 @@ def test_bad_usage_exits_with_2(arguments: tuple[str, ...]) -> None:
     assert "Usage:" in result.stderr
 
 
+@pytest.mark.slow
 def test_interrupt_exits_with_130(monkeypatch: pytest.MonkeyPatch, nested: Path) -> None:
     def interrupt(path: Path) -> None:
         raise KeyboardInterrupt

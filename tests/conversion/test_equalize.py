@@ -149,6 +149,7 @@ def test_offsets_narrow_the_ranges(source: Source) -> None:
     assert sum(high - low for low, high in with_offsets) < sum(np.ptp(each.limits) for each in without)
 
 
+@pytest.mark.slow
 def test_convert_says_so_and_gives_the_same_bytes(model: Any, tmp_path: Path) -> None:
     paths = [tmp_path / name for name in ("one.tflite", "other.tflite", "without.tflite")]
     reports = [

@@ -104,6 +104,7 @@ def test_what_became_of_a_layer_changes_the_next_ones_inputs(
     assert lockstep.outcomes()[0].snr_db < lockstep.outcomes()[1].snr_db == float("inf")
 
 
+@pytest.mark.slow
 def test_an_int8_net_beside_its_float_original(
     int8_tflite: bytes, float_model: Any, runtime: Runtime, samples: np.ndarray
 ) -> None:

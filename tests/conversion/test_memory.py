@@ -80,7 +80,13 @@ CASES: dict[str, Callable[[Any, np.ndarray], tuple[Any, dict[str, Any]]]] = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+#: Those that convert for seconds.
+LONG = {"a Keras model and an iterator", "a budget", "a float file and an iterator"}
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(each, marks=pytest.mark.slow) if each in LONG else each for each in CASES]
+)
 def test_bytes_are_the_same_with_and_without_the_file(
     case: str,
     request: pytest.FixtureRequest,

@@ -69,6 +69,7 @@ def whole_files(mixed_model: Any, photos: Path, others: Path) -> MethodCompariso
     return compare(mixed_model, photos, nestings=["8|5"], **options, **PIXELS)
 
 
+@pytest.mark.slow
 def test_every_method_has_every_level(weights_alone: MethodComparison) -> None:
     rows = weights_alone.rows
     assert [row.nesting for row in rows] == ["8|4"] * len(CONTENDERS) + ["8|6|4"] * len(CONTENDERS)
@@ -102,6 +103,7 @@ def test_methods_keep_their_order(weights_alone: MethodComparison) -> None:
     assert full["exact"] == pytest.approx(full["nearest"], abs=0.01)
 
 
+@pytest.mark.slow
 def test_whole_files_score_as_files_do(
     whole_files: MethodComparison, mixed_model: Any, float_tflite: bytes, photos: Path, others: Path, tmp_path: Path
 ) -> None:

@@ -264,6 +264,7 @@ def run_samples(runtime: str, *arguments: Any, **options: Any) -> Evaluation:
     return evaluate(*arguments, runtime=runtime, num_threads=1, **options)
 
 
+@pytest.mark.slow
 def test_a_keras_model_is_a_reference(worker: Callable[..., Any], models: Path, sample_files: Path) -> None:
     given = {"samples": sample_files / "x.npy", "reference": models / "model.keras"}
     result = worker(run_samples, models / "nested.tflite", None, sample_files / "y.npy", **given)

@@ -35,8 +35,9 @@ REAL_SIZES = ("ResNet50", "DenseNet121", "InceptionV3", "NASNetMobile", "MobileN
 #: The largest of the small ones: eight seconds and more of a CPU each.
 LARGE = {"nasnet", "resnet_v2", "efficientnet", "vgg", "inception_resnet", "resnet", "mobilenet", "convnext"}
 LARGE |= {"inception", "densenet", "xception", "efficientnet_v2", "mobilenet_v2", "mobilenet_v3", "swin", "shufflenet"}
+LARGE |= {"vit", "gru_unrolled", "lstm_unrolled"}
 #: By the default rounding, whose matrices are as large as filters are deep.
-LARGE_TO_ROUND = LARGE | {"segmenter", "swin", "vit"}
+LARGE_TO_ROUND = LARGE | {"segmenter", "lstm", "audio"}
 
 
 def slow_if_large(names: Iterable[str], large: set[str] = LARGE) -> list[Any]:
@@ -193,6 +194,7 @@ def test_command_prints_a_matrix_and_reasons(tmp_path: Path) -> None:
     assert (tmp_path / "audio_memory_int8.tflite").exists()
 
 
+@pytest.mark.slow
 def test_command_as_json() -> None:
     done = run("--models", "audio", "--formats", "keras", "--runtimes", "ai-edge-litert", "--json")
     assert done.returncode == 0, done.stderr

@@ -164,6 +164,7 @@ def no_litert(monkeypatch: pytest.MonkeyPatch) -> None:
 OPTIONS = ("--preprocess", "-1..1", "--method", "nearest", "--method", "squant-nesting")
 
 
+@pytest.mark.slow
 def test_rows(folder: Path, model: Path, no_litert: None) -> None:
     options = ("--nesting", "8|6|4", "--num-calibration", 9, "--json")
     done = invoke(zipped(folder), "--model", model, *OPTIONS, *options)

@@ -290,6 +290,7 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
 
 
+@pytest.mark.slow
 def test_command_prints_its_tables(cache: Path) -> None:
     done = run(
         "--models", "ds_cnn_s", "--threads", "1,2", "--runs", 2, "--isa", "scalar", "--storage", "--cache", cache
