@@ -50,7 +50,7 @@ MARKED = {
     ("docs/delivery.md", "sh network"): 1,
     ("docs/fuzzing.md", "sh minutes"): 1,
     ("docs/governor.md", "sh board"): 1,
-    ("docs/language_model.md", "sh minutes"): 2,
+    ("docs/language_model.md", "sh minutes"): 3,
     ("docs/paper.md", "sh minutes"): 1,
     ("docs/photos.md", "sh minutes"): 1,
     ("docs/models.md", "python jax"): 1,
