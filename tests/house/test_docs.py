@@ -50,6 +50,7 @@ MARKED = {
     ("docs/delivery.md", "sh network"): 1,
     ("docs/fuzzing.md", "sh minutes"): 1,
     ("docs/governor.md", "sh board"): 1,
+    ("docs/language_model.md", "python hub"): 1,
     ("docs/language_model.md", "sh minutes"): 3,
     ("docs/paper.md", "sh minutes"): 1,
     ("docs/photos.md", "sh minutes"): 1,
