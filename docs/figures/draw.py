@@ -75,6 +75,37 @@ def paint_switch(figure: Figure, palette: Palette) -> None:
     bottom.set_title(f"answers that are the float model's, {frames}")
 
 
+def paint_generation(figure: Figure, palette: Palette) -> None:
+    """What measure_generation.py has measured: memory and time of each token of an answer with two switches."""
+    measured = json.loads((HERE / "generation.json").read_text())
+    held, pace = np.array(measured["memory"]) / 1e6, 1e3 * np.array(measured["seconds"])
+    pace[0] = np.nan  # reads the question
+    edges = [0, *(count for count, _, _ in measured["switches"]), len(held)]
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    for bits, start, end in zip(measured["bits"], edges[:-1], edges[1:], strict=True):
+        colour = palette.full if bits == max(measured["bits"]) else palette.part
+        tokens = np.arange(start, end) + 0.5
+        for axes, values, unit in ((top, held, "MB"), (bottom, pace, "ms")):
+            middle = np.nanmedian(values[start:end])
+            axes.plot(tokens, values[start:end], color=colour, linewidth=2)
+            axes.fill_between(tokens, 0, values[start:end], color=colour, alpha=0.18, linewidth=0)
+            name = f"{bits} bits: " if axes is top else ""
+            look = {"ha": "center", "va": "center"}
+            axes.text((start + end) / 2, middle / 2, f"{name}{middle:.{1 if axes is bottom else 0}f} {unit}", **look)
+    for count, moved, seconds in measured["switches"]:
+        note = f"switch: {moved / 1e6:.1f} MB in {1e3 * seconds:.2f} ms"
+        top.text(count + 0.5, 1.19 * held.max(), note, va="top", fontsize=8)
+        for axes in (top, bottom):
+            axes.axvline(count, color=palette.faint, linewidth=0.8)
+    for axes, values in ((top, held), (bottom, pace)):
+        axes.set_ylim(0, 1.2 * np.nanmax(values))
+        axes.set_xlim(0, len(held))
+        axes.grid(axis="y")
+    top.set_title(f"{measured['model']}: memory that the model adds to its process, MB")
+    bottom.set_title("time of a token, ms")
+    bottom.set_xlabel("tokens of the answer")
+
+
 def paint_levels(figure: Figure, palette: Palette) -> None:
     """The bits of one weight in two levels, and the cells of a number line that part-bit knows."""
     nesting, code = Nesting.parse("8|5"), 0x5A
@@ -232,6 +263,7 @@ def paint_plugin(figure: Figure, palette: Palette) -> None:
 FIGURES: dict[str, tuple[Callable[[Figure, Palette], Any], tuple[float, float]]] = {
     "switch": (paint_switch, (WIDTH, 3.6)),
     "switch-narrow": (paint_switch, (3.75, 4.6)),
+    "generation": (paint_generation, (WIDTH, 3.6)),
     "levels": (paint_levels, (WIDTH, 3.7)),
     "file": (paint_file, (WIDTH, 3.3)),
     "switching": (paint_switching, (WIDTH, 2.7)),

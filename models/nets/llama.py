@@ -22,6 +22,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from nq_tflite.conversion.sources.keras_saved_model import without_progress_lines
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.model import ModelT
 
@@ -295,7 +296,8 @@ def write_llama(
     tracked.tables = [weight.value for weight in net.weights]
     with tempfile.TemporaryDirectory() as folder:
         signatures = {name: _signature(tf, net, count, context) for name, count in (("prefill", chunk), ("decode", 1))}
-        tf.saved_model.save(tracked, folder, signatures=signatures)
+        with without_progress_lines():
+            tf.saved_model.save(tracked, folder, signatures=signatures)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=list(signatures))
         content = converter.convert()
     model = fb.read_model(content).model

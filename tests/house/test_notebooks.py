@@ -37,8 +37,8 @@ def texts(notebook: Any) -> list[str]:
     return shown
 
 
-def test_there_are_six_and_the_list_names_them() -> None:
-    assert [path.name[0] for path in NOTEBOOKS] == list("123456")
+def test_there_are_seven_and_the_list_names_them() -> None:
+    assert [path.name[0] for path in NOTEBOOKS] == list("1234567")
     readme = (run_notebooks.FOLDER / "README.md").read_text()
     assert re.findall(r"\]\((\d_\w+\.ipynb)\)", readme) == [path.name for path in NOTEBOOKS]
 

@@ -38,7 +38,7 @@ def write_saved_model(tf: ModuleType, model: KerasModel, folder: str) -> None:
         UnsupportedModelError: the export fails; the message has the model's own reason.
     """
     try:
-        with _without_progress_lines():
+        with without_progress_lines():
             if keras_of(model).__name__ == "tf_keras":
                 tf.saved_model.save(model, folder, options=tf.saved_model.SaveOptions(save_debug_info=True))
             else:
@@ -48,7 +48,7 @@ def write_saved_model(tf: ModuleType, model: KerasModel, folder: str) -> None:
 
 
 @contextmanager
-def _without_progress_lines() -> Iterator[None]:
+def without_progress_lines() -> Iterator[None]:
     """Drops what tensorflow's logger says below a warning in this thread: in a notebook it would go to stdout."""
     thread = threading.get_ident()
 
