@@ -157,7 +157,8 @@ def our_code(library: Path, twin: Path) -> dict[str, bytes]:
     The functions of libc++ are left out: zig compiles it anew for a library with symbols, and then a few pairs of
     instructions change places.
     """
-    content, code = library.read_bytes(), {}
+    content = library.read_bytes()
+    code = {}
     functions = r"^(\w+) (\w+) [tTwW] (.*(?:2nq|nq_|tflite_plugin).*)$"
     for start, size, name in re.findall(functions, _run("llvm-nm", "-S", "--defined-only", twin), re.MULTILINE):
         offset = _offset(library, int(start, 16))
