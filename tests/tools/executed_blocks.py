@@ -9,7 +9,6 @@ from __future__ import annotations
 import bisect
 import re
 import subprocess
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -119,6 +118,13 @@ def _address(library: Path, offset: int) -> int:
     return offset
 
 
+def _offset(library: Path, address: int) -> int:
+    for start, at, size in _segments(library):
+        if at <= address < at + size:
+            return address - at + start
+    raise ValueError(f"{library}: expected something loaded at {address:#x}, found nothing; build it anew")
+
+
 @cache
 def _segments(library: Path) -> list[tuple[int, int, int]]:
     """Offset, address and size of what is loaded of a library."""
@@ -145,11 +151,19 @@ def _symbols(library: Path) -> tuple[list[int], list[str]]:
     return sorted(found), [found[address] for address in sorted(found)]
 
 
-def code_of(library: Path) -> bytes:
-    """The bytes of a library's code."""
-    with tempfile.TemporaryDirectory() as folder:
-        _run("llvm-objcopy", "-O", "binary", "--only-section=.text", library, f"{folder}/code")
-        return Path(folder, "code").read_bytes()
+def our_code(library: Path, twin: Path) -> dict[str, bytes]:
+    """The bytes of a library where its twin, which has symbols, has each function of ours, by mangled name.
+
+    The functions of libc++ are left out: zig compiles it anew for a library with symbols, and then a few pairs of
+    instructions change places.
+    """
+    content = library.read_bytes()
+    code = {}
+    functions = r"^(\w+) (\w+) [tTwW] (.*(?:2nq|nq_|tflite_plugin).*)$"
+    for start, size, name in re.findall(functions, _run("llvm-nm", "-S", "--defined-only", twin), re.MULTILINE):
+        offset = _offset(library, int(start, 16))
+        code[name] = content[offset : offset + int(size, 16)]
+    return code
 
 
 def disassembly(block: Block) -> list[str]:
