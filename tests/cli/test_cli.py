@@ -506,6 +506,7 @@ def test_evaluate_refuses(nested: Path, photos: Path, tmp_path: Path) -> None:
     check_error(run("evaluate", nested, "--photos", photos, "--json"), "the columns file and label, got file, breed")
 
 
+@pytest.mark.slow
 def test_benchmark(nested: Path, stock: Path) -> None:
     counts = ("--runs", 2, "--switches", 2, "--reloads", 1)
     done = run("benchmark", nested, "--against", stock, *counts)

@@ -76,7 +76,8 @@ def test_report_tells_what_was_nested_and_why_not(nested_dir: Path, int8_tflite:
     json.dumps(report.as_dict(), default=str)
 
 
-@pytest.mark.parametrize("calibrated", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("calibrated", [False, True])
 def test_conversion_is_deterministic(
     calibrated: bool, nested_dir: Path, int8_tflite: bytes, samples: np.ndarray, tmp_path: Path
 ) -> None:

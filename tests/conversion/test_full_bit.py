@@ -102,13 +102,13 @@ def _codes(nested: Path, source: bytes) -> list[tuple[Any, np.ndarray]]:
 @pytest.mark.parametrize(
     ("name", "options", "kind", "count"),
     [
-        ("siamese_dense", {"width": 128}, "keras", 48),
+        pytest.param("siamese_dense", {"width": 128}, "keras", 48, marks=pytest.mark.slow),
         ("siamese_dense", {"width": 128}, "INT8 file", 0),
         ("siamese_dense", {"width": 128}, "float file", 16),
-        ("siamese_conv", {"width": 16}, "keras", 16),
+        pytest.param("siamese_conv", {"width": 16}, "keras", 16, marks=pytest.mark.slow),
         ("time_distributed", {"width": 32}, "float file", 0),
-        ("time_distributed", {"width": 32}, "float file", 48),
-        ("time_distributed", {"width": 32}, "dynamic-range file", 12),
+        pytest.param("time_distributed", {"width": 32}, "float file", 48, marks=pytest.mark.slow),
+        pytest.param("time_distributed", {"width": 32}, "dynamic-range file", 12, marks=pytest.mark.slow),
     ],
 )
 def test_full_bit_keeps_the_promise(name: str, options: dict[str, Any], kind: Any, count: int) -> None:

@@ -80,6 +80,7 @@ def libraries(includes: list[str], tmp_path_factory: pytest.TempPathFactory) -> 
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("test", ["org.nqtflite.HostTest", "org.nqtflite.example.PolicyTest"])
 def test_java_on_a_jvm(test: str, jdk: Path, classes: Path, libraries: Path, tmp_path: Path) -> None:
     """Checked by the JVM's own watch over JNI calls, whose warnings count."""

@@ -134,6 +134,7 @@ def test_whole_files_score_as_files_do(
     assert part < nearest.logit_snr_db - 1 < full  # codes of its own, which have more of each channel's range
 
 
+@pytest.mark.slow
 def test_a_float_tflite_without_calibration(float_tflite: bytes, photos: Path, tmp_path: Path) -> None:
     (tmp_path / "float.tflite").write_bytes(float_tflite)
     steps: list[tuple[str, int, int]] = []
@@ -226,6 +227,7 @@ def test_refusals(mixed_model: Any, int8_tflite: bytes, float_tflite: bytes, pho
         compare(tmp_path / "int8.tflite", photos)
 
 
+@pytest.mark.slow
 def test_models_without_photos_or_weights_to_nest(photos: Path, others: Path) -> None:
     import keras
     from nq_tflite_models.nets.small import dense_net, mixed_net

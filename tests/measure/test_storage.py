@@ -46,6 +46,7 @@ def test_packed_integers_take_their_bits_and_come_back(width: int, values: list[
     assert [(field + limit) % (2 * limit) - limit for field in fields] == signed
 
 
+@pytest.mark.slow
 def test_sizes_are_those_of_files(stock: Path, tmp_path: Path) -> None:
     rows = measure_storage([stock], ["8|4", "8|6|4"])
     assert [row.nesting for row in rows] == ["8|4", "8|6|4"]

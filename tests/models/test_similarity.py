@@ -219,6 +219,7 @@ def test_similarities_are_cosines() -> None:
     np.testing.assert_allclose(similarities(vectors), [1, -(0.5**0.5)])
 
 
+@pytest.mark.slow
 def test_rows_of_a_seeded_encoder() -> None:
     """Every nested weight counts, so similarities at 8 bits are nearer to the float model's than those at 2."""
     model = sentence_encoder(tokens=TOKENS, heads=HEADS, size=replace(SIZE, blocks=1))

@@ -199,6 +199,7 @@ def test_cnns_at_dynamic_range_are_one_partition(name: str, tmp_path: Path, work
 # ---- files -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_files_of_a_model(cache: Path) -> None:
     stock = cache / "ds_cnn_s_seed0_int8.tflite"
     before = (stock.stat().st_mtime_ns, stock.stat().st_ino)
@@ -312,6 +313,7 @@ def test_command_prints_its_tables(cache: Path) -> None:
     assert "ds_cnn_s: latency, 2 threads" in done.stderr
 
 
+@pytest.mark.slow
 def test_command_as_json(cache: Path) -> None:
     done = run("--models", "ds_cnn_s", "--nesting", "8|5", "--runs", 2, "--cache", cache, "--json")
     assert done.returncode == 0, done.stderr

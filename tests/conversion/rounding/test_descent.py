@@ -105,6 +105,7 @@ def test_joint_descent_never_increases_what_it_minimises(seed: int, bits: set[in
     assert objective(found) <= objective(start) * (1 + 1e-5)
 
 
+@pytest.mark.slow
 @given(seed=seeds, text=st.sampled_from(["8|5", "8|4", "8|2", "6|3", "5|4"]), channels=st.integers(1, 4))
 def test_the_coarsest_cell_is_left_only_near_its_border(seed: int, text: str, channels: int) -> None:
     """Whole numbers of half steps among the targets: ties at every border."""

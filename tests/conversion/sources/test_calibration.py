@@ -111,6 +111,7 @@ def test_samples_that_do_not_fit(sample: Any, inputs: list[ModelInput], message:
         fitted(sample, inputs, 4)
 
 
+@pytest.mark.slow
 def test_keras_models_say_what_they_take(mixed_model: Any, samples: np.ndarray, tmp_path: Path) -> None:
     """Before tensorflow calibrates: its own words name neither the input nor what to do."""
     pixels = (samples * 40 + 128).clip(0, 255).astype(np.uint8)

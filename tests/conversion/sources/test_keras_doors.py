@@ -78,6 +78,7 @@ def test_lambda_layers(tmp_path: Path) -> None:
     assert converted(loaded, tmp_path / "file.tflite") == converted(model, tmp_path / "memory.tflite")
 
 
+@pytest.mark.slow
 def test_files_of_keras_2(tmp_path: Path) -> None:
     """An .h5 file that tf_keras wrote, as every Keras before 3 did; and a tf_keras model in memory."""
     tf_keras = pytest.importorskip("tf_keras")
@@ -288,10 +289,9 @@ def test_operations_that_tflite_lacks_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "vit",
         "audio",
         "embedding",
-        *(pytest.param(each, marks=pytest.mark.slow) for each in ("mobilenet_v2", "swin", "segmenter")),
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ("vit", "mobilenet_v2", "swin", "segmenter")),
     ],
 )
 @pytest.mark.parametrize("activations", ["float", "int8"])
