@@ -53,6 +53,13 @@ struct Weight {
     return packed;
   }
 
+  nq::NestedWeight nested() const {
+    nq::NestedWeight weight;
+    weight.block = block;
+    for (size_t k = 0; k < levels.size(); ++k) weight.levels[k] = {levels[k].data(), levels[k].size()};
+    return weight;
+  }
+
   OptionBlock block;
   std::vector<int8_t> codes;
   std::vector<Bytes> levels;
@@ -247,9 +254,7 @@ TEST(kernels_hold_the_largest_sums) {
 TEST(a_layer_quantizes_each_group_by_itself) {
   std::mt19937 random(6);
   Weight weight(20, 96, 32, {4, 4}, &random);
-  nq::NestedWeight nested;
-  nested.block = weight.block;
-  for (size_t k = 0; k < 2; ++k) nested.levels[k] = {weight.levels[k].data(), weight.levels[k].size()};
+  const nq::NestedWeight nested = weight.nested();
   const nq::FloatParameters parameters = {nq::Grouping::kRow, weight.scale.data(), nullptr, -1e9f, 1e9f};
   std::vector<float> input(size_t{96} * 3);
   for (size_t i = 0; i < input.size(); ++i) {
@@ -286,9 +291,7 @@ TEST(a_layer_reuses_the_rows_of_another) {
   for (float& value : input) value = static_cast<float>(random() % 1000) / 500 - 1;
   nq::ThreadPool pool;
   const auto run = [&](const Weight& weight, bool reuses) {
-    nq::NestedWeight nested;
-    nested.block = weight.block;
-    for (size_t k = 0; k < 2; ++k) nested.levels[k] = {weight.levels[k].data(), weight.levels[k].size()};
+    const nq::NestedWeight nested = weight.nested();
     const nq::FloatParameters parameters = {nq::Grouping::kRow, weight.scale.data(), nullptr, -1e9f, 1e9f};
     nq::GroupDense layer(scalar, quantize, nested, parameters, weight.scales.data());
     if (reuses) layer.reuse_rows();
@@ -304,9 +307,7 @@ TEST(a_layer_reuses_the_rows_of_another) {
 TEST(a_layer_gives_the_same_bytes_on_any_number_of_threads) {
   std::mt19937 random(5);
   Weight weight(600, 192, 32, {4, 4}, &random);
-  nq::NestedWeight nested;
-  nested.block = weight.block;
-  for (size_t k = 0; k < 2; ++k) nested.levels[k] = {weight.levels[k].data(), weight.levels[k].size()};
+  const nq::NestedWeight nested = weight.nested();
   const std::vector<float> bias(600, 0.5f);
   const nq::FloatParameters parameters = {nq::Grouping::kRow, weight.scale.data(), bias.data(), -100, 100};
   std::vector<float> input(size_t{192} * 5);

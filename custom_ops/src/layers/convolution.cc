@@ -158,9 +158,7 @@ GemmRows Convolution::rows_of(const Panel& panel, const int8_t* input, Range pix
 bool Convolution::spaced(Range pixels) const {
   const auto step = static_cast<int32_t>(kernel_.activations.spaced_step);
   const Geometry& g = geometry_;
-  const bool pixel_by_pixel = g.window.kernel_h * g.window.kernel_w * g.window.stride_h * g.window.stride_w == 1 &&
-                              g.out_h == g.in_h && g.out_w == g.in_w;
-  return step != 0 && g.in_c % step == 0 && pixel_by_pixel && pixels.end - pixels.begin >= kLeastSpacedRows;
+  return step != 0 && g.in_c % step == 0 && pixel_by_pixel(g) && pixels.end - pixels.begin >= kLeastSpacedRows;
 }
 
 GemmRows Convolution::spaced_rows(const Panel& panel, const int8_t* input, Range pixels) const {

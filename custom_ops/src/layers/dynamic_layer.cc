@@ -12,8 +12,11 @@ constexpr int64_t kBytesTogether = 1 << 20;
 }  // namespace
 
 DynamicLayer::DynamicLayer(const QuantizeKernel& kernel, const NestedWeight& weight, const FloatParameters& parameters)
-    : kernel_(kernel), weight_(weight), parameters_(parameters), scale_(padded_channels(weight.block)) {
-  finish_.kernel = &kernel;
+    : FinishingLayer(kernel),
+      kernel_(kernel),
+      weight_(weight),
+      parameters_(parameters),
+      scale_(padded_channels(weight.block)) {
   std::copy(parameters.weight_scale, parameters.weight_scale + weight.block.channels, scale_.begin());
 }
 

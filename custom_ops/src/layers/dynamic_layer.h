@@ -24,19 +24,12 @@ struct FloatParameters {
   float low = 0, high = 0;              // of the fused activation
 };
 
-class DynamicLayer {
+class DynamicLayer : public FinishingLayer {
  public:
   // The weight's memory and the parameters must outlive the layer.
   DynamicLayer(const QuantizeKernel& kernel, const NestedWeight& weight, const FloatParameters& parameters);
 
-  // From now on each result is a function of what it was.
-  void apply(ElementwiseKernel::Floats::Unary function) { finish_.function = function; }
-
-  // From now on the layer tells the range of its results, after a run; and is told that of an image that it reads.
-  const ResultRange* tell_range() {
-    finish_.range = &range_;
-    return &range_;
-  }
+  // From now on the layer is told the range of an image that it reads.
   void use_range(const ResultRange* of_input) { of_input_ = of_input; }
 
   // From now on another layer has always quantized the same rows just before.
@@ -90,8 +83,6 @@ class DynamicLayer {
   FloatParameters parameters_;
   std::vector<float> scale_;  // padded
   std::array<Constants, kMaxLevels> constants_;
-  ResultFinish finish_;
-  ResultRange range_;
   const ResultRange* of_input_ = nullptr;
   bool reuses_rows_ = false;
 };

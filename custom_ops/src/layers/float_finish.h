@@ -55,6 +55,25 @@ struct ResultFinish {
   }
 };
 
+// What layers of floats have in common.
+class FinishingLayer {
+ public:
+  // From now on each result is a function of what it was.
+  void apply(ElementwiseKernel::Floats::Unary function) { finish_.function = function; }
+
+  // From now on the layer tells the range of its results, after a run.
+  const ResultRange* tell_range() {
+    finish_.range = &range_;
+    return &range_;
+  }
+
+ protected:
+  explicit FinishingLayer(const QuantizeKernel& kernel) { finish_.kernel = &kernel; }
+
+  ResultFinish finish_;
+  ResultRange range_;
+};
+
 struct FloatFinish {
   Dequantization dequantization;
   ResultFinish results;

@@ -18,8 +18,7 @@ const int8_t* bytes_of(const float* floats) { return reinterpret_cast<const int8
 
 FloatLayer::FloatLayer(const ElementwiseKernel& kernel, const QuantizeKernel& quantize, const FloatWeight& weight,
                        PaddingRow* padding)
-    : floats_(kernel.floats), weight_(weight), bias_(weight.channels), padding_(*padding) {
-  finish_.kernel = &quantize;
+    : FinishingLayer(quantize), floats_(kernel.floats), weight_(weight), bias_(weight.channels), padding_(*padding) {
   if (weight.bias != nullptr) std::copy(weight.bias, weight.bias + weight.channels, bias_.begin());
   if (weight.depthwise) return;
   panels_.resize(panel_floats(weight.depth, weight.channels));
@@ -32,9 +31,7 @@ void FloatLayer::reshape(const Geometry& geometry) {
   geometry_.in_c *= static_cast<int32_t>(sizeof(float));
   taps_.reshape(geometry_);
   padding_.reshape(geometry_);
-  const Window& w = geometry.window;
-  in_place_ = taps_.size() == 1 && w.stride_h == 1 && w.stride_w == 1 && geometry.in_h == geometry.out_h &&
-              geometry.in_w == geometry.out_w;
+  in_place_ = pixel_by_pixel(geometry);
 }
 
 void FloatLayer::run(const float* input, float* output, ThreadPool* pool) {

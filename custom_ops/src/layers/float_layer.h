@@ -21,20 +21,11 @@ struct FloatWeight {
   float low = 0, high = 0;         // of the fused activation
 };
 
-class FloatLayer {
+class FloatLayer : public FinishingLayer {
  public:
   // What the weight points to and the padding must outlive the layer.
   FloatLayer(const ElementwiseKernel& kernel, const QuantizeKernel& quantize, const FloatWeight& weight,
              PaddingRow* padding);
-
-  // From now on each result is a function of what it was.
-  void apply(ElementwiseKernel::Floats::Unary function) { finish_.function = function; }
-
-  // From now on the layer tells the range of its results, after a run.
-  const ResultRange* tell_range() {
-    finish_.range = &range_;
-    return &range_;
-  }
 
   void reshape(const Geometry& geometry);
 
@@ -50,8 +41,6 @@ class FloatLayer {
   FloatWeight weight_;
   std::vector<float> panels_;  // of a weight that is not depthwise
   std::vector<float> bias_;
-  ResultFinish finish_;
-  ResultRange range_;
   Geometry geometry_;  // a pixel's channels counted in bytes, as taps and padding take them
   WindowTaps taps_;
   PaddingRow& padding_;

@@ -59,6 +59,13 @@ inline bool window_inside(const Geometry& g, int64_t top, int64_t left) {
          left + window_span(w.kernel_w, w.dilation_w) <= g.in_w;
 }
 
+// Whether each pixel of the output is computed from that of the input at its place.
+inline bool pixel_by_pixel(const Geometry& g) {
+  const Window& w = g.window;
+  return w.kernel_h == 1 && w.kernel_w == 1 && w.stride_h == 1 && w.stride_w == 1 && g.out_h == g.in_h &&
+         g.out_w == g.in_w;
+}
+
 // A pixel of the output. Stepping from one to the next costs less than dividing for each.
 struct Place {
   int64_t batch, y, x;

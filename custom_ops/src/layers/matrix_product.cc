@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "layers/fixed_point.h"
+#include "layers/strided_copy.h"
 
 namespace nq {
 namespace {
@@ -18,12 +19,6 @@ struct View {
   Shape shape;
   std::vector<int64_t> strides;
 };
-
-std::vector<int64_t> strides_of(const Shape& shape) {
-  std::vector<int64_t> strides(shape.size(), 1);
-  for (size_t axis = shape.size(); axis-- > 1;) strides[axis - 1] = strides[axis] * shape[axis];
-  return strides;
-}
 
 bool view_of(const Shape& shape, const MatrixProduct::Order& order, View* view) {
   const std::vector<int64_t> strides = strides_of(shape);

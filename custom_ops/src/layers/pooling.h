@@ -48,19 +48,25 @@ class ImageMean {
   float scale_ = 0, offset_ = 0;
 };
 
-// The same of floats, and their sum.
-class FloatImageSum {
+// The same, as other reductions, in the kernel's own arithmetic.
+template <typename ElementType>
+class ImageReduction {
  public:
-  using Element = float;
+  using Element = ElementType;
 
-  explicit FloatImageSum(const ElementwiseKernel& kernel) : kernel_(kernel) {}
+  explicit ImageReduction(const ElementwiseKernel& kernel) : kernel_(kernel) {}
 
   void set_pixels(int64_t pixels) { pixels_ = pixels; }
-  void run(const float* in, int64_t channels, int64_t begin, int64_t count, float* out) const;
 
  protected:
   const ElementwiseKernel& kernel_;
   int64_t pixels_ = 0;
+};
+
+class FloatImageSum : public ImageReduction<float> {
+ public:
+  using ImageReduction::ImageReduction;
+  void run(const float* in, int64_t channels, int64_t begin, int64_t count, float* out) const;
 };
 
 class FloatImageMean : public FloatImageSum {
@@ -70,32 +76,16 @@ class FloatImageMean : public FloatImageSum {
 };
 
 // The greatest of an image's pixels, by channel.
-class ImageGreatest {
+class ImageGreatest : public ImageReduction<int8_t> {
  public:
-  using Element = int8_t;
-
-  explicit ImageGreatest(const ElementwiseKernel& kernel) : kernel_(kernel) {}
-
-  void set_pixels(int64_t pixels) { pixels_ = pixels; }
+  using ImageReduction::ImageReduction;
   void run(const int8_t* in, int64_t channels, int64_t begin, int64_t count, int8_t* out) const;
-
- private:
-  const ElementwiseKernel& kernel_;
-  int64_t pixels_ = 0;
 };
 
-class FloatImageGreatest {
+class FloatImageGreatest : public ImageReduction<float> {
  public:
-  using Element = float;
-
-  explicit FloatImageGreatest(const ElementwiseKernel& kernel) : kernel_(kernel) {}
-
-  void set_pixels(int64_t pixels) { pixels_ = pixels; }
+  using ImageReduction::ImageReduction;
   void run(const float* in, int64_t channels, int64_t begin, int64_t count, float* out) const;
-
- private:
-  const ElementwiseKernel& kernel_;
-  int64_t pixels_ = 0;
 };
 
 }  // namespace nq

@@ -9,6 +9,13 @@
 
 namespace nq {
 
+// How far apart the elements of a dense tensor of that shape lie along each axis.
+inline std::vector<int64_t> strides_of(const std::vector<int32_t>& shape) {
+  std::vector<int64_t> strides(shape.size(), 1);
+  for (size_t axis = shape.size(); axis-- > 1;) strides[axis - 1] = strides[axis] * shape[axis];
+  return strides;
+}
+
 class StridedCopy {
  public:
   // Of the output, outermost first: how many, and how far apart they lie in the input.

@@ -68,19 +68,15 @@ class LayerOperator : public Operator, private RowOperator {
   void reuse_rows() override { grouped_ != nullptr ? grouped_->reuse_rows() : dynamic_->reuse_rows(); }
 
   bool absorb_function(ElementwiseKernel::Floats::Unary function, int output) override {
-    if (dynamic_ == nullptr && float_ == nullptr) return false;
-    if (dynamic_ != nullptr) dynamic_->apply(function);
-    if (float_ != nullptr) float_->apply(function);
+    if (finishing() == nullptr) return false;
+    finishing()->apply(function);
     set_output(output);
     return true;
   }
 
   bool takes_range() const override { return dynamic_ != nullptr && reader_.kind != ReaderKind::kDense; }
   void use_range(const ResultRange* range) override { dynamic_->use_range(range); }
-  const ResultRange* tell_range() override {
-    if (float_ != nullptr) return float_->tell_range();
-    return dynamic_ == nullptr ? nullptr : dynamic_->tell_range();
-  }
+  const ResultRange* tell_range() override { return finishing() == nullptr ? nullptr : finishing()->tell_range(); }
 
   // Floats are quantized by the image.
   RowOperator* by_rows(int input) override {
@@ -145,6 +141,12 @@ class LayerOperator : public Operator, private RowOperator {
   using Layer = std::variant<Convolution, DepthwiseConvolution>;
 
   const Geometry& geometry() const override { return geometry_; }
+
+  // The layer of floats that can do something to its results; null if it is none.
+  FinishingLayer* finishing() const {
+    if (float_ != nullptr) return float_.get();
+    return dynamic_.get();
+  }
 
   // The layer keeps the shape of the last band: one that is computed by rows is so until it gets another shape.
   void run_rows(const Band& band, const int8_t* in, const Pointers&, int8_t* out, ThreadPool* threads) override {

@@ -3,12 +3,10 @@
 #include <cmath>
 
 #include "operators/makers.h"
-#include "operators/step_graph.h"
+#include "operators/pattern.h"
 
 namespace nq {
 namespace {
-
-constexpr size_t kNone = StepGraph::kNone;
 
 // Where several axes are normalized together: floats that are summed apart, so that threads share them out and the
 // order is one for any number of threads.
@@ -95,23 +93,22 @@ class NormalizationOperator : public Operator {
   std::vector<float> sums_;
 };
 
-class Matcher {
+class Matcher : private PatternMatcher {
  public:
-  Matcher(const std::unordered_set<int>& outputs, Steps* steps) : graph_(outputs, *steps), steps_(*steps) {}
+  using PatternMatcher::PatternMatcher;
 
-  // What begins with the mean at that place; false if it is no normalization. `steps` gets all that it consists of, the
-  // last one last.
+  // What begins with the mean at that place; false if it is no normalization.
   bool match(size_t mean, Normalization* found, std::vector<size_t>* steps) const {
-    const Operator& first = *steps_[mean];
+    const Operator& first = step(mean);
     if (first.role().kind != Role::kMeanOfRows) return false;
     *found = {first.inputs()[0], -1, 0, nullptr, nullptr, first.role().axes, first.role().row};
     *steps = {mean};
     const int x = found->input, m = first.output();
     size_t squares = kNone, other = kNone;  // who read the mean
-    for (const size_t reader : graph_.readers(m)) {
+    for (const size_t reader : graph().readers(m)) {
       (is(reader, Role::kSquaredDifference, {x, m}) ? squares : other) = reader;
     }
-    if (squares == kNone || other == kNone || graph_.readers(m).size() != 2) return false;
+    if (squares == kNone || other == kNone || graph().readers(m).size() != 2) return false;
     steps->push_back(squares);
     const size_t variance = next(squares, Role::kMeanOfRows, steps), sum = next(variance, Role::kAdd, steps);
     const size_t root = next(sum, Role::kInverseRoot, steps);
@@ -121,45 +118,12 @@ class Matcher {
   }
 
  private:
-  const Role& role(size_t step) const { return steps_[step]->role(); }
-  int output(size_t step) const { return steps_[step]->output(); }
-
-  // A constant of so many elements, all of them along the last axis.
-  static bool is_vector(const Role& role, int32_t count) {
-    return role.constant != nullptr && num_elements(role.constant_shape) == count &&
-           (count == 1 || role.constant_shape.back() == count);
-  }
-
-  bool is(size_t step, Role::Kind kind, const std::vector<int>& inputs) const {
-    if (step == kNone || steps_[step] == nullptr || role(step).kind != kind) return false;
-    const std::vector<int>& own = steps_[step]->inputs();
-    const bool turns = kind != Role::kSubtract && own.size() == 2;
-    return own == inputs || (turns && inputs.size() == 2 && own[0] == inputs[1] && own[1] == inputs[0]);
-  }
-
-  // The only reader of what a step writes, if it is of that kind; goes to `steps`.
-  size_t next(size_t step, Role::Kind kind, std::vector<size_t>* steps) const {
-    const size_t reader = step == kNone ? kNone : graph_.only_reader(output(step), kind);
-    if (reader != kNone) steps->push_back(reader);
-    return reader;
-  }
-
-  // The same with a constant of a row, which goes to `constant`; the step itself if it has no such reader.
-  size_t next_vector(size_t step, Role::Kind kind, int32_t row, const float** constant,
-                     std::vector<size_t>* steps) const {
-    const size_t reader = graph_.only_reader(output(step), kind);
-    if (reader == kNone || !is_vector(role(reader), row)) return step;
-    *constant = role(reader).constant;
-    steps->push_back(reader);
-    return reader;
-  }
-
   // (x - m) * root, then * gamma + beta
   bool centred(size_t difference, size_t root, int x, int m, Normalization* found, std::vector<size_t>* steps) const {
     if (!is(difference, Role::kSubtract, {x, m})) return false;
-    const size_t product = graph_.only_reader(output(difference), Role::kMultiply);
+    const size_t product = graph().only_reader(output(difference), Role::kMultiply);
     if (!is(product, Role::kMultiply, {output(difference), output(root)})) return false;
-    if (graph_.readers(output(root)).size() != 1) return false;
+    if (graph().readers(output(root)).size() != 1) return false;
     steps->insert(steps->end(), {difference, product});
     const size_t scaled = next_vector(product, Role::kMultiply, found->row, &found->gamma, steps);
     found->output = output(next_vector(scaled, Role::kAdd, found->row, &found->beta, steps));
@@ -172,38 +136,27 @@ class Matcher {
     if (!is(negated, Role::kNegate, {m})) return false;
     const size_t factor = next_vector(root, Role::kMultiply, found->row, &found->gamma, steps);
     size_t of_x = kNone, of_mean = kNone;
-    for (const size_t reader : graph_.readers(output(factor))) {
+    for (const size_t reader : graph().readers(output(factor))) {
       (is(reader, Role::kMultiply, {x, output(factor)}) ? of_x : of_mean) = reader;
     }
-    if (of_x == kNone || graph_.readers(output(factor)).size() != 2) return false;
+    if (of_x == kNone || graph().readers(output(factor)).size() != 2) return false;
     if (!is(of_mean, Role::kMultiply, {output(negated), output(factor)})) return false;
-    if (graph_.only_reader(output(negated), Role::kMultiply) != of_mean) return false;
+    if (graph().only_reader(output(negated), Role::kMultiply) != of_mean) return false;
     steps->insert(steps->end(), {negated, of_x, of_mean});
     const size_t moved = next_vector(of_mean, Role::kAdd, found->row, &found->beta, steps);
-    const size_t sum = graph_.only_reader(output(moved), Role::kAdd);
+    const size_t sum = graph().only_reader(output(moved), Role::kAdd);
     if (!is(sum, Role::kAdd, {output(of_x), output(moved)})) return false;
-    if (graph_.only_reader(output(of_x), Role::kAdd) != sum) return false;
+    if (graph().only_reader(output(of_x), Role::kAdd) != sum) return false;
     steps->push_back(sum);
     found->output = output(sum);
     return true;
   }
-
-  StepGraph graph_;
-  const Steps& steps_;
 };
 
 }  // namespace
 
 void fuse_normalizations(const std::unordered_set<int>& outputs, const Kernels& kernels, Steps* steps) {
-  const Matcher matcher(outputs, steps);
-  for (size_t i = 0; i < steps->size(); ++i) {
-    Normalization found;
-    std::vector<size_t> merged;
-    if ((*steps)[i] == nullptr || !matcher.match(i, &found, &merged)) continue;
-    for (const size_t position : merged) (*steps)[position] = nullptr;
-    (*steps)[merged.back()] = std::make_unique<NormalizationOperator>(found, *kernels.elementwise);
-  }
-  drop_merged(steps);
+  fuse_matches<Normalization, NormalizationOperator, Matcher>(outputs, kernels, steps);
 }
 
 }  // namespace nq

@@ -22,12 +22,6 @@ class Rearrangement {
   virtual bool apply(const Shape& in, Shape* out, std::vector<StridedCopy::Axis>* axes, int64_t* offset) const = 0;
 };
 
-std::vector<int64_t> strides_of(const Shape& shape) {
-  std::vector<int64_t> strides(shape.size(), 1);
-  for (size_t axis = shape.size(); axis-- > 1;) strides[axis - 1] = strides[axis] * shape[axis];
-  return strides;
-}
-
 class Transposition : public Rearrangement {
  public:
   explicit Transposition(std::vector<int32_t> order) : order_(std::move(order)) {}

@@ -2,12 +2,10 @@
 #include <limits>
 
 #include "operators/makers.h"
-#include "operators/step_graph.h"
+#include "operators/pattern.h"
 
 namespace nq {
 namespace {
-
-constexpr size_t kNone = StepGraph::kNone;
 
 // x / sqrt(mean square + epsilon) * gamma, of the rows of x; gamma may be null.
 struct RmsNormalization {
@@ -67,74 +65,34 @@ class RmsNormalizationOperator : public Operator {
   int64_t rows_ = 0;
 };
 
-class Matcher {
+class Matcher : private PatternMatcher {
  public:
-  Matcher(const std::unordered_set<int>& outputs, const Steps& steps) : graph_(outputs, steps), steps_(steps) {}
+  using PatternMatcher::PatternMatcher;
 
-  // What begins with the square at that place; false if it is no normalization. `merged` gets all that it consists of,
-  // the last one last.
+  // What begins with the square at that place; false if it is no normalization.
   bool match(size_t square, RmsNormalization* found, std::vector<size_t>* merged) const {
     if (role(square).kind != Role::kSquare) return false;
-    *found = {steps_[square]->inputs()[0], -1, 0, nullptr, 0};
+    *found = {step(square).inputs()[0], -1, 0, nullptr, 0};
     *merged = {square};
     const size_t mean = next(square, Role::kMeanOfRows, merged), sum = next(mean, Role::kAdd, merged);
     const size_t root = next(sum, Role::kInverseRoot, merged);
     if (root == kNone || role(mean).axes != 1 || !is_vector(role(sum), 1)) return false;
     found->epsilon = *role(sum).constant;
     found->row = role(mean).row;
-    const size_t factor = with_gamma(root, found, merged), product = next(factor, Role::kMultiply, merged);
-    if (product == kNone || !multiplies(product, found->input, steps_[factor]->output())) return false;
-    const size_t last = found->gamma == nullptr ? with_gamma(product, found, merged) : product;
-    found->output = steps_[last]->output();
+    const size_t factor = next_vector(root, Role::kMultiply, found->row, &found->gamma, merged);
+    const size_t product = next(factor, Role::kMultiply, merged);
+    if (!is(product, Role::kMultiply, {found->input, output(factor)})) return false;
+    const bool has_gamma = found->gamma != nullptr;
+    found->output =
+        output(has_gamma ? product : next_vector(product, Role::kMultiply, found->row, &found->gamma, merged));
     return true;
   }
-
- private:
-  const Role& role(size_t step) const { return steps_[step]->role(); }
-
-  // A constant of so many elements, all of them along the last axis.
-  static bool is_vector(const Role& role, int32_t count) {
-    return role.constant != nullptr && num_elements(role.constant_shape) == count &&
-           (count == 1 || role.constant_shape.back() == count);
-  }
-
-  // The only reader of what a step writes, if it is of that kind; goes to `merged`.
-  size_t next(size_t step, Role::Kind kind, std::vector<size_t>* merged) const {
-    const size_t reader = step == kNone ? kNone : graph_.only_reader(steps_[step]->output(), kind);
-    if (reader != kNone) merged->push_back(reader);
-    return reader;
-  }
-
-  // The only reader of what a step writes, if it multiplies that by a constant row; else the step.
-  size_t with_gamma(size_t step, RmsNormalization* found, std::vector<size_t>* merged) const {
-    const size_t reader = graph_.only_reader(steps_[step]->output(), Role::kMultiply);
-    if (reader == kNone || !is_vector(role(reader), found->row)) return step;
-    found->gamma = role(reader).constant;
-    merged->push_back(reader);
-    return reader;
-  }
-
-  bool multiplies(size_t step, int a, int b) const {
-    const std::vector<int>& inputs = steps_[step]->inputs();
-    return inputs == std::vector<int>{a, b} || inputs == std::vector<int>{b, a};
-  }
-
-  StepGraph graph_;
-  const Steps& steps_;
 };
 
 }  // namespace
 
 void fuse_rms_normalizations(const std::unordered_set<int>& outputs, const Kernels& kernels, Steps* steps) {
-  const Matcher matcher(outputs, *steps);
-  for (size_t i = 0; i < steps->size(); ++i) {
-    RmsNormalization found;
-    std::vector<size_t> merged;
-    if ((*steps)[i] == nullptr || !matcher.match(i, &found, &merged)) continue;
-    for (const size_t position : merged) (*steps)[position] = nullptr;
-    (*steps)[merged.back()] = std::make_unique<RmsNormalizationOperator>(found, *kernels.elementwise);
-  }
-  drop_merged(steps);
+  fuse_matches<RmsNormalization, RmsNormalizationOperator, Matcher>(outputs, kernels, steps);
 }
 
 }  // namespace nq

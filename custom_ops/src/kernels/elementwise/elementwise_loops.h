@@ -13,14 +13,17 @@
 namespace nq {
 namespace {
 
+// Added to a float, it leaves the nearest integer in the lower bits, of which 0 is kIntegerZero.
+constexpr float kOneAndAHalfTimes2To23 = 12582912.0f;
+constexpr uint32_t kIntegerZero = 0x4B400000u;
+
 // The nearest integer, the even one of two, clamped to 16 bits. Compilers vectorize it as they do not std::lrint.
 inline int32_t round_to_word(float value) {
-  constexpr float kOneAndAHalfTimes2To23 = 12582912.0f;  // added, it leaves the integer in the lower bits
-  value = value < 32767.0f ? value : 32767.0f;           // also what is not a number
+  value = value < 32767.0f ? value : 32767.0f;  // also what is not a number
   value = (value > -32768.0f ? value : -32768.0f) + kOneAndAHalfTimes2To23;
   int32_t bits;
   std::memcpy(&bits, &value, sizeof(bits));
-  return bits - 0x4B400000;
+  return bits - static_cast<int32_t>(kIntegerZero);
 }
 
 inline int8_t clamp_code(int32_t code, int32_t low, int32_t high) {

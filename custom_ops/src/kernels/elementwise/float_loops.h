@@ -4,6 +4,16 @@
 namespace nq {
 namespace {
 
+// 2 to the integer that kOneAndAHalfTimes2To23 was added to.
+inline float power_of_two(float shifted) {
+  uint32_t bits;
+  std::memcpy(&bits, &shifted, sizeof(bits));
+  bits = (bits - kIntegerZero + 127u) << 23;
+  float power;
+  std::memcpy(&power, &bits, sizeof(bits));
+  return power;
+}
+
 // exp(x) = scale * p + scale, and exp(x) - 1 = scale * p + (scale - 1), which keeps its digits near 0.
 struct Exponential {
   float p, scale;
@@ -14,7 +24,6 @@ constexpr float kLeastExponent = -86.0f;  // from here on exp(x) counts as 0
 // Of x <= 0: scale is a power of two, and p = exp(r) - 1 of the rest, |r| <= log(2) / 2, by a polynomial of degree 7
 // whose error is below 1e-7.
 inline Exponential exponential(float x) {
-  constexpr float kOneAndAHalfTimes2To23 = 12582912.0f;  // added, it leaves the integer in the lower bits
   x = x < kLeastExponent ? kLeastExponent : x;
   const float shifted = x * 1.44269504f + kOneAndAHalfTimes2To23;
   const float whole = shifted - kOneAndAHalfTimes2To23;
@@ -24,13 +33,7 @@ inline Exponential exponential(float x) {
        1.6666665459e-1f) *
           r +
       5.0000001201e-1f;
-  uint32_t bits;
-  std::memcpy(&bits, &shifted, sizeof(bits));
-  bits = (bits - 0x4B400000u + 127u) << 23;
-  Exponential result;
-  std::memcpy(&result.scale, &bits, sizeof(bits));
-  result.p = series * (r * r) + r;
-  return result;
+  return {series * (r * r) + r, power_of_two(shifted)};
 }
 
 inline float exp_of(float x) {
@@ -66,7 +69,6 @@ inline float hard_swish(float x) { return x * clamp_float(x + 3.0f, 0.0f, 6.0f) 
 // x / (1 + 2^t) with t = -x log2(e), whose fraction's power is a polynomial of degree 5: an error below 2e-7 |x|. What
 // is less than -87 counts as that, which gives -1e-36.
 inline float swish(float x) {
-  constexpr float kOneAndAHalfTimes2To23 = 12582912.0f;  // as in exponential()
   x = x < -87.0f ? -87.0f : x;
   float t = x * -1.44269504f;
   t = t < -126.0f ? -126.0f : t;
@@ -76,12 +78,7 @@ inline float swish(float x) {
       ((((1.326472731e-3f * r + 9.671512991e-3f) * r + 5.550733581e-2f) * r + 2.402224243e-1f) * r + 6.931470037e-1f) *
           r +
       1.0f;
-  uint32_t bits;
-  std::memcpy(&bits, &shifted, sizeof(bits));
-  bits = (bits - 0x4B400000u + 127u) << 23;
-  float scale;
-  std::memcpy(&scale, &bits, sizeof(bits));
-  return x / (1.0f + scale * power);
+  return x / (1.0f + power_of_two(shifted) * power);
 }
 
 // x or 0, less |x| / 2 times 1 - erf(|x| / sqrt(2)), a quotient of polynomials within 3e-7. Beyond kFlat nothing
