@@ -1,6 +1,7 @@
 #include "emulated_tiles.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <cstring>
 #include <random>
@@ -27,7 +28,7 @@ struct State {
 };
 
 thread_local State state;
-thread_local TileCounts counts;
+std::atomic<int64_t> loads{0}, products{0}, stores{0}, unpacked{0};
 
 // Whether palette 1 has room for it, and nothing is set that has to be zero.
 bool valid(const Configuration& shape) {
@@ -69,7 +70,7 @@ void release_tiles() { state = {}; }
 void check_tiles_are_released() { CHECK(state.shape.palette == 0); }
 
 void load_tile(int tile, const void* from, size_t stride) {
-  ++counts.loads;
+  ++loads;
   CHECK(state.configured(tile));
   if (!state.configured(tile)) return;
   clear(tile);
@@ -79,7 +80,7 @@ void load_tile(int tile, const void* from, size_t stride) {
 }
 
 void store_tile(int tile, void* to, size_t stride) {
-  ++counts.stores;
+  ++stores;
   CHECK(state.configured(tile));
   if (!state.configured(tile)) return;
   for (size_t r = 0; r < state.shape.rows[tile]; ++r) {
@@ -88,7 +89,7 @@ void store_tile(int tile, void* to, size_t stride) {
 }
 
 void multiply_int8_tiles(int sums, int rows, int codes) {
-  ++counts.products;
+  ++products;
   const bool configured = state.configured(sums) && state.configured(rows) && state.configured(codes);
   const bool distinct = sums != rows && rows != codes && sums != codes;
   CHECK(configured && distinct);
@@ -111,7 +112,9 @@ void multiply_int8_tiles(int sums, int rows, int codes) {
   }
 }
 
-TileCounts tile_counts() { return counts; }
+TileCounts tile_counts() { return {loads, products, stores, unpacked}; }
+
+void count_unpacked(size_t num_superblocks) { unpacked += static_cast<int64_t>((num_superblocks + 1) / 2); }
 
 void spoil_tiles() {
   thread_local std::mt19937 random(0);

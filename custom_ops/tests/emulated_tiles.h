@@ -16,11 +16,12 @@ void load_tile(int tile, const void* from, size_t stride);
 void store_tile(int tile, void* to, size_t stride);
 void multiply_int8_tiles(int sums, int rows, int codes);
 
-// What this thread has executed.
+// What all threads have executed, and tiles of codes that they have unpacked, of 64 of the depth and 16 channels.
 struct TileCounts {
-  int64_t loads, products, stores;
+  int64_t loads, products, stores, unpacked;
 };
 TileCounts tile_counts();
+void count_unpacked(size_t num_superblocks);
 
 // Every call leaves the tiles configured and filled in another way, as other users of a thread might.
 void spoil_tiles();

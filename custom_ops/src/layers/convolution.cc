@@ -52,6 +52,7 @@ void Convolution::reshape(const Geometry& geometry) {
   const auto step = static_cast<int32_t>(num_taps == 1 ? kDepthPerBlock : rows.piece_step);
   in_place_ = rows.prepare == nullptr && geometry.in_c % step == 0 &&
               (num_taps == 1 || (rows.gathers && geometry.in_c >= kMinPieceDepth));
+  if (kernel_.spaced.run != nullptr) in_place_ = in_place_ && pixel_by_pixel(geometry);  // others are not evenly spaced
   const uint64_t depth = align(uint64_t{block_.depth}, kDepthPerBlock);
   row_bytes_ = align(depth * kernel_.activations.bytes + kShort, kLineBytes);
   panel_rows_ = panel_rows();
@@ -93,11 +94,12 @@ void Convolution::run_rows(const LayerTask& task, const Finish& finish, Out* out
     const int64_t rows = divide_up(divide_up(count, panels), kernel_.rows) * kernel_.rows;  // all but the last alike
     const size_t pointer_bytes = align(static_cast<uint64_t>(rows * num_pieces) * sizeof(int8_t*), kLineBytes);
     const size_t copied_bytes = in_place_ ? 0 : row_bytes_ * static_cast<size_t>(std::min(rows, count));
-    uint8_t* memory = workspace->get(pointer_bytes + copied_bytes + gemm_scratch_bytes(kernel_, block_.depth));
+    const size_t scratch_bytes = gemm_scratch_bytes(kernel_, block_.depth, 1);
+    uint8_t* memory = workspace->get(pointer_bytes + copied_bytes + scratch_bytes);
     const Panel panel = {reinterpret_cast<const int8_t**>(memory), reinterpret_cast<int8_t*>(memory + pointer_bytes)};
     for (int64_t begin = pixels.begin; begin < pixels.end; begin += rows) {
       const Range of_panel = {begin, std::min(begin + rows, pixels.end)};
-      const GemmRows gemm_rows = std::is_same_v<Out, int8_t> && spaced(of_panel)
+      const GemmRows gemm_rows = std::is_same_v<Out, int8_t> && kernel_.spaced.run != nullptr
                                      ? spaced_rows(panel, task.input, of_panel)
                                      : rows_of(panel, task.input, of_panel);
       const GemmTask gemm_task = {task.weight,
@@ -154,17 +156,18 @@ GemmRows Convolution::rows_of(const Panel& panel, const int8_t* input, Range pix
   return {panel.pieces, num_pieces, depth / num_pieces, static_cast<int>(pixels.end - pixels.begin)};
 }
 
-// Whether a kernel can go from pixel to pixel by itself.
-bool Convolution::spaced(Range pixels) const {
-  const auto step = static_cast<int32_t>(kernel_.activations.spaced_step);
-  const Geometry& g = geometry_;
-  return step != 0 && g.in_c % step == 0 && pixel_by_pixel(g) && pixels.end - pixels.begin >= kLeastSpacedRows;
-}
-
+// A single row, which goes through no tile, is as it was.
 GemmRows Convolution::spaced_rows(const Panel& panel, const int8_t* input, Range pixels) const {
+  if (pixels.end - pixels.begin == 1) return rows_of(panel, input, pixels);
   const auto count = static_cast<int>(pixels.end - pixels.begin);
-  *panel.pieces = input + pixels.begin * geometry_.in_c;
-  return {panel.pieces, 1, block_.depth, count, {static_cast<size_t>(geometry_.in_c), count, count}};
+  const auto depth = static_cast<uint32_t>(align(uint64_t{block_.depth}, kDepthPerBlock));
+  if (in_place_) {
+    *panel.pieces = input + pixels.begin * geometry_.in_c;
+  } else {
+    copy_rows(panel, input, pixels);
+  }
+  const size_t step = in_place_ ? static_cast<size_t>(geometry_.in_c) : row_bytes_;
+  return {panel.pieces, 1, depth, count, {step, count, count}};
 }
 
 void Convolution::point_at_pieces(const int8_t** pieces, const int8_t* input, Range pixels) const {
@@ -200,7 +203,7 @@ void Convolution::copy_rows(const Panel& panel, const int8_t* input, Range pixel
     } else {
       copy_inside_rows(input, window, length, row);
     }
-    if (block_.depth % kDepthPerBlock != 0) fill_rows(row, length);
+    if (block_.depth % filled_step() != 0) fill_rows(row, length);
     for (int64_t i = 0; i < length; ++i, row += row_bytes_) *piece++ = row;
     pixel += length;
     advance(geometry_, &place, length);
@@ -237,16 +240,23 @@ void Convolution::copy_inside_rows(const int8_t* input, const int8_t* window, in
   }
 }
 
-// Up to a depth that is a multiple of 4; behind every row there is room for more.
+// What the depth of copied rows is filled up to a multiple of. Spaced rows are read on, and not used, up to a whole
+// line.
+uint32_t Convolution::filled_step() const {
+  return kernel_.spaced.run == nullptr ? uint32_t{kDepthPerBlock} : uint32_t{kLineBytes};
+}
+
+// Behind every row there is room for more.
 void Convolution::fill_rows(int8_t* row, int64_t count) const {
-  int8_t filler[kDepthPerBlock];
+  int8_t filler[kLineBytes];
   std::memset(filler, -kernel_.sum_offset, sizeof(filler));
   int8_t* end = row + size_t{block_.depth} * kernel_.activations.bytes;
+  const size_t missing = align(uint64_t{block_.depth}, filled_step()) - block_.depth;
   for (int64_t i = 0; i < count; ++i, end += row_bytes_) {
     if (kernel_.activations.prepare != nullptr) {
       kernel_.activations.prepare(filler, kDepthPerBlock, end);
     } else {
-      std::memcpy(end, filler, sizeof(filler));
+      std::memcpy(end, filler, missing);
     }
   }
 }
