@@ -9,8 +9,9 @@ namespace {
 // Of a panel's lines, which stay in the L2 cache while all channels are multiplied.
 constexpr int64_t kGridBytes = 512 * 1024;
 
-// What the depth of several pieces is a multiple of.
-constexpr int32_t kPieceStep = 64;
+// What the depth of several pieces is a multiple of, and the most of those that are no multiple of it; and how many
+// rows a line has at least whose end is no neighbour of the next one's beginning.
+constexpr int32_t kPieceStep = 64, kLeastLine = 16;
 
 int64_t divide_up(int64_t count, int64_t size) { return (count + size - 1) / size; }
 
@@ -20,7 +21,8 @@ bool GridConvolution::reshape(const Geometry& geometry) {
   geometry_ = geometry;
   const Window& w = geometry.window;
   span_h_ = window_span(w.kernel_h, w.dilation_h);
-  if (kernel_.spaced.run == nullptr || !on_grid()) return false;
+  strips_ = on_strips();
+  if (kernel_.spaced.run == nullptr || (!strips_ && !on_grid())) return false;
   grid_w_ = int64_t{geometry.out_w - 1} * w.stride_w + window_span(w.kernel_w, w.dilation_w);
   place_pieces();
   const int64_t most = std::max<int64_t>((kGridBytes / line_bytes() - span_h_) / w.stride_h + 1, 1);
@@ -34,12 +36,18 @@ bool GridConvolution::on_grid() const {
          geometry_.out_w >= window_span(w.kernel_w, w.dilation_w) - 1;
 }
 
+bool GridConvolution::on_strips() const {
+  const Window& w = geometry_.window;
+  return w.kernel_h > 1 && w.dilation_w == 1 && int64_t{w.kernel_w} * geometry_.in_c < kPieceStep &&
+         geometry_.out_w >= kLeastLine;
+}
+
 void GridConvolution::place_pieces() {
   const Window& w = geometry_.window;
-  piece_depth_ = static_cast<uint32_t>(geometry_.in_c);
+  piece_depth_ = static_cast<uint32_t>(strips_ ? w.kernel_w * geometry_.in_c : geometry_.in_c);
   pieces_.clear();
   for (int64_t ky = 0; ky < w.kernel_h; ++ky) {
-    for (int64_t kx = 0; kx < w.kernel_w; ++kx) {
+    for (int64_t kx = 0; kx < (strips_ ? 1 : w.kernel_w); ++kx) {
       pieces_.push_back((ky * w.dilation_h * grid_w_ + kx * w.dilation_w) * geometry_.in_c);
     }
   }
@@ -63,7 +71,7 @@ void GridConvolution::run_lines(const LayerTask& task, const Requantization& req
   const auto num_pieces = static_cast<uint32_t>(pieces_.size());
   const size_t pointer_bytes = align(num_pieces * sizeof(int8_t*), kLineBytes);
   const auto read_bytes = static_cast<size_t>(lines_read(lines_) * line_bytes());
-  const size_t grid_bytes = align(read_bytes, kLineBytes);
+  const size_t grid_bytes = align(read_bytes + kPieceStep, kLineBytes);  // narrow pieces are read as if they were wider
   const size_t scratch_bytes = gemm_scratch_bytes(kernel_, block_.depth, num_pieces);
   uint8_t* memory = workspace->get(pointer_bytes + grid_bytes + scratch_bytes);
   auto** pieces = reinterpret_cast<const int8_t**>(memory);
@@ -87,11 +95,13 @@ void GridConvolution::run_lines(const LayerTask& task, const Requantization& req
 // Of so many lines of the output. On a grid, rows between two lines have no output.
 GemmRows GridConvolution::rows_of(const int8_t* const* pieces, int64_t count) const {
   const Geometry& g = geometry_;
+  const int64_t line = strips_ ? g.out_w : grid_w_;
   GemmRows rows = {pieces, static_cast<uint32_t>(pieces_.size()), piece_depth_,
-                   static_cast<int>((count - 1) * grid_w_ + g.out_w)};
+                   static_cast<int>((count - 1) * line + g.out_w)};
   rows.spacing.step = static_cast<size_t>(g.window.stride_w) * static_cast<size_t>(g.in_c);
-  rows.spacing.line = static_cast<int>(grid_w_);
+  rows.spacing.line = static_cast<int>(line);
   rows.spacing.length = g.out_w;
+  if (strips_) rows.spacing.line_step = static_cast<size_t>(g.window.stride_h * line_bytes());
   return rows;
 }
 
@@ -111,6 +121,7 @@ void GridConvolution::copy_lines(const LayerTask& task, const Panel& panel, int8
     std::memcpy(grid + before, task.input + (panel.batch * g.in_h + in_y) * image_line, static_cast<size_t>(inside));
     pad(grid + before + inside, line - before - inside);
   }
+  pad(grid, kPieceStep);
 }
 
 }  // namespace nq
