@@ -9,7 +9,7 @@ namespace {
 
 // A panel of rows stays in the L2 cache beside a tile of weights, and is long enough that unpacking the tile costs
 // little. `gemm_bench 12`, `48` and `192` show what panels of so many rows give.
-constexpr int64_t kPanelBytes = 256 * 1024;
+constexpr int64_t kPanelBytes = 256 * 1024, kSpacedPanelBytes = 512 * 1024;
 constexpr int64_t kMinPanelRows = 48, kMinPanelRowsInPlace = 192;
 constexpr int64_t kMaxPanelPointers = 8192;
 
@@ -19,7 +19,7 @@ constexpr int32_t kMinPieceDepth = 16;
 
 // What unpacking a channel's weights and copying a row's activations cost, as multiplications: of how many rows with
 // that channel, and of how many channels with that row: gemm_bench's GMAC/s over what `unpack_bench` gives a packed
-// order, and over its memcpy.
+// order, and over its memcpy. All costs beside multiplications grow with a kernel's `speed`.
 constexpr int64_t kUnpackRows = 20, kCopyChannels = 8;
 
 // What a row costs beyond its multiplications, as those with so many channels: for each tile, the last of which may
@@ -28,7 +28,7 @@ constexpr int64_t kUnpackRows = 20, kCopyChannels = 8;
 constexpr int64_t kTileChannelsMore = 16, kFetchChannels = 16;
 
 // Threads share out pixels in units of a tile's rows, up to so many.
-constexpr int kMostUnitRows = 8;
+constexpr int kMostUnitRows = 8, kSpacedUnitRows = 16;
 
 // A copy of so many bytes costs no more than one of a few.
 constexpr int64_t kShort = 32;
@@ -64,7 +64,8 @@ int64_t Convolution::panel_rows() const {
   const int64_t bytes = (in_place_ ? geometry_.in_c : static_cast<int64_t>(row_bytes_)) + geometry_.out_c;
   const int64_t least = in_place_ ? kMinPanelRowsInPlace : kMinPanelRows;
   const int64_t most = in_place_ ? std::max(kMaxPanelPointers / num_taps, kMinPanelRows) : kMaxPanelPointers;
-  const int64_t rows = std::min(std::max(kPanelBytes / bytes, least), most);
+  const int64_t panel_bytes = kernel_.spaced.run == nullptr ? kPanelBytes : kSpacedPanelBytes;
+  const int64_t rows = std::min(std::max(panel_bytes / bytes, least), most);
   return std::max<int64_t>(rows / kernel_.rows, 1) * kernel_.rows;
 }
 
@@ -125,16 +126,19 @@ Range Convolution::part_of(int64_t pixels, int part, int parts) const {
 }
 
 // Of the tallest tiles there would be too few to share out evenly.
-int64_t Convolution::part_unit() const { return std::min(kernel_.rows, kMostUnitRows); }
+int64_t Convolution::part_unit() const {
+  return kernel_.spaced.run == nullptr ? std::min(kernel_.rows, kMostUnitRows) : kSpacedUnitRows;
+}
 
 // Threads share out pixels, and unpack the same weights each, or channels, and copy the same rows each: what costs
 // less. Parts beyond the number of threads, which cost nothing where pixels are cut into panels anyway, make up for
 // threads that the system holds up.
 Convolution::Cut Convolution::cut_for(int64_t pixels, int num_threads) const {
   const int64_t copy = in_place_ ? 0 : kCopyChannels;
-  const auto cost = [](int64_t rows, int64_t blocks, int64_t more) {
+  const auto cost = [this](int64_t rows, int64_t blocks, int64_t more) {
     const int64_t channels = blocks * kMatrixChannels, tiles = divide_up(blocks, kTileBlocks);
-    return rows * (channels + tiles * kTileChannelsMore + more) + kUnpackRows * channels;
+    const int64_t beside = rows * (tiles * kTileChannelsMore + more) + kUnpackRows * channels;
+    return rows * channels + kernel_.speed * beside;
   };
   const int64_t blocks = divide_up(block_.channels, kMatrixChannels);
   const int64_t pixel_share = divide_up(divide_up(pixels, part_unit()), num_threads) * part_unit();

@@ -78,6 +78,7 @@ struct GemmKernel {
   bool (*supported)() = nullptr;  // by the CPU that runs this
   int rows = 1;                   // of a tile; multiples of this run best, as `gemm_bench ROWS` shows
   int32_t sum_offset = 0;         // what the kernel adds to each activation
+  int speed = 1;                  // of products, where unpacking and copying are as fast as with other kernels
 
   // Tiles of up to `blocks` blocks have so many rows instead; the same as `rows` or more, a multiple of it.
   struct Narrow {

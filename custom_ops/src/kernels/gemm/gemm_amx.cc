@@ -20,6 +20,7 @@ extern const GemmKernel gemm_amx;
 namespace {
 
 constexpr int kRows = 2 * kGroupRows;
+constexpr int kSpeed = 8;  // 2960 GMAC/s, measured on hardware, over the 377 of AVX-512 VNNI
 constexpr size_t kSumStride = kTileChannels * sizeof(int32_t);
 
 // Registers belong to the thread, and whoever used them last left them configured as they liked.
@@ -186,6 +187,7 @@ constexpr GemmKernel gemm_amx = [] {
   kernel.isa = "amx";
   kernel.supported = has_amx;
   kernel.rows = kRows;
+  kernel.speed = kSpeed;
   kernel.codes.unpack = unpack_avx512vnni;
   kernel.codes.find_unpacking_row = find_unpacking_row<Unsigned::kCodes>;  // 15 of a tile's 16 rows would be idle
   kernel.codes.fetches_ahead = false;
