@@ -22,7 +22,7 @@ namespace nq {
 void unpack_avx512vnni(const PackedLevels& levels, const CellMiddle& middle, size_t num_superblocks, int8_t* codes);
 
 void unpack_counted(const PackedLevels& levels, const CellMiddle& middle, size_t num_superblocks, int8_t* codes) {
-  nq_test::count_unpacked(num_superblocks);
+  nq_test::count_unpacked(codes, num_superblocks);
   unpack_avx512vnni(levels, middle, num_superblocks, codes);
 }
 
