@@ -316,6 +316,7 @@ float exponentials(const float* in, size_t count, float greatest, float beta, fl
 }  // namespace
 }  // namespace nq
 
+#include "kernels/elementwise/attention_loops.h"
 #include "kernels/elementwise/matrix_loops.h"
 
 namespace nq {
