@@ -5,7 +5,6 @@ namespace nq {
 namespace {
 
 typedef int32_t IntLanes __attribute__((vector_size(kLanes * sizeof(int32_t))));
-typedef int8_t CodeLanes __attribute__((vector_size(kLanes)));
 
 // The bits of `count` floats' magnitudes, which compare as the floats do, infinity and what is not a number as greater.
 [[gnu::always_inline]] inline void load_magnitudes(const float* from, size_t count, IntLanes* lanes) {
@@ -21,35 +20,66 @@ typedef int8_t CodeLanes __attribute__((vector_size(kLanes)));
 inline void raise_magnitudes(const IntLanes& by, IntLanes* to) { *to = by > *to ? by : *to; }
 
 inline int32_t greatest_of(const IntLanes& lanes) {
-  int32_t left[kLanes];
-  std::memcpy(left, &lanes, sizeof(left));
-  for (size_t half = kLanes / 2; half > 0; half /= 2) {
-    for (size_t i = 0; i < half; ++i) left[i] = left[half + i] > left[i] ? left[half + i] : left[i];
-  }
-  return left[0];
+#if defined(__AVX2__)
+  __m256i halves[2];
+  std::memcpy(halves, &lanes, sizeof(halves));
+  const __m256i eight = _mm256_max_epi32(halves[0], halves[1]);
+  const __m128i four = _mm_max_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+  const __m128i two = _mm_max_epi32(four, _mm_shuffle_epi32(four, 0x4E));
+  return _mm_cvtsi128_si32(_mm_max_epi32(two, _mm_shuffle_epi32(two, 0xB1)));
+#elif defined(__aarch64__)
+  int32x4_t quarters[4];
+  std::memcpy(quarters, &lanes, sizeof(quarters));
+  return vmaxvq_s32(vmaxq_s32(vmaxq_s32(quarters[0], quarters[1]), vmaxq_s32(quarters[2], quarters[3])));
+#else
+  int32_t greatest = lanes[0];
+  for (size_t i = 1; i < kLanes; ++i) greatest = lanes[i] > greatest ? lanes[i] : greatest;
+  return greatest;
+#endif
 }
 
-// What floats of such a magnitude are multiplied by, and the scale of their codes: quantize_group's arithmetic.
-struct CodeScale {
-  float inverse, scale;
-};
-
-inline CodeScale code_scale(int32_t magnitude) {
+// What floats of such magnitudes are multiplied by, and the scales of their codes.
+inline void make_scales(const int32_t* magnitudes, size_t count, float* inverses, float* scales) {
   constexpr int32_t kInfinity = 0x7F800000, kLeast = (127 - 80) << 23;  // 2^-80: what is less counts as 0
-  if (magnitude >= kInfinity) return {0.0f, __builtin_nanf("")};
-  if (magnitude < kLeast) return {0.0f, 0.0f};
-  float greatest;
-  std::memcpy(&greatest, &magnitude, sizeof(greatest));
-  return {127.0f / greatest, greatest / 127.0f};
+  const float nan = __builtin_nanf("");
+  for (size_t i = 0; i < count; ++i) {
+    const bool is_finite = magnitudes[i] < kInfinity, counts = is_finite & (magnitudes[i] >= kLeast);
+    const int32_t bits = counts ? magnitudes[i] : 127 << 23;  // 1, for a division that nobody asks for
+    float greatest;
+    std::memcpy(&greatest, &bits, sizeof(greatest));
+    const float inverse = 127.0f / greatest, scale = greatest * (1.0f / 127.0f);
+    inverses[i] = counts ? inverse : 0.0f;
+    scales[i] = counts ? scale : is_finite ? 0.0f : nan;
+  }
 }
 
 // The lowest byte of each.
 [[gnu::always_inline]] inline void store_codes(const IntLanes& lanes, size_t count, int8_t* out) {
-  const CodeLanes codes = __builtin_convertvector(lanes, CodeLanes);
+  int8_t codes[kLanes];
+#if defined(__AVX512F__)
+  __m512i all;
+  std::memcpy(&all, &lanes, sizeof(all));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(codes), _mm512_cvtepi32_epi8(all));
+#elif defined(__AVX2__)
+  __m256i halves[2];
+  std::memcpy(halves, &lanes, sizeof(halves));
+  const __m256i first = _mm256_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,  //
+                                         0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
+  const __m256i fours = _mm256_unpacklo_epi32(_mm256_shuffle_epi8(halves[0], first),
+                                              _mm256_shuffle_epi8(halves[1], first));  // 0 2 of one half, 1 3 of other
+  const __m128i pairs = _mm_unpacklo_epi32(_mm256_castsi256_si128(fours), _mm256_extracti128_si256(fours, 1));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(codes), pairs);
+#elif defined(__aarch64__)
+  int8x16_t bytes[4];
+  std::memcpy(bytes, &lanes, sizeof(bytes));
+  vst1q_s8(codes, vuzp1q_s8(vuzp1q_s8(bytes[0], bytes[1]), vuzp1q_s8(bytes[2], bytes[3])));
+#else
+  for (size_t i = 0; i < kLanes; ++i) codes[i] = static_cast<int8_t>(lanes[i]);
+#endif
   if (count == kLanes) {
-    std::memcpy(out, &codes, sizeof(codes));
+    std::memcpy(out, codes, sizeof(codes));
   } else {
-    std::memcpy(out, &codes, count);
+    std::memcpy(out, codes, count);
   }
 }
 
@@ -73,22 +103,36 @@ inline CodeScale code_scale(int32_t magnitude) {
 
 inline size_t lanes_at(size_t at, size_t count) { return count - at < kLanes ? count - at : kLanes; }
 
-void quantize_rows(const float* from, int64_t stride, size_t rows, size_t depth, int8_t* codes, float* scales) {
-  for (size_t row = 0; row < rows; ++row, from += stride, codes += depth) {
+// kLanes rows at most: their scales take one division.
+inline void quantize_some_rows(const float* from, int64_t stride, size_t rows, size_t depth, int8_t* codes,
+                               float* scales) {
+  int32_t magnitudes[kLanes];
+  float inverses[kLanes];
+  for (size_t row = 0; row < rows; ++row) {
+    const float* at = from + static_cast<int64_t>(row) * stride;
     IntLanes greatest = {}, next;
     for (size_t k = 0; k < depth; k += kLanes) {
-      load_magnitudes(from + k, lanes_at(k, depth), &next);
+      load_magnitudes(at + k, lanes_at(k, depth), &next);
       raise_magnitudes(next, &greatest);
     }
-    const CodeScale scale = code_scale(greatest_of(greatest));
-    scales[row] = scale.scale;
-    if (scale.inverse == 0.0f) {
+    magnitudes[row] = greatest_of(greatest);
+  }
+  make_scales(magnitudes, rows, inverses, scales);
+  for (size_t row = 0; row < rows; ++row, from += stride, codes += depth) {
+    if (inverses[row] == 0.0f) {
       std::memset(codes, 0, depth);
       continue;
     }
     for (size_t k = 0; k < depth; k += kLanes) {
-      store_scaled(from + k, lanes_at(k, depth), Lanes{} + scale.inverse, codes + k);
+      store_scaled(from + k, lanes_at(k, depth), Lanes{} + inverses[row], codes + k);
     }
+  }
+}
+
+void quantize_rows(const float* from, int64_t stride, size_t rows, size_t depth, int8_t* codes, float* scales) {
+  for (size_t row = 0; row < rows; row += kLanes) {
+    quantize_some_rows(from + static_cast<int64_t>(row) * stride, stride, lanes_at(row, rows), depth,
+                       codes + row * depth, scales + row);
   }
 }
 
@@ -100,18 +144,18 @@ void quantize_columns(const float* from, int64_t stride, size_t rows, size_t col
       load_magnitudes(from + static_cast<int64_t>(row) * stride + c, count, &next);
       raise_magnitudes(next, &greatest);
     }
-    Lanes factors = {};
-    for (size_t i = 0; i < count; ++i) {
-      const CodeScale scale = code_scale(greatest[i]);
-      factors[i] = scale.inverse;
-      scales[c + i] = scale.scale;
-    }
+    int32_t magnitudes[kLanes];
+    float inverses[kLanes], scales_of_all[kLanes];
+    std::memcpy(magnitudes, &greatest, sizeof(magnitudes));
+    make_scales(magnitudes, kLanes, inverses, scales_of_all);
+    std::memcpy(scales + c, scales_of_all, count * sizeof(float));
+    Lanes factors;
+    load_lanes(inverses, &factors);
     for (size_t row = 0; row < rows; ++row) {
-      const float* at = from + static_cast<int64_t>(row) * stride + c;
-      store_scaled(at, count, factors, codes + row * columns + c);
+      store_scaled(from + static_cast<int64_t>(row) * stride + c, count, factors, codes + row * columns + c);
     }
     for (size_t i = 0; i < count; ++i) {  // of floats that are not finite
-      if (factors[i] != 0.0f) continue;
+      if (inverses[i] != 0.0f) continue;
       for (size_t row = 0; row < rows; ++row) codes[row * columns + c + i] = 0;
     }
   }
