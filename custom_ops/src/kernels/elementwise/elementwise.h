@@ -67,6 +67,10 @@ struct NormTerms {
   const float *gamma, *beta;
 };
 
+struct AverageTerms {
+  float factor, low, high;
+};
+
 // (sum + more + one) * scale * factor; `more` may be null.
 struct CodeSumTerms {
   const int32_t* more;
@@ -128,6 +132,10 @@ struct ElementwiseKernel {
     void (*scale)(float* values, size_t count, float factor) = nullptr;
     void (*raise)(const float* in, size_t count, float* out) = nullptr;    // out = max(out, in)
     void (*add_to)(const float* in, size_t count, float* sums) = nullptr;  // sums += in
+    // out[c] = clamp((0 + taps[0][c] + taps[1][c] ...) * factor, low, high), in that order; `out` may be one of the
+    // taps
+    void (*average)(const float* const* taps, size_t num_taps, const AverageTerms& terms, size_t channels,
+                    float* out) = nullptr;
     float (*sum)(const float* in, size_t count) = nullptr;
     float (*greatest)(const float* in, size_t count) = nullptr;  // of one or more
     // out = exp((in - greatest) * beta); gives their sum

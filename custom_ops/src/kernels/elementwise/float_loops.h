@@ -267,6 +267,26 @@ float sum_floats(const float* in, size_t count) {
   return sum_of(in, count, [](Lanes*) {});
 }
 
+// The sums stay in a register.
+void average_taps(const float* const* taps, size_t num_taps, const AverageTerms& terms, size_t channels, float* out) {
+  for (size_t c = 0; c < channels; c += kLanes) {
+    const size_t count = channels - c < kLanes ? channels - c : kLanes;
+    Lanes sums = {}, tap = {};
+    for (size_t t = 0; t < num_taps; ++t) {
+      if (count == kLanes) {
+        load_lanes(taps[t] + c, &tap);
+      } else {
+        std::memcpy(&tap, taps[t] + c, count * sizeof(float));
+      }
+      sums += tap;
+    }
+    sums *= terms.factor;
+    sums = sums < terms.low ? Lanes{} + terms.low : sums;
+    sums = sums > terms.high ? Lanes{} + terms.high : sums;
+    std::memcpy(out + c, &sums, count == kLanes ? sizeof(sums) : count * sizeof(float));
+  }
+}
+
 // `count` channels of a pixel, a register's at most.
 template <bool kWhole>
 [[gnu::always_inline]] inline void multiply_lanes(const TapProduct& product, const int8_t* const* taps, size_t offset,
@@ -370,6 +390,7 @@ constexpr ElementwiseKernel::Floats float_loops() {
   floats.scale = scale_floats;
   floats.raise = raise_floats;
   floats.add_to = add_floats_to;
+  floats.average = average_taps;
   floats.sum = sum_floats;
   floats.greatest = greatest_float;
   floats.exponentials = exponentials;
