@@ -197,6 +197,17 @@ constexpr size_t kLanes = 16;  // that sum and compare apart, so that the order 
 
 typedef float Lanes __attribute__((vector_size(kLanes * sizeof(float))));  // one register of AVX-512, or several
 
+// As many floats as a register holds: compilers choose between those one by one where a vector is longer.
+#if defined(__AVX512F__)
+constexpr size_t kPiece = 16;
+#elif defined(__AVX2__)
+constexpr size_t kPiece = 8;
+#else
+constexpr size_t kPiece = 4;
+#endif
+constexpr size_t kPieces = kLanes / kPiece;
+typedef float Piece __attribute__((vector_size(kPiece * sizeof(float))));
+
 // By pointers: how such a vector is given to a function depends on the ISA.
 inline void load_lanes(const float* from, Lanes* lanes) { std::memcpy(lanes, from, sizeof(*lanes)); }
 
@@ -226,15 +237,22 @@ float greatest_float(const float* in, size_t count) {
   size_t i = 0;
   if (count >= kLanes) {
     constexpr size_t kApart = 4;  // so that few comparisons wait for the one before
-    Lanes greatest[kApart], next;
-    for (Lanes& each : greatest) load_lanes(in, &each);
-    const auto raise = [](const Lanes& by, Lanes* to) { *to = (by > *to) | (by != by) ? by : *to; };
+    struct Block {
+      Piece of[kPieces];
+      [[gnu::always_inline]] void load(const float* from) { std::memcpy(of, from, sizeof(of)); }
+      [[gnu::always_inline]] void raise(const Block& by) {
+#pragma GCC unroll 4
+        for (size_t p = 0; p < kPieces; ++p) of[p] = (by.of[p] > of[p]) | (by.of[p] != by.of[p]) ? by.of[p] : of[p];
+      }
+    };
+    Block greatest[kApart], next;
+    for (Block& each : greatest) each.load(in);
     for (i = kLanes; i + kApart * kLanes <= count; i += kApart * kLanes) {
 #pragma GCC unroll 4
-      for (size_t k = 0; k < kApart; ++k) load_lanes(in + i + k * kLanes, &next), raise(next, &greatest[k]);
+      for (size_t k = 0; k < kApart; ++k) next.load(in + i + k * kLanes), greatest[k].raise(next);
     }
-    for (; i + kLanes <= count; i += kLanes) load_lanes(in + i, &next), raise(next, &greatest[0]);
-    for (size_t k = 1; k < kApart; ++k) raise(greatest[k], &greatest[0]);
+    for (; i + kLanes <= count; i += kLanes) next.load(in + i), greatest[0].raise(next);
+    for (size_t k = 1; k < kApart; ++k) greatest[0].raise(greatest[k]);
     std::memcpy(lanes, &greatest[0], sizeof(lanes));
   }
   if (i < count) raise_floats(in + i, count - i, lanes);
@@ -269,21 +287,25 @@ float sum_floats(const float* in, size_t count) {
 
 // The sums stay in a register.
 void average_taps(const float* const* taps, size_t num_taps, const AverageTerms& terms, size_t channels, float* out) {
-  for (size_t c = 0; c < channels; c += kLanes) {
-    const size_t count = channels - c < kLanes ? channels - c : kLanes;
-    Lanes sums = {}, tap = {};
+  for (size_t c = 0; c < channels; c += kPiece) {
+    const size_t count = channels - c < kPiece ? channels - c : kPiece;
+    Piece sums = {}, tap = {};
     for (size_t t = 0; t < num_taps; ++t) {
-      if (count == kLanes) {
-        load_lanes(taps[t] + c, &tap);
+      if (count == kPiece) {
+        std::memcpy(&tap, taps[t] + c, sizeof(tap));
       } else {
         std::memcpy(&tap, taps[t] + c, count * sizeof(float));
       }
       sums += tap;
     }
     sums *= terms.factor;
-    sums = sums < terms.low ? Lanes{} + terms.low : sums;
-    sums = sums > terms.high ? Lanes{} + terms.high : sums;
-    std::memcpy(out + c, &sums, count == kLanes ? sizeof(sums) : count * sizeof(float));
+    sums = sums < terms.low ? Piece{} + terms.low : sums;
+    sums = sums > terms.high ? Piece{} + terms.high : sums;
+    if (count == kPiece) {
+      std::memcpy(out + c, &sums, sizeof(sums));
+    } else {
+      std::memcpy(out + c, &sums, count * sizeof(float));
+    }
   }
 }
 
