@@ -67,7 +67,7 @@ class StridedCopy {
   static constexpr int64_t kShortRow = 64;
 
   // Rows that are copied together where their elements lie side by side in the input, as a transposed matrix's do.
-  static constexpr int64_t kTurned = 16, kTurnedColumns = 4;
+  static constexpr int64_t kTurned = 16, kTurnedColumns = 16;
 
   bool is_turned() const { return piece_ == 1 && middle_.size == 1 && !outer_.empty() && outer_.back().stride == 1; }
 
