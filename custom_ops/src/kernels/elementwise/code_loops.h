@@ -61,17 +61,28 @@ struct CodeSums {
   }
 };
 #elif defined(__aarch64__)
-constexpr size_t kGroup = 1, kCodeRows = 4, kCodePanels = 1;
-using PanelCode = int16_t;
+constexpr size_t kGroup = 4, kCodeRows = 2, kCodePanels = 1;  // all that 32 registers have room for
+using PanelCode = int8_t;
 constexpr int32_t kPanelOffset = 0;
 struct CodeSums {
-  int32x4_t values[4] = {vdupq_n_s32(0), vdupq_n_s32(0), vdupq_n_s32(0), vdupq_n_s32(0)};
+  int32x4_t values[8];  // of two columns each, in two parts that lie side by side
+  CodeSums() {
+    for (int32x4_t& each : values) each = vdupq_n_s32(0);
+  }
   void store(int32_t* to) const {
-    for (int i = 0; i < 4; ++i) vst1q_s32(to + 4 * i, values[i]);
+    for (int i = 0; i < 4; ++i) vst1q_s32(to + 4 * i, vpaddq_s32(values[2 * i], values[2 * i + 1]));
   }
   void add_product(const int8_t* a, const PanelCode* b) {
+    int32_t group;
+    std::memcpy(&group, a, sizeof(group));
+    const int8x16_t factors = vreinterpretq_s8_s32(vdupq_n_s32(group));
 #pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) values[i] = vmlal_n_s16(values[i], vld1_s16(b + 4 * i), *a);
+    for (int i = 0; i < 4; ++i) {
+      const int8x16_t columns = vld1q_s8(b + 16 * i);
+      const int16x8_t low = vmull_s8(vget_low_s8(columns), vget_low_s8(factors));
+      values[2 * i] = vpadalq_s16(values[2 * i], low);
+      values[2 * i + 1] = vpadalq_s16(values[2 * i + 1], vmull_high_s8(columns, factors));
+    }
   }
 };
 #else
