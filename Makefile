@@ -6,6 +6,8 @@ NATIVE := $(shell find custom_ops -name '*.c' -o -name '*.cc' -o -name '*.h' -o 
 
 .PHONY: demo test test-recipes docs figures notebooks lint lock native native-arm no-native-arm count-arm count-sme sanitize sanitize-python valgrind fuzz coverage wheels release-check test-arm count-arm-nets musl clean
 .DEFAULT_GOAL := test
+# Tests start hundreds of processes, each of which would compile the package's modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 # What a stamp's install needs to be redone for; the Python sources are linked, not copied.
 INSTALL := pyproject.toml setup.py nq_tflite/version.py $(NATIVE)
