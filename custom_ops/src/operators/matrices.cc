@@ -31,6 +31,10 @@ void for_each_band(Range range, int64_t rows, const Work& work) {
   }
 }
 
+int64_t macs_of(const MatrixProduct& product) {
+  return product.matrices() * product.rows() * product.columns() * product.depth();
+}
+
 int64_t bands_of(const MatrixProduct& product) {
   return product.matrices() * ((product.rows() + kRowsAtOnce - 1) / kRowsAtOnce);
 }
@@ -63,6 +67,8 @@ class MatrixProductOperator : public Operator {
     set_output(to);
     return true;
   }
+
+  int64_t macs() const override { return macs_of(product_); }
 
   Status reshape(const Shapes& shapes, Shape* output) override {
     return product_.reshape(shapes.at(inputs()[0]), shapes.at(inputs()[1]), output) ? Status() : unfit();
@@ -125,6 +131,8 @@ class AttentionOperator : public Operator {
         arithmetic_(kernel),
         softmax_(kernel, between_.back()->role().beta * (terms.addend == nullptr ? terms.factor : 1)),
         kernel_(kernel) {}
+
+  int64_t macs() const override { return macs_of(scores_) + macs_of(values_); }
 
   Status reshape(const Shapes& shapes, Shape* output) override {
     Shapes inside;
