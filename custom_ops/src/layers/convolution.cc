@@ -8,7 +8,8 @@ namespace nq {
 namespace {
 
 // A panel of rows stays in the L2 cache beside a tile of weights, and is long enough that unpacking the tile costs
-// little. `gemm_bench 12`, `48` and `192` show what panels of so many rows give.
+// little. `gemm_bench 12`, `48` and `192` show what panels of so many rows give. Kernels that need a wider form of rows
+// read them at a rate that the L3 cache has too, and get as many rows.
 constexpr int64_t kPanelBytes = 256 * 1024;
 constexpr int64_t kMinPanelRows = 48, kMinPanelRowsInPlace = 192;
 constexpr int64_t kMaxPanelPointers = 8192;
@@ -32,6 +33,9 @@ constexpr int kMostUnitRows = 8;
 
 // A copy of so many bytes costs no more than one of a few.
 constexpr int64_t kShort = 32;
+
+// Activations that a kernel prepares at a time, where it needs a form of them.
+constexpr int64_t kPrepareStep = 16;
 
 int64_t divide_up(int64_t count, int64_t size) { return (count + size - 1) / size; }
 
@@ -63,7 +67,7 @@ int64_t Convolution::panel_rows() const {
   const int64_t bytes = (in_place_ ? geometry_.in_c : static_cast<int64_t>(row_bytes_)) + geometry_.out_c;
   const int64_t least = in_place_ ? kMinPanelRowsInPlace : kMinPanelRows;
   const int64_t most = in_place_ ? std::max(kMaxPanelPointers / num_taps, kMinPanelRows) : kMaxPanelPointers;
-  const int64_t rows = std::min(std::max(kPanelBytes / bytes, least), most);
+  const int64_t rows = std::min(std::max(kPanelBytes * kernel_.activations.bytes / bytes, least), most);
   return std::max<int64_t>(rows / kernel_.rows, 1) * kernel_.rows;
 }
 
@@ -230,25 +234,23 @@ void Convolution::copy_inside_rows(const int8_t* input, const int8_t* window, in
     }
     return;
   }
+  // What is prepared in steps has no shorter last one where there is room for a whole one.
+  const bool has_room = end - window >= span - kShort + static_cast<int64_t>(align(uint64_t(width), kPrepareStep));
+  const int64_t taken = has_room ? static_cast<int64_t>(align(uint64_t(width), kPrepareStep)) : width;
   for (int64_t i = 0; i < count; ++i, window += next, row += row_bytes()) {
     for (int32_t ky = 0; ky < g.window.kernel_h; ++ky) {
-      copy(window + ky * step, width, row + ky * width * kernel_.activations.bytes);
+      copy(window + ky * step, taken, row + ky * width * kernel_.activations.bytes);
     }
   }
 }
 
 // Up to a depth that is a multiple of 4; behind every row there is room for more.
 void Convolution::fill_rows(int8_t* row, int64_t count) const {
-  int8_t filler[kDepthPerBlock];
+  int8_t filler[kDepthPerBlock], prepared[2 * kDepthPerBlock] = {};  // no form is wider
   std::memset(filler, -kernel_.sum_offset, sizeof(filler));
+  copy(filler, sizeof(filler), prepared);
   int8_t* end = row + size_t{block_.depth} * kernel_.activations.bytes;
-  for (int64_t i = 0; i < count; ++i, end += row_bytes_) {
-    if (kernel_.activations.prepare != nullptr) {
-      kernel_.activations.prepare(filler, kDepthPerBlock, end);
-    } else {
-      std::memcpy(end, filler, sizeof(filler));
-    }
-  }
+  for (int64_t i = 0; i < count; ++i, end += row_bytes_) std::memcpy(end, prepared, sizeof(prepared));
 }
 
 // The window's taps one after the other, as the filter has them.
