@@ -57,7 +57,8 @@ void Convolution::reshape(const Geometry& geometry) {
   in_place_ = rows.prepare == nullptr && geometry.in_c % step == 0 &&
               (num_taps == 1 || (rows.gathers && geometry.in_c >= kMinPieceDepth));
   const uint64_t depth = align(uint64_t{block_.depth}, kDepthPerBlock);
-  row_bytes_ = align(depth * kernel_.activations.bytes + kShort, kLineBytes);
+  at_once_ = rows.prepare != nullptr && pixel_by_pixel(geometry) && depth == block_.depth;
+  row_bytes_ = at_once_ ? depth * rows.bytes : align(depth * rows.bytes + kShort, kLineBytes);
   panel_rows_ = panel_rows();
 }
 
@@ -96,7 +97,8 @@ void Convolution::run_rows(const LayerTask& task, const Finish& finish, Out* out
     const int64_t panels = count * 4 <= panel_rows_ * 5 ? 1 : divide_up(count, panel_rows_);
     const int64_t rows = divide_up(divide_up(count, panels), kernel_.rows) * kernel_.rows;  // all but the last alike
     const size_t pointer_bytes = align(static_cast<uint64_t>(rows * num_pieces) * sizeof(int8_t*), kLineBytes);
-    const size_t copied_bytes = in_place_ ? 0 : row_bytes_ * static_cast<size_t>(std::min(rows, count));
+    const size_t copied_rows = in_place_ ? 0 : static_cast<size_t>(std::min(rows, count));
+    const size_t copied_bytes = align(row_bytes_ * copied_rows, kLineBytes);
     uint8_t* memory = workspace->get(pointer_bytes + copied_bytes + gemm_scratch_bytes(kernel_, block_.depth));
     const Panel panel = {reinterpret_cast<const int8_t**>(memory), reinterpret_cast<int8_t*>(memory + pointer_bytes)};
     for (int64_t begin = pixels.begin; begin < pixels.end; begin += rows) {
@@ -192,7 +194,15 @@ void Convolution::point_at_pieces(const int8_t** pieces, const int8_t* input, Ra
   }
 }
 
+// Pixels that follow each other as the rows do.
+void Convolution::copy_at_once(const Panel& panel, const int8_t* input, Range pixels) const {
+  const int64_t count = pixels.end - pixels.begin;
+  copy(input + pixels.begin * geometry_.in_c, count * geometry_.in_c, panel.rows);
+  for (int64_t i = 0; i < count; ++i) panel.pieces[i] = panel.rows + static_cast<size_t>(i) * row_bytes_;
+}
+
 void Convolution::copy_rows(const Panel& panel, const int8_t* input, Range pixels) const {
+  if (at_once_) return copy_at_once(panel, input, pixels);
   Place place = place_of(geometry_, pixels.begin);
   const int8_t** piece = panel.pieces;
   int8_t* row = panel.rows;
