@@ -32,7 +32,7 @@ constexpr int64_t kTileChannelsMore = 16, kFetchChannels = 16;
 constexpr int kMostUnitRows = 8;
 
 // A copy of so many bytes costs no more than one of a few.
-constexpr int64_t kShort = 32;
+constexpr int64_t kShort = PaddingRow::kLeastBytes;
 
 // Activations that a kernel prepares at a time, where it needs a form of them.
 constexpr int64_t kPrepareStep = 16;
@@ -58,7 +58,7 @@ void Convolution::reshape(const Geometry& geometry) {
               (num_taps == 1 || (rows.gathers && geometry.in_c >= kMinPieceDepth));
   const uint64_t depth = align(uint64_t{block_.depth}, kDepthPerBlock);
   at_once_ = rows.prepare != nullptr && pixel_by_pixel(geometry) && depth == block_.depth;
-  row_bytes_ = at_once_ ? depth * rows.bytes : align(depth * rows.bytes + kShort, kLineBytes);
+  row_bytes_ = align(depth * rows.bytes + (at_once_ ? 0 : kShort), kLineBytes);
   panel_rows_ = panel_rows();
 }
 
@@ -97,8 +97,7 @@ void Convolution::run_rows(const LayerTask& task, const Finish& finish, Out* out
     const int64_t panels = count * 4 <= panel_rows_ * 5 ? 1 : divide_up(count, panel_rows_);
     const int64_t rows = divide_up(divide_up(count, panels), kernel_.rows) * kernel_.rows;  // all but the last alike
     const size_t pointer_bytes = align(static_cast<uint64_t>(rows * num_pieces) * sizeof(int8_t*), kLineBytes);
-    const size_t copied_rows = in_place_ ? 0 : static_cast<size_t>(std::min(rows, count));
-    const size_t copied_bytes = align(row_bytes_ * copied_rows, kLineBytes);
+    const size_t copied_bytes = in_place_ ? 0 : row_bytes_ * static_cast<size_t>(std::min(rows, count));
     uint8_t* memory = workspace->get(pointer_bytes + copied_bytes + gemm_scratch_bytes(kernel_, block_.depth));
     const Panel panel = {reinterpret_cast<const int8_t**>(memory), reinterpret_cast<int8_t*>(memory + pointer_bytes)};
     for (int64_t begin = pixels.begin; begin < pixels.end; begin += rows) {
@@ -194,11 +193,12 @@ void Convolution::point_at_pieces(const int8_t** pieces, const int8_t* input, Ra
   }
 }
 
-// Pixels that follow each other as the rows do.
+// Pixels that follow each other, and so do the rows.
 void Convolution::copy_at_once(const Panel& panel, const int8_t* input, Range pixels) const {
   const int64_t count = pixels.end - pixels.begin;
   copy(input + pixels.begin * geometry_.in_c, count * geometry_.in_c, panel.rows);
-  for (int64_t i = 0; i < count; ++i) panel.pieces[i] = panel.rows + static_cast<size_t>(i) * row_bytes_;
+  const int64_t step = geometry_.in_c * int64_t{kernel_.activations.bytes};
+  for (int64_t i = 0; i < count; ++i) panel.pieces[i] = panel.rows + i * step;
 }
 
 void Convolution::copy_rows(const Panel& panel, const int8_t* input, Range pixels) const {
@@ -267,16 +267,30 @@ void Convolution::fill_rows(int8_t* row, int64_t count) const {
 void Convolution::copy_row(const int8_t* input, const Place& place, int8_t* row) const {
   const Geometry& g = geometry_;
   const int64_t top = place.y * g.window.stride_h - g.pad_top, left = place.x * g.window.stride_w - g.pad_left;
-  const int8_t* image = input + place.batch * g.in_h * g.in_w * g.in_c;
-  const int64_t width = int64_t{g.window.kernel_w} * g.in_c;
+  const int64_t in_row_bytes = int64_t{g.in_w} * g.in_c, width = int64_t{g.window.kernel_w} * g.in_c;
+  const int8_t* image = input + place.batch * g.in_h * in_row_bytes;
+  const int64_t left_behind = (g.batches - place.batch) * g.in_h * in_row_bytes;  // from the image's first row on
+  const bool is_short = g.window.dilation_w == 1 && width <= kShort && kernel_.activations.prepare == nullptr;
   for (int32_t ky = 0; ky < g.window.kernel_h; ++ky, row += width * kernel_.activations.bytes) {
     const int64_t in_y = top + int64_t{ky} * g.window.dilation_h;
     if (in_y < 0 || in_y >= g.in_h) {
       copy(padding_.data(), width, row);
+    } else if (is_short && left_behind - (in_y + 1) * in_row_bytes >= kShort) {
+      copy_short_taps(image + in_y * in_row_bytes, left, row);
     } else {
-      copy_taps(image + in_y * g.in_w * g.in_c, left, row);
+      copy_taps(image + in_y * in_row_bytes, left, row);
     }
   }
+}
+
+// One row of a window of few bytes: more than that is copied, and overwritten, or lies behind the row.
+void Convolution::copy_short_taps(const int8_t* in_row, int64_t in_x, int8_t* row) const {
+  const int64_t in_c = geometry_.in_c, step = geometry_.window.kernel_w;
+  const auto before = std::clamp<int64_t>(-in_x, 0, step);
+  const auto until = std::clamp<int64_t>(geometry_.in_w - in_x, before, step);
+  std::memcpy(row, padding_.data(), kShort);
+  if (until > before) std::memcpy(row + before * in_c, in_row + (in_x + before) * in_c, kShort);
+  std::memcpy(row + until * in_c, padding_.data(), kShort);
 }
 
 // One row of the window; taps that follow each other in memory go together.

@@ -52,6 +52,7 @@ class Convolution {
   int64_t row_bytes() const { return static_cast<int64_t>(row_bytes_); }
   void fill_rows(int8_t* row, int64_t count) const;
   void copy_row(const int8_t* input, const Place& place, int8_t* row) const;
+  void copy_short_taps(const int8_t* in_row, int64_t in_x, int8_t* row) const;
   void copy_taps(const int8_t* in_row, int64_t in_x, int8_t* row) const;
   void copy(const int8_t* in, int64_t count, int8_t* out) const;
 
