@@ -38,7 +38,7 @@ class Interpreter(SwitchingModel):
             they keep float arithmetic, exactly that of the extracted model. With experimental_preserve_all_tensors,
             None does not fuse, because the runtime has no tensors for what lies between fused operators. In
             ai-edge-litert and tensorflow, not even True fuses then; `delegation` says so.
-        profile: True keeps the time of every layer that the library computes, for `profile`. It adds some 50 ns to a
+        profile: True keeps the time of every layer that the library computes, for `profile`. It adds some 60 ns to a
             layer; False adds nothing.
         num_threads, experimental_delegates, options: passed to the runtime's own Interpreter, like any other keyword.
 
