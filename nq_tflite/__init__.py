@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from nq_tflite.device.delegation import DelegatedOperator, Delegation
 from nq_tflite.device.interpreter import Interpreter
+from nq_tflite.device.profile import LayerTime, Profile
 from nq_tflite.device.switching import Switch
 from nq_tflite.errors import MissingPackageError, NqError, how_to_install
 from nq_tflite.format.nesting import Nesting, Precision
@@ -39,10 +40,12 @@ __all__ = [
     "GovernedSwitch",
     "Governor",
     "Interpreter",
+    "LayerTime",
     "Nesting",
     "NqError",
     "Policy",
     "Precision",
+    "Profile",
     "Rule",
     "Switch",
     "__version__",

@@ -116,12 +116,12 @@ class ModelFile {
 
 TfLiteDelegate* create_delegate(nq_session session, int switches) {
   std::string handle = std::to_string(session);
-  char names[4][12] = {"session", "precision", "fuse", "num_threads"};
+  char names[5][12] = {"session", "precision", "fuse", "num_threads", "profile"};
   char precision[] = "part", full[] = "full", fuse[] = "1", unfused[] = "0", one[] = "1", two[] = "2";
-  char* keys[] = {names[0], names[1], names[2], names[3]};
+  char* keys[] = {names[0], names[1], names[2], names[3], names[4]};
   char* values[] = {handle.data(), switches & kPartBit ? precision : full, switches & kUnfused ? unfused : fuse,
-                    switches & kThreads ? two : one};
-  TfLiteDelegate* delegate = tflite_plugin_create_delegate(keys, values, 4, nullptr);
+                    switches & kThreads ? two : one, switches & kThreads ? one : unfused};
+  TfLiteDelegate* delegate = tflite_plugin_create_delegate(keys, values, 5, nullptr);
   EXPECT(delegate != nullptr);
   return delegate;
 }

@@ -16,6 +16,7 @@
  * kernels, "auto" (default) to choose "1" if the CPU has a vector instruction set that the kernels use. Fused float
  * layers run at dynamic range: their inputs are quantized to int8 at run time. "num_threads" = "0" (default) uses the
  * number of threads that the runtime recommends. LiteRT's CompiledModel recommends none, so set a number there.
+ * "profile" = "1" keeps the time of every layer for nq_session_profile(); "0" (default) reads no clock.
  *
  * Runtimes: TFLite's C++ and C libraries from 2.14 on, and LiteRT's. Load a model from a file, so that it is mapped:
  * only mapped memory can be released. TFLite's C library up to 2.17 exposes only a model's flatbuffer, and not the
@@ -86,6 +87,21 @@ typedef struct nq_operator {
   int32_t place;      /* nq_place */
 } nq_operator;
 
+/* The time of a layer: an operator, or several that this library computes as one. */
+typedef struct nq_layer_time {
+  const char* name;     /* names of its operators in TFLite's schema, such as "CONV_2D + ADD" */
+  const char* output;   /* name of the tensor that it computes */
+  const char* weight;   /* name of its nested weight; NULL without one */
+  const int32_t* shape; /* of the output, num_dims numbers */
+  int32_t num_dims;
+  int32_t place;        /* NQ_FUSED; or NQ_UNPACKED: a nested weight is unpacked, and the runtime reads it */
+  uint64_t macs;        /* multiplications, each with an addition, of matrix products and convolutions; else 0 */
+  uint64_t bytes;       /* of the tensors that it reads and writes and of its packed weight at this level, each once */
+  uint64_t invocations; /* that were timed */
+  uint64_t nanoseconds; /* of all of them together */
+  uint64_t least;       /* nanoseconds of the fastest one */
+} nq_layer_time;
+
 /* A kind of kernel, and the instruction set of the one in use. */
 typedef struct nq_kernel {
   const char* kind;
@@ -138,6 +154,15 @@ NQ_EXPORT nq_status nq_session_num_weights(nq_session session, int32_t* count);
  * ones form. The array and its strings are valid until the calling thread's next call of this function. */
 NQ_EXPORT nq_status nq_session_delegation(nq_session session, const nq_operator** operators, int32_t* count,
                                           int32_t* num_partitions);
+
+/* The time of every layer that this library computes, in the order they run, in the invocations that ran at `level` (0
+ * for a model without nested weights). The session's delegate needs the option "profile" = "1". The runtime's own
+ * operators are not listed. An invocation that fails is not counted, and all times start again when tensors are
+ * allocated again. The array and its strings are valid until the calling thread's next call of this function. */
+NQ_EXPORT nq_status nq_session_profile(nq_session session, int32_t level, const nq_layer_time** layers, int32_t* count);
+
+/* Forgets the times of all levels, such as those of invocations that warmed up. */
+NQ_EXPORT nq_status nq_session_reset_profile(nq_session session);
 
 /* Tells the session that an invocation failed between operators, or that an invocation of a model with loops has ended.
  * A deferred page-out then does not wait for the next invocation. Do not call it while an invocation runs. */

@@ -29,6 +29,7 @@ struct Options {
   Precision precision;
   Fuse fuse = Fuse::kAuto;
   int num_threads = 0;
+  bool profile = false;
 };
 
 constexpr int kMaxThreads = 1024;
@@ -71,6 +72,14 @@ Status parse_num_threads(const char* text, int* num_threads) {
   return {};
 }
 
+Status parse_profile(const char* text, bool* profile) {
+  if (std::strcmp(text, "0") != 0 && std::strcmp(text, "1") != 0) {
+    return error(NQ_INVALID_ARGUMENT, "option profile=%s; expected 1 (keep the times of layers) or 0", text);
+  }
+  *profile = *text == '1';
+  return {};
+}
+
 // The scalar kernels are there to be tested against: a CPU without better ones is served best by the runtime's.
 const char* why_unfused(Fuse fuse, const GemmKernel& kernel) {
   if (fuse == Fuse::kNever) return "fusing is off";
@@ -90,9 +99,11 @@ Status parse_options(const char* const* keys, const char* const* values, size_t 
       status = parse_fuse(values[i], &options->fuse);
     } else if (std::strcmp(keys[i], "num_threads") == 0) {
       status = parse_num_threads(values[i], &options->num_threads);
+    } else if (std::strcmp(keys[i], "profile") == 0) {
+      status = parse_profile(values[i], &options->profile);
     } else {
-      status =
-          error(NQ_INVALID_ARGUMENT, "unknown option '%s'; expected session, precision, fuse or num_threads", keys[i]);
+      status = error(NQ_INVALID_ARGUMENT,
+                     "unknown option '%s'; expected session, precision, fuse, num_threads or profile", keys[i]);
     }
     if (!status.ok()) return status;
   }
@@ -163,11 +174,13 @@ Status create_delegate(const char* const* keys, const char* const* values, size_
   created->unfused = why_unfused(options.fuse, *environment.kernels.gemm);
   environment.threads = std::make_shared<ThreadPool>();
   environment.num_threads = options.num_threads;
+  environment.profile = options.profile;
   environment.arena = std::make_shared<Workspace>();
   environment.padding = std::make_shared<PaddingRow>();
   if (!options.session) options.session = std::make_shared<Session>();
   if (Status status = options.session->attach(options.precision, *environment.kernels.checksum); !status.ok())
     return status;
+  if (options.profile) options.session->keep_times();
   environment.session = std::move(options.session);
   *delegate = created.release();
   return {};

@@ -20,6 +20,12 @@ struct OperatorList {
   std::vector<nq_operator> operators;
 };
 nq::PerThread<OperatorList> last_lists;
+// What its last nq_session_profile gave.
+struct LayerTimes {
+  std::vector<nq::LayerTime> kept;
+  std::vector<nq_layer_time> layers;
+};
+nq::PerThread<LayerTimes> last_profiles;
 // And its last nq_kernels.
 nq::PerThread<std::vector<nq_kernel>> last_kernels;
 
@@ -161,6 +167,31 @@ nq_status nq_session_delegation(nq_session session, const nq_operator** operator
     if (num_partitions != nullptr) *num_partitions = last.delegation.num_partitions;
     return Status();
   });
+}
+
+nq_status nq_session_profile(nq_session session, int32_t level, const nq_layer_time** layers, int32_t* count) {
+  return with_session(session, [&](Session& found) {
+    if (layers == nullptr || count == nullptr) return missing_result(count == nullptr ? "count" : "layers");
+    LayerTimes list;
+    if (Status status = found.profile(level, &list.kept); !status.ok()) return status;
+    for (const nq::LayerTime& each : list.kept) {
+      const char* weight = each.weight ? each.weight->c_str() : nullptr;
+      const nq::LayerTime::Times& times = each.times[static_cast<size_t>(level)];
+      list.layers.push_back({each.name.c_str(), each.output.c_str(), weight, each.shape.data(),
+                             static_cast<int32_t>(each.shape.size()), each.place, each.macs,
+                             each.bytes[static_cast<size_t>(level)], times.invocations, times.nanoseconds,
+                             times.least});
+    }
+    LayerTimes& last = last_profiles.get();
+    last = std::move(list);  // the strings stay where they are in memory
+    *layers = last.layers.data();
+    *count = static_cast<int32_t>(last.layers.size());
+    return Status();
+  });
+}
+
+nq_status nq_session_reset_profile(nq_session session) {
+  return with_session(session, [](Session& found) { return found.reset_profile(); });
 }
 
 nq_status nq_session_invocation_ended(nq_session session) {

@@ -5,6 +5,7 @@
 #include <random>
 
 #include "check.h"
+#include "format/crc32.h"
 
 namespace {
 
@@ -132,6 +133,34 @@ TEST(bands_give_what_whole_images_give) {
     for (const auto& step : chain.steps) CHECK(step->begun == 1 && step->ended == 1);
   }
   CHECK(most_bands > 4);
+}
+
+TEST(each_step_of_bands_is_timed) {
+  std::mt19937 random(12);
+  nq::ThreadPool pool;
+  Chain chain(&random);
+  const auto session = std::make_shared<nq::Session>();
+  CHECK_OK(session->attach({}, {"scalar", [] { return true; }, nq::crc32}));
+  session->keep_times();
+  session->model_loaded();
+  const size_t first = 1;  // a step before the bands
+  nq::LayerClock clock(session, nullptr, std::vector<nq::LayerTime>(first + chain.steps.size()));
+  nq::BandedSteps bands(chain.operators(), 1);
+  std::vector<uint8_t> memory(bands.bytes());
+  for (int invocation = 0; invocation < 3; ++invocation) {
+    clock.begin();
+    bands.run(chain.pointers(), memory.data(), &pool, &clock, first);
+    clock.end();
+  }
+  clock.begin();  // of an invocation that fails
+  std::vector<nq::LayerTime> layers;
+  CHECK_OK(session->profile(0, &layers));
+  for (size_t i = 0; i < layers.size(); ++i) {
+    const nq::LayerTime::Times& times = layers[i].times[0];
+    CHECK_EQ(3u, times.invocations);
+    CHECK((times.least > 0) == (i >= first));
+    CHECK(times.nanoseconds >= 3 * times.least);
+  }
 }
 
 // A large image, of which each of three steps keeps the size.

@@ -171,12 +171,63 @@ TEST(options_are_checked) {
                                                      {"num_threads", "two"},
                                                      {"num_threads", "-1"},
                                                      {"num_threads", "1025"},
+                                                     {"profile", "yes"},
                                                      {"precison", "full"}};
   for (const auto& [key, value] : bad) {
     CHECK(create_delegate({{key, value}}) == nullptr);
     CHECK(nq_test::contains(creation_error, "expected"));
     CHECK(creation_error == nq_last_error());
   }
+}
+
+TEST(unpacked_weights_are_timed_by_level) {
+  const nq_session session = nq_session_open();
+  LoadedModel loaded(nq_test::example_weights());
+  const nq_layer_time* layers = nullptr;
+  int32_t count = 0;
+  CHECK_EQ(NQ_NOT_READY, nq_session_profile(session, 0, &layers, &count));
+  CHECK_EQ(kTfLiteOk, loaded.allocate({{"session", std::to_string(session)}, {"profile", "1"}}));
+  for (int32_t level = 0; level < 3; ++level) {
+    CHECK_EQ(NQ_OK, nq_session_set_level(session, level, 0, nullptr));
+    for (int32_t k = 0; k <= level; ++k) CHECK_EQ(kTfLiteOk, loaded.runtime.invoke());
+  }
+  uint64_t bytes = 0;
+  for (int32_t level = 0; level < 3; ++level) {
+    CHECK_EQ(NQ_OK, nq_session_profile(session, level, &layers, &count));
+    CHECK_EQ(loaded.weights.size(), static_cast<size_t>(count));
+    for (int32_t i = 0; i < count; ++i) {
+      const nq_layer_time& layer = layers[i];
+      CHECK_EQ("weight" + std::to_string(i), std::string(layer.weight));
+      CHECK_EQ(std::string("NQ_UNPACK_DEQUANT"), layer.name);
+      CHECK_EQ(int32_t{NQ_UNPACKED}, layer.place);
+      CHECK_EQ(loaded.runtime.tensor(loaded.weights[static_cast<size_t>(i)]).dims->size, layer.num_dims);
+      CHECK_EQ(static_cast<uint64_t>(level) + 1, layer.invocations);
+      CHECK(layer.least > 0 && layer.nanoseconds >= layer.invocations * layer.least);
+    }
+    CHECK(layers[0].bytes > bytes);
+    bytes = layers[0].bytes;
+  }
+  CHECK_EQ(NQ_OK, nq_session_reset_profile(session));
+  CHECK_EQ(NQ_OK, nq_session_profile(session, 2, &layers, &count));
+  CHECK_EQ(uint64_t{0}, layers[0].invocations + layers[0].nanoseconds + layers[0].least);
+  CHECK_EQ(NQ_INVALID_ARGUMENT, nq_session_profile(session, 3, &layers, &count));
+  CHECK(nq_test::contains(nq_last_error(), "level 3; expected one of the model's, 0 to 2"));
+  CHECK_EQ(NQ_INVALID_ARGUMENT, nq_session_profile(session, -1, &layers, &count));
+  CHECK_EQ(NQ_INVALID_ARGUMENT, nq_session_profile(session, 0, nullptr, &count));
+  CHECK_EQ(NQ_INVALID_ARGUMENT, nq_session_profile(session, 0, &layers, nullptr));
+  nq_session_close(session);
+}
+
+TEST(times_are_kept_only_if_asked_for) {
+  const nq_session session = nq_session_open();
+  LoadedModel loaded(nq_test::example_weights());
+  CHECK_EQ(kTfLiteOk, loaded.allocate({{"session", std::to_string(session)}, {"profile", "0"}}));
+  const nq_layer_time* layers = nullptr;
+  int32_t count = 0;
+  CHECK_EQ(NQ_NOT_READY, nq_session_profile(session, 0, &layers, &count));
+  CHECK(nq_test::contains(nq_last_error(), "option profile=1"));
+  CHECK_EQ(NQ_NOT_READY, nq_session_reset_profile(session));
+  nq_session_close(session);
 }
 
 TEST(the_isa_can_be_forced) {

@@ -4,6 +4,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cfenv>
 #include <cstring>
 #include <fstream>
 #include <iterator>
@@ -340,6 +341,25 @@ TEST(ties_and_clamps) {
              return layer.requantized(1, 0);
            }()});
 }
+
+#if defined(__SSE2__)
+TEST(kernels_of_256_bits_round_to_nearest_in_any_program) {
+  std::mt19937 random(8);
+  const NaiveLayer layer(Layout::kMatrix, 70, 20, {4, 4}, Codes::kRandom, &random);
+  const std::vector<int8_t> activations = any_activations(size_t{layer.block.depth} * kMostRows, {}, &random);
+  const std::vector<int8_t> expected = expected_output(layer, 1, activations);
+  for (const GemmKernel* kernel : supported_kernels()) {
+    if (std::strncmp(kernel->isa, "avx2", 4) != 0 && std::strcmp(kernel->isa, "avxvnni") != 0) continue;
+    const Rows rows(*kernel, layer, activations, kMostRows, 1);
+    for (const int rounding : {FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO}) {
+      std::fesetround(rounding);
+      check_rows(*kernel, layer, 1, rows.first(kMostRows), 8, expected);
+      CHECK_EQ(rounding, std::fegetround());
+      std::fesetround(FE_TONEAREST);
+    }
+  }
+}
+#endif
 
 TEST(sums_and_products_beyond_the_output_saturate) {
   std::mt19937 random(6);

@@ -69,12 +69,12 @@ TEST(every_allocation_of_a_session_may_fail) {
           return (session = nq_session_open()) != 0;
         }) > 0);
   std::string handle = std::to_string(session);
-  char key[] = "session";
-  char* keys[] = {key};
-  char* values[] = {handle.data()};
+  char key[] = "session", profile[] = "profile", yes[] = "1";
+  char* keys[] = {key, profile};
+  char* values[] = {handle.data(), yes};
   CHECK(survive([&] {
           loaded.delegate.reset();
-          loaded.delegate.reset(tflite_plugin_create_delegate(keys, values, 1, nullptr));
+          loaded.delegate.reset(tflite_plugin_create_delegate(keys, values, 2, nullptr));
           return loaded.delegate != nullptr;
         }) > 0);
   CHECK_EQ(kTfLiteOk, loaded.runtime.apply(loaded.delegate.get()));
@@ -101,6 +101,8 @@ TEST(every_allocation_of_a_session_may_fail) {
   survive([&] { return nq_session_memory(session, 0, &size, &resident, nullptr) == NQ_OK; });
   const nq_operator* operators = nullptr;
   CHECK(survive([&] { return nq_session_delegation(session, &operators, &level, nullptr) == NQ_OK; }) > 0);
+  const nq_layer_time* layers = nullptr;
+  CHECK(survive([&] { return nq_session_profile(session, 0, &layers, &level) == NQ_OK; }) > 0);
   CHECK(survive([&] { return nq_session_set_level(session, 9, 0, nullptr) == NQ_INVALID_ARGUMENT; }) > 0);
   nq_session_close(session);
 }

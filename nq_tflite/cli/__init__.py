@@ -12,6 +12,7 @@ from nq_tflite.cli.demo_command import demo
 from nq_tflite.cli.evaluate_command import evaluate
 from nq_tflite.cli.extract_command import extract
 from nq_tflite.cli.inspect_command import inspect
+from nq_tflite.cli.profile_command import profile
 from nq_tflite.cli.report_command import report
 from nq_tflite.cli.simulate_command import simulate
 from nq_tflite.cli.storage_command import storage
@@ -38,7 +39,7 @@ def nq_tflite() -> None:
 
 
 nq_tflite.add_section("Start here", demo, convert, inspect)
-nq_tflite.add_section("Measure", evaluate, benchmark, report, storage)
+nq_tflite.add_section("Measure", evaluate, benchmark, profile, report, storage)
 nq_tflite.add_section("Switch by what the device can spare", watch, simulate)
 nq_tflite.add_section("Deliver", extract, split, join, receive)
 

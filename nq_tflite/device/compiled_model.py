@@ -52,6 +52,7 @@ class CompiledModel(SwitchingModel):
         options: Any,
         precision: Precision,
         fuse: bool | None,
+        profile: bool,
     ) -> None:
         self._litert = load_compiled_models()
         if isinstance(source, bytes):
@@ -62,7 +63,7 @@ class CompiledModel(SwitchingModel):
         if environment is None:
             environment = _create_environment(self._litert)
         _check_environment(environment)
-        super().__init__("model content" if isinstance(source, bytes) else source)
+        super().__init__("model content" if isinstance(source, bytes) else source, profile)
         # LiteRT tells XNNPACK of the number of threads, but no other delegate.
         threads = 1 if options is None else options.cpu_options.num_threads
         set_accelerator_options(self._delegate_options(precision, fuse) | {"num_threads": str(threads)})
@@ -92,6 +93,7 @@ class CompiledModel(SwitchingModel):
         *,
         precision: Precision = "full",
         fuse: bool | None = None,
+        profile: bool = False,
     ) -> CompiledModel:
         """Maps and compiles a .tflite file.
 
@@ -100,7 +102,7 @@ class CompiledModel(SwitchingModel):
             hardware_accel, options: as ai_edge_litert's CompiledModel takes them; HardwareAccelerator.CPU alone.
             environment: the `environment` of another nq.CompiledModel, to share it; a new one if not given.
             precision: "full", "part" or a number of bits, to start with.
-            fuse: as nq.Interpreter takes it.
+            fuse, profile: as nq.Interpreter takes them.
 
         Raises:
             FormatError: not a TFLite model, or a nested one that breaks a rule of the format.
@@ -108,7 +110,7 @@ class CompiledModel(SwitchingModel):
             MissingPackageError, NativeLibraryError: the runtime or the native library is missing.
             NqError: the hardware is not the CPU.
         """
-        return cls(os.fspath(model_path), hardware_accel, environment, options, precision, fuse)
+        return cls(os.fspath(model_path), hardware_accel, environment, options, precision, fuse, profile)
 
     @classmethod
     def from_buffer(
@@ -120,9 +122,10 @@ class CompiledModel(SwitchingModel):
         *,
         precision: Precision = "full",
         fuse: bool | None = None,
+        profile: bool = False,
     ) -> CompiledModel:
         """Compiles the bytes of a .tflite file, as `from_file`. A switch cannot page them, and a warning says so."""
-        return cls(model_data, hardware_accel, environment, options, precision, fuse)
+        return cls(model_data, hardware_accel, environment, options, precision, fuse, profile)
 
     @property
     def runtime(self) -> str:

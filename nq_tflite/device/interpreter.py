@@ -38,6 +38,8 @@ class Interpreter(SwitchingModel):
             they keep float arithmetic, exactly that of the extracted model. With experimental_preserve_all_tensors,
             None does not fuse, because the runtime has no tensors for what lies between fused operators. In
             ai-edge-litert and tensorflow, not even True fuses then; `delegation` says so.
+        profile: True keeps the time of every layer that the library computes, for `profile`. It adds some 60 ns to a
+            layer; False adds nothing.
         num_threads, experimental_delegates, options: passed to the runtime's own Interpreter, like any other keyword.
 
     `close` releases the model's memory at once, and so does the end of a `with` block.
@@ -63,10 +65,11 @@ class Interpreter(SwitchingModel):
         precision: Precision = "full",
         runtime: RuntimeName | None = None,
         fuse: bool | None = None,
+        profile: bool = False,
         **options: Any,
     ) -> None:
         self._runtime = load_runtime(runtime)
-        super().__init__("model content" if model_path is None else str(model_path))
+        super().__init__("model content" if model_path is None else str(model_path), profile)
         model_content = _plain_bytes(model_content)
         _check_model(model_path, model_content)
         num_threads = _plain_threads(num_threads)

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from nq_tflite.device.delegation import PLACES, DelegatedOperator, Delegation
+from nq_tflite.device.profile import LayerTime
 from nq_tflite.errors import FormatError, NativeLibraryError, NqError, PrecisionError
 
 LIBRARY_NAME = "libnq_tflite.so"
@@ -55,6 +56,24 @@ class Operator(ctypes.Structure):
         ("weight", ctypes.c_char_p),
         ("reason", ctypes.c_char_p),
         ("place", ctypes.c_int32),
+    )
+
+
+class LayerTimeRecord(ctypes.Structure):
+    """nq_layer_time."""
+
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("output", ctypes.c_char_p),
+        ("weight", ctypes.c_char_p),
+        ("shape", ctypes.POINTER(ctypes.c_int32)),
+        ("num_dims", ctypes.c_int32),
+        ("place", ctypes.c_int32),
+        ("macs", ctypes.c_uint64),
+        ("bytes", ctypes.c_uint64),
+        ("invocations", ctypes.c_uint64),
+        ("nanoseconds", ctypes.c_uint64),
+        ("least", ctypes.c_uint64),
     )
 
 
@@ -150,6 +169,8 @@ def _declare(library: ctypes.CDLL) -> None:
         "nq_session_set_level": (status, [session, ctypes.c_int32, ctypes.c_uint32, pointer(SwitchResult)]),
         "nq_session_memory": (status, [session, ctypes.c_int32, u64, u64, i32]),
         "nq_session_delegation": (status, [session, pointer(pointer(Operator)), i32, i32]),
+        "nq_session_profile": (status, [session, ctypes.c_int32, pointer(pointer(LayerTimeRecord)), i32]),
+        "nq_session_reset_profile": (status, [session]),
         "nq_session_invocation_ended": (status, [session]),
     }
     for name, (result, arguments) in signatures.items():
@@ -253,6 +274,16 @@ class Session:
         self._call("nq_session_delegation", ctypes.byref(operators), ctypes.byref(count), ctypes.byref(partitions))
         return operators[: count.value], partitions.value
 
+    def profile(self, level: int) -> tuple[LayerTime, ...]:
+        """The times of the layers in invocations at a level."""
+        layers, count = ctypes.POINTER(LayerTimeRecord)(), ctypes.c_int32()
+        self._call("nq_session_profile", level, ctypes.byref(layers), ctypes.byref(count))
+        return tuple(map(_layer_time, layers[: count.value]))
+
+    def reset_profile(self) -> None:
+        """Forgets all times."""
+        self._call("nq_session_reset_profile")
+
     def invocation_ended(self) -> None:
         """Tells the library that an invocation failed halfway."""
         self._call("nq_session_invocation_ended")
@@ -270,6 +301,21 @@ def _delegated(operator: Operator) -> DelegatedOperator:
         weight=_text(operator.weight),
         place=PLACES[operator.place],
         reason=_text(operator.reason),
+    )
+
+
+def _layer_time(layer: LayerTimeRecord) -> LayerTime:
+    return LayerTime(
+        name=_text(layer.name) or "",
+        output=_text(layer.output) or "",
+        weight=_text(layer.weight),
+        place=PLACES[layer.place],
+        shape=tuple(layer.shape[: layer.num_dims]),
+        macs=layer.macs,
+        bytes=layer.bytes,
+        invocations=layer.invocations,
+        seconds=layer.nanoseconds / layer.invocations * 1e-9 if layer.invocations else 0.0,
+        least_seconds=layer.least * 1e-9,
     )
 
 

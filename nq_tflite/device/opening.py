@@ -12,14 +12,21 @@ from nq_tflite.format.nesting import Precision
 
 
 def open_model(
-    path: str, nested: bool, runtime: RuntimeName | None, num_threads: int, precision: Precision = "full"
+    path: str,
+    nested: bool,
+    runtime: RuntimeName | None,
+    num_threads: int,
+    precision: Precision = "full",
+    profile: bool = False,
 ) -> Any:
     """An allocated interpreter with zeros as input: nq.Interpreter for a nested model, the stock one for a stock model.
 
     A stock model is opened without nq_tflite's delegate, so that it runs exactly as it does without nq_tflite.
     """
     if nested:
-        interpreter: Any = Interpreter(path, precision=precision, runtime=runtime, num_threads=num_threads)
+        interpreter: Any = Interpreter(
+            path, precision=precision, runtime=runtime, num_threads=num_threads, profile=profile
+        )
     else:
         interpreter = load_runtime(runtime).interpreter(model_path=path, num_threads=num_threads)
     interpreter.allocate_tensors()

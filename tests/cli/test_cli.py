@@ -31,6 +31,7 @@ COMMANDS = (
     "extract",
     "inspect",
     "join",
+    "profile",
     "receive",
     "report",
     "simulate",
@@ -117,6 +118,8 @@ def test_module_and_version() -> None:
         ("benchmark", "a", "--threads", "two"),
         ("benchmark", "a", "--threads", ""),
         ("benchmark", "a", "--runs", "0"),
+        ("profile", "a", "--threads", "1,2"),
+        ("profile", "a", "--slowest", "0"),
         ("demo", "extra"),
         ("join", "a"),
         ("receive", "a"),
@@ -525,6 +528,31 @@ def test_benchmark(nested: Path, stock: Path) -> None:
     assert data["footprints"][0]["switch"]["count"] == 2
     assert len(data["footprints"][0]["delegation"]["operators"]) > len(inspect_file(nested).weights)
     assert data["cpu"]
+
+
+def test_profile(nested: Path) -> None:
+    counts = ("--runs", 3, "--precision", "full", "--precision", "part")
+    done = run("profile", nested, *counts, "--slowest", 2)
+    assert done.returncode == 0, done.stderr
+    for text in (
+        "8 bits, 3 invocations: the slowest 2 of",
+        "5 bits, 3 invocations",
+        "GMAC/s",
+        "all layers:",
+        "kernels",
+    ):
+        assert text in done.stdout
+    assert sum(line.startswith("│") for line in done.stdout.splitlines()) == 4
+    data = json.loads(run("profile", nested, *counts, "--json").stdout)
+    for timed in data["precisions"]:
+        layers = timed["profile"]["layers"]
+        assert {layer["weight"] for layer in layers} >= {weight.name for weight in inspect_file(nested).weights}
+        assert 0 < sum(layer["seconds"] for layer in layers) <= timed["seconds"]
+
+
+def test_profile_refuses(nested: Path, stock: Path) -> None:
+    check_error(run("profile", nested, "--precision", "7"), "precision")
+    check_error(run("profile", stock), "expected a nested model", "benchmark_model")
 
 
 def test_benchmark_refuses(nested: Path, tmp_path: Path) -> None:

@@ -87,6 +87,13 @@ def test_every_call_of_the_stock_compiled_model(litert: Any, nested_dir: Path, s
     assert got["runtime"].startswith("ai-edge-litert ")
 
 
+def test_layers_are_timed(litert: Any, nested_dir: Path, samples: np.ndarray) -> None:
+    full, part = litert(compiled_jobs.profiled, nested_dir / "int8_8_5.tflite", samples)
+    assert {layer.invocations for layer in full.layers} == {len(samples)}
+    assert all(layer.least_seconds > 0 for layer in full.layers)
+    assert [(layer.name, layer.invocations) for layer in part.layers] == [(layer.name, 0) for layer in full.layers]
+
+
 def test_a_stock_model_runs_and_has_no_precision(
     litert: Any, int8_tflite: bytes, tmp_path: Path, samples: np.ndarray
 ) -> None:

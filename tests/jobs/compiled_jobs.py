@@ -164,3 +164,10 @@ def compiled_without_litert(runtime: str, path: Path) -> tuple[str, str]:
     found = importlib.util.find_spec
     with mock.patch("importlib.util.find_spec", lambda name: None if name == "ai_edge_litert" else found(name)):
         return error_of_compiled(runtime, path)
+
+
+def profiled(runtime: str, path: Path, inputs: np.ndarray) -> tuple[nq.Profile, nq.Profile]:
+    """The times of the layers at full-bit and at part-bit, after an invocation for each input at full-bit."""
+    compiled = Compiled(nq.CompiledModel.from_file(path, fuse=True, profile=True))
+    compiled.feed(inputs)
+    return compiled.model.profile("full"), compiled.model.profile("part")

@@ -53,6 +53,8 @@ EXPORTS = {
     "nq_session_num_weights",
     "nq_session_open",
     "nq_session_prepare",
+    "nq_session_profile",
+    "nq_session_reset_profile",
     "nq_session_set_level",
     "nq_version",
     "tflite_plugin_create_delegate",

@@ -8,7 +8,8 @@ namespace nq {
 namespace {
 
 // A panel of rows stays in the L2 cache beside a tile of weights, and is long enough that unpacking the tile costs
-// little. `gemm_bench 12`, `48` and `192` show what panels of so many rows give.
+// little. `gemm_bench 12`, `48` and `192` show what panels of so many rows give. Kernels that need a wider form of rows
+// read them at a rate that the L3 cache has too, and get as many rows.
 constexpr int64_t kPanelBytes = 256 * 1024, kSpacedPanelBytes = 512 * 1024;
 constexpr int64_t kMinPanelRows = 48, kMinPanelRowsInPlace = 192;
 constexpr int64_t kMaxPanelPointers = 8192;
@@ -31,7 +32,10 @@ constexpr int64_t kTileChannelsMore = 16, kFetchChannels = 16;
 constexpr int kMostUnitRows = 8, kSpacedUnitRows = 16;
 
 // A copy of so many bytes costs no more than one of a few.
-constexpr int64_t kShort = 32;
+constexpr int64_t kShort = PaddingRow::kLeastBytes;
+
+// Activations that a kernel prepares at a time, where it needs a form of them.
+constexpr int64_t kPrepareStep = 16;
 
 int64_t divide_up(int64_t count, int64_t size) { return (count + size - 1) / size; }
 
@@ -54,7 +58,8 @@ void Convolution::reshape(const Geometry& geometry) {
               (num_taps == 1 || (rows.gathers && geometry.in_c >= kMinPieceDepth));
   if (kernel_.spaced.run != nullptr) in_place_ = in_place_ && pixel_by_pixel(geometry);  // others are not evenly spaced
   const uint64_t depth = align(uint64_t{block_.depth}, kDepthPerBlock);
-  row_bytes_ = align(depth * kernel_.activations.bytes + kShort, kLineBytes);
+  at_once_ = rows.prepare != nullptr && pixel_by_pixel(geometry) && depth == block_.depth;
+  row_bytes_ = align(depth * rows.bytes + (at_once_ ? 0 : kShort), kLineBytes);
   panel_rows_ = panel_rows();
 }
 
@@ -64,7 +69,8 @@ int64_t Convolution::panel_rows() const {
   const int64_t bytes = (in_place_ ? geometry_.in_c : static_cast<int64_t>(row_bytes_)) + geometry_.out_c;
   const int64_t least = in_place_ ? kMinPanelRowsInPlace : kMinPanelRows;
   const int64_t most = in_place_ ? std::max(kMaxPanelPointers / num_taps, kMinPanelRows) : kMaxPanelPointers;
-  const int64_t panel_bytes = kernel_.spaced.run == nullptr ? kPanelBytes : kSpacedPanelBytes;
+  const int64_t panel_bytes =
+      kernel_.spaced.run == nullptr ? kPanelBytes * kernel_.activations.bytes : kSpacedPanelBytes;
   const int64_t rows = std::min(std::max(panel_bytes / bytes, least), most);
   return std::max<int64_t>(rows / kernel_.rows, 1) * kernel_.rows;
 }
@@ -195,7 +201,16 @@ void Convolution::point_at_pieces(const int8_t** pieces, const int8_t* input, Ra
   }
 }
 
+// Pixels that follow each other, and so do the rows.
+void Convolution::copy_at_once(const Panel& panel, const int8_t* input, Range pixels) const {
+  const int64_t count = pixels.end - pixels.begin;
+  copy(input + pixels.begin * geometry_.in_c, count * geometry_.in_c, panel.rows);
+  const int64_t step = geometry_.in_c * int64_t{kernel_.activations.bytes};
+  for (int64_t i = 0; i < count; ++i) panel.pieces[i] = panel.rows + i * step;
+}
+
 void Convolution::copy_rows(const Panel& panel, const int8_t* input, Range pixels) const {
+  if (at_once_) return copy_at_once(panel, input, pixels);
   Place place = place_of(geometry_, pixels.begin);
   const int8_t** piece = panel.pieces;
   int8_t* row = panel.rows;
@@ -237,9 +252,12 @@ void Convolution::copy_inside_rows(const int8_t* input, const int8_t* window, in
     }
     return;
   }
+  // What is prepared in steps has no shorter last one where there is room for a whole one.
+  const bool has_room = end - window >= span - kShort + static_cast<int64_t>(align(uint64_t(width), kPrepareStep));
+  const int64_t taken = has_room ? static_cast<int64_t>(align(uint64_t(width), kPrepareStep)) : width;
   for (int64_t i = 0; i < count; ++i, window += next, row += row_bytes()) {
     for (int32_t ky = 0; ky < g.window.kernel_h; ++ky) {
-      copy(window + ky * step, width, row + ky * width * kernel_.activations.bytes);
+      copy(window + ky * step, taken, row + ky * width * kernel_.activations.bytes);
     }
   }
 }
@@ -252,33 +270,46 @@ uint32_t Convolution::filled_step() const {
 
 // Behind every row there is room for more.
 void Convolution::fill_rows(int8_t* row, int64_t count) const {
-  int8_t filler[kLineBytes];
+  int8_t filler[kLineBytes], prepared[2 * kDepthPerBlock] = {};  // no form is wider
   std::memset(filler, -kernel_.sum_offset, sizeof(filler));
   int8_t* end = row + size_t{block_.depth} * kernel_.activations.bytes;
-  const size_t missing = align(uint64_t{block_.depth}, filled_step()) - block_.depth;
-  for (int64_t i = 0; i < count; ++i, end += row_bytes_) {
-    if (kernel_.activations.prepare != nullptr) {
-      kernel_.activations.prepare(filler, kDepthPerBlock, end);
-    } else {
-      std::memcpy(end, filler, missing);
-    }
+  if (kernel_.spaced.run != nullptr) {
+    const size_t missing = align(uint64_t{block_.depth}, filled_step()) - block_.depth;
+    for (int64_t i = 0; i < count; ++i, end += row_bytes_) std::memcpy(end, filler, missing);
+    return;
   }
+  copy(filler, kDepthPerBlock, prepared);
+  for (int64_t i = 0; i < count; ++i, end += row_bytes_) std::memcpy(end, prepared, sizeof(prepared));
 }
 
 // The window's taps one after the other, as the filter has them.
 void Convolution::copy_row(const int8_t* input, const Place& place, int8_t* row) const {
   const Geometry& g = geometry_;
   const int64_t top = place.y * g.window.stride_h - g.pad_top, left = place.x * g.window.stride_w - g.pad_left;
-  const int8_t* image = input + place.batch * g.in_h * g.in_w * g.in_c;
-  const int64_t width = int64_t{g.window.kernel_w} * g.in_c;
+  const int64_t in_row_bytes = int64_t{g.in_w} * g.in_c, width = int64_t{g.window.kernel_w} * g.in_c;
+  const int8_t* image = input + place.batch * g.in_h * in_row_bytes;
+  const int64_t left_behind = (g.batches - place.batch) * g.in_h * in_row_bytes;  // from the image's first row on
+  const bool is_short = g.window.dilation_w == 1 && width <= kShort && kernel_.activations.prepare == nullptr;
   for (int32_t ky = 0; ky < g.window.kernel_h; ++ky, row += width * kernel_.activations.bytes) {
     const int64_t in_y = top + int64_t{ky} * g.window.dilation_h;
     if (in_y < 0 || in_y >= g.in_h) {
       copy(padding_.data(), width, row);
+    } else if (is_short && left_behind - (in_y + 1) * in_row_bytes >= kShort) {
+      copy_short_taps(image + in_y * in_row_bytes, left, row);
     } else {
-      copy_taps(image + in_y * g.in_w * g.in_c, left, row);
+      copy_taps(image + in_y * in_row_bytes, left, row);
     }
   }
+}
+
+// One row of a window of few bytes: more than that is copied, and overwritten, or lies behind the row.
+void Convolution::copy_short_taps(const int8_t* in_row, int64_t in_x, int8_t* row) const {
+  const int64_t in_c = geometry_.in_c, step = geometry_.window.kernel_w;
+  const auto before = std::clamp<int64_t>(-in_x, 0, step);
+  const auto until = std::clamp<int64_t>(geometry_.in_w - in_x, before, step);
+  std::memcpy(row, padding_.data(), kShort);
+  if (until > before) std::memcpy(row + before * in_c, in_row + (in_x + before) * in_c, kShort);
+  std::memcpy(row + until * in_c, padding_.data(), kShort);
 }
 
 // One row of the window; taps that follow each other in memory go together.

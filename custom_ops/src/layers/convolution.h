@@ -44,6 +44,7 @@ class Convolution {
   GemmRows rows_of(const Panel& panel, const int8_t* input, Range pixels) const;
   GemmRows spaced_rows(const Panel& panel, const int8_t* input, Range pixels) const;
   void point_at_pieces(const int8_t** pieces, const int8_t* input, Range pixels) const;
+  void copy_at_once(const Panel& panel, const int8_t* input, Range pixels) const;
   void copy_rows(const Panel& panel, const int8_t* input, Range pixels) const;
   const int8_t* inside_window(const int8_t* input, const Place& place) const;
   void copy_inside_rows(const int8_t* input, const int8_t* window, int64_t count, int8_t* row) const;
@@ -51,6 +52,7 @@ class Convolution {
   uint32_t filled_step() const;
   void fill_rows(int8_t* row, int64_t count) const;
   void copy_row(const int8_t* input, const Place& place, int8_t* row) const;
+  void copy_short_taps(const int8_t* in_row, int64_t in_x, int8_t* row) const;
   void copy_taps(const int8_t* in_row, int64_t in_x, int8_t* row) const;
   void copy(const int8_t* in, int64_t count, int8_t* out) const;
 
@@ -61,6 +63,7 @@ class Convolution {
   bool on_grid_ = false;
   WindowTaps taps_;
   bool in_place_ = false;   // the kernel reads activations where they are
+  bool at_once_ = false;    // all of a panel's are copied by one call
   size_t row_bytes_ = 0;    // of a copied row
   int64_t panel_rows_ = 1;  // pixels that go to the kernel together
   PaddingRow& padding_;

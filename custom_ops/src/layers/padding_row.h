@@ -12,6 +12,8 @@ namespace nq {
 
 class PaddingRow {
  public:
+  static constexpr size_t kLeastBytes = 32;  // of a row that is not empty
+
   void reshape(const Geometry& g) {
     if (bytes_of(g) <= row_.size()) return;
     row_.assign(bytes_of(g), 0);
@@ -36,7 +38,8 @@ class PaddingRow {
     const bool leaves = (w.same_padding && std::max(w.kernel_h, w.kernel_w) > 1) ||
                         std::max({w.pad_top, w.pad_bottom, w.pad_left, w.pad_right}) > 0;
     const auto pixels = static_cast<size_t>(leaves ? std::max(w.kernel_w, g.in_w) : 0);
-    return pixels * static_cast<size_t>(g.in_c);
+    const size_t bytes = pixels * static_cast<size_t>(g.in_c);
+    return bytes == 0 ? 0 : std::max<size_t>(bytes, kLeastBytes);
   }
 
   std::vector<int8_t> row_;

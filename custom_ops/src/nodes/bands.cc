@@ -26,6 +26,8 @@ struct BandedSteps::Run {
   const Pointers& tensors;
   uint8_t* memory;
   ThreadPool* threads;
+  LayerClock* clock;
+  size_t first_layer;
   int32_t batch;
 };
 
@@ -70,7 +72,8 @@ int32_t BandedSteps::choose_rows(int64_t bytes) {
   return least;
 }
 
-void BandedSteps::run(const Pointers& tensors, uint8_t* memory, ThreadPool* threads) {
+void BandedSteps::run(const Pointers& tensors, uint8_t* memory, ThreadPool* threads, LayerClock* clock,
+                      size_t first_layer) {
   const Geometry& g = stages_.back().rows->geometry();
   const size_t row_bytes = stages_.back().row_bytes;
   auto* output = reinterpret_cast<int8_t*>(tensors.at(output_));
@@ -79,7 +82,7 @@ void BandedSteps::run(const Pointers& tensors, uint8_t* memory, ThreadPool* thre
     for (Stage& stage : stages_) stage.begin = stage.end = 0;
     for (int32_t row = 0; row < g.out_h; row += rows_) {
       const int32_t end = std::min(row + rows_, g.out_h);
-      compute({tensors, memory, threads, batch}, stages_.size() - 1, row, end, output);
+      compute({tensors, memory, threads, clock, first_layer, batch}, stages_.size() - 1, row, end, output);
       output += static_cast<size_t>(end - row) * row_bytes;
     }
   }
@@ -99,7 +102,8 @@ void BandedSteps::compute(const Run& run, size_t stage, int32_t begin, int32_t e
     const size_t row_bytes = static_cast<size_t>(g.in_w) * static_cast<size_t>(g.in_c);
     input = reinterpret_cast<const int8_t*>(run.tensors.at(input_)) + row * row_bytes;
   }
-  rows->run_rows(band, input, run.tensors, output, run.threads);
+  const auto work = [&] { rows->run_rows(band, input, run.tensors, output, run.threads); };
+  run.clock == nullptr ? work() : run.clock->time(run.first_layer + stage, work);
 }
 
 // Rows of what a stage computes: those that its band has already move to its front, and the others come behind them.

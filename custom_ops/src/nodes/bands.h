@@ -5,6 +5,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "nodes/layer_clock.h"
 #include "operators/rewriting.h"
 #include "operators/row_operator.h"
 
@@ -17,7 +18,9 @@ class BandedSteps {
 
   size_t bytes() const { return bytes_; }  // of the memory that run() needs
 
-  void run(const Pointers& tensors, uint8_t* memory, ThreadPool* threads);
+  // With a clock, the times of the steps are added to those of its layers from `first_layer` on; null: untimed.
+  void run(const Pointers& tensors, uint8_t* memory, ThreadPool* threads, LayerClock* clock = nullptr,
+           size_t first_layer = 0);
 
  private:
   struct Stage {

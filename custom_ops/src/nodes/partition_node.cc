@@ -10,7 +10,9 @@
 #include "nodes/arena.h"
 #include "nodes/bands.h"
 #include "nodes/graph.h"
+#include "nodes/layer_clock.h"
 #include "nodes/node_calls.h"
+#include "nodes/partition_layers.h"
 #include "operators/layer_operator.h"
 #include "operators/lookup_operator.h"
 #include "operators/operator.h"
@@ -58,6 +60,7 @@ class PartitionNode {
     fuse_functions(outputs_, environment.kernels, &steps_);
     share_quantization(&steps_);
     share_ranges(&steps_);
+    if (environment.profile && status_.ok()) layers_ = name_layers(*context, graph, steps_);
   }
   PartitionNode(const PartitionNode&) = delete;
   PartitionNode& operator=(const PartitionNode&) = delete;
@@ -69,12 +72,17 @@ class PartitionNode {
     environment_.threads->resize(num_threads > 0 ? num_threads : context->recommended_num_threads);
     if (Status status = reshape(context); !status.ok()) return status;
     place_tensors();
+    if (environment_.profile) {
+      measure_layers(*context, steps_, shapes_, &layers_);
+      clock_ = std::make_unique<LayerClock>(environment_.session, context, layers_);
+    }
     return {};
   }
 
   void invoke(TfLiteContext* context) {
     uint8_t* arena = environment_.arena->get(arena_bytes_);
     point_at_tensors(*context, arena);
+    if (clock_ != nullptr) return invoke_timed(arena);
     for (Work& work : works_) {
       if (work.bands) {
         work.bands->run(tensors_, arena + work.bands_offset, environment_.threads.get());
@@ -85,6 +93,19 @@ class PartitionNode {
   }
 
  private:
+  void invoke_timed(uint8_t* arena) {
+    ThreadPool* threads = environment_.threads.get();
+    clock_->begin();
+    for (Work& work : works_) {
+      if (work.bands) {
+        work.bands->run(tensors_, arena + work.bands_offset, threads, clock_.get(), work.first);
+      } else {
+        clock_->time(work.first, [&] { steps_[work.first]->run(tensors_, threads); });
+      }
+    }
+    clock_->end();
+  }
+
   Status build(const TfLiteContext& context, const void* graph, const std::vector<GraphNode>& nodes) {
     const NestedWeights weights = nested_weights(nodes);
     for (const GraphNode& entry : nodes) {
@@ -251,6 +272,8 @@ class PartitionNode {
   NodeEnvironment environment_;
   Status status_;
   Steps steps_;
+  std::vector<LayerTime> layers_;  // of the steps, if their times are kept
+  std::unique_ptr<LayerClock> clock_;
   std::unordered_set<int> outputs_;  // what others read
   std::vector<Work> works_;
   std::map<int, size_t> internal_;  // what only the partition knows, by place in the arena

@@ -2,6 +2,7 @@
 
 #include "kernels/groups/groups.h"
 #include "kernels/unpack/weight.h"
+#include "nodes/layer_clock.h"
 #include "nodes/node_calls.h"
 #include "operators/weight_binding.h"
 
@@ -26,17 +27,34 @@ class UnpackNode {
   Status prepare(TfLiteContext* context) {
     if (Status status = environment_.session->prepare(); !status.ok()) return status;
     if (Status status = keep_shape(context, tensors_.weight); !status.ok()) return status;
+    if (environment_.profile && !is_start_) time_layer(context);
     return tensors_.bias_out < 0 ? Status() : keep_shape(context, tensors_.bias_out);
   }
 
   void invoke(TfLiteContext* context) {
     if (is_start_) return environment_.session->start();
+    if (clock_ != nullptr) clock_->begin();
     const int level = environment_.session->begin(member_);
-    unpack(context, level);
+    clock_ == nullptr ? unpack(context, level) : clock_->time(0, [&] { unpack(context, level); });
     environment_.session->end(member_);
+    if (clock_ != nullptr) clock_->end();
   }
 
  private:
+  void time_layer(const TfLiteContext* context) {
+    const TfLiteTensor& tensor = context->tensors[tensors_.weight];
+    const OptionBlock& block = member_->weight.block;
+    LayerTime layer;
+    layer.name = kCustomOpName;
+    layer.output = tensor.name == nullptr ? "" : tensor.name;
+    layer.weight = layer.output;
+    layer.place = NQ_UNPACKED;
+    layer.shape.assign(tensor.dims->data, tensor.dims->data + tensor.dims->size);
+    uint64_t bytes = tensor.bytes;
+    for (int k = 0; k < block.num_levels; ++k) layer.bytes[static_cast<size_t>(k)] = bytes += level_bytes(block, k);
+    clock_ = std::make_unique<LayerClock>(environment_.session, context, std::vector<LayerTime>{layer});
+  }
+
   Status bind(TfLiteContext* context, int node_index, NestedWeight* weight) {
     TfLiteNode* node = nullptr;
     TfLiteRegistration* registration = nullptr;
@@ -82,6 +100,7 @@ class UnpackNode {
   TensorIndices tensors_;
   bool is_start_ = false;
   Session::Member* member_ = nullptr;
+  std::unique_ptr<LayerClock> clock_;  // if times are kept
 };
 
 }  // namespace

@@ -73,6 +73,8 @@ class AttentionOperator : public Operator {
         terms_(terms),
         attention_(kernel, terms.factor, between_.back()->role().beta) {}
 
+  int64_t macs() const override { return macs_of(scores_) + macs_of(values_); }
+
   Status reshape(const Shapes& shapes, Shape* output) override {
     Shapes inside;
     if (terms_.tensor >= 0) inside[terms_.tensor] = shapes.at(terms_.tensor);

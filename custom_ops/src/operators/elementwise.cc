@@ -56,6 +56,8 @@ class BinaryOperator : public Operator, private RowOperator {
   }
 
   void run(const Pointers& tensors, ThreadPool* threads) override {
+    if (repeated_operand_ != nullptr && repeated_operand_->constant == nullptr)
+      repeat(whole(*repeated_operand_, tensors));
     const Element *a = data_of(a_, tensors), *b = data_of(b_, tensors);
     Element* out = output<Element>(tensors);
     share(threads, broadcast_.elements(), 1, [&](Range range) {
@@ -124,38 +126,50 @@ class BinaryOperator : public Operator, private RowOperator {
     }
   }
 
-  // A constant along a short last axis alone is repeated, so that runs need not end where it does.
+  // An operand along a short last axis alone is repeated, so that runs need not end where it does.
   void lengthen_runs(const Shape& a, const Shape& b, const Shape& out) {
-    repeated_.clear();
-    if (inputs().size() == 2) return;
-    const bool of_a = a_.constant != nullptr;
-    const Shape &constant = of_a ? a : b, &other = of_a ? b : a;
-    const int64_t count = num_elements(constant);
-    if (other != out || count < 2 || constant.back() != count || out.back() != count) return;
-    const int64_t pixels = num_elements(out) / count;
-    int64_t times = std::min(kLongRun / count, pixels);
+    repeated_operand_ = nullptr;
+    const bool of_a = num_elements(a) < num_elements(b);
+    const Shape &shorter = of_a ? a : b, &other = of_a ? b : a;
+    repeated_count_ = num_elements(shorter);
+    if (other != out || repeated_count_ < 2 || shorter.back() != repeated_count_ || out.back() != repeated_count_)
+      return;
+    const int64_t pixels = num_elements(out) / repeated_count_;
+    int64_t times = std::min(kLongRun / repeated_count_, pixels);
     while (times > 1 && pixels % times != 0) --times;
     if (times < 2) return;
-    const auto* elements = static_cast<const Element*>((of_a ? a_ : b_).constant);
-    for (int64_t i = 0; i < times; ++i) repeated_.insert(repeated_.end(), elements, elements + count);
-    const auto run = static_cast<int32_t>(times * count);
+    repeated_operand_ = of_a ? &a_ : &b_;
+    repeated_.resize(static_cast<size_t>(times * repeated_count_));
+    if (repeated_operand_->constant != nullptr) repeat(static_cast<const Element*>(repeated_operand_->constant));
+    const auto run = static_cast<int32_t>(repeated_.size());
     const Shape row = {run}, rows = {static_cast<int32_t>(pixels / times), run};
     Shape ignored;
     broadcast_.set(of_a ? row : rows, of_a ? rows : row, &ignored);
+  }
+
+  void repeat(const Element* elements) {
+    for (auto at = repeated_.begin(); at != repeated_.end(); at += repeated_count_) {
+      std::copy_n(elements, repeated_count_, at);
+    }
   }
 
   const Shape& shape_of(const Operand& operand, const Shapes& shapes) const {
     return operand.constant != nullptr ? operand.shape : shapes.at(inputs()[operand.position]);
   }
   const Element* data_of(const Operand& operand, const Pointers& tensors) const {
+    return &operand == repeated_operand_ ? repeated_.data() : whole(operand, tensors);
+  }
+  const Element* whole(const Operand& operand, const Pointers& tensors) const {
     if (operand.constant == nullptr) return input<Element>(tensors, operand.position);
-    return repeated_.empty() ? static_cast<const Element*>(operand.constant) : repeated_.data();
+    return static_cast<const Element*>(operand.constant);
   }
 
   Operand a_, b_;
   Arithmetic arithmetic_;
   Broadcast broadcast_;
-  std::vector<Element> repeated_;                // the constant operand, where runs are longer than it
+  const Operand* repeated_operand_ = nullptr;    // where runs are longer than an operand
+  int64_t repeated_count_ = 0;                   // its elements
+  std::vector<Element> repeated_;                // again and again
   bool are_alike_ = false, are_images_ = false;  // the operands, none of them constant
   Geometry geometry_;
   std::vector<int> same_shape_;  // inputs as large as the output

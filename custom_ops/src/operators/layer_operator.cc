@@ -65,6 +65,13 @@ class LayerOperator : public Operator, private RowOperator {
     end_rows();
   }
 
+  int64_t macs() const override {
+    const TfLiteIntArray& dims = *context_.tensors[reader_.weight].dims;
+    int64_t weights = 1;
+    for (int i = 0; i < dims.size; ++i) weights *= dims.data[i];
+    return geometry_.pixels() * weights;
+  }
+
   void reuse_rows() override { grouped_ != nullptr ? grouped_->reuse_rows() : dynamic_->reuse_rows(); }
 
   bool absorb_function(ElementwiseKernel::Floats::Unary function, int output) override {
@@ -193,6 +200,13 @@ class NestedLayer : public LayerOperator {
           weight.block.has_bias ? tensors.bias_in : reader.bias);
   }
 
+  uint64_t weight_bytes(int level) const override {
+    const OptionBlock& block = member_->weight.block;
+    uint64_t bytes = 0;
+    for (int k = 0; k <= std::min(level, block.num_levels - 1); ++k) bytes += level_bytes(block, k);
+    return bytes;
+  }
+
  private:
   void begin_rows() override { use_level(session_->begin(member_.get())); }
   void end_rows() override { session_->end(member_.get()); }
@@ -218,6 +232,8 @@ class PlainLayer : public LayerOperator {
     use_level(1);
   }
 
+  uint64_t weight_bytes(int) const override { return storage_[0].size() + storage_[1].size(); }
+
  private:
   NestedWeight weight_;
   std::vector<uint8_t> storage_[2];
@@ -238,7 +254,13 @@ class PlainFloatLayer : public LayerOperator {
     weight.low = range.min;
     weight.high = range.max;
     build(environment, weight);
+    bytes_ = tensor.bytes;
   }
+
+  uint64_t weight_bytes(int) const override { return bytes_; }
+
+ private:
+  size_t bytes_;
 };
 
 Status bind(const TfLiteContext& context, const TfLiteNode& nested, const TfLiteNode& reader_node,

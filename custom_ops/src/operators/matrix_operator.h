@@ -27,6 +27,10 @@ inline int64_t bands_of(const MatrixProduct& product) {
   return product.matrices() * ((product.rows() + kMatrixRows - 1) / kMatrixRows);
 }
 
+inline int64_t macs_of(const MatrixProduct& product) {
+  return product.matrices() * product.rows() * product.columns() * product.depth();
+}
+
 class MatrixProductOperator : public Operator {
  public:
   using Operator::output;
@@ -58,6 +62,8 @@ class MatrixProductOperator : public Operator {
     set_output(to);
     return true;
   }
+
+  int64_t macs() const override { return macs_of(product_); }
 
   Status reshape(const Shapes& shapes, Shape* output) override {
     return product_.reshape(shapes.at(inputs()[0]), shapes.at(inputs()[1]), output) ? Status() : unfit_matrices();

@@ -15,7 +15,8 @@ struct NodeEnvironment {
   std::shared_ptr<Session> session;
   Kernels kernels;
   std::shared_ptr<ThreadPool> threads;
-  int num_threads = 0;  // 0: as many as the runtime recommends
+  int num_threads = 0;   // 0: as many as the runtime recommends
+  bool profile = false;  // whether nodes keep their layers' times
   // Partitions run one after the other, and so do their layers.
   std::shared_ptr<Workspace> arena;  // for tensors within partitions
   std::shared_ptr<PaddingRow> padding;

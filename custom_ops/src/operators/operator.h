@@ -101,6 +101,11 @@ class Operator {
   virtual Status reshape(const Shapes& shapes, Shape* output) = 0;
   virtual void run(const Pointers& tensors, ThreadPool* threads) = 0;
 
+  // For profiles, since the last reshape: multiplications, each with an addition, of products of matrices and of
+  // convolutions, and bytes of the packed weight at a level.
+  virtual int64_t macs() const { return 0; }
+  virtual uint64_t weight_bytes(int /*level*/) const { return 0; }
+
   // Itself where it computes rows of int8 from rows of the tensor `input`, which is read once; else null.
   virtual RowOperator* by_rows(int /*input*/) { return nullptr; }
   // Whether its output may lie in the place of tensor `input`: each element depends on the same one of that.

@@ -47,6 +47,13 @@ void Invocations::end(Node* node) {
   if (++graph.num_done == graph.num_nodes) graph.running = false;
 }
 
+int Invocations::level_of(const void* key, int level) const {
+  const auto graph =
+      std::find_if(graphs_.begin(), graphs_.end(), [&](const Graph& candidate) { return candidate.key == key; });
+  if (graph != graphs_.end() && graph->running) return graph->level;
+  return started_ ? start_level_ : level;
+}
+
 void Invocations::end_all() {
   started_ = false;
   for (Graph& graph : graphs_) graph.running = false;

@@ -33,6 +33,10 @@ class Invocations {
   // The level that the node must use, `level` being the one for invocations that start now.
   int begin(Node* node, int level);
   void end(Node* node);
+
+  // The level that begin() would give a node of the graph which takes part for the first time.
+  int level_of(const void* key, int level) const;
+
   void end_all();
 
   // Whether an invocation may run at a level above `level`.

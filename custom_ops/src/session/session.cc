@@ -55,7 +55,7 @@ Status Session::attach(const Precision& start, const ChecksumKernel& checksum) {
 
 void Session::detach() {
   const Lock state(state_);
-  attached_ = loaded_ = false;
+  attached_ = loaded_ = keeps_times_ = false;
   delegations_.clear();
 }
 

@@ -14,6 +14,7 @@
 #include "session/nested_weight.h"
 #include "session/placement.h"
 #include "session/precision.h"
+#include "session/profile.h"
 #include "status.h"
 #include "threads/locks.h"
 
@@ -53,6 +54,14 @@ class Session {
   int begin(Member* member);
   void end(Member* member);
 
+  // For nodes of a delegate that keeps times: the level that a node of that graph which starts now would use, and the
+  // times of a node's layers.
+  void keep_times();
+  int level_of(const void* graph);
+  Profile::Node add_layers(std::vector<LayerTime> layers);
+  void remove_layers(Profile::Node node);
+  void add_times(Profile::Node node, int level, const std::vector<uint64_t>& nanoseconds);
+
   // For the C API; see nq.h.
   Status prepare();
   Status levels(SectionTable* table);
@@ -61,6 +70,8 @@ class Session {
   Status memory(int level, Memory* memory, bool with_resident = true);
   Status num_weights(int* count);
   Status delegation(Delegation* all);
+  Status profile(int level, std::vector<LayerTime>* layers);
+  Status reset_profile();
   void invocation_ended();
 
  private:
@@ -83,6 +94,7 @@ class Session {
   Status ensure_placed(Snapshot* placement) NQ_REQUIRES(control_);
   Status placed(Snapshot* placement);
   Status nested(Snapshot* placement);
+  Status timed() NQ_EXCLUDES(state_);
   void forget_placement() NQ_REQUIRES(control_, state_);
 
   Status look_at_file(const Placement& placement) NQ_REQUIRES(control_);
@@ -107,6 +119,8 @@ class Session {
   bool loaded_ NQ_GUARDED_BY(state_) = false;
   std::vector<std::pair<const void*, Delegation>> delegations_ NQ_GUARDED_BY(state_);  // by graph
   Invocations invocations_ NQ_GUARDED_BY(state_);
+  bool keeps_times_ NQ_GUARDED_BY(state_) = false;
+  Profile profile_ NQ_GUARDED_BY(state_);
   // Loading reads all of the model's graph, and the first invocation at a level reads the biases that it folds. The
   // pages go after that: later invocations bring back the few that they read, constants of the runtime's operators.
   enum class GraphPages { kGone, kWanted, kDue } graph_pages_ NQ_GUARDED_BY(state_) = GraphPages::kGone;

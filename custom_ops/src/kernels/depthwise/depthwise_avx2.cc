@@ -97,9 +97,14 @@ template <typename Load>
 }
 
 void multiply(const DepthwiseTile& tile, const Requantization& requantization, int8_t* out, size_t out_stride) {
+  const unsigned rounding = round_to_nearest();
   interleave_weights(tile, reinterpret_cast<int16_t*>(tile.scratch));
-  if (tile.depth == 9) return multiply_pixels(tile, 9, requantization, out, out_stride);
-  multiply_pixels(tile, tile.depth, requantization, out, out_stride);
+  if (tile.depth == 9) {
+    multiply_pixels(tile, 9, requantization, out, out_stride);
+  } else {
+    multiply_pixels(tile, tile.depth, requantization, out, out_stride);
+  }
+  round_as_before(rounding);
 }
 
 void multiply_float(const DepthwiseTile& tile, const Dequantization& dequantization, float* out, size_t out_stride) {

@@ -28,14 +28,14 @@ void prepare(const int8_t* in, uint32_t count, int8_t* out) {
 }
 
 // 8 channels' codes for 4 of the depth: those for the first two of it, then those for the others, which lie kPairBytes
-// behind.
+// behind. By shifts of words whose low bytes are the first two: widening instructions are shuffles, for which there is
+// one port.
 inline void widen(__m256i codes, int8_t* out) {
-  const __m256i pairs =
-      _mm256_shuffle_epi8(codes, _mm256_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15,  //
-                                                  0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15));
-  const __m256i bytes = _mm256_permute4x64_epi64(pairs, _MM_SHUFFLE(3, 1, 2, 0));
-  store(_mm256_cvtepi8_epi16(_mm256_castsi256_si128(bytes)), out);
-  store(_mm256_cvtepi8_epi16(_mm256_extracti128_si256(bytes, 1)), out + kPairBytes);
+  const __m256i words =
+      _mm256_shuffle_epi8(codes, _mm256_setr_epi8(0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13,  //
+                                                  15, 0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15));
+  store(_mm256_srai_epi16(_mm256_slli_epi16(words, 8), 8), out);
+  store(_mm256_srai_epi16(words, 8), out + kPairBytes);
 }
 
 void unpack(const PackedLevels& levels, const CellMiddle& middle, size_t num_superblocks, int8_t* out) {
@@ -109,6 +109,8 @@ constexpr GemmKernel gemm_avx2 = [] {
   kernel.sums.accumulate = accumulate_tile<Multiply>;
   kernel.sums.requantize = requantize_row;
   kernel.sums.dequantize = dequantize_rows;
+  kernel.around.begin = begin_task;
+  kernel.around.end = end_task;
   return kernel;
 }();
 

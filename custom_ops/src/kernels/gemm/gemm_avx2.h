@@ -17,6 +17,11 @@ constexpr int kVectorBytes = sizeof(__m256i);
 inline __m256i load(const void* bytes) { return _mm256_loadu_si256(static_cast<const __m256i*>(bytes)); }
 inline void store(__m256i vector, void* bytes) { _mm256_storeu_si256(static_cast<__m256i*>(bytes), vector); }
 
+// Around every task: a program's own rounding, of each thread.
+inline thread_local unsigned rounding_before = 0;
+inline void begin_task() { rounding_before = round_to_nearest(); }
+inline void end_task() { round_as_before(rounding_before); }
+
 inline void requantize_row(const int32_t* sums, const Requantization& requantization, int8_t* out,
                            uint32_t num_channels) {
   const Requantizer requantizer = make_requantizer(requantization);

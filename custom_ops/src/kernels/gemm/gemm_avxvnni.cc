@@ -64,6 +64,8 @@ constexpr GemmKernel gemm_avxvnni = [] {
   kernel.sums.accumulate = accumulate_tile<Multiply>;
   kernel.sums.requantize = requantize_row;
   kernel.sums.dequantize = dequantize_rows;
+  kernel.around.begin = begin_task;
+  kernel.around.end = end_task;
   return kernel;
 }();
 

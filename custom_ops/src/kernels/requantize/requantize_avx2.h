@@ -10,6 +10,17 @@
 namespace nq {
 namespace {
 
+// Conversions to int32 round to nearest between the two, whatever the program has set. An instruction that says so for
+// every vector would take as long as the scaling and the conversion together.
+inline unsigned round_to_nearest() {
+  const unsigned before = _mm_getcsr();
+  if ((before & _MM_ROUND_MASK) != _MM_ROUND_NEAREST) _mm_setcsr(before & ~unsigned{_MM_ROUND_MASK});
+  return before;
+}
+inline void round_as_before(unsigned before) {
+  if ((before & _MM_ROUND_MASK) != _MM_ROUND_NEAREST) _mm_setcsr(before);
+}
+
 struct Requantizer {
   __m256 low, high;
   __m256i zero_point;
@@ -27,17 +38,16 @@ inline Requantizer make_requantizer(const Requantization& requantization) {
           _mm_set1_epi8(requantization.high)};
 }
 
+// After round_to_nearest().
 inline __m256i scale_sums(__m256i sums, __m256 multiplier) {
-  const __m256 scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(sums), multiplier);
-  return _mm256_cvtps_epi32(_mm256_round_ps(scaled, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+  return _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_cvtepi32_ps(sums), multiplier));
 }
 
-// Values fit in int8, one in each int32.
+// Values fit in int8, one in each int32. After round_to_nearest().
 inline __m256i requantize(const Requantizer& requantizer, __m256i sums, const float* multiplier) {
   __m256 scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(sums), _mm256_loadu_ps(multiplier));
   scaled = _mm256_min_ps(_mm256_max_ps(scaled, requantizer.low), requantizer.high);
-  const __m256 rounded = _mm256_round_ps(scaled, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-  return _mm256_add_epi32(_mm256_cvtps_epi32(rounded), requantizer.zero_point);
+  return _mm256_add_epi32(_mm256_cvtps_epi32(scaled), requantizer.zero_point);
 }
 
 // The first `count` of 8 codes.
