@@ -32,9 +32,11 @@ _MASKED = -1e9
 #: The weight whose rows stand for tokens: of all of them, or of the frequent ones where the rare ones have another.
 TABLE = "token_embd.weight"
 _RARE = "token_embd_rare.weight"
+_LAST_NORM = "output_norm.weight"
 #: Cells and codes of four bits of eight, and how many times smaller a fine mean is than a mean.
 _CELLS, _CODES, _FINER = 16, 16, 8
-#: Rough blocks come after so many others: in SmolLM2 the means there are small. A rough block's mean is halved.
+#: Blocks without a fine mean, the rough ones, come after so many others: in SmolLM2 the means there are small. Half a
+#: rough block's mean is an input, so that its weight makes use of the group's scale.
 _BEFORE_ROUGH, _ROUGH_SHARE = 10, 0.5
 
 
@@ -100,6 +102,19 @@ def seeded_weights(config: LlamaConfig, seed: int = 0) -> dict[str, Array]:
     return weights
 
 
+def column_shares(table: Array) -> Array:
+    """What to multiply a table's columns by before it is rounded: float32 [width], smaller for larger columns.
+
+    A group's scale is that of its largest weights. In a table of embeddings these are in few columns, and all others
+    would be rounded as roughly as they are.
+
+    >>> column_shares(np.float32([[1, 16], [-1, 16]])).astype(float).round(3).tolist()
+    [3.367, 0.842]
+    """
+    power = np.square(table, dtype=np.float64).mean(axis=0)
+    return np.asarray((np.maximum(power, 1e-12) / power.mean()) ** -0.25, np.float32)
+
+
 def mean_columns(blocks: int, block: int) -> tuple[int, int]:
     """How many of the blocks have a fine mean beside their mean, and how many zeros fill the last block of inputs.
 
@@ -111,10 +126,14 @@ def mean_columns(blocks: int, block: int) -> tuple[int, int]:
     return fine, columns - blocks - fine
 
 
-def _fine_blocks(blocks: int, fine: int) -> Array:
-    """Which blocks have a fine mean; the others, the rough ones, follow each other."""
-    places = np.arange(blocks)
-    return (places < _BEFORE_ROUGH) | (places >= _BEFORE_ROUGH + blocks - fine) if fine < blocks else places >= 0
+def fine_blocks(blocks: int, fine: int) -> Array:
+    """Which blocks have a fine mean: bool [blocks]. The others, the rough ones, follow each other.
+
+    >>> np.flatnonzero(~fine_blocks(18, 14)).tolist()
+    [10, 11, 12, 13]
+    """
+    places, first = np.arange(blocks), min(_BEFORE_ROUGH, fine)
+    return (places < first) | (places >= first + blocks - fine)
 
 
 def with_block_means(matrix: Array, block: int) -> Array:
@@ -122,8 +141,8 @@ def with_block_means(matrix: Array, block: int) -> Array:
 
     The products are the same, but the blocks' weights lie around 0, as far up as down. At four bits a mean's weight is
     the middle of a cell, and what that leaves of the block's offset is the weight of the fine mean. Weights of four
-    bits lose a sixteenth of a cell at every other input (FORMAT.md section 4.2). At four bits, but not at eight, the means
-    give back what their block loses on average.
+    bits lose a sixteenth of a cell at every other input (FORMAT.md section 4.2). At four bits, but not at eight, the
+    means give back what their block loses on average.
 
     >>> with_block_means(np.float32([[1, 2, 5, 7]]), 2).round(3).astype(float).round(3).tolist()
     [[-0.5, 0.5, -1.0, 1.0, 2.4, 11.9, 4.8, 0.8]]
@@ -134,7 +153,7 @@ def with_block_means(matrix: Array, block: int) -> Array:
     around = (blocks - ((least + most) / 2)[:, :, None]).reshape(matrix.shape)
     offsets = (least + most) * (block / 2)
     fine, zeros = mean_columns(count, block)
-    has_fine = _fine_blocks(count, fine)
+    has_fine = fine_blocks(count, fine)
     first, second = offsets[:, has_fine], np.where(has_fine, 0, offsets / _ROUGH_SHARE)
     unit = _outermost(np.concatenate([first, second], axis=1), block)[:, :fine] / (_CODES * (_CELLS - 1) / 2)
     unit[unit == 0] = 1
@@ -168,9 +187,10 @@ class Llama(keras.Model):
     Args:
       weights: by the names and in the shapes of `config.shapes`.
       block_means: so many inputs of a dense layer have their mean as an input too, and three quarters or more of these
-        blocks a sixteenth of it, the fine mean; 0: no inputs have. The table stays as it is.
+        blocks an eighth of it, the fine mean; 0: no inputs have. The table stays as it is.
       frequent: so many rows of the table, those of the first tokens, are a weight of their own, which may have more
-        bits than the others; 0: there is one weight.
+        bits than the others; 0: there is one weight. With two, the columns are multiplied by `column_shares`, and what
+        is looked up and the last norm by their inverses.
 
     Example:
       net = Llama(TINY, seeded_weights(TINY))
@@ -183,8 +203,13 @@ class Llama(keras.Model):
         super().__init__(name="llama")
         self.config, self.block_means, self.frequent = config, block_means, frequent
         self.table: dict[str, Any] = {}
+        self.shares = column_shares(weights[TABLE]) if frequent else np.ones(config.width, np.float32)
         for name in config.shapes:
             values = weights[name]
+            if name == TABLE:
+                values = values * self.shares
+            elif name == _LAST_NORM:
+                values = values / self.shares
             if name == TABLE and frequent:
                 self._add(_RARE, values[frequent:])
                 values = values[:frequent]
@@ -247,19 +272,20 @@ class Llama(keras.Model):
             return ops.take(first, tokens, axis=0)
         often = ops.take(first, ops.minimum(tokens, self.frequent - 1), axis=0)
         rarely = ops.take(self.table[_RARE], ops.maximum(tokens - self.frequent, 0), axis=0)
-        return ops.where((tokens < self.frequent)[:, None], often, rarely)
+        return ops.where((tokens < self.frequent)[:, None], often, rarely) * (1 / self.shares)
 
     def _inputs(self, x: Any) -> Any:
         """Inputs of dense layers [tokens, inputs], with the means of blocks after them."""
         if not self.block_means:
             return x
-        count, width = x.shape
+        count = x.shape[0]
         means = keras.ops.mean(keras.ops.reshape(x, (count, -1, self.block_means)), axis=-1)
         blocks = means.shape[1]
         fine, zeros = mean_columns(blocks, self.block_means)
-        smaller = means * np.where(_fine_blocks(blocks, fine), 1 / _FINER, _ROUGH_SHARE).astype(np.float32)
-        rough = blocks - fine
-        coarse = [means[:, :_BEFORE_ROUGH], means[:, _BEFORE_ROUGH + rough :]] if rough else [means]
+        has_fine = fine_blocks(blocks, fine)
+        smaller = means * np.where(has_fine, 1 / _FINER, _ROUGH_SHARE).astype(np.float32)
+        first = fine if has_fine.all() else int(has_fine.argmin())
+        coarse = [part for part in (means[:, :first], means[:, first + blocks - fine :]) if part.shape[1]]
         more = [np.zeros((count, zeros), np.float32)] if zeros else []
         return keras.ops.concatenate([x, *coarse, smaller, *more], axis=-1)
 
