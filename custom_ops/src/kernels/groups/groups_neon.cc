@@ -139,7 +139,8 @@ void multiply_rows(const GroupTile& tile, Source source, const GroupRows& rows, 
     for (int32x4_t& each : dots) each = vdupq_n_s32(Source::middle(tile, row_sums));
     const auto minus_zero = static_cast<int16_t>(row_sums[kMinusZero]);
     for (const size_t end = at + tile.group_size; at < end; at += kMatrixDepth) {
-#pragma GCC unroll 4
+      // Unrolled, it makes Clang keep all activations for all vectors, and spill them.
+#pragma GCC unroll 1
       for (int v = 0; v < kVectors; ++v) dots[v] = add_superblock(source, v, codes + at, minus_zero, dots[v]);
       source.advance();
     }
