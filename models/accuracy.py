@@ -59,7 +59,7 @@ scikit-image and scikit-learn carry serve: enough to see it work, far too few to
 Exit codes: 0 success, 1 failure, 2 bad usage, 130 interrupted."""
 _COLUMNS = (
     *("net", "source", "nesting", "samples", "stock"),
-    *("nearest full", "nearest part", "default full", "default part", "loss"),
+    *("nearest full", "nearest part", "default full", "default part", "fused full", "fused part", "loss"),
 )
 
 
@@ -203,7 +203,7 @@ def _compare_full_bit(
             row.source,
             row.nesting,
             str(row.samples or "none"),
-            *(decibels(each) for each in (row.stock, *row.nearest, *row.default, row.loss)),
+            *(decibels(each) for each in (row.stock, *row.nearest, *row.default, *row.fused, row.loss)),
         ]
         for row in found
     ]

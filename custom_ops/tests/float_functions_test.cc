@@ -321,6 +321,26 @@ TEST(pooled_floats) {
   }
 }
 
+// In the order of the taps, each sum rounded, and in place of one of them.
+TEST(averages_of_taps) {
+  std::mt19937 random(12);
+  for (const nq::ElementwiseKernel* kernel : supported_kernels()) {
+    for (const size_t channels : {1, 15, 16, 33, 64}) {
+      std::vector<Guarded<float>> values;
+      std::vector<const float*> taps;
+      std::vector<float> wanted(channels, 0.0f);
+      for (int t = 0; t < 9; ++t) {
+        values.emplace_back(random_reals(channels, 1, &random));
+        taps.push_back(values.back().data());
+        for (size_t c = 0; c < channels; ++c) wanted[c] += values.back()[c];
+      }
+      for (float& each : wanted) each = std::min(std::max(each * 0.125f, -0.25f), 0.3f);
+      kernel->floats.average(taps.data(), taps.size(), {0.125f, -0.25f, 0.3f}, channels, values[4].data());
+      CHECK(std::equal(wanted.begin(), wanted.end(), values[4].begin()));
+    }
+  }
+}
+
 TEST(means_over_images_of_floats) {
   std::mt19937 random(4);
   for (const int64_t pixels : {1, 2, 49, 1000}) {

@@ -2,6 +2,7 @@
 #include "layers/strided_copy.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <random>
 #include <vector>
@@ -50,6 +51,17 @@ TEST(channel_shuffles) {
     for (const int64_t channels : {1, 4, 29, 58, 232}) {
       const Axes axes = {{5, groups * channels}, {channels, 1}, {groups, channels}};
       check_copies<int8_t>(axes, 0);
+      check_copies<float>(axes, 0);
+    }
+  }
+}
+
+// Rows that lie side by side are copied together, but for the last ones of a matrix.
+TEST(transposed_matrices) {
+  for (const auto& [rows, columns] : std::vector<std::array<int64_t, 2>>{{16, 64}, {37, 66}, {15, 70}, {196, 67}}) {
+    for (const Axes& axes :
+         {Axes{{rows, 1}, {columns, rows + 1}}, Axes{{3, rows * columns}, {rows, 1}, {columns, rows}}}) {
+      check_copies<int8_t>(axes, 2);
       check_copies<float>(axes, 0);
     }
   }

@@ -22,6 +22,7 @@ from nq_tflite.conversion.rounding import DEFAULT
 from nq_tflite.conversion.sources.keras_export import export
 from nq_tflite.device.runtimes import walking_runtime
 from nq_tflite.format.levels import signal_to_noise_db
+from nq_tflite.format.nesting import Precision
 from nq_tflite.measure.workers import tasks_on
 from nq_tflite.progress import Progress
 
@@ -43,7 +44,8 @@ class FullBitRow:
         nesting: such as "8|5".
         samples: of representative data that the conversion had; 0: none.
         stock: of the stock file of the same weights: full-int8, or at dynamic range.
-        nearest, default: (full-bit, part-bit) by `rounding="nearest"` and by the default.
+        nearest, default: (full-bit, part-bit) by `rounding="nearest"` and by the default, of the extracted files.
+        fused: the default's nested file by this library's kernels, which quantize float activations as stock does.
     """
 
     net: str
@@ -53,6 +55,7 @@ class FullBitRow:
     stock: float
     nearest: tuple[float, float]
     default: tuple[float, float]
+    fused: tuple[float, float]
 
     @property
     def loss(self) -> float:
@@ -89,7 +92,9 @@ def measure_full_bit(
                     nested = Path(folder, "nested.tflite")
                     nq.convert(source, nested, nesting, data, rounding=rounding, progress=None)
                     found[rounding] = tuple(judge.snr_db(extracted(nested, each)) for each in ("full", "part"))
-                yield FullBitRow(name, kind, nesting, count, judge.snr_db(stock), found["nearest"], found[DEFAULT])
+                fused = judge.fused_snr_db(nested, "full"), judge.fused_snr_db(nested, "part")
+                pairs = found["nearest"], found[DEFAULT], fused
+                yield FullBitRow(name, kind, nesting, count, judge.snr_db(stock), *pairs)
 
 
 def measured_nets(
@@ -170,6 +175,14 @@ class Judge:
 
     def snr_db(self, path: Path) -> float:
         """Of a stock file's outputs beside the float net's."""
-        run = walking_runtime().interpreter(model_path=str(path)).get_signature_runner()
+        return self._snr_db(walking_runtime().interpreter(model_path=str(path)))
+
+    def fused_snr_db(self, path: Path, precision: Precision) -> float:
+        """Of a nested file's, computed with this library's kernels."""
+        with nq.Interpreter(path, precision=precision, runtime=walking_runtime().name) as interpreter:
+            return self._snr_db(interpreter)
+
+    def _snr_db(self, interpreter: Any) -> float:
+        run = interpreter.get_signature_runner()
         found = [next(iter(run(**row).values())) for row in rows_of(self._inputs)]
         return signal_to_noise_db(self._wanted, np.concatenate(found).reshape(self._wanted.shape))

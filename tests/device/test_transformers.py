@@ -38,6 +38,32 @@ def test_they_run_in_one_piece(name: str, worker_of: Any, tmp_path: Path) -> Non
             assert 10 * np.log10(error) < -LEAST_SNR_DB
 
 
+def test_masks_that_the_graph_computes(worker_of: Any, tmp_path: Path) -> None:
+    """They are added within attention, which stays in one piece: hidden tokens hardly change what others become."""
+    import keras
+    from keras import ops
+    from nq_tflite_models.nets.seeded import set_seeded_weights
+    from nq_tflite_models.nets.transformers import attention
+
+    tokens = keras.Input((TOKENS, WIDTH), name="tokens")  # those whose first value is positive are hidden
+    mask = ops.reshape(ops.relu(tokens[:, :, :1]) * -1e5, (-1, 1, 1, TOKENS))
+    model = keras.Model(tokens, attention(tokens, 4, "attention", bias=lambda scores: scores + mask))
+    path = tmp_path / "nested.tflite"
+    nq.convert(export(set_seeded_weights(model, 5), None), path, "8|4", rounding="nearest")
+    run = worker_of(installed_runtimes()[0])
+    assert run(delegation_jobs.is_one_partition, path)
+    values = np.random.default_rng(6).normal(0, 1, (3, TOKENS, WIDTH)).astype(np.float32)
+    values[:, :, 0] = np.where(np.arange(TOKENS) % 3 == 0, 1, -1)
+    others = np.where(values[:, :, :1] > 0, np.abs(values), values)
+    exact, fused, changed = (
+        run(jobs.all_outputs, path, each, precision="full", fuse=fuse)[0]
+        for each, fuse in ((values, False), (values, True), (others, True))
+    )
+    shown = values[:, :, 0] < 0
+    for wanted, got in ((exact, fused), (fused[shown], changed[shown])):
+        assert signal_to_noise_db(wanted, got) > LEAST_SNR_DB
+
+
 @pytest.fixture(scope="module")
 def language_block() -> Any:
     """RMS norms, one projection split into queries, keys and values, rotated by position, a gate, GELU as formulas."""

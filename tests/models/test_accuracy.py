@@ -105,6 +105,7 @@ def test_full_bit_beside_plain_rounding(small_nets: None) -> None:
         assert 10 < row["stock"] < 50  # INT8 that a dozen samples calibrated clips others
         assert row["loss"] < 1
         assert row["nearest"][0] > row["nearest"][1]
+        assert 10 < row["fused"][1] < row["fused"][0] < row["default"][0] + 1  # whose floats nothing quantizes
 
 
 def test_nets_to_tune_on(small_nets: None) -> None:

@@ -10,6 +10,8 @@
 
 namespace nq {
 
+inline constexpr int64_t kMatrixRows = 24;  // that are multiplied at once: whole tiles of most kernels
+
 class MatrixProduct {
  public:
   using Shape = std::vector<int32_t>;
@@ -95,12 +97,6 @@ class FloatProduct {
   }
   void pack(const MatrixProduct& product, const float* b, int64_t matrix, uint8_t* packed) const {
     floats_->pack_panels(b + product.place_in_b(matrix), product.source(), reinterpret_cast<float*>(packed));
-  }
-
-  // Rows of whole_columns(), one behind another.
-  void multiply_whole(const MatrixProduct& product, int64_t rows, const float* a, int64_t a_stride,
-                      const uint8_t* packed, float* out) const {
-    floats_->multiply_panels(product.whole_panels(rows, a_stride), a, reinterpret_cast<const float*>(packed), out);
   }
 
   // What multiply() writes besides, for each row.

@@ -2,13 +2,14 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 
 namespace nq {
 namespace {
 
 constexpr int64_t kTile = 256;  // channels that are summed together
 
-constexpr size_t kTaps = 64;  // that are compared together
+constexpr size_t kTaps = 64;  // that are compared, or added, together
 
 // The part of an output pixel's window that lies within the image.
 struct Taps {
@@ -112,11 +113,20 @@ void max_pool_floats(const ElementwiseKernel& kernel, const Geometry& g, FloatRa
 void average_pool_floats(const ElementwiseKernel& kernel, const Geometry& g, FloatRange range, const float* in,
                          Range pixels, float* out) {
   const auto channels = static_cast<size_t>(g.in_c);
+  const float infinity = std::numeric_limits<float>::infinity();
   for_each_pixel(g, pixels, out, [&](const Taps& taps, float* to) {
-    std::fill_n(to, channels, 0.0f);
-    for_each_tap(g, taps, in, [&](const float* from) { kernel.floats.add_to(from, channels, to); });
-    kernel.floats.scale(to, channels, 1.0f / static_cast<float>(taps.count()));
-    kernel.floats.clamp(to, channels, range.min, range.max, to);
+    const float* some[kTaps];
+    size_t count = 0;
+    for_each_tap(g, taps, in, [&](const float* from) {
+      if (count == kTaps) {
+        kernel.floats.average(some, count, {1.0f, -infinity, infinity}, channels, to);
+        some[0] = to;
+        count = 1;
+      }
+      some[count++] = from;
+    });
+    const float factor = 1.0f / static_cast<float>(taps.count());
+    kernel.floats.average(some, count, {factor, range.min, range.max}, channels, to);
   });
 }
 

@@ -1,6 +1,7 @@
 // Copies elements that lie evenly spaced along each axis: transpositions and slices.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <vector>
@@ -47,6 +48,11 @@ class StridedCopy {
     out += rows.begin * row_elements();
     for (int64_t row = rows.begin; row < rows.end; ++row, out += row_elements()) {
       const Element* from = in + offset_ + place_of(row);
+      if (is_turned() && std::min(rows.end - row, outer_.back().size - row % outer_.back().size) >= kTurned) {
+        turn(from, out);
+        row += kTurned - 1, out += (kTurned - 1) * row_elements();
+        continue;
+      }
       if (piece_ == 1 && last_.size == 2 && middle_.stride == 1) {
         interleave(from, from + last_.stride, middle_.size, out);
         continue;
@@ -59,6 +65,25 @@ class StridedCopy {
 
  private:
   static constexpr int64_t kShortRow = 64;
+
+  // Rows that are copied together where their elements lie side by side in the input, as a transposed matrix's do.
+  static constexpr int64_t kTurned = 16, kTurnedColumns = 16;
+
+  bool is_turned() const { return piece_ == 1 && middle_.size == 1 && !outer_.empty() && outer_.back().stride == 1; }
+
+  template <typename Element>
+  void turn(const Element* from, Element* out) const {
+    int64_t column = 0;
+    for (; column + kTurnedColumns <= last_.size; column += kTurnedColumns) {
+      const Element* block = from + column * last_.stride;
+      for (int64_t row = 0; row < kTurned; ++row) {
+        for (int64_t c = 0; c < kTurnedColumns; ++c) out[row * last_.size + column + c] = block[c * last_.stride + row];
+      }
+    }
+    for (; column < last_.size; ++column) {
+      for (int64_t row = 0; row < kTurned; ++row) out[row * last_.size + column] = from[column * last_.stride + row];
+    }
+  }
 
   static Axis take(std::vector<Axis>& axes) {
     if (axes.empty()) return {1, 0};

@@ -226,11 +226,11 @@ std::unique_ptr<Operator> make_binary(const TfLiteNode& node, BinaryNode binary,
 Role role_of(Role::Kind kind, const BinaryNode& binary) {
   const FloatRange all = float_activation_range(kActivationNone);
   Role role = {kind};
+  role.shape = binary.out_shape;
   for (const Operand& operand : binary.operands) {
     if (operand.constant == nullptr) continue;
     role.constant = static_cast<const float*>(operand.constant);
     role.constant_shape = operand.shape;
-    role.shape = binary.out_shape;
   }
   const bool commutes = kind == Role::kAdd || kind == Role::kMultiply;
   const bool clamps = binary.float_range.min != all.min || binary.float_range.max != all.max;

@@ -72,7 +72,7 @@ struct Role {
   };
   Kind kind = kOther;
   const float* constant = nullptr;        // the other operand of an addition or a product
-  Shape constant_shape = {}, shape = {};  // of the constant, and of the output but for its batch
+  Shape constant_shape = {}, shape = {};  // of the constant; of a sum, a product or a matrix, but for its batch
   int32_t axes = 0;                       // that a mean is of
   int32_t row = 0;                        // elements of a mean's last axis, or of the rows of a dense layer
   int32_t group = 0;                      // elements of a group of such a row that is quantized by itself; 0: all of it

@@ -17,7 +17,7 @@ void absorb_paddings(const std::unordered_set<int>& outputs, Steps* steps);
 void fold_tables(const std::unordered_set<int>& outputs, Steps* steps);
 
 // Transpositions of what is multiplied, and of the product, are left to the product of matrices, and two products with
-// a softmax between them, and maybe a factor and a constant before it, become one operator.
+// a softmax between them, and maybe a factor and an addend before it, become one operator.
 void fuse_attention(const std::unordered_set<int>& outputs, const Kernels& kernels, Steps* steps);
 
 // A product of x and its logistic function becomes a function itself, and functions of a layer's floats are left to the

@@ -18,21 +18,71 @@ struct CodeSums {
   }
 };
 #elif defined(__AVX2__)
-constexpr size_t kGroup = 2, kCodeRows = 4, kCodePanels = 1;
+constexpr size_t kGroup = 4, kCodeRows = 3, kCodePanels = 1;
 using PanelCode = int16_t;
 constexpr int32_t kPanelOffset = 0;
 struct CodeSums {
-  __m256i low = _mm256_setzero_si256(), high = _mm256_setzero_si256();
+  __m256i values[4];  // of four columns each, in two parts that lie side by side
+  CodeSums() {
+    for (__m256i& each : values) each = _mm256_setzero_si256();
+  }
   void store(int32_t* to) const {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), low);
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + 8), high);
+    for (int i = 0; i < 2; ++i) {
+      const __m256i joined = _mm256_hadd_epi32(values[2 * i], values[2 * i + 1]);  // columns 0 1 4 5 2 3 6 7
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + 8 * i), _mm256_permute4x64_epi64(joined, 0xD8));
+    }
   }
   void add_product(const int8_t* a, const PanelCode* b) {
-    const auto pair = static_cast<int32_t>(static_cast<uint32_t>(a[0] & 0xFFFF) | static_cast<uint32_t>(a[1]) << 16);
-    const __m256i factors = _mm256_set1_epi32(pair);
+    int32_t group;
+    std::memcpy(&group, a, sizeof(group));
+    const __m256i factors = _mm256_cvtepi8_epi16(_mm_set1_epi32(group));
     const auto* vectors = reinterpret_cast<const __m256i*>(b);
-    low = _mm256_add_epi32(low, _mm256_madd_epi16(_mm256_loadu_si256(vectors), factors));
-    high = _mm256_add_epi32(high, _mm256_madd_epi16(_mm256_loadu_si256(vectors + 1), factors));
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      values[i] = _mm256_add_epi32(values[i], _mm256_madd_epi16(_mm256_loadu_si256(vectors + i), factors));
+    }
+  }
+};
+#elif defined(__ARM_FEATURE_DOTPROD)
+constexpr size_t kGroup = 4, kCodeRows = 4, kCodePanels = 1;
+using PanelCode = int8_t;
+constexpr int32_t kPanelOffset = 0;
+struct CodeSums {
+  int32x4_t values[4] = {vdupq_n_s32(0), vdupq_n_s32(0), vdupq_n_s32(0), vdupq_n_s32(0)};
+  void store(int32_t* to) const {
+    for (int i = 0; i < 4; ++i) vst1q_s32(to + 4 * i, values[i]);
+  }
+  void add_product(const int8_t* a, const PanelCode* b) {
+    int32_t group;
+    std::memcpy(&group, a, sizeof(group));
+    const int8x16_t factors = vreinterpretq_s8_s32(vdupq_n_s32(group));
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) values[i] = vdotq_s32(values[i], vld1q_s8(b + 16 * i), factors);
+  }
+};
+#elif defined(__aarch64__)
+constexpr size_t kGroup = 4, kCodeRows = 2, kCodePanels = 1;  // all that 32 registers have room for
+using PanelCode = int8_t;
+constexpr int32_t kPanelOffset = 0;
+struct CodeSums {
+  int32x4_t values[8];  // of two columns each, in two parts that lie side by side
+  CodeSums() {
+    for (int32x4_t& each : values) each = vdupq_n_s32(0);
+  }
+  void store(int32_t* to) const {
+    for (int i = 0; i < 4; ++i) vst1q_s32(to + 4 * i, vpaddq_s32(values[2 * i], values[2 * i + 1]));
+  }
+  void add_product(const int8_t* a, const PanelCode* b) {
+    int32_t group;
+    std::memcpy(&group, a, sizeof(group));
+    const int8x16_t factors = vreinterpretq_s8_s32(vdupq_n_s32(group));
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      const int8x16_t columns = vld1q_s8(b + 16 * i);
+      const int16x8_t low = vmull_s8(vget_low_s8(columns), vget_low_s8(factors));
+      values[2 * i] = vpadalq_s16(values[2 * i], low);
+      values[2 * i + 1] = vpadalq_s16(values[2 * i + 1], vmull_high_s8(columns, factors));
+    }
   }
 };
 #else

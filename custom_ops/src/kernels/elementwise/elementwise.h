@@ -67,6 +67,18 @@ struct NormTerms {
   const float *gamma, *beta;
 };
 
+struct AverageTerms {
+  float factor, low, high;
+};
+
+// (sum + more + one) * scale * factor; `more` may be null.
+struct CodeSumTerms {
+  const int32_t* more;
+  int32_t one;
+  const float* scales;
+  float factor;
+};
+
 // What is not a number counts as large where it becomes a code, and stays so among floats.
 struct ElementwiseKernel {
   const char* isa = nullptr;
@@ -120,6 +132,10 @@ struct ElementwiseKernel {
     void (*scale)(float* values, size_t count, float factor) = nullptr;
     void (*raise)(const float* in, size_t count, float* out) = nullptr;    // out = max(out, in)
     void (*add_to)(const float* in, size_t count, float* sums) = nullptr;  // sums += in
+    // out[c] = clamp((0 + taps[0][c] + taps[1][c] ...) * factor, low, high), in that order; `out` may be one of the
+    // taps
+    void (*average)(const float* const* taps, size_t num_taps, const AverageTerms& terms, size_t channels,
+                    float* out) = nullptr;
     float (*sum)(const float* in, size_t count) = nullptr;
     float (*greatest)(const float* in, size_t count) = nullptr;  // of one or more
     // out = exp((in - greatest) * beta); gives their sum
@@ -136,6 +152,21 @@ struct ElementwiseKernel {
     float (*sum_squares)(const float* in, size_t count, float mean) = nullptr;
     void (*apply_norm)(const float* in, size_t rows, size_t columns, const NormTerms& terms, float* out) = nullptr;
   } floats;
+
+  // What attention's two products of codes need besides. Codes are symmetric, real = scale * code, within -127 and 127;
+  // a scale is NaN where a float is not finite, and 0 where all of them count as 0.
+  struct Attention {
+    // Rows [depth], `stride` apart, each with a scale, to rows that follow each other.
+    void (*quantize_rows)(const float* from, int64_t stride, size_t rows, size_t depth, int8_t* codes,
+                          float* scales) = nullptr;
+    // The same of rows [columns], of which each column has a scale.
+    void (*quantize_columns)(const float* from, int64_t stride, size_t rows, size_t columns, int8_t* codes,
+                             float* scales) = nullptr;
+    void (*to_floats)(const CodeSumTerms& terms, const int32_t* sums, size_t count, float* out) = nullptr;
+    // out = round(255 * exp((in - greatest) * beta)) - 128, of kPanelColumns or several times as many, none of which is
+    // greater; gives the sum of out + 128.
+    int32_t (*weights)(const float* in, size_t count, float greatest, float beta, int8_t* out) = nullptr;
+  } attention;
 };
 
 }  // namespace nq

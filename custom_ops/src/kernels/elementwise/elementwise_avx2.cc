@@ -89,6 +89,7 @@ constexpr ElementwiseKernel elementwise_avx2 = [] {
   kernel.pooling.add_to = add_to;
   kernel.codes = code_loops();
   kernel.floats = float_loops();
+  kernel.attention = attention_loops();
   return kernel;
 }();
 

@@ -37,6 +37,7 @@ constexpr ElementwiseKernel elementwise_base = [] {
   kernel.pooling.add_to = add_to;
   kernel.codes = code_loops();
   kernel.floats = float_loops();
+  kernel.attention = attention_loops();
   return kernel;
 }();
 

@@ -7,3 +7,6 @@ NQ_ELEMENTWISE_KERNEL(elementwise_avx512vnni)
 #if defined(__aarch64__)
 NQ_ELEMENTWISE_KERNEL(elementwise_neon)
 #endif
+#if defined(NQ_NEONDOTPROD)
+NQ_ELEMENTWISE_KERNEL(elementwise_neondotprod)
+#endif

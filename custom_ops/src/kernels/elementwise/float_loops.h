@@ -1,8 +1,37 @@
 // Functions of floats, for elementwise_loops.h, which compiles them for each ISA. They use additions, products,
 // divisions and comparisons alone, in one order, so that every ISA gives the same bytes; what is not a number stays so.
+// Sums of products that are rounded once are slow where there is no instruction for them, and differ on 32-bit Arm.
 
 namespace nq {
 namespace {
+
+// a * b + c, rounded once. Where the CPU has no instruction for it, in double, which holds the product of two floats.
+#if defined(__FMA__) || defined(__AVX512F__) || defined(__aarch64__)
+inline float multiply_add(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+#elif defined(__arm__)  // where it would take tens of cycles: rounded twice, and so another result in the last bit
+inline float multiply_add(float a, float b, float c) { return a * b + c; }
+#else
+// The sum as a float, its last bit made odd before where it is not exact, so that it is not rounded twice.
+[[gnu::noinline, gnu::cold]] float round_once(double product, double added) {
+  double sum = product + added;
+  const double of_c = sum - product, lost = (product - (sum - of_c)) + (added - of_c);
+  int64_t bits;
+  std::memcpy(&bits, &sum, sizeof(bits));
+  const int64_t step = (lost > 0.0) == (sum > 0.0) ? 1 : -1;
+  bits += ((lost < 0.0) | (lost > 0.0)) & ((bits & 1) == 0) ? step : 0;
+  std::memcpy(&sum, &bits, sizeof(sum));
+  return static_cast<float>(sum);
+}
+
+inline float multiply_add(float a, float b, float c) {
+  constexpr int64_t kBehindFloats = 0x1FFFFFFF, kHalf = 0x10000000, kLeastNormal = int64_t{1023 - 126} << 52;
+  const double product = static_cast<double>(a) * static_cast<double>(b), sum = product + static_cast<double>(c);
+  int64_t bits;
+  std::memcpy(&bits, &sum, sizeof(bits));
+  const bool may_round_twice = (bits & kBehindFloats) == kHalf || (bits & INT64_MAX) < kLeastNormal;
+  return __builtin_expect(may_round_twice, 0) ? round_once(product, static_cast<double>(c)) : static_cast<float>(sum);
+}
+#endif
 
 // 2 to the integer that kOneAndAHalfTimes2To23 was added to.
 inline float power_of_two(float shifted) {
@@ -81,26 +110,20 @@ inline float swish(float x) {
   return x / (1.0f + power_of_two(shifted) * power);
 }
 
-// x or 0, less |x| / 2 times 1 - erf(|x| / sqrt(2)), a quotient of polynomials within 3e-7. Beyond kFlat nothing
-// changes.
+// x or 0, less |x| times (1 - erf(|x| / sqrt(2))) / 2, a polynomial of degree 15 within 6e-8 without a division, which
+// would take as long as all of it. Beyond kFlat nothing changes.
 inline float gelu(float x) {
   constexpr float kFlat = 5.2f;
-  const float given = x < 0.0f ? -x : x, magnitude = given > kFlat ? kFlat : given, square = magnitude * magnitude;
-  const float dividend =
-      (((1.168049311672803e-05f * square + 6.284865667112172e-04f) * square + 1.1037223972380161e-02f) * square +
-       9.918360412120819e-02f) *
-          square +
-      7.978838086128235e-01f;
-  const float divisor =
-      ((((5.018703177483985e-07f * square + 1.1273299605818465e-04f) * square + 2.7036371175199747e-03f) * square +
-        3.733883425593376e-02f) *
-           square +
-       2.9096898436546326e-01f) *
-          square +
-      1.0f;
-  const float erf = magnitude * dividend / divisor;
-  const float tail = (0.5f * magnitude) * (1.0f - (erf > 1.0f ? 1.0f : erf));
-  return (x > 0.0f ? x : 0.0f) - tail;
+  constexpr float kOdd[] = {-0.0035406542f, 0.0151744038f, -0.0116373599f, -0.066331327f,
+                            0.190458581f,   -0.109634891f, -0.229172796f,  -0.0353159346f};
+  constexpr float kEven[] = {0.00565812318f, -0.0355934687f, 0.0912005305f, -0.083359167f,
+                             -0.10479667f,   0.252863705f,   0.119365796f,  0.00466119777f};
+  const float given = x < 0.0f ? -x : x, magnitude = given > kFlat ? kFlat : given;
+  const float from_middle = multiply_add(magnitude, 2.0f / kFlat, -1.0f), square = from_middle * from_middle;
+  float odd = kOdd[0], even = kEven[0];  // two sums that do not wait for each other
+#pragma GCC unroll 7
+  for (int i = 1; i < 8; ++i) odd = multiply_add(odd, square, kOdd[i]), even = multiply_add(even, square, kEven[i]);
+  return (x > 0.0f ? x : 0.0f) - magnitude * multiply_add(odd, from_middle, even);
 }
 
 // x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) / 2
@@ -174,6 +197,17 @@ constexpr size_t kLanes = 16;  // that sum and compare apart, so that the order 
 
 typedef float Lanes __attribute__((vector_size(kLanes * sizeof(float))));  // one register of AVX-512, or several
 
+// As many floats as a register holds: compilers choose between those one by one where a vector is longer.
+#if defined(__AVX512F__)
+constexpr size_t kPiece = 16;
+#elif defined(__AVX2__)
+constexpr size_t kPiece = 8;
+#else
+constexpr size_t kPiece = 4;
+#endif
+constexpr size_t kPieces = kLanes / kPiece;
+typedef float Piece __attribute__((vector_size(kPiece * sizeof(float))));
+
 // By pointers: how such a vector is given to a function depends on the ISA.
 inline void load_lanes(const float* from, Lanes* lanes) { std::memcpy(lanes, from, sizeof(*lanes)); }
 
@@ -203,15 +237,22 @@ float greatest_float(const float* in, size_t count) {
   size_t i = 0;
   if (count >= kLanes) {
     constexpr size_t kApart = 4;  // so that few comparisons wait for the one before
-    Lanes greatest[kApart], next;
-    for (Lanes& each : greatest) load_lanes(in, &each);
-    const auto raise = [](const Lanes& by, Lanes* to) { *to = (by > *to) | (by != by) ? by : *to; };
+    struct Block {
+      Piece of[kPieces];
+      [[gnu::always_inline]] void load(const float* from) { std::memcpy(of, from, sizeof(of)); }
+      [[gnu::always_inline]] void raise(const Block& by) {
+#pragma GCC unroll 4
+        for (size_t p = 0; p < kPieces; ++p) of[p] = (by.of[p] > of[p]) | (by.of[p] != by.of[p]) ? by.of[p] : of[p];
+      }
+    };
+    Block greatest[kApart], next;
+    for (Block& each : greatest) each.load(in);
     for (i = kLanes; i + kApart * kLanes <= count; i += kApart * kLanes) {
 #pragma GCC unroll 4
-      for (size_t k = 0; k < kApart; ++k) load_lanes(in + i + k * kLanes, &next), raise(next, &greatest[k]);
+      for (size_t k = 0; k < kApart; ++k) next.load(in + i + k * kLanes), greatest[k].raise(next);
     }
-    for (; i + kLanes <= count; i += kLanes) load_lanes(in + i, &next), raise(next, &greatest[0]);
-    for (size_t k = 1; k < kApart; ++k) raise(greatest[k], &greatest[0]);
+    for (; i + kLanes <= count; i += kLanes) next.load(in + i), greatest[0].raise(next);
+    for (size_t k = 1; k < kApart; ++k) greatest[0].raise(greatest[k]);
     std::memcpy(lanes, &greatest[0], sizeof(lanes));
   }
   if (i < count) raise_floats(in + i, count - i, lanes);
@@ -242,6 +283,30 @@ template <typename Function>
 
 float sum_floats(const float* in, size_t count) {
   return sum_of(in, count, [](Lanes*) {});
+}
+
+// The sums stay in a register.
+void average_taps(const float* const* taps, size_t num_taps, const AverageTerms& terms, size_t channels, float* out) {
+  for (size_t c = 0; c < channels; c += kPiece) {
+    const size_t count = channels - c < kPiece ? channels - c : kPiece;
+    Piece sums = {}, tap = {};
+    for (size_t t = 0; t < num_taps; ++t) {
+      if (count == kPiece) {
+        std::memcpy(&tap, taps[t] + c, sizeof(tap));
+      } else {
+        std::memcpy(&tap, taps[t] + c, count * sizeof(float));
+      }
+      sums += tap;
+    }
+    sums *= terms.factor;
+    sums = sums < terms.low ? Piece{} + terms.low : sums;
+    sums = sums > terms.high ? Piece{} + terms.high : sums;
+    if (count == kPiece) {
+      std::memcpy(out + c, &sums, sizeof(sums));
+    } else {
+      std::memcpy(out + c, &sums, count * sizeof(float));
+    }
+  }
 }
 
 // `count` channels of a pixel, a register's at most.
@@ -316,6 +381,7 @@ float exponentials(const float* in, size_t count, float greatest, float beta, fl
 }  // namespace
 }  // namespace nq
 
+#include "kernels/elementwise/attention_loops.h"
 #include "kernels/elementwise/matrix_loops.h"
 
 namespace nq {
@@ -346,6 +412,7 @@ constexpr ElementwiseKernel::Floats float_loops() {
   floats.scale = scale_floats;
   floats.raise = raise_floats;
   floats.add_to = add_floats_to;
+  floats.average = average_taps;
   floats.sum = sum_floats;
   floats.greatest = greatest_float;
   floats.exponentials = exponentials;

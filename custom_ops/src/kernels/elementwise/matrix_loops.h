@@ -4,20 +4,6 @@
 namespace nq {
 namespace {
 
-// a * b + c, rounded once, in double, which holds the product of two floats: the sum's last bit is made odd where the
-// sum is not exact, so that it is not rounded twice.
-[[maybe_unused]] inline float multiply_add(float a, float b, float c) {
-  const double product = static_cast<double>(a) * static_cast<double>(b), added = static_cast<double>(c);
-  double sum = product + added;
-  const double of_c = sum - product, lost = (product - (sum - of_c)) + (added - of_c);
-  int64_t bits;
-  std::memcpy(&bits, &sum, sizeof(bits));
-  const int64_t step = (lost > 0.0) == (sum > 0.0) ? 1 : -1;
-  bits += ((lost < 0.0) | (lost > 0.0)) & ((bits & 1) == 0) ? step : 0;
-  std::memcpy(&sum, &bits, sizeof(sum));
-  return static_cast<float>(sum);
-}
-
 // kPanelColumns floats, in one register or several.
 #if defined(__AVX512F__)
 struct Columns {
@@ -90,11 +76,7 @@ struct Columns {
   void load(const float* from) { std::memcpy(values, from, sizeof(values)); }
   void store(float* to) const { std::memcpy(to, values, sizeof(values)); }
   void add_product(float a, const Columns& b) {
-#if defined(__arm__)  // where it would take tens of cycles: rounded twice, and so another result in the last bit
-    for (size_t i = 0; i < kPanelColumns; ++i) values[i] += a * b.values[i];
-#else
     for (size_t i = 0; i < kPanelColumns; ++i) values[i] = multiply_add(a, b.values[i], values[i]);
-#endif
   }
 };
 constexpr size_t kTileRows = 4, kTilePanels = 1;
