@@ -6,6 +6,8 @@ NATIVE := $(shell find custom_ops -name '*.c' -o -name '*.cc' -o -name '*.h' -o 
 
 .PHONY: demo test test-recipes docs figures notebooks lint lock native native-arm no-native-arm count-arm count-sme sanitize sanitize-python valgrind fuzz coverage wheels release-check test-arm count-arm-nets musl clean
 .DEFAULT_GOAL := test
+# Tests start hundreds of processes, each of which would compile the package's modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 # What a stamp's install needs to be redone for; the Python sources are linked, not copied.
 INSTALL := pyproject.toml setup.py nq_tflite/version.py $(NATIVE)
@@ -72,7 +74,7 @@ lint: $(VENV)/dev.stamp
 native: $(VENV)/dev.stamp
 	$(BIN)/cmake -S custom_ops -B build/native -G Ninja -DNQ_BUILD_TESTS=ON -DNQ_WERROR=ON
 	$(BIN)/cmake --build build/native -j 2
-	$(BIN)/ctest --test-dir build/native --output-on-failure
+	$(BIN)/ctest --test-dir build/native --output-on-failure -j 2
 	@grep -h ' outputs compared' build/native/Testing/Temporary/LastTest.log
 
 # qemu-user 7 ends a child of fork() that starts a thread.
@@ -123,7 +125,7 @@ count-sme: $(VENV)/dev.stamp
 define run_sanitized
 $(BIN)/cmake -S custom_ops -B build/$(1) -G Ninja -DNQ_BUILD_TESTS=ON -DNQ_WERROR=ON -DNQ_SANITIZE=$(1)
 $(BIN)/cmake --build build/$(1) -j 2
-$(BIN)/ctest --test-dir build/$(1) --output-on-failure $(2)
+$(BIN)/ctest --test-dir build/$(1) --output-on-failure -j 2 $(2)
 endef
 comma := ,
 
@@ -136,10 +138,13 @@ sanitize: $(VENV)/dev.stamp
 FUZZ_CLANG := $(shell command -v clang++-19 || command -v clang++)
 FUZZ_BUILD := build/$(if $(FUZZ_CLANG),fuzz,address,undefined)
 SECONDS    := 9
+# Prints what the extra `fuzz` needs: installing the package with it would compile the library once more.
+FUZZ_NEEDS := from importlib.metadata import requires; \
+              print(*(each.partition(" and extra == ")[0] for each in requires("nq-tflite") if "\"fuzz\"" in each))
 
 ## Fuzzes what reads files, each native target for SECONDS and each Python reader for a third of that: docs/fuzzing.md.
 fuzz: $(VENV)/dev.stamp
-	$(BIN)/pip install --quiet -e '.[fuzz]'
+	$(BIN)/python -c '$(FUZZ_NEEDS)' | $(BIN)/pip install --quiet -r /dev/stdin
 	$(BIN)/cmake -S custom_ops -B $(FUZZ_BUILD) -G Ninja -DNQ_BUILD_FUZZERS=ON -DNQ_SANITIZE=address,undefined \
 	  $(if $(FUZZ_CLANG),-DCMAKE_CXX_COMPILER=$(FUZZ_CLANG))
 	$(BIN)/cmake --build $(FUZZ_BUILD) -j 2
@@ -169,9 +174,10 @@ sanitize-python: $(VENV)/dev.stamp
 	  --library build/address,undefined/libnq_tflite.so $(addprefix tests/,$(SANITIZED))
 
 ## Runs the native tests under valgrind, whose CPU has AVX2 and no more, which cpu_test would hold against /proc/cpuinfo.
-## It leaves alone the allocation functions of a test that lets them fail.
+## It leaves alone the allocation functions of a test that lets them fail. Of the grids of shapes and of the places of a
+## bit, which the sanitizers run whole, it takes every seventh case. The largest program, gemm_test, takes longest.
 valgrind: native
-	ls build/native/tests/*_test | grep -v /cpu_test | xargs -P 2 -n 1 valgrind --quiet --fair-sched=try --leak-check=full --error-exitcode=9 \
+	ls -S build/native/tests/*_test | grep -v /cpu_test | NQ_STRIDE=7 xargs -P 2 -n 1 valgrind --quiet --fair-sched=try --leak-check=full --error-exitcode=9 \
 	  --soname-synonyms=somalloc=nouserintercepts
 
 # Platform tag and zig's target; the glibc of 2014 is 2.17.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, closing
 from functools import cache
@@ -29,6 +29,9 @@ from nq_tflite.device.runtimes import installed_runtimes
 
 settings.register_profile("ci", derandomize=True, deadline=None)
 settings.load_profile("ci")
+
+#: Pixels of images that are kept for a whole session.
+_SMALL = 32 * 32
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -76,6 +79,27 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callab
     return once
 
 
+@pytest.fixture(scope="session", autouse=True)
+def images_painted_once() -> Iterator[None]:
+    """Every conversion without data paints the same images: small ones once a process, read-only as all share them."""
+    from nq_tflite.conversion.sources import procedural_inputs
+
+    @cache
+    def painted(count: int, height: int, width: int, channels: int, seed: int) -> list[np.ndarray]:
+        images = list(procedural_images(count, height, width, channels, seed))
+        for image in images:
+            image.setflags(write=False)
+        return images
+
+    def images_of(count: int, height: int, width: int, channels: int, seed: int) -> Iterator[np.ndarray]:
+        make = painted if height * width <= _SMALL else procedural_images
+        return iter(make(count, height, width, channels, seed))
+
+    procedural_images = procedural_inputs.procedural_images
+    with mock.patch.object(procedural_inputs, "procedural_images", images_of):
+        yield
+
+
 @pytest.fixture(scope="session")
 def samples() -> np.ndarray:
     """Typical inputs of the mixed net: float32 [24, 16, 16, 3]."""
@@ -119,15 +143,23 @@ def float_tflite(stock_dir: Path) -> bytes:
 
 @pytest.fixture(scope="session")
 def nested_dir(made_once: Any, int8_tflite: bytes, float_tflite: bytes) -> Path:
-    """Nested files of the mixed net, {int8,float}_{nesting with _ for |}.tflite, by adaptive rounding."""
+    """Nested files of the mixed net, {int8,float}_{nesting with _ for |}.tflite, by adaptive rounding.
+
+    Of two workers, one starts with the first of them, the other with the last.
+    """
     from nq_tflite.conversion.convert import convert
 
-    def make(folder: Path) -> None:
-        for kind, source in (("int8", int8_tflite), ("float", float_tflite)):
-            for nesting in ("8|5", "8|6|4", "6|3"):
-                convert(source, folder / f"{kind}_{nesting.replace('|', '_')}.tflite", nesting)
+    def made(source: bytes, nesting: str, name: str) -> Path:
+        return made_once(name, lambda folder: convert(source, folder / name, nesting)) / name
 
-    return made_once("nested", make)
+    wanted = {
+        f"{kind}_{nesting.replace('|', '_')}.tflite": (source, nesting)
+        for kind, source in (("int8", int8_tflite), ("float", float_tflite))
+        for nesting in ("8|5", "8|6|4", "6|3")
+    }
+    names = sorted(wanted, reverse=os.environ.get("PYTEST_XDIST_WORKER") == "gw1")
+    paths = [made(*wanted[name], name) for name in names]
+    return made_once("nested", lambda folder: [shutil.copy(path, folder) for path in paths])
 
 
 @pytest.fixture(scope="session")

@@ -120,11 +120,13 @@ double run_matrix(const nq::GemmKernel& kernel, const Shape& shape, int level, i
   std::vector<const int8_t*> pieces;
   for (size_t row = 0; row < num_rows; ++row) pieces.push_back(rows.data() + row * stride);
   std::vector<uint8_t> bytes;
-  uint8_t* scratch = align_scratch(&bytes, nq::gemm_scratch_bytes(kernel, shape.depth));
+  uint8_t* scratch = align_scratch(&bytes, nq::gemm_scratch_bytes(kernel, shape.depth, 1));
   return measure(shape, [&] {
     for (int row = 0; row < shape.rows; row += panel) {
       const auto first = static_cast<size_t>(row);
-      const nq::GemmRows panel_rows = {pieces.data() + first, 1, depth, std::min(panel, shape.rows - row)};
+      const int count = std::min(panel, shape.rows - row);
+      nq::GemmRows panel_rows = {pieces.data() + first, 1, depth, count};
+      if (kernel.spaced.run != nullptr && count > 1) panel_rows.spacing = {stride, count, count};
       const nq::GemmTask task = {layer.weight, panel_rows, 0, (shape.channels + 15) / 16, layer.bias.data(), scratch};
       nq::run_gemm(kernel, task, layer.requantization(), layer.out.data() + first * shape.channels, shape.channels);
     }

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
+#include <cstdlib>
 #include <map>
 #include <string>
 #include <vector>
@@ -35,6 +36,14 @@ testing::AssertionResult same_outputs(const std::string& kernel, const std::vect
   tally.differences += differences;
   if (differences == 0) return testing::AssertionSuccess();
   return testing::AssertionFailure() << kernel << ": " << differences << " outputs differ";
+}
+
+// Whether to run the next one of thousands of cases alike: each of them, or every NQ_STRIDE-th under valgrind.
+inline bool is_chosen() {
+  static const char* const text = std::getenv("NQ_STRIDE");
+  static const uint64_t stride = text == nullptr ? 1 : std::strtoull(text, nullptr, 10);
+  static uint64_t number = 0;
+  return number++ % stride == 0;
 }
 
 inline bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }

@@ -13,7 +13,20 @@
 #define _tile_stored(tile, to, stride) nq_test::store_tile(tile, to, stride)
 #define _tile_dpbssd(sums, rows, codes) nq_test::multiply_int8_tiles(sums, rows, codes)
 #define gemm_amx gemm_emulated_amx
+#define unpack_avx512vnni unpack_counted
 #include "../src/kernels/gemm/gemm_amx.cc"
+#undef unpack_avx512vnni
+
+namespace nq {
+
+void unpack_avx512vnni(const PackedLevels& levels, const CellMiddle& middle, size_t num_superblocks, int8_t* codes);
+
+void unpack_counted(const PackedLevels& levels, const CellMiddle& middle, size_t num_superblocks, int8_t* codes) {
+  nq_test::count_unpacked(codes, num_superblocks);
+  unpack_avx512vnni(levels, middle, num_superblocks, codes);
+}
+
+}  // namespace nq
 
 namespace nq_test {
 namespace {

@@ -1,9 +1,13 @@
 #include "emulated_tiles.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <cstring>
+#include <list>
+#include <optional>
 #include <random>
+#include <unordered_map>
 
 #include "check.h"
 
@@ -27,7 +31,41 @@ struct State {
 };
 
 thread_local State state;
-thread_local TileCounts counts;
+std::atomic<int64_t> loads{0}, products{0}, stores{0}, unpacked{0}, far_lines{0};
+
+// The lines that were used last.
+class Cache {
+ public:
+  // How many lines of these bytes were not in it.
+  int64_t use(const void* from, size_t bytes) {
+    const auto first = reinterpret_cast<uintptr_t>(from) / kLine;
+    const auto last = (reinterpret_cast<uintptr_t>(from) + bytes - 1) / kLine;
+    int64_t missing = 0;
+    for (uintptr_t line = first; line <= last; ++line) missing += has(line) ? 0 : 1;
+    return missing;
+  }
+
+ private:
+  static constexpr size_t kLine = 64, kLines = 48 * 1024 / kLine;
+
+  bool has(uintptr_t line) {
+    const auto [place, is_new] = places_.try_emplace(line);
+    if (!is_new) {
+      lines_.splice(lines_.begin(), lines_, place->second);
+      return true;
+    }
+    place->second = lines_.insert(lines_.begin(), line);
+    if (lines_.size() > kLines) {
+      places_.erase(lines_.back());
+      lines_.pop_back();
+    }
+    return false;
+  }
+
+  std::list<uintptr_t> lines_;  // the one that was used last comes first
+  std::unordered_map<uintptr_t, std::list<uintptr_t>::iterator> places_;
+};
+thread_local std::optional<Cache> cache;
 
 // Whether palette 1 has room for it, and nothing is set that has to be zero.
 bool valid(const Configuration& shape) {
@@ -69,26 +107,30 @@ void release_tiles() { state = {}; }
 void check_tiles_are_released() { CHECK(state.shape.palette == 0); }
 
 void load_tile(int tile, const void* from, size_t stride) {
-  ++counts.loads;
+  ++loads;
   CHECK(state.configured(tile));
   if (!state.configured(tile)) return;
   clear(tile);
   for (size_t r = 0; r < state.shape.rows[tile]; ++r) {
-    std::memcpy(state.data[tile][r], static_cast<const uint8_t*>(from) + r * stride, state.shape.row_bytes[tile]);
+    const uint8_t* row = static_cast<const uint8_t*>(from) + r * stride;
+    std::memcpy(state.data[tile][r], row, state.shape.row_bytes[tile]);
+    if (cache) far_lines += cache->use(row, state.shape.row_bytes[tile]);
   }
 }
 
 void store_tile(int tile, void* to, size_t stride) {
-  ++counts.stores;
+  ++stores;
   CHECK(state.configured(tile));
   if (!state.configured(tile)) return;
   for (size_t r = 0; r < state.shape.rows[tile]; ++r) {
-    std::memcpy(static_cast<uint8_t*>(to) + r * stride, state.data[tile][r], state.shape.row_bytes[tile]);
+    uint8_t* row = static_cast<uint8_t*>(to) + r * stride;
+    std::memcpy(row, state.data[tile][r], state.shape.row_bytes[tile]);
+    if (cache) cache->use(row, state.shape.row_bytes[tile]);
   }
 }
 
 void multiply_int8_tiles(int sums, int rows, int codes) {
-  ++counts.products;
+  ++products;
   const bool configured = state.configured(sums) && state.configured(rows) && state.configured(codes);
   const bool distinct = sums != rows && rows != codes && sums != codes;
   CHECK(configured && distinct);
@@ -111,7 +153,17 @@ void multiply_int8_tiles(int sums, int rows, int codes) {
   }
 }
 
-TileCounts tile_counts() { return counts; }
+TileCounts tile_counts() { return {loads, products, stores, unpacked, far_lines}; }
+
+void count_unpacked(const int8_t* codes, size_t num_superblocks) {
+  unpacked += static_cast<int64_t>((num_superblocks + 1) / 2);
+  if (cache) cache->use(codes, num_superblocks * nq::kSuperblockWeights);
+}
+
+void watch_cache(bool watched) {
+  cache.reset();
+  if (watched) cache.emplace();
+}
 
 void spoil_tiles() {
   thread_local std::mt19937 random(0);

@@ -16,11 +16,17 @@ void load_tile(int tile, const void* from, size_t stride);
 void store_tile(int tile, void* to, size_t stride);
 void multiply_int8_tiles(int sums, int rows, int codes);
 
-// What this thread has executed.
+// What all threads have executed, tiles of codes that they have unpacked, of 64 of the depth and 16 channels, and lines
+// of 64 bytes that tile loads have not found in the L1 cache, where it is watched.
 struct TileCounts {
-  int64_t loads, products, stores;
+  int64_t loads, products, stores, unpacked, far_lines;
 };
 TileCounts tile_counts();
+void count_unpacked(const int8_t* codes, size_t num_superblocks);
+
+// From here on this thread has an L1 cache of 48 KB, empty at first, through which tiles and unpacked codes go; or
+// none.
+void watch_cache(bool watched);
 
 // Every call leaves the tiles configured and filled in another way, as other users of a thread might.
 void spoil_tiles();

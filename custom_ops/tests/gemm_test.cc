@@ -116,12 +116,12 @@ struct Rows {
 // `step` blocks of channels at a time. Rows of out are 3 apart, and what lies between is left alone.
 template <typename Finish, typename Out>
 std::vector<Out> run(const GemmKernel& kernel, const NaiveLayer& layer, int level, const nq::GemmRows& rows,
-                     uint32_t step, const Finish& finish, const Guarded<int32_t>& bias, int outputs = 0) {
+                     uint32_t step, const Finish& finish, const Guarded<int32_t>& bias) {
   const uint32_t channels = layer.block.channels, num_blocks = (channels + 15) / 16;
   const PackedWeight weight = layer.weight_at(level);
-  const size_t stride = channels + 3, last = static_cast<size_t>(outputs == 0 ? rows.num_rows : outputs) - 1;
+  const size_t stride = channels + 3, last = static_cast<size_t>(rows.num_rows) - 1;
   const Guarded<Out> out(last * stride + channels, Out{kUntouched});
-  const Guarded<uint8_t> scratch(nq::gemm_scratch_bytes(kernel, layer.block.depth));
+  const Guarded<uint8_t> scratch(nq::gemm_scratch_bytes(kernel, layer.block.depth, rows.num_pieces));
   for (uint32_t block = 0; block < num_blocks; block += step) {
     const nq::GemmTask task = {weight, rows, block, std::min(step, num_blocks - block), bias.data(), scratch.data()};
     nq::run_gemm(kernel, task, finish, out.data(), stride);
@@ -162,6 +162,7 @@ TEST(odd_shapes_of_every_nesting) {
   for (const auto& bits : nq_test::all_nestings()) {
     for (const uint32_t channels : kChannels) {
       for (const uint32_t depth : kDepths) {
+        if (!nq_test::is_chosen()) continue;
         check_layer(NaiveLayer(Layout::kMatrix, channels, depth, bits, Codes::kRandom, &random), Codes::kRandom,
                     &random);
       }
@@ -246,88 +247,6 @@ TEST(rows_of_one_tensor) {
           }
         }
       }
-    }
-  }
-}
-
-// A grid of pixels in lines of `line`, the first `length` of which have outputs, with a closed page where a kernel may
-// read no further.
-void check_grid(const GemmKernel& kernel, const NaiveLayer& layer, uint32_t piece_depth, int line, int length,
-                int num_rows, std::mt19937* random) {
-  const auto num_pieces = layer.block.depth / piece_depth;
-  std::vector<size_t> taps;  // pixels from a window's first one
-  for (uint32_t k = 0; k < num_pieces; ++k) taps.push_back(k == 0 ? 0 : (*random)() % 40);
-  const size_t most = *std::max_element(taps.begin(), taps.end());
-  const auto readable = static_cast<size_t>(std::max(num_rows, nq::kLeastSpacedRows));
-  const Guarded<int8_t> pixels((readable + most) * piece_depth);
-  for (size_t i = 0; i < (readable + most) * piece_depth; ++i) pixels.data()[i] = static_cast<int8_t>((*random)());
-  Guarded<const int8_t*> pieces(num_pieces);
-  for (uint32_t k = 0; k < num_pieces; ++k) pieces.data()[k] = pixels.data() + taps[k] * piece_depth;
-  std::vector<int8_t> activations;
-  int outputs = 0;
-  for (int row = 0; row < num_rows; ++row) {
-    if (row % line >= length) continue;
-    ++outputs;
-    for (uint32_t k = 0; k < num_pieces; ++k) {
-      const int8_t* piece = pieces.data()[k] + static_cast<size_t>(row) * piece_depth;
-      activations.insert(activations.end(), piece, piece + piece_depth);
-    }
-  }
-  nq::GemmRows rows = {pieces.data(), num_pieces, piece_depth, num_rows};
-  rows.spacing.step = piece_depth;
-  rows.spacing.line = line;
-  rows.spacing.length = length;
-  const Guarded<int32_t> bias = layer.folded_bias(layer.weight_at(1), layer.input_zero_point + kernel.sum_offset, true);
-  const std::vector<int8_t> got =
-      run<nq::Requantization, int8_t>(kernel, layer, 1, rows, 8, layer.requantization(1), bias, outputs);
-  CHECK_OUTPUTS(std::string("gemm ") + kernel.isa, expected_output(layer, 1, activations), got);
-}
-
-TEST(rows_on_a_grid) {
-  std::mt19937 random(11);
-  for (const GemmKernel* kernel : kernels_to_check()) {
-    const uint32_t step = kernel->activations.spaced_step;
-    if (step == 0) continue;
-    for (const uint32_t num_pieces : {1u, 2u, 9u}) {
-      for (const uint32_t piece_depth : {step, num_pieces == 2 ? 3 * step : step}) {
-        for (const uint32_t channels : {16u, 41u, 130u}) {
-          NaiveLayer layer(Layout::kMatrix, channels, num_pieces * piece_depth, {5, 3}, Codes::kRandom, &random);
-          for (const auto& [line, length] : {std::pair(9, 7), {40, 38}, {3, 1}, {5, 5}}) {
-            for (const int last_line : {0, 1, 2, 5}) {
-              check_grid(*kernel, layer, piece_depth, line, length, last_line * line + length, &random);
-            }
-          }
-        }
-      }
-    }
-  }
-}
-
-// Tiles of 16 rows, 64 of the depth and 16 channels are multiplied no more often than there are such tiles. A single
-// row has none but for the last channels, too few for a tile of four blocks.
-TEST(tile_instructions) {
-  std::mt19937 random(12);
-  struct Case {
-    uint32_t depth, channels;
-    int num_rows;
-    int64_t loads, products, stores;
-  };
-  constexpr Case kCases[] = {{64, 64, 1, 0, 0, 0},     {2048, 1000, 1, 152, 96, 24}, {128, 64, 16, 14, 8, 4},
-                             {128, 64, 32, 24, 16, 8}, {128, 64, 49, 48, 32, 16},    {512, 128, 36, 232, 192, 24},
-                             {64, 16, 196, 33, 13, 13}};
-  for (const GemmKernel* kernel : nq_test::emulated_kernels()) {
-    if (!kernel->supported()) continue;
-    for (const Case& each : kCases) {
-      NaiveLayer layer(Layout::kMatrix, each.channels, each.depth, {4, 4}, Codes::kRandom, &random);
-      const auto count = static_cast<size_t>(each.num_rows);
-      const std::vector<int8_t> activations = any_activations(each.depth * count, Codes::kRandom, &random);
-      const Rows rows(*kernel, layer, activations, each.num_rows, 1);
-      const nq_test::TileCounts before = nq_test::tile_counts();
-      check_rows(*kernel, layer, 1, rows.first(each.num_rows), 8, expected_output(layer, 1, activations));
-      const nq_test::TileCounts after = nq_test::tile_counts();
-      CHECK_EQ(each.loads, after.loads - before.loads);
-      CHECK_EQ(each.products, after.products - before.products);
-      CHECK_EQ(each.stores, after.stores - before.stores);
     }
   }
 }

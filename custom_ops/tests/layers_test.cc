@@ -120,18 +120,21 @@ TEST(convolutions_of_every_geometry) {
   }
 }
 
-// And pixels one after another. Those of AMX in emulation too, with halos, without, with holes between the taps, in
-// lines too short for a grid, in several images and in panels that cut one.
-TEST(convolutions_on_a_grid) {
+// Pixels one after another, grids and strips. Those of AMX in emulation too, with halos, without, with holes between
+// the taps, in lines too short, with columns that no window reaches, in several images and in panels that cut one.
+TEST(convolutions_of_spaced_rows) {
   std::mt19937 random(9);
   struct Case {
     int kernel_h, kernel_w, dilation, in_h, in_w, in_c, out_c, batches, stride = 1;
   };
-  constexpr Case kCases[] = {{3, 3, 1, 7, 7, 64, 70, 2},   {3, 3, 1, 5, 19, 128, 20, 1}, {3, 3, 2, 9, 8, 64, 33, 1},
-                             {1, 5, 1, 3, 20, 64, 16, 3},  {5, 1, 1, 9, 3, 64, 16, 1},   {3, 3, 1, 4, 1, 64, 17, 2},
-                             {2, 3, 1, 6, 6, 192, 130, 1}, {3, 3, 1, 6, 6, 60, 18, 1},   {3, 3, 1, 8, 8, 64, 18, 2, 2},
-                             {3, 1, 1, 46, 46, 256, 1, 1}, {1, 1, 1, 7, 7, 128, 80, 1},  {1, 1, 1, 5, 7, 64, 20, 3},
-                             {1, 1, 2, 9, 9, 64, 20, 1},   {1, 1, 1, 3, 5, 64, 20, 1}};
+  constexpr Case kCases[] = {
+      {3, 3, 1, 7, 7, 64, 70, 2},    {3, 3, 1, 5, 19, 128, 20, 1},  {3, 3, 2, 9, 8, 64, 33, 1},
+      {1, 5, 1, 3, 20, 64, 16, 3},   {5, 1, 1, 9, 3, 64, 16, 1},    {3, 3, 1, 4, 1, 64, 17, 2},
+      {2, 3, 1, 6, 6, 192, 130, 1},  {3, 3, 1, 6, 6, 60, 18, 1},    {3, 3, 1, 8, 8, 64, 18, 2, 2},
+      {3, 1, 1, 46, 46, 256, 1, 1},  {1, 1, 1, 7, 7, 128, 80, 1},   {1, 1, 1, 5, 7, 64, 20, 3},
+      {1, 1, 2, 9, 9, 64, 20, 1},    {1, 1, 1, 3, 5, 64, 20, 1},    {7, 7, 1, 9, 44, 3, 70, 2, 2},
+      {3, 3, 1, 8, 37, 3, 33, 2, 2}, {2, 3, 2, 7, 18, 5, 20, 1},    {3, 4, 1, 90, 700, 15, 1, 1, 6},
+      {1, 1, 1, 9, 9, 28, 90, 1},    {1, 1, 1, 8, 8, 96, 130, 1, 2}};
   std::vector<const nq::GemmKernel*> kernels = nq_test::emulated_kernels();
   for (const nq::GemmKernel* kernel : nq::kernels_of<nq::GemmKernel>()) kernels.push_back(kernel);
   for (const nq::GemmKernel* kernel : kernels) {

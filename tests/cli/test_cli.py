@@ -187,7 +187,7 @@ def table_rows(text: str, title: str) -> int:
     return sum(line.startswith("│") for line in table.splitlines())
 
 
-@pytest.mark.parametrize("kind", ["npy", "npz", "photos"])
+@pytest.mark.parametrize("kind", [pytest.param("npy", marks=pytest.mark.slow), "npz", "photos"])
 def test_convert_keras_with_representative_data(
     kind: str, keras_file: Path, samples: np.ndarray, photos: Path, tmp_path: Path
 ) -> None:

@@ -139,7 +139,9 @@ def test_keras_sources(form: str, mixed_model: Any, samples: np.ndarray, tmp_pat
     assert {row.output_type for row in report.weights} == {"int8"}
 
 
-@pytest.mark.parametrize("form", ["array", "list", "generator function", "dicts"])
+@pytest.mark.parametrize(
+    "form", [*(pytest.param(each, marks=pytest.mark.slow) for each in ("array", "list")), "generator function", "dicts"]
+)
 def test_representative_data_in_every_form(form: str, samples: np.ndarray, tmp_path: Path) -> None:
     from nq_tflite_models.nets.small import mixed_net
 

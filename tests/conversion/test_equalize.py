@@ -197,7 +197,7 @@ def test_models_without_chains_keep_their_bytes(tmp_path: Path) -> None:
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
-@pytest.mark.parametrize("rounding", ["nearest", "squant"])
+@pytest.mark.parametrize("rounding", [pytest.param("nearest", marks=pytest.mark.slow), "squant"])
 def test_float_activations_are_left(rounding: Any, model: Any, tmp_path: Path) -> None:
     """Without samples a Keras model keeps them, and a .tflite stays what it is."""
     report = nq.convert(model, tmp_path / "nested.tflite", "8|5", rounding=rounding)

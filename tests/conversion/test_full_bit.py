@@ -106,7 +106,7 @@ def _codes(nested: Path, source: bytes) -> list[tuple[Any, np.ndarray]]:
         ("siamese_dense", {"width": 128}, "INT8 file", 0),
         ("siamese_dense", {"width": 128}, "float file", 16),
         pytest.param("siamese_conv", {"width": 16}, "keras", 16, marks=pytest.mark.slow),
-        ("time_distributed", {"width": 32}, "float file", 0),
+        pytest.param("time_distributed", {"width": 32}, "float file", 0, marks=pytest.mark.slow),
         pytest.param("time_distributed", {"width": 32}, "float file", 48, marks=pytest.mark.slow),
         pytest.param("time_distributed", {"width": 32}, "dynamic-range file", 12, marks=pytest.mark.slow),
     ],

@@ -83,7 +83,7 @@ def test_layers_of_their_own_bits_beat_the_same_for_all(classifier: bytes, image
 
 
 def test_a_file_of_mixed_nestings_reads_runs_and_extracts(
-    worker: Any, classifier: bytes, images: np.ndarray, tmp_path: Path
+    runtimes: tuple[str, ...], worker_of: Any, classifier: bytes, images: np.ndarray, tmp_path: Path
 ) -> None:
     report = nq.convert(classifier, tmp_path / "mixed.tflite", "auto", images, budget=0.56)
     nested = read_nested(tmp_path / "mixed.tflite")
@@ -95,11 +95,12 @@ def test_a_file_of_mixed_nestings_reads_runs_and_extracts(
             codes = value_at(weight.codes(), weight.nesting, level)
             np.testing.assert_array_equal(weight.values(level).reshape(codes.shape), codes * weight.scales[:, None])
         nq.extract(tmp_path / "mixed.tflite", tmp_path / f"{precision}.tflite", precision)
-        wanted = worker(jobs.run_stock, tmp_path / f"{precision}.tflite", images[:4])
-        [got] = worker(jobs.run_nested, tmp_path / "mixed.tflite", images[:4], [precision])
-        np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
-        [fused] = worker(jobs.run_nested, tmp_path / "mixed.tflite", images[:4], [precision], builtin=False)
-        assert np.abs(fused - wanted).max() < 0.1 * np.abs(wanted).max()
+        for worker in map(worker_of, runtimes):
+            wanted = worker(jobs.run_stock, tmp_path / f"{precision}.tflite", images[:4])
+            [got] = worker(jobs.run_nested, tmp_path / "mixed.tflite", images[:4], [precision])
+            np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
+            [fused] = worker(jobs.run_nested, tmp_path / "mixed.tflite", images[:4], [precision], builtin=False)
+            assert np.abs(fused - wanted).max() < 0.1 * np.abs(wanted).max()
 
 
 def test_the_fewest_part_bits_that_agree(classifier: bytes, images: np.ndarray, tmp_path: Path) -> None:

@@ -18,13 +18,15 @@ from typing import Any
 import jobs
 import numpy as np
 import pytest
-from distributions import EXPORTS, ROOT, exported
+from distributions import EXPORTS, NOT_OPTIMIZED, ROOT, exported
 from nq_tflite_models.weights.archives import PackageArchive, weight_bytes
 
 import nq_tflite as nq
 from nq_tflite.device.native import library_path
 from nq_tflite.device.runtimes import installed_runtimes
 from nq_tflite.graph.nested import read_nested
+
+pytestmark = pytest.mark.xdist_group("embedding")  # the library is built once
 
 HEADER = ROOT / "custom_ops" / "include" / "nq.h"
 PROGRAM = ROOT / "custom_ops" / "tests" / "abi.c"
@@ -52,7 +54,7 @@ def run(*command: object, **environment: str) -> str:
 def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The library and the examples, built by CMake."""
     folder = tmp_path_factory.mktemp("build")
-    options = ["-DCMAKE_INSTALL_LIBDIR=lib", "-DNQ_BUILD_EXAMPLES=ON", "-DNQ_WERROR=ON"]
+    options = ["-DCMAKE_INSTALL_LIBDIR=lib", "-DNQ_BUILD_EXAMPLES=ON", "-DNQ_WERROR=ON", NOT_OPTIMIZED]
     run("cmake", "-S", ROOT / "custom_ops", "-B", folder, "-G", "Ninja", *options)
     run("cmake", "--build", folder)
     return folder

@@ -17,7 +17,7 @@ from nq_tflite.format.levels import signal_to_noise_db
 TOKENS, WIDTH, HEADS = 12, 64, 4
 
 
-@pytest.mark.parametrize("rounding", ["nearest", "descent"])
+@pytest.mark.parametrize("rounding", ["nearest", pytest.param("descent", marks=pytest.mark.slow)])
 def test_every_projection_nests(rounding: Any, worker_of: Any, tmp_path: Path) -> None:
     """Query, key, value and output of attention, and a projection by einsum alone; full-bit is near the float model."""
     import keras

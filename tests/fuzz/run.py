@@ -1,4 +1,4 @@
-"""Runs every fuzz target for a while, one after another, and prints how often each ran:
+"""Runs every fuzz target for a while, one on each CPU, and prints how often each ran:
 
 python tests/fuzz/run.py build/fuzz/fuzz --seconds 3600 --target delegate
 
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import kept
@@ -115,10 +116,11 @@ def main() -> int:
     parser.add_argument("--replay", action="store_true", help="the kept inputs alone")
     options = parser.parse_args()
     failed = False
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory() as temporary, ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
         folder = Path(temporary)
-        for target, command in commands(options.build, options.seconds, options, folder):
-            code, executions, output = run(command, folder)
+        chosen = list(commands(options.build, options.seconds, options, folder))
+        results = threads.map(lambda each: run(each[1], folder), chosen)
+        for (target, command), (code, executions, output) in zip(chosen, results, strict=True):
             failed = failed or code != 0
             print(
                 f"{target:<24} {executions:>12,} executions, {'clean' if code == 0 else f'FAILED ({code})'}", flush=True

@@ -80,7 +80,12 @@ def constants(content: bytes | Path, tensor_type: int) -> dict[str, np.ndarray]:
 
 
 def test_float16_weights_nest_as_floats(
-    float16_tflite: bytes, float_tflite: bytes, samples: np.ndarray, worker: Any, tmp_path: Path
+    float16_tflite: bytes,
+    float_tflite: bytes,
+    samples: np.ndarray,
+    runtimes: tuple[str, ...],
+    worker_of: Any,
+    tmp_path: Path,
 ) -> None:
     path = tmp_path / "nested.tflite"
     report = nq.convert(float16_tflite, path, "8|5", rounding="nearest")
@@ -93,10 +98,12 @@ def test_float16_weights_nest_as_floats(
     assert nq.inspect_file(path).unnested == report.unnested
     for precision in ("full", "part"):
         nq.extract(path, tmp_path / "stock.tflite", precision)
-        wanted = worker(jobs.run_stock, tmp_path / "stock.tflite", samples[:2])
-        np.testing.assert_array_equal(worker(jobs.run_nested, path, samples[:2], [precision])[0], wanted)
-    [found] = worker(delegation_jobs.delegation, path, fuse=True)
-    assert {each.place for each in found.nested} == {"fused"}
+        for worker in map(worker_of, runtimes):
+            wanted = worker(jobs.run_stock, tmp_path / "stock.tflite", samples[:2])
+            np.testing.assert_array_equal(worker(jobs.run_nested, path, samples[:2], [precision])[0], wanted)
+    for worker in map(worker_of, runtimes):
+        [found] = worker(delegation_jobs.delegation, path, fuse=True)
+        assert {each.place for each in found.nested} == {"fused"}
 
 
 def test_float16_weights_that_do_not_nest_stay_float16(float16_tflite: bytes, tmp_path: Path) -> None:

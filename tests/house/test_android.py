@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from distributions import ROOT, exported, needed
+from distributions import NOT_OPTIMIZED, ROOT, exported, needed
 from nq_tflite_models.nets import board_net
 
 from nq_tflite.device.native import library_path
@@ -168,7 +168,7 @@ def test_litert_finds_the_accelerator_by_its_name(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_cmake_builds_all_libraries(jdk: Path, tmp_path: Path) -> None:
-    run("cmake", "-S", ANDROID, "-B", tmp_path, "-G", "Ninja", f"-DJAVA_HOME={jdk}")
+    run("cmake", "-S", ANDROID, "-B", tmp_path, "-G", "Ninja", f"-DJAVA_HOME={jdk}", NOT_OPTIMIZED)
     run("cmake", "--build", tmp_path, "--target", "nq_tflite_jni", "nq_litert_accelerator")
     assert exported(tmp_path / "libnq_tflite_jni.so") == {"JNI_OnLoad"}
     assert library_path().name in needed(tmp_path / "libLiteRtGpuAccelerator.so")

@@ -21,8 +21,8 @@ from nq_tflite.device.runtimes import load_runtime
 SECONDS = 10
 
 
-def in_child(work: Callable[[], bool]) -> str:
-    """ "" if `work` is true in a child of this process; what became of the child otherwise."""
+def started(work: Callable[[], bool]) -> int:
+    """A child of this process that does this work, and then ends."""
     child = os.fork()
     if child == 0:
         signal.alarm(SECONDS)
@@ -33,8 +33,24 @@ def in_child(work: Callable[[], bool]) -> str:
             if code == 2:
                 traceback.print_exc()
             os._exit(code)
+    return child
+
+
+def became_of(child: int) -> str:
+    """ "" if the child's work was true."""
     _, status = os.waitpid(child, 0)
     return "" if status == 0 else f"wait status {status}"
+
+
+def in_child(work: Callable[[], bool]) -> str:
+    """ "" if `work` is true in a child of this process; what became of the child otherwise."""
+    return became_of(started(work))
+
+
+def in_children(works: dict[str, Callable[[], bool]]) -> dict[str, str]:
+    """`in_child` of each, all at once, so that those that wait for ever do so together."""
+    children = {name: started(work) for name, work in works.items()}
+    return {name: became_of(child) for name, child in children.items()}
 
 
 def use_stock_in_children(runtime: str, path: Path, inputs: np.ndarray, threads: int) -> dict[str, str]:
@@ -51,7 +67,7 @@ def use_stock_in_children(runtime: str, path: Path, inputs: np.ndarray, threads:
         return True
 
     works = {"runs": runs, "deletes": deletes, "runs and deletes": lambda: runs() and deletes()}
-    return {name: in_child(work) for name, work in works.items()}
+    return in_children(works)
 
 
 def use_in_children(runtime: str, path: Path, inputs: np.ndarray, threads: int) -> dict[str, str]:
@@ -88,7 +104,7 @@ def use_in_children(runtime: str, path: Path, inputs: np.ndarray, threads: int) 
         "opens another": opens_another,
         "forks again": lambda: in_child(switches) == "",
     }
-    found = {name: in_child(work) for name, work in works.items()}
+    found = in_children(works)
     found["parent runs on"] = "" if runs() else "other outputs"
     return found
 

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 
 SIZE, SAMPLES = 640, 128
+#: Those that tensorflow alone is given, which keeps none of them.
+FEW = 8
 #: What a conversion may take beyond tensorflow.
 CEILING = 1_200_000_000
 
@@ -37,9 +39,9 @@ def net() -> Any:
     return set_seeded_weights(keras.Sequential([keras.Input((SIZE, SIZE, 3)), *layers]), seed=1)
 
 
-def images() -> Iterator[list[np.ndarray]]:
+def images(count: int = SAMPLES) -> Iterator[list[np.ndarray]]:
     """Noise of two sizes."""
-    for seed in range(SAMPLES):
+    for seed in range(count):
         rng = np.random.default_rng(seed)
         coarse = rng.uniform(-1, 1, (1, SIZE // 16, SIZE // 16, 3)).astype(np.float32)
         yield [coarse.repeat(16, 1).repeat(16, 2) + rng.normal(0, 0.1, (1, SIZE, SIZE, 3)).astype(np.float32)]
@@ -60,7 +62,7 @@ def run(folder: Path, what: str) -> None:
 
     if what == "export":
         model = net()
-        export(model, sample_source(images))
+        export(model, sample_source(lambda: images(FEW)))
         (folder / "float.tflite").write_bytes(export(model, None))
     elif what == "convert":
         nq.convert(net(), folder / "nested.tflite", representative_data=images(), progress=None)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from nq_tflite_models.measure.compatibility import Cell, Processes, try_models
-from nq_tflite_models.measure.rows import ALL_ROWS, FORMATS, ROWS, THIRD_PARTY_ROWS, Row
+from nq_tflite_models.measure.rows import ALL_ROWS, FORMATS, ROWS, Row
 from nq_tflite_models.nets.families import APPLICATIONS, CUTS, FAMILIES
 from nq_tflite_models.weights.third_party import THIRD_PARTY_FILES
 
@@ -36,6 +36,9 @@ REAL_SIZES = ("ResNet50", "DenseNet121", "InceptionV3", "NASNetMobile", "MobileN
 LARGE = {"nasnet", "resnet_v2", "efficientnet", "vgg", "inception_resnet", "resnet", "mobilenet", "convnext"}
 LARGE |= {"inception", "densenet", "xception", "efficientnet_v2", "mobilenet_v2", "mobilenet_v3", "swin", "shufflenet"}
 LARGE |= {"vit", "gru_unrolled", "lstm_unrolled"}
+#: Of the files that others made, one of each kind; test_third_party.py runs all of them, each at each precision, too.
+KINDS = ("open_alexa", "open_hey_jarvis", "open_melspectrogram", "iris_landmark", "face_detection_front")
+KINDS += ("keyword_spotting", "micro_alexa", "tflite_micro_speech", "selfie_segmentation")
 #: By the default rounding, whose matrices are as large as filters are deep.
 LARGE_TO_ROUND = LARGE | {"segmenter", "lstm", "audio"}
 
@@ -74,9 +77,15 @@ def test_small_models_rounded_by_default(name: str, tmp_path: Path, processes: P
     check(list(try_models([name], tmp_path, processes=processes, **options)))
 
 
-@pytest.mark.parametrize("name", slow_if_large(["audio", "resnet"]))
-@pytest.mark.parametrize("format_name", [name for name in FORMATS if name != "memory"])
+@pytest.mark.parametrize(
+    ("format_name", "name"),
+    [
+        *((each, "audio") for each in FORMATS if each != "memory"),
+        *(pytest.param(each, "resnet", marks=pytest.mark.slow) for each in ("h5", "saved_model", "float.tflite")),
+    ],
+)
 def test_formats(format_name: str, name: str, tmp_path: Path, processes: Processes) -> None:
+    """A net with batch norms in each kind of format; `REAL_SIZES` are INT8 files."""
     check(list(try_models([name], tmp_path, formats=[format_name], processes=processes)))
 
 
@@ -115,15 +124,22 @@ def test_a_file_is_a_row(tmp_path: Path, int8_tflite: bytes, monkeypatch: pytest
 
 @pytest.mark.network
 @pytest.mark.slow
-def test_every_third_party_file(tmp_path: Path, processes: Processes) -> None:
+def test_third_party_files(tmp_path: Path, processes: Processes) -> None:
     """What does not pass is what the files' list says: nothing to gain, or an operator that the runtime lacks."""
-    for cell in try_models(list(THIRD_PARTY_ROWS), tmp_path, processes=processes):
+    assert {_kind(name) for name in KINDS} == {_kind(name) for name in THIRD_PARTY_FILES}
+    for cell in try_models(KINDS, tmp_path, processes=processes):
         if "ModelSourceError" in cell.reason:
             pytest.skip(cell.reason)
         file = THIRD_PARTY_FILES[cell.model]
         reason = file.refusal or (file.only_xnnpack if cell.runtime == "tflite-runtime" else "")
         assert cell.outcome == ("unsupported" if reason else "pass"), cell
         assert reason in cell.reason, cell
+
+
+def _kind(name: str) -> tuple[str, bool, bool, bool, bool]:
+    """What a third-party file's cells depend on."""
+    file = THIRD_PARTY_FILES[name]
+    return file.weights, bool(file.refusal), bool(file.only_xnnpack), file.stateful, file.input_shape is not None
 
 
 def test_what_is_wrong_becomes_a_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

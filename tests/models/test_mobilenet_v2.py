@@ -23,33 +23,39 @@ def photos() -> np.ndarray:
 
 
 @pytest.fixture(scope="session")
-def stock(photos: np.ndarray) -> bytes:
-    """Stock full-int8 MobileNetV2 with random weights; nothing below depends on what it has learnt."""
-    import keras
-    from nq_tflite_models.nets.mobilenet_v2 import untrained_mobilenet_v2
+def files(photos: np.ndarray, made_once: Any) -> Path:
+    """Stock full-int8 MobileNetV2 as int8.tflite, nested 8|5 as nested.tflite, and what is extracted from that.
 
-    from nq_tflite.conversion.sources.calibration import sample_source
-    from nq_tflite.conversion.sources.keras_export import export
+    Its weights are random; nothing below depends on what it has learnt.
+    """
 
-    keras.utils.set_random_seed(11)
-    return export(untrained_mobilenet_v2(), sample_source(photos))
+    def make(folder: Path) -> None:
+        import keras
+        from nq_tflite_models.nets.mobilenet_v2 import untrained_mobilenet_v2
+
+        from nq_tflite.conversion.sources.calibration import sample_source
+        from nq_tflite.conversion.sources.keras_export import export
+
+        keras.utils.set_random_seed(11)
+        (folder / "int8.tflite").write_bytes(export(untrained_mobilenet_v2(), sample_source(photos)))
+        nq.convert(folder / "int8.tflite", folder / "nested.tflite", "8|5", rounding="nearest")
+        for precision in ("full", "part"):
+            nq.extract(folder / "nested.tflite", folder / f"{precision}.tflite", precision)
+
+    return made_once("mobilenet_v2", make)
 
 
 @pytest.mark.parametrize("precision", ["full", "part"])
-def test_nested_is_extracted_bit_for_bit(
-    precision: str, worker: Any, stock: bytes, photos: np.ndarray, tmp_path: Path
-) -> None:
-    nq.convert(stock, tmp_path / "nested.tflite", "8|5", rounding="nearest")
-    nq.extract(tmp_path / "nested.tflite", tmp_path / "stock.tflite", precision)
-    wanted = worker(jobs.run_stock, tmp_path / "stock.tflite", photos)
+def test_nested_is_extracted_bit_for_bit(precision: str, worker: Any, files: Path, photos: np.ndarray) -> None:
+    wanted = worker(jobs.run_stock, files / f"{precision}.tflite", photos)
     for threads in (1, 2):
-        [got] = worker(jobs.run_nested, tmp_path / "nested.tflite", photos, [precision], threads=threads)
+        [got] = worker(jobs.run_nested, files / "nested.tflite", photos, [precision], threads=threads)
         np.testing.assert_array_equal(got, wanted)
 
 
 @pytest.mark.parametrize("nesting", ["8|6", "8|5", "8|4", "8|6|4"])
-def test_file_holds_n_bits_a_weight(nesting: str, stock: bytes, tmp_path: Path) -> None:
-    nq.convert(stock, tmp_path / "nested.tflite", nesting, rounding="nearest")
+def test_file_holds_n_bits_a_weight(nesting: str, files: Path, tmp_path: Path) -> None:
+    nq.convert(files / "int8.tflite", tmp_path / "nested.tflite", nesting, rounding="nearest")
     report = nq.inspect_file(tmp_path / "nested.tflite")
     assert report.num_weights > 3.4e6
     assert 0 <= report.overhead <= 0.02
@@ -59,6 +65,5 @@ def test_file_holds_n_bits_a_weight(nesting: str, stock: bytes, tmp_path: Path) 
         assert report.switching.ratio < report.switching.paper_ratio(full, part)
 
 
-def test_the_whole_network_is_one_partition(worker: Any, stock: bytes, tmp_path: Path) -> None:
-    nq.convert(stock, tmp_path / "nested.tflite", "8|5", rounding="nearest")
-    assert worker(delegation_jobs.is_one_partition, tmp_path / "nested.tflite")
+def test_the_whole_network_is_one_partition(worker: Any, files: Path) -> None:
+    assert worker(delegation_jobs.is_one_partition, files / "nested.tflite")

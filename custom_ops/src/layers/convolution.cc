@@ -9,7 +9,7 @@ namespace {
 
 // A panel of rows stays in the L2 cache beside a tile of weights, and is long enough that unpacking the tile costs
 // little. `gemm_bench 12`, `48` and `192` show what panels of so many rows give.
-constexpr int64_t kPanelBytes = 256 * 1024;
+constexpr int64_t kPanelBytes = 256 * 1024, kSpacedPanelBytes = 512 * 1024;
 constexpr int64_t kMinPanelRows = 48, kMinPanelRowsInPlace = 192;
 constexpr int64_t kMaxPanelPointers = 8192;
 
@@ -19,7 +19,7 @@ constexpr int32_t kMinPieceDepth = 16;
 
 // What unpacking a channel's weights and copying a row's activations cost, as multiplications: of how many rows with
 // that channel, and of how many channels with that row: gemm_bench's GMAC/s over what `unpack_bench` gives a packed
-// order, and over its memcpy.
+// order, and over its memcpy. All costs beside multiplications grow with a kernel's `speed`.
 constexpr int64_t kUnpackRows = 20, kCopyChannels = 8;
 
 // What a row costs beyond its multiplications, as those with so many channels: for each tile, the last of which may
@@ -28,7 +28,7 @@ constexpr int64_t kUnpackRows = 20, kCopyChannels = 8;
 constexpr int64_t kTileChannelsMore = 16, kFetchChannels = 16;
 
 // Threads share out pixels in units of a tile's rows, up to so many.
-constexpr int kMostUnitRows = 8;
+constexpr int kMostUnitRows = 8, kSpacedUnitRows = 16;
 
 // A copy of so many bytes costs no more than one of a few.
 constexpr int64_t kShort = 32;
@@ -52,6 +52,7 @@ void Convolution::reshape(const Geometry& geometry) {
   const auto step = static_cast<int32_t>(num_taps == 1 ? kDepthPerBlock : rows.piece_step);
   in_place_ = rows.prepare == nullptr && geometry.in_c % step == 0 &&
               (num_taps == 1 || (rows.gathers && geometry.in_c >= kMinPieceDepth));
+  if (kernel_.spaced.run != nullptr) in_place_ = in_place_ && pixel_by_pixel(geometry);  // others are not evenly spaced
   const uint64_t depth = align(uint64_t{block_.depth}, kDepthPerBlock);
   row_bytes_ = align(depth * kernel_.activations.bytes + kShort, kLineBytes);
   panel_rows_ = panel_rows();
@@ -63,7 +64,8 @@ int64_t Convolution::panel_rows() const {
   const int64_t bytes = (in_place_ ? geometry_.in_c : static_cast<int64_t>(row_bytes_)) + geometry_.out_c;
   const int64_t least = in_place_ ? kMinPanelRowsInPlace : kMinPanelRows;
   const int64_t most = in_place_ ? std::max(kMaxPanelPointers / num_taps, kMinPanelRows) : kMaxPanelPointers;
-  const int64_t rows = std::min(std::max(kPanelBytes / bytes, least), most);
+  const int64_t panel_bytes = kernel_.spaced.run == nullptr ? kPanelBytes : kSpacedPanelBytes;
+  const int64_t rows = std::min(std::max(panel_bytes / bytes, least), most);
   return std::max<int64_t>(rows / kernel_.rows, 1) * kernel_.rows;
 }
 
@@ -93,11 +95,12 @@ void Convolution::run_rows(const LayerTask& task, const Finish& finish, Out* out
     const int64_t rows = divide_up(divide_up(count, panels), kernel_.rows) * kernel_.rows;  // all but the last alike
     const size_t pointer_bytes = align(static_cast<uint64_t>(rows * num_pieces) * sizeof(int8_t*), kLineBytes);
     const size_t copied_bytes = in_place_ ? 0 : row_bytes_ * static_cast<size_t>(std::min(rows, count));
-    uint8_t* memory = workspace->get(pointer_bytes + copied_bytes + gemm_scratch_bytes(kernel_, block_.depth));
+    const size_t scratch_bytes = gemm_scratch_bytes(kernel_, block_.depth, 1);
+    uint8_t* memory = workspace->get(pointer_bytes + copied_bytes + scratch_bytes);
     const Panel panel = {reinterpret_cast<const int8_t**>(memory), reinterpret_cast<int8_t*>(memory + pointer_bytes)};
     for (int64_t begin = pixels.begin; begin < pixels.end; begin += rows) {
       const Range of_panel = {begin, std::min(begin + rows, pixels.end)};
-      const GemmRows gemm_rows = std::is_same_v<Out, int8_t> && spaced(of_panel)
+      const GemmRows gemm_rows = std::is_same_v<Out, int8_t> && kernel_.spaced.run != nullptr
                                      ? spaced_rows(panel, task.input, of_panel)
                                      : rows_of(panel, task.input, of_panel);
       const GemmTask gemm_task = {task.weight,
@@ -123,16 +126,19 @@ Range Convolution::part_of(int64_t pixels, int part, int parts) const {
 }
 
 // Of the tallest tiles there would be too few to share out evenly.
-int64_t Convolution::part_unit() const { return std::min(kernel_.rows, kMostUnitRows); }
+int64_t Convolution::part_unit() const {
+  return kernel_.spaced.run == nullptr ? std::min(kernel_.rows, kMostUnitRows) : kSpacedUnitRows;
+}
 
 // Threads share out pixels, and unpack the same weights each, or channels, and copy the same rows each: what costs
 // less. Parts beyond the number of threads, which cost nothing where pixels are cut into panels anyway, make up for
 // threads that the system holds up.
 Convolution::Cut Convolution::cut_for(int64_t pixels, int num_threads) const {
   const int64_t copy = in_place_ ? 0 : kCopyChannels;
-  const auto cost = [](int64_t rows, int64_t blocks, int64_t more) {
+  const auto cost = [this](int64_t rows, int64_t blocks, int64_t more) {
     const int64_t channels = blocks * kMatrixChannels, tiles = divide_up(blocks, kTileBlocks);
-    return rows * (channels + tiles * kTileChannelsMore + more) + kUnpackRows * channels;
+    const int64_t beside = rows * (tiles * kTileChannelsMore + more) + kUnpackRows * channels;
+    return rows * channels + kernel_.speed * beside;
   };
   const int64_t blocks = divide_up(block_.channels, kMatrixChannels);
   const int64_t pixel_share = divide_up(divide_up(pixels, part_unit()), num_threads) * part_unit();
@@ -154,17 +160,18 @@ GemmRows Convolution::rows_of(const Panel& panel, const int8_t* input, Range pix
   return {panel.pieces, num_pieces, depth / num_pieces, static_cast<int>(pixels.end - pixels.begin)};
 }
 
-// Whether a kernel can go from pixel to pixel by itself.
-bool Convolution::spaced(Range pixels) const {
-  const auto step = static_cast<int32_t>(kernel_.activations.spaced_step);
-  const Geometry& g = geometry_;
-  return step != 0 && g.in_c % step == 0 && pixel_by_pixel(g) && pixels.end - pixels.begin >= kLeastSpacedRows;
-}
-
+// A single row, which goes through no tile, is as it was.
 GemmRows Convolution::spaced_rows(const Panel& panel, const int8_t* input, Range pixels) const {
+  if (pixels.end - pixels.begin == 1) return rows_of(panel, input, pixels);
   const auto count = static_cast<int>(pixels.end - pixels.begin);
-  *panel.pieces = input + pixels.begin * geometry_.in_c;
-  return {panel.pieces, 1, block_.depth, count, {static_cast<size_t>(geometry_.in_c), count, count}};
+  const auto depth = static_cast<uint32_t>(align(uint64_t{block_.depth}, kDepthPerBlock));
+  if (in_place_) {
+    *panel.pieces = input + pixels.begin * geometry_.in_c;
+  } else {
+    copy_rows(panel, input, pixels);
+  }
+  const size_t step = in_place_ ? static_cast<size_t>(geometry_.in_c) : row_bytes_;
+  return {panel.pieces, 1, depth, count, {step, count, count}};
 }
 
 void Convolution::point_at_pieces(const int8_t** pieces, const int8_t* input, Range pixels) const {
@@ -200,7 +207,7 @@ void Convolution::copy_rows(const Panel& panel, const int8_t* input, Range pixel
     } else {
       copy_inside_rows(input, window, length, row);
     }
-    if (block_.depth % kDepthPerBlock != 0) fill_rows(row, length);
+    if (block_.depth % filled_step() != 0) fill_rows(row, length);
     for (int64_t i = 0; i < length; ++i, row += row_bytes_) *piece++ = row;
     pixel += length;
     advance(geometry_, &place, length);
@@ -237,16 +244,23 @@ void Convolution::copy_inside_rows(const int8_t* input, const int8_t* window, in
   }
 }
 
-// Up to a depth that is a multiple of 4; behind every row there is room for more.
+// What the depth of copied rows is filled up to a multiple of. Spaced rows are read on, and not used, up to a whole
+// line.
+uint32_t Convolution::filled_step() const {
+  return kernel_.spaced.run == nullptr ? uint32_t{kDepthPerBlock} : uint32_t{kLineBytes};
+}
+
+// Behind every row there is room for more.
 void Convolution::fill_rows(int8_t* row, int64_t count) const {
-  int8_t filler[kDepthPerBlock];
+  int8_t filler[kLineBytes];
   std::memset(filler, -kernel_.sum_offset, sizeof(filler));
   int8_t* end = row + size_t{block_.depth} * kernel_.activations.bytes;
+  const size_t missing = align(uint64_t{block_.depth}, filled_step()) - block_.depth;
   for (int64_t i = 0; i < count; ++i, end += row_bytes_) {
     if (kernel_.activations.prepare != nullptr) {
       kernel_.activations.prepare(filler, kDepthPerBlock, end);
     } else {
-      std::memcpy(end, filler, sizeof(filler));
+      std::memcpy(end, filler, missing);
     }
   }
 }

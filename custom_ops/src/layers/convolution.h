@@ -42,13 +42,13 @@ class Convolution {
   Range part_of(int64_t num_pixels, int part, int parts) const;
   int64_t part_unit() const;
   GemmRows rows_of(const Panel& panel, const int8_t* input, Range pixels) const;
-  bool spaced(Range pixels) const;
   GemmRows spaced_rows(const Panel& panel, const int8_t* input, Range pixels) const;
   void point_at_pieces(const int8_t** pieces, const int8_t* input, Range pixels) const;
   void copy_rows(const Panel& panel, const int8_t* input, Range pixels) const;
   const int8_t* inside_window(const int8_t* input, const Place& place) const;
   void copy_inside_rows(const int8_t* input, const int8_t* window, int64_t count, int8_t* row) const;
   int64_t row_bytes() const { return static_cast<int64_t>(row_bytes_); }
+  uint32_t filled_step() const;
   void fill_rows(int8_t* row, int64_t count) const;
   void copy_row(const int8_t* input, const Place& place, int8_t* row) const;
   void copy_taps(const int8_t* in_row, int64_t in_x, int8_t* row) const;

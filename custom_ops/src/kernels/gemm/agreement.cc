@@ -1,6 +1,8 @@
 #include "kernels/gemm/agreement.h"
 
 #include <algorithm>
+#include <memory>
+#include <new>
 
 namespace nq {
 
@@ -35,58 +37,101 @@ struct Matrix {
   float multiplier[kTileChannels];
 };
 
-// The pixels of a grid of lines of 9, of which 7 have outputs: windows of 2 x 3 taps.
-constexpr int kLine = 9, kLength = 7, kGridRows = 4 * kLine + kLength, kGridOutputs = 5 * kLength;
-constexpr uint32_t kTapDepth = 64, kTaps = 6;
-static_assert(kGridRows >= kLeastSpacedRows);
+// Windows of 2 x 3 taps on an image of whole lines: on a grid, whose lines have two pixels without an output, or on
+// strips.
+constexpr uint32_t kTapRows = 2, kTapColumns = 3;
+constexpr int kMostLines = 10, kMostOutputs = 70;
+constexpr uint32_t kMostPixels = (kMostLines + kTapRows) * 9, kMostInputs = 64;
+constexpr uint32_t kMostDepth = kTapRows * kTapColumns * kMostInputs;
 
-struct Grid {
-  Grid() {
+struct SpacedCase {
+  uint32_t inputs;  // channels
+  int line, outputs, lines;
+  bool strips;
+};
+// All rows in one unit, more rows, and pieces that are not 64 deep.
+constexpr SpacedCase kSpacedCases[] = {{64, 9, 7, 5, false}, {64, 9, 7, kMostLines, false}, {5, 20, 18, 3, true}};
+
+// Large, and therefore not on a thread's stack.
+struct SpacedProduct {
+  explicit SpacedProduct(const SpacedCase& each) : of(each), depth(kTapRows * kTapColumns * each.inputs) {
     uint32_t state = 2;
     const auto next = [&state] { return static_cast<int8_t>((state = state * 1664525u + 1013904223u) >> 24); };
-    std::generate(std::begin(codes), std::end(codes), next);
-    std::generate(std::begin(activations), std::end(activations), next);
+    weight.block.full_bits = 8;
+    weight.block.num_levels = 2;
+    weight.block.levels[0].bits = weight.block.levels[1].bits = 4;
+    weight.block.channels = kTileChannels;
+    weight.block.depth = depth;
+    weight.level = 1;
+    for (int k = 0; k < 2; ++k) {
+      std::generate(std::begin(levels[k]), std::end(levels[k]), next);
+      weight.levels[k] = levels[k];
+    }
+    std::generate(std::begin(image), std::end(image), next);
     std::fill(std::begin(multiplier), std::end(multiplier), 1e-4f);
-    for (int line = 0, pixel = 0; line * kLength < kGridOutputs; ++line) {
-      for (int x = 0; x < kLength; ++x, ++pixel) {
-        for (int tap = 0; tap < static_cast<int>(kTaps); ++tap) {
-          const int row = (line + tap / 3) * kLine + x + tap % 3;
-          pieces[pixel * static_cast<int>(kTaps) + tap] = activations + row * static_cast<int>(kTapDepth);
-        }
+  }
+
+  const int8_t* tap(int y, int x, uint32_t ky, uint32_t kx) const {
+    const uint32_t pixel = (static_cast<uint32_t>(y) + ky) * static_cast<uint32_t>(of.line) + static_cast<uint32_t>(x);
+    return image + size_t{pixel + kx} * of.inputs;
+  }
+
+  void run(const GemmKernel& kernel, const GemmRows& rows, int8_t* out) {
+    const GemmTask task = {weight, rows, 0, kTileBlocks, bias, scratch};
+    run_gemm(kernel, task, Requantization{multiplier, -128, -128, 127, true}, out, kTileChannels);
+  }
+
+  // Each window as a row of its own.
+  void run_windows() {
+    const int8_t* pieces[kMostOutputs];
+    int8_t* row = windows;
+    for (int y = 0, i = 0; y < of.lines; ++y) {
+      for (int x = 0; x < of.outputs; ++x, ++i) {
+        pieces[i] = row;
+        for (uint32_t ky = 0; ky < kTapRows; ++ky) row = std::copy_n(tap(y, x, ky, 0), kTapColumns * of.inputs, row);
+        row += align(depth, kDepthPerBlock) - depth;
       }
     }
+    const auto row_depth = static_cast<uint32_t>(align(depth, kDepthPerBlock));
+    run(gemm_scalar, {pieces, 1, row_depth, of.lines * of.outputs}, expected);
   }
 
-  GemmTile tile(const GemmRows& rows) const {
-    return {codes, size_t{kTaps} * kTapDepth * kMatrixChannels, kTileBlocks, rows, bias, {codes, 0}};
+  void run_spaced(const GemmKernel& kernel) {
+    const int8_t* pieces[kTapRows * kTapColumns];
+    uint32_t num_pieces = 0;
+    for (uint32_t ky = 0; ky < kTapRows; ++ky) {
+      for (uint32_t kx = 0; kx < (of.strips ? 1 : kTapColumns); ++kx) pieces[num_pieces++] = tap(0, 0, ky, kx);
+    }
+    const int line = of.strips ? of.outputs : of.line;
+    GemmRows rows = {pieces, num_pieces, depth / num_pieces, (of.lines - 1) * line + of.outputs};
+    rows.spacing = {of.inputs, line, of.outputs, of.strips ? static_cast<size_t>(of.line) * of.inputs : 0};
+    run(kernel, rows, got);
   }
 
-  alignas(kLineBytes) int8_t codes[kTileChannels * kTaps * kTapDepth];
-  int8_t activations[(kGridRows + kLine + 2) * kTapDepth];
-  const int8_t* pieces[kGridOutputs * kTaps];
+  const SpacedCase& of;
+  uint32_t depth;
+  PackedWeight weight;
+  alignas(kLineBytes) uint8_t scratch[1 << 18];
+  uint8_t levels[2][kTileChannels * kMostDepth / 2];
+  int8_t image[kMostPixels * kMostInputs + kLineBytes];
+  int8_t windows[kMostOutputs * kMostDepth] = {};
+  int8_t expected[kMostOutputs * kTileChannels] = {}, got[kMostOutputs * kTileChannels] = {};
   int32_t bias[kTileChannels] = {};
   float multiplier[kTileChannels];
 };
 
-// Whether the kernel computes spaced rows as the scalar one does the same windows.
-bool agrees_on_a_grid(const GemmKernel& kernel) {
-  const Grid grid;
-  const Requantization requantization = {grid.multiplier, -128, -128, 127, true};
-  int8_t expected[kGridOutputs * kTileChannels], got[kGridOutputs * kTileChannels];
-  for (int pixel = 0; pixel < kGridOutputs; ++pixel) {
-    const GemmTile tile = grid.tile({grid.pieces + pixel * static_cast<int>(kTaps), kTaps, kTapDepth, 1});
-    gemm_scalar.multiply(tile, requantization, expected + pixel * kTileChannels, kTileChannels, kTileChannels);
+// Without memory, nobody knows.
+bool agrees_on_spaced_rows(const GemmKernel& kernel) {
+  for (const SpacedCase& each : kSpacedCases) {
+    const std::unique_ptr<SpacedProduct> product(new (std::nothrow) SpacedProduct(each));
+    if (product == nullptr) return false;
+    const uint32_t num_pieces = each.strips ? kTapRows : kTapRows * kTapColumns;
+    if (gemm_scratch_bytes(kernel, product->depth, num_pieces) > sizeof(product->scratch)) return false;
+    product->run_windows();
+    product->run_spaced(kernel);
+    if (!std::equal(std::begin(product->got), std::end(product->got), std::begin(product->expected))) return false;
   }
-  if (kernel.around.begin != nullptr) kernel.around.begin();
-  for (int row = 0, pixel = 0; row < kGridRows; row += kernel.rows) {
-    GemmRows rows = {grid.pieces, kTaps, kTapDepth, std::min(kernel.rows, kGridRows - row)};
-    rows.spacing = {kTapDepth, kLine, kLength, static_cast<size_t>(row) * kTapDepth, row % kLine};
-    kernel.multiply(grid.tile(rows), requantization, got + pixel * kTileChannels, kTileChannels, kTileChannels);
-    const int end = row + rows.num_rows;
-    pixel = end / kLine * kLength + std::min(end % kLine, kLength);
-  }
-  if (kernel.around.end != nullptr) kernel.around.end();
-  return std::equal(std::begin(expected), std::end(expected), std::begin(got));
+  return true;
 }
 
 struct Product {
@@ -109,7 +154,7 @@ bool agrees_with_scalar(const GemmKernel& kernel) {
   const Matrix matrix;
   const Product expected(gemm_scalar, matrix), got(kernel, matrix);
   return std::equal(std::begin(expected.out), std::end(expected.out), std::begin(got.out)) &&
-         (kernel.activations.spaced_step == 0 || agrees_on_a_grid(kernel));
+         (kernel.spaced.run == nullptr || agrees_on_spaced_rows(kernel));
 }
 
 }  // namespace nq

@@ -156,49 +156,22 @@ int tile_rows(const GemmKernel& kernel, int num_blocks) {
   return num_blocks <= kernel.narrow.blocks ? kernel.narrow.rows : kernel.rows;
 }
 
-// AMX reads the last block's codes in twos of superblocks.
-size_t tile_code_bytes(const GemmKernel& kernel, uint32_t depth) {
-  return size_t{kTileChannels} * kMatrixDepth * depth_blocks(depth) * kernel.codes.bytes + kSuperblockWeights;
-}
-
 uint32_t steps_of(const GemmRows& rows) { return rows.piece_depth / kDepthPerBlock * rows.num_pieces; }
-
-int rows_a_call(const GemmKernel& kernel, int num_blocks, const GemmRows& rows, const Requantization&) {
-  if (rows.spacing.step != 0) return rows.num_rows;  // a last call could have too few
-  return tile_rows(kernel, num_blocks) * std::max(static_cast<int>(kernel.call_steps / steps_of(rows)), 1);
-}
-
-int rows_a_call(const GemmKernel& kernel, int num_blocks, const GemmRows&, const Dequantization&) {
-  return tile_rows(kernel, num_blocks);
-}
-
-// Goes on by `count` rows; how many of them have an output.
-int advance(GemmRows* rows, int count) {
-  GemmSpacing& spacing = rows->spacing;
-  if (spacing.step == 0) {
-    rows->pieces += static_cast<size_t>(count) * rows->num_pieces;
-    return count;
-  }
-  const int before = std::min(spacing.place, spacing.length), end = spacing.place + count;
-  spacing.offset += static_cast<size_t>(count) * spacing.step;
-  spacing.place = end % spacing.line;
-  return end / spacing.line * spacing.length + std::min(spacing.place, spacing.length) - before;
-}
 
 template <typename Finish, typename Out>
 void run_tile(const GemmKernel& kernel, const GemmTask& task, const CellMiddle& middle, uint32_t first_block,
-              GemmTile tile, int8_t* codes, bool unpacked, Lookahead next, int call_rows, const Finish& finish,
-              Out* out, size_t out_stride, uint32_t num_channels) {
+              GemmTile tile, int8_t* codes, Lookahead next, const Finish& finish, Out* out, size_t out_stride,
+              uint32_t num_channels) {
   const uint32_t total = depth_blocks(task.weight.block.depth);
   const size_t num_steps = kernel.codes.fetches_ahead ? steps_of(task.rows) : 0;
   const int rows_a_tile = tile_rows(kernel, tile.num_blocks);
   const PackedTile packed = {packed_levels(task.weight, uint64_t{first_block} * total), total, middle};
   UnpackingFn unpacking = find_unpacking(kernel, tile, packed.levels);
-  if (unpacking == nullptr && !unpacked) unpack_tile(kernel, task.weight, middle, first_block, 0, total, &tile, codes);
+  if (unpacking == nullptr) unpack_tile(kernel, task.weight, middle, first_block, 0, total, &tile, codes);
   int count = 0;
   for (int row = 0; row < task.rows.num_rows; row += count) {
-    count = std::min(unpacking == nullptr ? call_rows : kernel.rows, task.rows.num_rows - row);
-    tile.ahead = next.next(num_steps * static_cast<size_t>((count + rows_a_tile - 1) / rows_a_tile));
+    count = std::min(unpacking == nullptr ? rows_a_tile : kernel.rows, task.rows.num_rows - row);
+    tile.ahead = next.next(num_steps);
     tile.rows.num_rows = count;
     if (unpacking != nullptr) {
       alignas(kLineBytes) int32_t sums[kMostRows * kTileChannels];
@@ -208,15 +181,14 @@ void run_tile(const GemmKernel& kernel, const GemmTask& task, const CellMiddle& 
     } else {
       finish_rows(kernel, tile, row, finish, out, out_stride, num_channels);
     }
-    out += static_cast<size_t>(advance(&tile.rows, count)) * out_stride;
+    tile.rows.pieces += static_cast<size_t>(count) * tile.rows.num_pieces;
+    out += static_cast<size_t>(count) * out_stride;
   }
-  while (tile.unpack_ahead != nullptr && tile.unpack_ahead->left() > 0) unpack_piece(tile.unpack_ahead);
 }
 
 template <typename Finish, typename Out>
 void run_tiles(const GemmKernel& kernel, const GemmTask& task, const Finish& finish, Out* out, size_t out_stride) {
   auto* codes = reinterpret_cast<int8_t*>(task.scratch);
-  int8_t* other = codes + tile_code_bytes(kernel, task.weight.block.depth);  // of the tile that comes next
   const OptionBlock& weight = task.weight.block;
   const CellMiddle middle = cell_middle(weight, task.weight.level, 0);
   const uint32_t total = depth_blocks(weight.depth), end = task.first_block + task.num_blocks;
@@ -232,42 +204,42 @@ void run_tiles(const GemmKernel& kernel, const GemmTask& task, const Finish& fin
       finish_row(kernel, sums, finish.from_channel(channel), out + channel, channels);
     } else {
       const uint32_t ahead = std::min<uint32_t>(end - block - static_cast<uint32_t>(blocks), kTileBlocks);
-      const int call_rows = rows_a_call(kernel, blocks, task.rows, finish);
-      const bool unpacks_ahead = kernel.codes.unpacks_ahead;
-      const Lookahead next(task.weight, uint64_t{block + kTileBlocks} * total,
-                           unpacks_ahead ? 0 : uint64_t{ahead} * total,
-                           (task.rows.num_rows + call_rows - 1) / call_rows, tile.ahead);
-      UnpackAhead unpack_ahead = {task.weight, middle, kernel.codes.unpack, block + kTileBlocks, ahead, total, other};
-      tile.codes = codes;
-      tile.block_stride = size_t{total} * kSuperblockWeights * kernel.codes.bytes;
-      if (unpacks_ahead) tile.unpack_ahead = &unpack_ahead;
-      run_tile(kernel, task, middle, block, tile, codes, unpacks_ahead && block > task.first_block, next, call_rows,
-               finish.from_channel(channel), out + channel, out_stride, channels);
-      if (unpacks_ahead) std::swap(codes, other);
+      const int rows_a_tile = tile_rows(kernel, blocks);
+      const Lookahead next(task.weight, uint64_t{block + kTileBlocks} * total, uint64_t{ahead} * total,
+                           (task.rows.num_rows + rows_a_tile - 1) / rows_a_tile, tile.ahead);
+      run_tile(kernel, task, middle, block, tile, codes, next, finish.from_channel(channel), out + channel, out_stride,
+               channels);
     }
   }
+}
+
+void run_rows(const GemmKernel& kernel, const GemmTask& task, const Requantization& requantization, int8_t* out,
+              size_t out_stride) {
+  if (task.rows.spacing.step == 0) return run_tiles(kernel, task, requantization, out, out_stride);
+  const CellMiddle middle = cell_middle(task.weight.block, task.weight.level, 0);
+  kernel.spaced.run(task, middle, requantization, out, out_stride);
+}
+
+void run_rows(const GemmKernel& kernel, const GemmTask& task, const Dequantization& dequantization, float* out,
+              size_t out_stride) {
+  run_tiles(kernel, task, dequantization, out, out_stride);
 }
 
 template <typename Finish, typename Out>
 void run_task(const GemmKernel& kernel, const GemmTask& task, const Finish& finish, Out* out, size_t out_stride) {
   if (kernel.around.begin != nullptr) kernel.around.begin();
-  run_tiles(kernel, task, finish, out, out_stride);
+  run_rows(kernel, task, finish, out, out_stride);
   if (kernel.around.end != nullptr) kernel.around.end();
 }
 
 }  // namespace
 
-void unpack_piece(UnpackAhead* ahead) {
-  const uint32_t total = ahead->block_superblocks, block = ahead->done / ahead->block_pieces();
-  const uint32_t first = ahead->done % ahead->block_pieces() * 2;
-  const uint64_t superblock = uint64_t{block} * total + first;
-  const PackedLevels levels = packed_levels(ahead->weight, uint64_t{ahead->first_block} * total + superblock);
-  ahead->unpack(levels, ahead->middle, std::min(total - first, 2u), ahead->codes + superblock * kSuperblockWeights);
-  ++ahead->done;
-}
-
-size_t gemm_scratch_bytes(const GemmKernel& kernel, uint32_t depth) {
-  return (kernel.codes.unpacks_ahead ? 2 : 1) * tile_code_bytes(kernel, depth);
+// AMX reads the last block's codes in twos of superblocks.
+size_t gemm_scratch_bytes(const GemmKernel& kernel, uint32_t depth, uint32_t num_pieces) {
+  const size_t tile =
+      size_t{kTileChannels} * kMatrixDepth * depth_blocks(depth) * kernel.codes.bytes + kSuperblockWeights;
+  if (kernel.spaced.scratch_bytes == nullptr) return tile;
+  return std::max(tile, kernel.spaced.scratch_bytes(depth, num_pieces));
 }
 
 void run_gemm(const GemmKernel& kernel, const GemmTask& task, const Requantization& requantization, int8_t* out,

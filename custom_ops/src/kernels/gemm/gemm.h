@@ -18,16 +18,15 @@ namespace nq {
 inline constexpr int kTileBlocks = 4;  // blocks of 16 channels
 inline constexpr int kTileChannels = kTileBlocks * kMatrixChannels;
 
-// Rows that are evenly spaced, as windows on a grid and pixels are: only the first row has its pieces given, and where
-// there are fewer than kLeastSpacedRows, memory goes on for as many. The rows are in lines of `line`, of which the
-// first `length` have outputs, one behind another.
+// Rows that are evenly spaced, as windows on a grid, pixels and copied rows are: only the first row has its pieces
+// given. Each has one piece, or several whose depth is a multiple of 64, or several of up to 64 that lie in memory
+// which goes on for 64 bytes behind any. The rows are in lines of `line`, of which the first `length` have outputs, one
+// behind another.
 struct GemmSpacing {
   size_t step = 0;  // from a row to the next; 0: rows are not spaced
   int line = 0, length = 0;
-  size_t offset = 0;  // of the first row from its pieces
-  int place = 0;      // of the first row in its line
+  size_t line_step = 0;  // between lines of 16 rows or more, in several pieces; 0: lines follow each other as rows do
 };
-inline constexpr int kLeastSpacedRows = 16;
 
 // Activations in the kernel's own form (see GemmKernel). Row r lies in pieces[r * num_pieces] and the num_pieces - 1
 // pointers behind it, each piece `piece_depth` activations long; a depth that is not a multiple of 4 is filled up to
@@ -47,32 +46,15 @@ struct GemmAhead {
   size_t step;
 };
 
-// The codes of the tile of channels that comes next, which a kernel may unpack between its products; gemm.cc does what
-// is left of it.
-struct UnpackAhead {
-  const PackedWeight& weight;
-  const CellMiddle& middle;
-  UnpackFn unpack;
-  uint32_t first_block, num_blocks;
-  uint32_t block_superblocks;
-  int8_t* codes;
-  uint32_t done = 0;  // pieces, each of two superblocks of a block, or its last one
-
-  uint32_t block_pieces() const { return (block_superblocks + 1) / 2; }
-  uint32_t left() const { return num_blocks * block_pieces() - done; }
-};
-void unpack_piece(UnpackAhead* ahead);  // one that is left
-
 // What a kernel multiplies at a time: some rows by up to 64 channels.
 struct GemmTile {
   const int8_t* codes;  // of the first block of channels: 64 for every 4 of the depth, unless interleaved
   size_t block_stride;  // from a block of channels to the next
   int num_blocks;       // 1 to kTileBlocks
-  GemmRows rows;        // num_rows is 1 to the kernel's rows, if its call_steps do not allow for more
+  GemmRows rows;        // num_rows is 1 to the kernel's rows
   const int32_t* bias;  // of the tile's first channel
   GemmAhead ahead;
   int8_t least = -128;  // no code is less
-  UnpackAhead* unpack_ahead = nullptr;
 };
 
 // The codes of a tile of kTileBlocks blocks as they lie packed; each piece of a row is whole superblocks long.
@@ -89,19 +71,19 @@ using UnpackingFn = void (*)(const GemmTile& tile, const PackedTile& packed, int
 // which are used once, go through registers alone.
 using UnpackingRowFn = void (*)(const int8_t* row, const PackedTile& packed, uint32_t superblocks, int32_t* sums);
 
+struct GemmTask;
+
 struct GemmKernel {
   const char* isa = nullptr;
   bool (*supported)() = nullptr;  // by the CPU that runs this
   int rows = 1;                   // of a tile; multiples of this run best, as `gemm_bench ROWS` shows
   int32_t sum_offset = 0;         // what the kernel adds to each activation
+  int speed = 1;                  // of products, where unpacking and copying are as fast as with other kernels
 
   // Tiles of up to `blocks` blocks have so many rows instead; the same as `rows` or more, a multiple of it.
   struct Narrow {
     int rows = 0, blocks = 0;
   } narrow;
-
-  // One call of `multiply` may be of several tiles, which have no more than so many steps of 4 of the depth together.
-  uint32_t call_steps = 0;
 
   // The form of a row. Where `prepare` is null, a row is int8 as a tensor has it; otherwise prepare makes `count`
   // activations of `bytes` each. Only a kernel with `gathers` takes rows of several pieces.
@@ -109,16 +91,13 @@ struct GemmKernel {
     uint32_t bytes = sizeof(int8_t);
     void (*prepare)(const int8_t* in, uint32_t count, int8_t* out) = nullptr;
     bool gathers = false;
-    uint32_t piece_step = 4;   // what the depth of each of several pieces is a multiple of
-    uint32_t spaced_step = 0;  // the same of spaced rows, which only a kernel that has one takes, and to int8 alone
+    uint32_t piece_step = 4;  // what the depth of each of several pieces is a multiple of
   } activations;
 
   // Where a tile's codes come from, of `bytes` each.
   struct Codes {
     uint32_t bytes = sizeof(int8_t);
     UnpackFn unpack = nullptr;
-    // Whether the kernel takes GemmTile's `unpack_ahead`; then nothing is fetched ahead.
-    bool unpacks_ahead = false;
     // Where not null, they come from here instead, interleaved: for every 4 of the depth, 64 bytes of each of
     // kTileBlocks blocks. One stream of codes, where four would compete for the same sets of the L1 cache.
     UnpackFn unpack_interleaved = nullptr;
@@ -146,6 +125,14 @@ struct GemmKernel {
                        size_t out_stride, uint32_t num_channels) = nullptr;
   } sums;
 
+  // Where not null, does a whole task of spaced rows, to int8, which no other kernel takes; and how much of a task's
+  // scratch it needs.
+  struct Spaced {
+    void (*run)(const GemmTask& task, const CellMiddle& middle, const Requantization& requantization, int8_t* out,
+                size_t out_stride) = nullptr;
+    size_t (*scratch_bytes)(uint32_t depth, uint32_t num_pieces) = nullptr;
+  } spaced;
+
   // Around every task, on its thread, where not null: for registers that need setting up.
   struct Around {
     void (*begin)() = nullptr;
@@ -160,10 +147,10 @@ struct GemmTask {
   GemmRows rows;
   uint32_t first_block, num_blocks;
   const int32_t* bias;  // has -(zero_point + sum_offset) * sum(w) in it, and is padded to a multiple of 64 channels
-  uint8_t* scratch;     // one thread's: gemm_scratch_bytes(kernel, depth), 64-aligned
+  uint8_t* scratch;     // one thread's: gemm_scratch_bytes(kernel, depth, num_pieces), 64-aligned
 };
 
-size_t gemm_scratch_bytes(const GemmKernel& kernel, uint32_t depth);
+size_t gemm_scratch_bytes(const GemmKernel& kernel, uint32_t depth, uint32_t num_pieces);
 
 // out[r * out_stride + c]
 void run_gemm(const GemmKernel& kernel, const GemmTask& task, const Requantization& requantization, int8_t* out,
