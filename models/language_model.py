@@ -81,7 +81,7 @@ def calibration_samples(
 @click.option(
     "--frequent",
     type=WholeNumber(least=0),
-    default=16384,
+    default=20480,
     show_default=True,
     help="First tokens of the vocabulary, whose rows of the table have part-bits of their own; 0: none.",
 )

@@ -319,6 +319,30 @@ TEST(scales_must_be_valid) {
   CHECK_ERROR("the scale has type 1 and 76 bytes", floats, model->runtime.tensor(6).bytes -= 4);
 }
 
+std::vector<TestWeight> grouped_weight() {
+  TestWeight weight = {nq_test::make_block(nq::Layout::kMatrix, 20, 192, {4, 2, 2}), {}, {}};
+  weight.block.output_type = OutputType::kFloat32;
+  weight.block.group_size = 64;
+  weight.codes.assign(size_t{20} * 192, 3);
+  return {weight};
+}
+
+TEST(group_scales_must_be_valid) {
+  const auto weights = grouped_weight();
+  LoadedModel whole(weights);
+  CHECK_EQ(kTfLiteOk, whole.allocate());
+  CHECK_ERROR("the group scale has type 1, shape [2, 3, 16] and 192 bytes; expected type 10", weights,
+              model->runtime.tensor(7).type = kTfLiteFloat32);
+  CHECK_ERROR("and 190 bytes", weights, model->runtime.tensor(7).bytes -= 2);
+  CHECK_ERROR("shape [2, 4, 16] and", weights, model->runtime.tensor(7).dims->data[1] = 4);
+  CHECK_ERROR("shape [2, 3] and", weights, model->runtime.tensor(7).dims->size = 2);
+  CHECK_ERROR("the group scale is not a constant", weights, model->runtime.tensor(7).allocation_type = 2);
+  CHECK_ERROR("the group scale is not a constant", weights, model->runtime.tensor(7).data = nullptr);
+  CHECK_ERROR("group scale 5 has the bits 0x7c00", weights, model->group_scales[5] = 0x7c00);
+  CHECK_ERROR("group scale 95 belongs to no channel", weights, model->group_scales[95] = 0x3c00);
+  CHECK_ERROR("has 6 inputs and 1 outputs; expected 7 and 1", weights, model->runtime.node(0).inputs->size -= 1);
+}
+
 TEST(damage_is_reported_with_its_level) {
   LoadedModel damaged(nq_test::example_weights());
   damaged.file.bytes[damaged.file.sections[1].offset] ^= 1;

@@ -131,18 +131,23 @@ struct Rows {
     }
     scales.resize(size_t{nq::num_groups(block)} * static_cast<size_t>(count));
     for (float& scale : scales) scale = static_cast<float>((*random)() % 1000) / 997;
+    for (size_t i = 0; i < scales.size(); ++i) {
+      zero_points.push_back(extreme ? (i % 2 == 0 ? 127 : -128) : static_cast<int8_t>((*random)()));
+    }
     sum(block.group_size);
   }
 
   void sum(size_t group_size) {
     sums.resize(scales.size() * nq::kGroupSums);
-    nq::sum_groups(codes.data(), scales.size(), group_size, sums.data());
+    for (size_t i = 0; i < scales.size(); ++i) {
+      nq::sum_group(codes.data() + i * group_size, group_size, zero_points[i], sums.data() + i * nq::kGroupSums);
+    }
   }
 
   int num_rows;
   std::vector<int8_t> codes;
   std::vector<float> scales;
-  std::vector<int32_t> sums;
+  std::vector<int32_t> zero_points, sums;
 };
 
 struct Case {
@@ -155,10 +160,10 @@ struct Case {
     float sum = 0;
     for (uint32_t first = 0; first < block.depth; first += block.group_size) {
       int32_t dot = 0;
-      for (uint32_t i = first; i < first + block.group_size; ++i) {
-        dot += weight.value(level, c, i) * rows.codes[row * block.depth + i];
-      }
       const size_t group = (row * block.depth + first) / block.group_size;
+      for (uint32_t i = first; i < first + block.group_size; ++i) {
+        dot += weight.value(level, c, i) * (rows.codes[row * block.depth + i] - rows.zero_points[group]);
+      }
       volatile float scale = weight.group_scale_of(c, first) * rows.scales[group];
       volatile float product = static_cast<float>(dot) * scale;
       sum = sum + product;
@@ -243,6 +248,7 @@ TEST(kernels_hold_the_largest_sums) {
     Rows rows(weight.block, 3, false, &random);
     for (const int activation : {-128, 127}) {
       std::fill(rows.codes.begin(), rows.codes.end(), static_cast<int8_t>(activation));
+      std::fill(rows.zero_points.begin(), rows.zero_points.end(), -1 - activation);
       rows.sum(128);
       check_kernels(weight, rows);
     }
@@ -270,11 +276,11 @@ TEST(a_layer_quantizes_each_group_by_itself) {
   layer.run(1, input.data(), 3, out.data(), &pool);
   for (size_t r = 0; r < 3; ++r) {
     for (uint32_t c = 0; c < 16; ++c) {
-      double wanted = 0, most = 0;  // half a step of 1 / 127 for each input
+      double wanted = 0, most = 0;  // half a step of 2 / 255 for each input
       for (uint32_t i = 0; i < 96; ++i) {
         const double value = double{weight.scale[c]} * weight.group_scale_of(c, i) * weight.value(1, c, i);
         wanted += value * input[r * 96 + i];
-        most += std::abs(value) / 254 * 1.001;
+        most += std::abs(value) / 255 * 1.001;
       }
       CHECK(std::abs(out[r * 20 + c] - wanted) <= most);
     }

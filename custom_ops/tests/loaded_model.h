@@ -66,6 +66,7 @@ struct LoadedModel {
                                      is_float(weight) ? kTfLiteFloat32 : kTfLiteInt8, shape_of(block)));
     if (is_float(weight)) {
       in.push_back(constant(kTfLiteFloat32, {channels}, scales.data(), 4 * block.channels));
+      if (block.group_size != 0) in.push_back(group_scale(block));
     } else {
       runtime.set_scales(out[0], std::vector<float>(block.channels, 0.5f), block.layout == nq::Layout::kMatrix ? 0 : 3);
     }
@@ -76,6 +77,18 @@ struct LoadedModel {
     options.push_back(std::make_unique<Bytes>(option_bytes(block)));
     nodes.push_back(runtime.add_node("NQ_UNPACK_DEQUANT", in, out, *options.back()));
     weights.push_back(out[0]);
+  }
+
+  // 1.0 for each group of each channel. Only one weight may have groups.
+  int group_scale(const nq::OptionBlock& block) {
+    const auto groups = static_cast<int>(nq::num_groups(block));
+    group_scales.assign(nq::num_group_scales(block), 0);
+    const auto blocks = static_cast<int>(group_scales.size()) / groups / 16;
+    for (size_t i = 0; i < group_scales.size(); ++i) {
+      const size_t channel = i / (16 * static_cast<size_t>(groups)) * 16 + i % 16;
+      if (channel < block.channels) group_scales[i] = 0x3c00;
+    }
+    return constant(kTfLiteFloat16, {blocks, groups, 16}, group_scales.data(), 2 * group_scales.size());
   }
 
   // With the delegate of these options; the runtime's own outcome.
@@ -107,6 +120,7 @@ struct LoadedModel {
   NestedFile file;
   Bytes table;
   std::vector<float> scales = std::vector<float>(1024, 0.25f);
+  std::vector<uint16_t> group_scales;
   std::vector<int32_t> biases = std::vector<int32_t>(1024, 0);
   std::vector<std::unique_ptr<Bytes>> options;
   std::vector<int> nodes, weights;

@@ -116,21 +116,23 @@ TEST(scales_and_zero_points) {
   }
 }
 
-// The largest float has the largest code, on either side, and the others are within half a step.
-TEST(groups_are_symmetric_and_use_all_codes) {
+// Zero, the least and the greatest float share all codes, and every float is within half a step.
+TEST(groups_use_all_codes) {
   std::mt19937 random(5);
   for (const QuantizeKernel* kernel : supported_kernels()) {
     for (const size_t count : {32, 64, 128}) {
       Guarded<float> floats = any_floats(count, -3, 3, &random);
       for (const float end : {-7.5f, 7.5f}) {
         floats[random() % count] = end;
+        const auto [least, greatest] = std::minmax_element(floats.begin(), floats.end());
+        const double step = (double{*greatest} - double{*least}) / 255;
         std::vector<int8_t> codes(count);
-        const float scale = nq::quantize_group(*kernel, floats.data(), count, codes.data());
-        CHECK_EQ(7.5f / 127, scale);
+        const ActivationQuantization found = nq::quantize_group(*kernel, floats.data(), count, codes.data());
+        CHECK(std::abs(found.scale - step) <= 1e-6 * step);
         for (size_t i = 0; i < count; ++i) {
-          CHECK(codes[i] >= -127 && std::abs(double{scale} * codes[i] - floats[i]) <= 0.50001 * scale);
+          CHECK(std::abs(step * (codes[i] - found.zero_point) - floats[i]) <= 1.0001 * step);
         }
-        CHECK(std::count(codes.begin(), codes.end(), end < 0 ? -127 : 127) > 0);
+        CHECK(*std::max_element(codes.begin(), codes.end()) - *std::min_element(codes.begin(), codes.end()) >= 254);
       }
     }
   }
@@ -146,20 +148,22 @@ TEST(groups_without_numbers_have_no_codes) {
                {-0.0f, 0},
                {0x1p-81f, 0},
                {-1e-45f, 0},
-               {0x1p-80f, 0x1p-80f / 127},
-               {-1, 1 / 127.0f},
-               {3e38f, 3e38f / 127},
-               {-3.4e38f, 3.4e38f / 127}};
+               {0x1p-80f, 0x1p-80f / 255},
+               {-1, 1 / 255.0f},
+               {3e38f, 3e38f / 255},
+               {-3.4e38f, 3.4e38f / 255}};
   for (const QuantizeKernel* kernel : supported_kernels()) {
     for (const auto& each : cases) {
       Guarded<float> floats(32);
       std::fill(floats.begin(), floats.end(), 0.0f);
       floats[17] = each.value;
       std::vector<int8_t> codes(32, 1);
-      const float scale = nq::quantize_group(*kernel, floats.data(), 32, codes.data());
-      CHECK(std::isnan(each.scale) ? std::isnan(scale) : scale == each.scale);
-      const int code = scale > 0 ? (each.value < 0 ? -127 : 127) : 0;
-      for (size_t i = 0; i < 32; ++i) CHECK_EQ(i == 17 ? code : 0, int{codes[i]});
+      const ActivationQuantization found = nq::quantize_group(*kernel, floats.data(), 32, codes.data());
+      CHECK(std::isnan(each.scale) ? std::isnan(found.scale)
+                                   : std::abs(found.scale - each.scale) <= 1e-6f * each.scale);
+      const int zero = found.scale > 0 ? (each.value < 0 ? 127 : -128) : 0, end = found.scale > 0 ? -1 - zero : 0;
+      CHECK_EQ(zero, found.zero_point);
+      for (size_t i = 0; i < 32; ++i) CHECK_EQ(i == 17 ? end : zero, int{codes[i]});
     }
   }
 }

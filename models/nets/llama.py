@@ -32,8 +32,12 @@ _MASKED = -1e9
 #: The weight whose rows stand for tokens: of all of them, or of the frequent ones where the rare ones have another.
 TABLE = "token_embd.weight"
 _RARE = "token_embd_rare.weight"
-#: Of four bits, and how many times smaller a fine mean is than a mean.
-_CELLS, _FINER = 16, 16
+_LAST_NORM = "output_norm.weight"
+#: Cells and codes of four bits of eight, and how many times smaller a fine mean is than a mean.
+_CELLS, _CODES, _FINER = 16, 16, 8
+#: Blocks without a fine mean, the rough ones, come after so many others: in SmolLM2 the means there are small. Half a
+#: rough block's mean is an input, so that its weight makes use of the group's scale.
+_BEFORE_ROUGH, _ROUGH_SHARE = 10, 0.5
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,19 @@ def seeded_weights(config: LlamaConfig, seed: int = 0) -> dict[str, Array]:
     return weights
 
 
+def column_shares(table: Array) -> Array:
+    """What to multiply a table's columns by before it is rounded: float32 [width], smaller for larger columns.
+
+    A group's scale is that of its largest weights. In a table of embeddings these are in few columns, and all others
+    would be rounded as roughly as they are.
+
+    >>> column_shares(np.float32([[1, 16], [-1, 16]])).astype(float).round(3).tolist()
+    [3.367, 0.842]
+    """
+    power = np.square(table, dtype=np.float64).mean(axis=0)
+    return np.asarray((np.maximum(power, 1e-12) / power.mean()) ** -0.25, np.float32)
+
+
 def mean_columns(blocks: int, block: int) -> tuple[int, int]:
     """How many of the blocks have a fine mean beside their mean, and how many zeros fill the last block of inputs.
 
@@ -109,31 +126,59 @@ def mean_columns(blocks: int, block: int) -> tuple[int, int]:
     return fine, columns - blocks - fine
 
 
+def fine_blocks(blocks: int, fine: int) -> Array:
+    """Which blocks have a fine mean: bool [blocks]. The others, the rough ones, follow each other.
+
+    >>> np.flatnonzero(~fine_blocks(18, 14)).tolist()
+    [10, 11, 12, 13]
+    """
+    places, first = np.arange(blocks), min(_BEFORE_ROUGH, fine)
+    return (places < first) | (places >= first + blocks - fine)
+
+
 def with_block_means(matrix: Array, block: int) -> Array:
     """A matrix [outputs, inputs] for inputs that are followed by means of them, as `Llama` gives them.
 
-    The products are the same, but the blocks' weights lie around 0, as far up as down. What rounding to four bits
-    leaves of a block's offset is the weight of its fine mean.
+    The products are the same, but the blocks' weights lie around 0, as far up as down. At four bits a mean's weight is
+    the middle of a cell, and what that leaves of the block's offset is the weight of the fine mean. Weights of four
+    bits lose a sixteenth of a cell at every other input (FORMAT.md section 4.2). At four bits, but not at eight, the
+    means give back what their block loses on average.
 
-    >>> with_block_means(np.float32([[1, 2, 5, 7]]), 2).round(3).tolist()
-    [[-0.5, 0.5, -1.0, 1.0, 2.613, 12.0, 6.194, 0.0]]
+    >>> with_block_means(np.float32([[1, 2, 5, 7]]), 2).round(3).astype(float).round(3).tolist()
+    [[-0.5, 0.5, -1.0, 1.0, 2.4, 11.9, 4.8, 0.8]]
     """
     blocks = matrix.reshape(len(matrix), -1, block)
     count = blocks.shape[1]
-    middles = (blocks.max(axis=2) + blocks.min(axis=2)) / 2
-    around = (blocks - middles[:, :, None]).reshape(matrix.shape)
+    least, most = blocks.min(axis=2), blocks.max(axis=2)
+    around = (blocks - ((least + most) / 2)[:, :, None]).reshape(matrix.shape)
+    offsets = (least + most) * (block / 2)
     fine, zeros = mean_columns(count, block)
-    coarse, rest = middles * block, np.zeros((len(matrix), count + fine + zeros), np.float32)
-    padded = np.pad(coarse, ((0, 0), (0, -count % block))).reshape(len(matrix), -1, block)
-    step = np.repeat(np.abs(padded).max(axis=2), block, axis=1)[:, :count] / (_CELLS / 2 - 0.25)
-    middle = 0.5 - (np.arange(count) & 1) / _FINER  # FORMAT.md section 4.2
-    cells = np.clip(np.floor(coarse / np.where(step > 0, step, 1)), -_CELLS / 2, _CELLS / 2 - 1)
-    most = (_CELLS - 1) / 2 * step
-    left = np.clip(_FINER * (coarse - (cells + middle) * step), -most, most)[:, :fine]
-    rest[:, :count] = coarse
-    rest[:, :fine] -= left / _FINER
-    rest[:, count : count + fine] = left
-    return np.concatenate([around, rest], axis=1)
+    has_fine = fine_blocks(count, fine)
+    first, second = offsets[:, has_fine], np.where(has_fine, 0, offsets / _ROUGH_SHARE)
+    unit = _outermost(np.concatenate([first, second], axis=1), block)[:, :fine] / (_CODES * (_CELLS - 1) / 2)
+    unit[unit == 0] = 1
+    wanted = first / unit
+    lost = np.rint(_lost_at_four_bits(blocks, least, most)[:, has_fine] / unit)
+    middles = _CODES / 2 - (np.arange(fine) & 1)
+    cells = np.clip(np.floor((wanted + lost) / _CODES), -_CELLS / 2, _CELLS / 2 - 1)
+    left = wanted - (cells * _CODES + middles - lost)
+    second[:, has_fine] = _FINER * left * unit
+    filler = np.zeros((len(matrix), zeros), np.float32)
+    return np.concatenate([around, (wanted - left) * unit, second, filler], axis=1).astype(np.float32)
+
+
+def _outermost(columns: Array, block: int) -> Array:
+    """The largest magnitude in each column's group of `block`: of the shape of `columns`."""
+    padded = np.pad(columns, ((0, 0), (0, -columns.shape[1] % block))).reshape(len(columns), -1, block)
+    return np.asarray(np.repeat(np.abs(padded).max(axis=2), block, axis=1)[:, : columns.shape[1]])
+
+
+def _lost_at_four_bits(blocks: Array, least: Array, most: Array) -> Array:
+    """What the weights of each block lose in sum: half of them a sixteenth of a cell, if they have four bits."""
+    cell = (most - least) / (_CELLS - 1)
+    places = (blocks - least[:, :, None]) / np.where(cell > 0, cell, 1)[:, :, None]
+    of_four_bits = np.abs(places - np.rint(places)).max(axis=2) < 0.01
+    return np.where(of_four_bits, cell * (blocks.shape[2] / 2 / _CODES), 0)
 
 
 class Llama(keras.Model):
@@ -142,9 +187,10 @@ class Llama(keras.Model):
     Args:
       weights: by the names and in the shapes of `config.shapes`.
       block_means: so many inputs of a dense layer have their mean as an input too, and three quarters or more of these
-        blocks a sixteenth of it, the fine mean; 0: no inputs have. The table stays as it is.
+        blocks an eighth of it, the fine mean; 0: no inputs have. The table stays as it is.
       frequent: so many rows of the table, those of the first tokens, are a weight of their own, which may have more
-        bits than the others; 0: there is one weight.
+        bits than the others; 0: there is one weight. With two, the columns are multiplied by `column_shares`, and what
+        is looked up and the last norm by their inverses.
 
     Example:
       net = Llama(TINY, seeded_weights(TINY))
@@ -157,8 +203,13 @@ class Llama(keras.Model):
         super().__init__(name="llama")
         self.config, self.block_means, self.frequent = config, block_means, frequent
         self.table: dict[str, Any] = {}
+        self.shares = column_shares(weights[TABLE]) if frequent else np.ones(config.width, np.float32)
         for name in config.shapes:
             values = weights[name]
+            if name == TABLE:
+                values = values * self.shares
+            elif name == _LAST_NORM:
+                values = values / self.shares
             if name == TABLE and frequent:
                 self._add(_RARE, values[frequent:])
                 values = values[:frequent]
@@ -221,17 +272,22 @@ class Llama(keras.Model):
             return ops.take(first, tokens, axis=0)
         often = ops.take(first, ops.minimum(tokens, self.frequent - 1), axis=0)
         rarely = ops.take(self.table[_RARE], ops.maximum(tokens - self.frequent, 0), axis=0)
-        return ops.where((tokens < self.frequent)[:, None], often, rarely)
+        return ops.where((tokens < self.frequent)[:, None], often, rarely) * (1 / self.shares)
 
     def _inputs(self, x: Any) -> Any:
         """Inputs of dense layers [tokens, inputs], with the means of blocks after them."""
         if not self.block_means:
             return x
-        count, width = x.shape
+        count = x.shape[0]
         means = keras.ops.mean(keras.ops.reshape(x, (count, -1, self.block_means)), axis=-1)
-        fine, zeros = mean_columns(width // self.block_means, self.block_means)
+        blocks = means.shape[1]
+        fine, zeros = mean_columns(blocks, self.block_means)
+        has_fine = fine_blocks(blocks, fine)
+        smaller = means * np.where(has_fine, 1 / _FINER, _ROUGH_SHARE).astype(np.float32)
+        first = fine if has_fine.all() else int(has_fine.argmin())
+        coarse = [part for part in (means[:, :first], means[:, first + blocks - fine :]) if part.shape[1]]
         more = [np.zeros((count, zeros), np.float32)] if zeros else []
-        return keras.ops.concatenate([x, means, means[:, :fine] * (1 / _FINER), *more], axis=-1)
+        return keras.ops.concatenate([x, *coarse, smaller, *more], axis=-1)
 
     def _dense(self, x: Any, name: str) -> Any:
         return keras.ops.matmul(x, keras.ops.transpose(self.table[f"{name}.weight"]))

@@ -109,11 +109,11 @@ GroupRows quantize_grouped_rows(const QuantizeKernel& kernel, const float* rows,
   const auto num_groups = static_cast<int64_t>(shape.num_groups()), size = static_cast<int64_t>(shape.group_size);
   const auto quantize_range = [&](Range range) {
     for (int64_t group = range.begin; group < range.end; ++group) {
-      const int64_t at = group * size;
-      out.scales[group] = quantize_group(kernel, rows + at, shape.group_size, out.codes + at);
+      int8_t* codes = out.codes + group * size;
+      const ActivationQuantization found = quantize_group(kernel, rows + group * size, shape.group_size, codes);
+      out.scales[group] = found.scale;
+      sum_group(codes, shape.group_size, found.zero_point, out.sums + group * int64_t{kGroupSums});
     }
-    const auto count = static_cast<size_t>(range.end - range.begin);
-    sum_groups(out.codes + range.begin * size, count, shape.group_size, out.sums + range.begin * int64_t{kGroupSums});
   };
   if (pool->size() == 1 || num_groups * size < kMinFloatsToShare) {
     quantize_range({0, num_groups});

@@ -1,5 +1,5 @@
 // Float activations to int8 on all threads: each row with a scale and a zero point of its own, or each group of a row
-// with a scale.
+// does.
 #pragma once
 
 #include "kernels/groups/groups.h"

@@ -23,11 +23,15 @@ _FULL_BIT = 2.0
 def outermost(nesting: Nesting) -> tuple[float, ...]:
     """Ratios that let the largest weight fall into the middle of the outermost cell, of each level below full-bit.
 
-    >>> outermost(Nesting.parse("8|4"))  # 127 / 120
-    (1.0583333333333333,)
+    There are three a level, since middles alternate (FORMAT.md section 4.2): of even indices, and of odd ones above and
+    below 0.
+
+    >>> [round(127 / ratio, 3) for ratio in outermost(Nesting.parse("8|4"))]
+    [120.0, 119.0, 121.0]
     """
-    largest = 128 - (1 << (8 - nesting.full_bits))
-    return tuple(largest / (128 - (1 << (7 - bits))) for bits in nesting.precisions[:-1])
+    step = 1 << (8 - nesting.full_bits)
+    middles = (128 - (1 << (7 - bits)) for bits in nesting.precisions[:-1])
+    return tuple((128 - step) / (middle + more) for middle in middles for more in (0, -step, step))
 
 
 def fitted_group_ratios(task: RoundingTask) -> NDArray[np.float64]:

@@ -91,23 +91,22 @@ uint32_t blocks_together(uint32_t depth) {
 size_t group_scratch_bytes(uint32_t depth) { return size_t{blocks_together(depth)} * depth * kMatrixChannels; }
 
 // Even and odd bytes are the halves of 16-bit lanes, which hold the sums of the longest group.
-void sum_groups(const int8_t* codes, size_t num_groups, size_t group_size, int32_t* sums) {
+void sum_group(const int8_t* codes, size_t group_size, int32_t zero_point, int32_t* sums) {
   using Lanes = int16_t __attribute__((vector_size(16)));
-  for (size_t group = 0; group < num_groups; ++group, codes += group_size, sums += kGroupSums) {
-    Lanes even = {}, odd = {};
-    for (size_t i = 0; i < group_size; i += sizeof(Lanes)) {
-      Lanes both;
-      std::memcpy(&both, codes + i, sizeof(both));
-      even += (both << 8) >> 8;
-      odd += both >> 8;
-    }
-    sums[kEven] = sums[kOdd] = 0;
-    for (int lane = 0; lane < 8; ++lane) {
-      sums[kEven] += even[lane];
-      sums[kOdd] += odd[lane];
-    }
-    sums[kShift] = -128 * (sums[kEven] + sums[kOdd]);
+  Lanes even = {}, odd = {};
+  for (size_t i = 0; i < group_size; i += sizeof(Lanes)) {
+    Lanes both;
+    std::memcpy(&both, codes + i, sizeof(both));
+    even += (both << 8) >> 8;
+    odd += both >> 8;
   }
+  sums[kEven] = sums[kOdd] = static_cast<int32_t>(group_size) / 2 * -zero_point;
+  for (int lane = 0; lane < 8; ++lane) {
+    sums[kEven] += even[lane];
+    sums[kOdd] += odd[lane];
+  }
+  sums[kShift] = -128 * (sums[kEven] + sums[kOdd]);
+  sums[kMinusZero] = -zero_point;
 }
 
 void run_groups(const GroupKernel& kernel, const GroupTask& task, const GroupDequantization& to, float* out) {

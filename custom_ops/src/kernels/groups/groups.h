@@ -40,15 +40,16 @@ struct ChannelRange {
 void write_grouped_rows(const UnpackKernel& kernel, const OptionBlock& block, const uint8_t* const* levels, int level,
                         const GroupScales& scales, ChannelRange channels, float* out);
 
-// Of the codes of a group of activations: of those with even indices, of those with odd ones, and -128 times both,
-// which a kernel starts from that multiplies a weight's codes plus 128.
-constexpr uint32_t kGroupSums = 3;
-enum GroupSum { kEven, kOdd, kShift };
+// Of the differences of a group's codes from its zero point: of those with even indices, of those with odd ones, and
+// -128 times both, which a kernel starts from that multiplies a weight's codes plus 128; and minus the zero point,
+// which multiplies the sum of a channel's weights.
+constexpr uint32_t kGroupSums = 4;
+enum GroupSum { kEven, kOdd, kShift, kMinusZero };
 
 // Activations, whole rows of them, with groups as the weight has. The depth is a multiple of 32.
 struct GroupRows {
   const int8_t* codes;  // depth a row
-  const float* scales;  // of each group of each row: real = scale * code
+  const float* scales;  // of each group of each row: real = scale * (code - zero point)
   const int32_t* sums;  // kGroupSums of each group of each row
   uint32_t depth;
   int num_rows;
@@ -80,6 +81,7 @@ struct GroupKernel {
   int packed_rows = 0;            // the most whose products with one level of 4 bits, or two, read the packed bytes
   UnpackFn unpack = nullptr;      // to the codes that `multiply` reads, which it chooses itself
 
+  // dot = sum over a group of (code - zero point) * weight;
   // sum[r][c] = sum over the groups, in order, of float(dot) * (scale * row's scale);
   // out = clamp(sum * scale[c] + bias[c], low, high), each operation rounded by itself.
   void (*multiply)(const GroupTile& tile, const GroupOutput& output) = nullptr;
@@ -104,8 +106,8 @@ struct GroupDequantization {
 
 size_t group_scratch_bytes(uint32_t depth);
 
-// kGroupSums each of groups that lie one after the other.
-void sum_groups(const int8_t* codes, size_t num_groups, size_t group_size, int32_t* sums);
+// kGroupSums of a group.
+void sum_group(const int8_t* codes, size_t group_size, int32_t zero_point, int32_t* sums);
 
 // out[r * channels + c]
 void run_groups(const GroupKernel& kernel, const GroupTask& task, const GroupDequantization& dequantization,

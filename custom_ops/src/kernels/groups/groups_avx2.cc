@@ -1,7 +1,7 @@
 // Codes are multiplied as nibbles: unsigned bytes up to 15 by signed ones give pairs of products that 16 bits hold for
 // a whole superblock, so that a block of 8 channels by 4 of the depth is one product and one addition. The upper
 // nibbles count sixteenfold, with their sign turned; what that adds, and the middle of a cell, are known from the
-// activations' sums.
+// activations' sums. The zero points multiply sums of nibbles, which 8 bits hold for a whole superblock.
 #if defined(__AVX2__)
 #include <immintrin.h>
 
@@ -83,11 +83,12 @@ inline __m256 load_scales(const uint8_t* f16) {
   return _mm256_mul_ps(_mm256_castsi256_ps(_mm256_slli_epi32(bits, 13)), _mm256_set1_ps(0x1p112f));
 }
 
-// Adds a superblock of 8 channels to the rows' sums.
+// Adds a superblock of 8 channels to the rows' sums. `minus_zeros` has 16 bits a lane.
 template <typename Source, int kNumRows>
 [[gnu::always_inline]] inline void add_superblock(const Source& source, int half, const int8_t* rows, size_t depth,
-                                                  __m256i (&dots)[kNumRows]) {
-  __m256i parts[kNumRows][Source::kLevels];
+                                                  const __m256i (&minus_zeros)[kNumRows], __m256i (&dots)[kNumRows]) {
+  __m256i parts[kNumRows][Source::kLevels], weights[Source::kLevels];
+  for (__m256i& each : weights) each = _mm256_setzero_si256();
 #pragma GCC unroll 2
   for (int r = 0; r < kNumRows; ++r) {
 #pragma GCC unroll 2
@@ -100,6 +101,8 @@ template <typename Source, int kNumRows>
 #pragma GCC unroll 2
     for (int i = 0; i < 2; ++i) {
 #pragma GCC unroll 2
+      for (int k = 0; k < Source::kLevels; ++k) weights[k] = _mm256_add_epi8(weights[k], nibbles[i][k]);
+#pragma GCC unroll 2
       for (size_t r = 0; r < kNumRows; ++r) {
         const __m256i activations = four(rows + r * depth + (pair * 2 + i) * kDepthPerBlock);
 #pragma GCC unroll 2
@@ -110,9 +113,16 @@ template <typename Source, int kNumRows>
     }
   }
 #pragma GCC unroll 2
+  for (int k = 0; k < Source::kLevels; ++k) weights[k] = _mm256_maddubs_epi16(weights[k], _mm256_set1_epi8(1));
+#pragma GCC unroll 2
   for (int r = 0; r < kNumRows; ++r) {
-    dots[r] = _mm256_add_epi32(dots[r], _mm256_slli_epi32(to_32(parts[r][0]), 4));
-    if constexpr (Source::kLevels == 2) dots[r] = _mm256_add_epi32(dots[r], to_32(parts[r][1]));
+    __m256i sums[Source::kLevels];
+#pragma GCC unroll 2
+    for (int k = 0; k < Source::kLevels; ++k) {
+      sums[k] = _mm256_add_epi32(to_32(parts[r][k]), _mm256_madd_epi16(weights[k], minus_zeros[r]));
+    }
+    dots[r] = _mm256_add_epi32(dots[r], _mm256_slli_epi32(sums[0], 4));
+    if constexpr (Source::kLevels == 2) dots[r] = _mm256_add_epi32(dots[r], sums[1]);
   }
 }
 
@@ -127,16 +137,19 @@ void multiply_rows(const GroupTile& tile, Source source, const GroupRows& rows, 
   for (int r = 0; r < kNumRows; ++r) sums[r][0] = sums[r][1] = _mm256_setzero_ps();
   const uint8_t* scales = tile.scales;
   for (size_t at = 0; at < depth; scales += kMatrixChannels * sizeof(uint16_t)) {
-    __m256i dots[kHalves][kNumRows];
+    __m256i dots[kHalves][kNumRows], minus_zeros[kNumRows];
 #pragma GCC unroll 2
     for (size_t r = 0; r < kNumRows; ++r) {
       const int32_t* group = row_sums + r * a_row * kGroupSums;
       const int32_t more = Source::middle(tile, group) + group[kShift];
       dots[0][r] = dots[1][r] = _mm256_set1_epi32(more);
+      minus_zeros[r] = _mm256_set1_epi16(static_cast<int16_t>(group[kMinusZero]));
     }
     for (const size_t end = at + tile.group_size; at < end; at += kMatrixDepth) {
 #pragma GCC unroll 2
-      for (int half = 0; half < kHalves; ++half) add_superblock(source, half, codes + at, depth, dots[half]);
+      for (int half = 0; half < kHalves; ++half) {
+        add_superblock(source, half, codes + at, depth, minus_zeros, dots[half]);
+      }
       source.advance();
     }
 #pragma GCC unroll 2

@@ -1,6 +1,7 @@
 // A line of codes, 16 channels by 4 of the depth, is a vector of unsigned bytes, the codes plus 128; four activations
-// of a row are the signed operand, straight from memory. What 128 adds is known from the activations' sums. Nibbles
-// become codes in registers, so that a single row reads no more than the packed bytes.
+// of a row are the signed operand, straight from memory. What 128 adds is known from the activations' sums; the sums of
+// the weights, which the zero points multiply, are one more row, of ones. Nibbles become codes in registers, so that a
+// single row reads no more than the packed bytes.
 #if defined(__AVX512F__)
 #include <immintrin.h>
 
@@ -122,7 +123,8 @@ void multiply_rows(const GroupTile& tile, Source source, const GroupRows& rows, 
   for (int r = 0; r < kNumRows; ++r) sums[r] = _mm512_setzero_ps();
   const uint8_t* scales = tile.scales;
   for (size_t at = 0; at < depth; scales += kMatrixChannels * sizeof(uint16_t)) {
-    __m512i dots[kNumRows], others[kNumRows];
+    __m512i dots[kNumRows], others[kNumRows], weights[kChains];
+    for (__m512i& each : weights) each = _mm512_setzero_si512();
 #pragma GCC unroll 12
     for (size_t r = 0; r < kNumRows; ++r) {
       dots[r] = _mm512_set1_epi32(row_sums[r * a_row * kGroupSums + kShift]);
@@ -133,6 +135,8 @@ void multiply_rows(const GroupTile& tile, Source source, const GroupRows& rows, 
       source.next(&line);
 #pragma GCC unroll 8
       for (size_t b = 0; b < kBlocksPerSuperblock; ++b) {
+        __m512i* weight = &weights[b % kChains];
+        *weight = _mm512_dpbusd_epi32(*weight, line.of[b], _mm512_set1_epi8(1));
 #pragma GCC unroll 12
         for (size_t r = 0; r < kNumRows; ++r) {
           __m512i* dot = b % kChains == 0 ? &dots[r] : &others[r];
@@ -142,9 +146,13 @@ void multiply_rows(const GroupTile& tile, Source source, const GroupRows& rows, 
     }
     fetch(scales + kScalesAhead);
     const __m512 scale = _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(scales)));
+    // At most 128 * 255: its upper 16 bits are 0.
+    const __m512i weight = kChains == 1 ? weights[0] : _mm512_add_epi32(weights[0], weights[kChains - 1]);
 #pragma GCC unroll 12
     for (size_t r = 0; r < kNumRows; ++r) {
-      const __m512i dot = kChains == 1 ? dots[r] : _mm512_add_epi32(dots[r], others[r]);
+      const __m512i minus_zero = _mm512_set1_epi32(row_sums[r * a_row * kGroupSums + kMinusZero]);
+      const __m512i sum = kChains == 1 ? dots[r] : _mm512_add_epi32(dots[r], others[r]);
+      const __m512i dot = _mm512_dpwssd_epi32(sum, weight, minus_zero);
       const __m512 both = _mm512_mul_ps(scale, _mm512_set1_ps(row_scales[r * a_row]));
       sums[r] = _mm512_add_ps(sums[r], _mm512_mul_ps(_mm512_cvtepi32_ps(dot), both));
     }

@@ -1,6 +1,7 @@
 // Codes are multiplied as nibbles, the upper ones signed: 16 bits hold the sum of a whole superblock's products, so
 // that two channels by 4 of the depth are one instruction. The upper nibbles count sixteenfold; what the middle of a
-// cell adds is known from the activations' sums. Four channels at a time, for 32-bit Arm's few registers.
+// cell adds is known from the activations' sums. A zero point multiplies sums of nibbles, which 8 bits hold for a whole
+// superblock. Four channels at a time, for 32-bit Arm's few registers.
 #if defined(NQ_NEON)
 #include <arm_neon.h>
 
@@ -84,12 +85,22 @@ inline float32x4_t load_scales(const uint8_t* f16) {
   return vmulq_n_f32(vreinterpretq_f32_u32(vshll_n_u16(halves, 13)), 0x1p112f);
 }
 
+// Sums of a superblock's nibbles, 4 a channel, times minus the zero point: one a channel. Products of pairs of them are
+// within 16 bits.
+inline int32x4_t shifted(int8x16_t weights, int16_t minus_zero) {
+  return vpaddlq_s16(vmulq_n_s16(vpaddlq_s8(weights), minus_zero));
+}
+
 // Adds a superblock of 4 channels to the sums of a row.
 template <typename Source>
 [[gnu::always_inline]] inline int32x4_t add_superblock(const Source& source, int vector, const int8_t* row,
-                                                       int32x4_t dots) {
+                                                       int16_t minus_zero, int32x4_t dots) {
   int16x8_t parts[Source::kLevels][2];
-  for (int k = 0; k < Source::kLevels; ++k) parts[k][0] = parts[k][1] = vdupq_n_s16(0);
+  int8x16_t weights[Source::kLevels];
+  for (int k = 0; k < Source::kLevels; ++k) {
+    parts[k][0] = parts[k][1] = vdupq_n_s16(0);
+    weights[k] = vdupq_n_s8(0);
+  }
 #pragma GCC unroll 4
   for (int pair = 0; pair < kLines; ++pair) {
     int8x16_t nibbles[2][Source::kLevels];
@@ -101,11 +112,15 @@ template <typename Source>
       for (int k = 0; k < Source::kLevels; ++k) {
         parts[k][0] = vmlal_s8(parts[k][0], vget_low_s8(nibbles[i][k]), activations);
         parts[k][1] = vmlal_s8(parts[k][1], vget_high_s8(nibbles[i][k]), activations);
+        weights[k] = vaddq_s8(weights[k], nibbles[i][k]);
       }
     }
   }
-  dots = vaddq_s32(dots, vshlq_n_s32(to_32(parts[0][0], parts[0][1]), 4));
-  if constexpr (Source::kLevels == 2) dots = vaddq_s32(dots, to_32(parts[1][0], parts[1][1]));
+  const int32x4_t upper = vaddq_s32(to_32(parts[0][0], parts[0][1]), shifted(weights[0], minus_zero));
+  dots = vaddq_s32(dots, vshlq_n_s32(upper, 4));
+  if constexpr (Source::kLevels == 2) {
+    dots = vaddq_s32(dots, vaddq_s32(to_32(parts[1][0], parts[1][1]), shifted(weights[1], minus_zero)));
+  }
   return dots;
 }
 
@@ -122,9 +137,11 @@ void multiply_rows(const GroupTile& tile, Source source, const GroupRows& rows, 
        scales += kMatrixChannels * sizeof(uint16_t), row_sums += kGroupSums, ++row_scales) {
     int32x4_t dots[kVectors];
     for (int32x4_t& each : dots) each = vdupq_n_s32(Source::middle(tile, row_sums));
+    const auto minus_zero = static_cast<int16_t>(row_sums[kMinusZero]);
     for (const size_t end = at + tile.group_size; at < end; at += kMatrixDepth) {
-#pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) dots[v] = add_superblock(source, v, codes + at, dots[v]);
+      // Unrolled, it makes Clang keep all activations for all vectors, and spill them.
+#pragma GCC unroll 1
+      for (int v = 0; v < kVectors; ++v) dots[v] = add_superblock(source, v, codes + at, minus_zero, dots[v]);
       source.advance();
     }
 #pragma GCC unroll 4

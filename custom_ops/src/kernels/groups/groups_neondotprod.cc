@@ -1,5 +1,6 @@
 // A vector of codes is 4 channels by 4 of the depth, and a lane of a row's 16 activations multiplies it as it lies.
-// Nibbles become codes in registers, by shifts that insert.
+// Nibbles become codes in registers, by shifts that insert. The sums of the weights, which the zero points multiply,
+// are products with ones.
 #if defined(__ARM_FEATURE_DOTPROD)
 #include <arm_neon.h>
 
@@ -73,11 +74,12 @@ inline float32x4_t load_scales(const uint8_t* f16) {
 // Two blocks, which are two lanes of the rows' activations.
 template <int kLane, typename Source, int kNumRows>
 [[gnu::always_inline]] inline void add_pair(const Source& source, int pair, const int8x16_t (&activations)[kNumRows],
-                                            int32x4_t (&dots)[kNumRows][kVectors]) {
+                                            int32x4_t (&dots)[kNumRows][kVectors], int32x4_t (&weights)[kVectors]) {
 #pragma GCC unroll 4
   for (int v = 0; v < kVectors; ++v) {
     int8x16_t pieces[2];
     source.load(pair, v, pieces);
+    weights[v] = vdotq_s32(vdotq_s32(weights[v], pieces[0], vdupq_n_s8(1)), pieces[1], vdupq_n_s8(1));
 #pragma GCC unroll 4
     for (int r = 0; r < kNumRows; ++r) {
       dots[r][v] = vdotq_laneq_s32(dots[r][v], pieces[0], activations[r], kLane);
@@ -90,6 +92,7 @@ template <int kNumRows, typename Source>
 void multiply_rows(const GroupTile& tile, Source source, const GroupRows& rows, float* out) {
   const size_t depth = rows.depth, a_row = depth / tile.group_size;
   const int8_t* codes = rows.codes;
+  const int32_t* row_sums = rows.sums;
   const float* row_scales = rows.scales;
   float32x4_t sums[kNumRows][kVectors];
 #pragma GCC unroll 4
@@ -99,7 +102,8 @@ void multiply_rows(const GroupTile& tile, Source source, const GroupRows& rows, 
   }
   const uint8_t* scales = tile.scales;
   for (size_t at = 0; at < depth; scales += kMatrixChannels * sizeof(uint16_t), ++row_scales) {
-    int32x4_t dots[kNumRows][kVectors];
+    int32x4_t dots[kNumRows][kVectors], weights[kVectors];
+    for (int32x4_t& each : weights) each = vdupq_n_s32(0);
 #pragma GCC unroll 4
     for (int r = 0; r < kNumRows; ++r) {
 #pragma GCC unroll 4
@@ -112,8 +116,8 @@ void multiply_rows(const GroupTile& tile, Source source, const GroupRows& rows, 
 #pragma GCC unroll 4
         for (size_t r = 0; r < kNumRows; ++r) activations[r] = vld1q_s8(codes + r * depth + at + half * 16);
         const int pair = static_cast<int>(half) * 2;
-        add_pair<0>(source, pair, activations, dots);
-        add_pair<2>(source, pair + 1, activations, dots);
+        add_pair<0>(source, pair, activations, dots, weights);
+        add_pair<2>(source, pair + 1, activations, dots, weights);
       }
       source.advance();
     }
@@ -123,9 +127,11 @@ void multiply_rows(const GroupTile& tile, Source source, const GroupRows& rows, 
 #pragma GCC unroll 4
       for (size_t r = 0; r < kNumRows; ++r) {
         const float32x4_t both = vmulq_n_f32(scale, row_scales[r * a_row]);
-        sums[r][v] = vaddq_f32(sums[r][v], vmulq_f32(vcvtq_f32_s32(dots[r][v]), both));
+        const int32x4_t dot = vmlaq_n_s32(dots[r][v], weights[v], row_sums[r * a_row * kGroupSums + kMinusZero]);
+        sums[r][v] = vaddq_f32(sums[r][v], vmulq_f32(vcvtq_f32_s32(dot), both));
       }
     }
+    row_sums += kGroupSums;
   }
 #pragma GCC unroll 4
   for (int r = 0; r < kNumRows; ++r) {

@@ -1,4 +1,4 @@
-// Once a row: the choice of scale and zero point, for every kernel.
+// Once a row or a group: the choice of scale and zero point, for every kernel.
 #include "kernels/quantize/quantize.h"
 
 #include <algorithm>
@@ -50,15 +50,13 @@ void quantize(const QuantizeKernel& kernel, const float* in, size_t count, const
   }
 }
 
-float quantize_group(const QuantizeKernel& kernel, const float* in, size_t count, int8_t* out) {
+ActivationQuantization quantize_group(const QuantizeKernel& kernel, const float* in, size_t count, int8_t* out) {
   const FloatRange range = kernel.find_range(in, count);
-  const float greatest = std::max(-range.min, range.max);
-  if (std::isfinite(greatest) && greatest >= kLeastOfGroup) {
-    kernel.quantize(in, count, kHighest / greatest, 0, out);
-    return greatest / kHighest;
-  }
-  std::memset(out, 0, count);
-  return std::isfinite(greatest) ? 0 : std::numeric_limits<float>::quiet_NaN();
+  const bool counts_as_zeros = range.max - range.min < kLeastOfGroup;
+  const ActivationQuantization quantization =
+      counts_as_zeros ? ActivationQuantization{0, 0, 0} : quantization_of(range);
+  quantize(kernel, in, count, quantization, out);
+  return quantization;
 }
 
 }  // namespace nq

@@ -1,4 +1,4 @@
-// Float activations to int8 at run time, asymmetric, each row or image in its own way: what XNNPACK calls qd8.
+// Float activations to int8 at run time, asymmetric, each row, image or group in its own way: what XNNPACK calls qd8.
 //
 // ISA "scalar" is the specification; every other kernel gives the same bytes. quantize_kernels.h lists them all.
 #pragma once
@@ -39,8 +39,8 @@ struct QuantizeKernel {
 void quantize(const QuantizeKernel& kernel, const float* in, size_t count, const ActivationQuantization& quantization,
               int8_t* out);
 
-// Symmetric, a group by itself (FORMAT.md, section 4.6): real = scale * code, and the scale is returned. It is NaN if
-// one of the floats is not finite, and 0 if all of them are so close to 0 that they count as 0.
-float quantize_group(const QuantizeKernel& kernel, const float* in, size_t count, int8_t* out);
+// A group by itself (FORMAT.md, section 4.6). The scale is NaN if the floats' range is not finite, and 0, with all
+// codes, if they are so close to 0 that they count as 0.
+ActivationQuantization quantize_group(const QuantizeKernel& kernel, const float* in, size_t count, int8_t* out);
 
 }  // namespace nq
