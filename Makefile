@@ -208,7 +208,7 @@ release-check: lint docs wheels
 test-arm: $(VENV)/dev.stamp
 	$(BIN)/python tests/tools/arm64.py dist/*aarch64.whl
 	for cpu in cortex-a72 cortex-a76 $(I8MM); do \
-	  echo "on $$cpu:"; $(BIN)/python -m pytest --quiet --cpu $$cpu -m 'not slow and not recipe' || exit 1; \
+	  echo "on $$cpu:"; $(BIN)/python -m pytest --quiet --cpu $$cpu -m 'not slow and not network and not recipe' || exit 1; \
 	done
 
 ## Counts the instructions of one inference there, nested and stock, by function, models their cycles, and fails if the

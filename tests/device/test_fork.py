@@ -40,9 +40,11 @@ sys.exit(os.waitpid(child, 0)[1] != 0)
     ],
 )
 def test_a_child_uses_its_parents_interpreter(
-    name: str, threads: int, worker: Any, nested_dir: Path, samples: np.ndarray, tmp_path: Path
+    name: str, threads: int, cpu: str | None, worker: Any, nested_dir: Path, samples: np.ndarray, tmp_path: Path
 ) -> None:
     """Whatever the runtime's own interpreter survives."""
+    if cpu is not None and threads > 1:
+        pytest.skip("qemu-user ends a child of fork() that starts a thread")
     path, stock = nested_dir / f"{name}.tflite", tmp_path / "stock.tflite"
     found = worker(fork_jobs.use_in_children, path, samples[:2], threads)
     failed = {what: became for what, became in found.items() if became}

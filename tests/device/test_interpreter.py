@@ -77,14 +77,12 @@ def test_toggling_repeats_outputs_and_gives_memory_back(
 
 
 def test_switching_from_another_thread_never_mixes_precisions(
-    cpu: str | None, worker: Any, nested_dir: Path, samples: np.ndarray
+    worker: Any, nested_dir: Path, samples: np.ndarray
 ) -> None:
-    seconds = 1.0 if cpu is None else 20.0
-    seen = worker(switching_jobs.switch_while_running, nested_dir / "int8_8_6_4.tflite", samples, seconds)
+    seen = worker(switching_jobs.switch_while_running, nested_dir / "int8_8_6_4.tflite", samples, 1000)
     assert set(seen["outputs"]) <= set(seen["legal"].values())
     assert len(set(seen["legal"].values())) == 3
-    assert seen["switches"] > 100
-    assert seen["runs"] > 100
+    assert min(seen["switches"], seen["runs"]) >= 1000
 
 
 def test_every_call_of_the_stock_interpreter(worker: Any, nested_dir: Path, samples: np.ndarray) -> None:

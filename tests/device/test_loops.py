@@ -86,23 +86,29 @@ def test_fused_is_near_the_extracted_model(recurrent: Path, sequences: np.ndarra
 def test_all_rounds_of_an_invocation_have_one_precision(
     fuse: bool, recurrent: Path, sequences: np.ndarray, worker: Any
 ) -> None:
-    seen = worker(switching_jobs.switch_while_running, recurrent, sequences, 0.5, fuse=fuse)
-    assert seen["switches"] > 20
+    seen = worker(switching_jobs.switch_while_running, recurrent, sequences, 25, fuse=fuse)
+    assert min(seen["switches"], seen["runs"]) >= 25
     assert set(seen["outputs"]) <= set(seen["legal"].values())
     assert len(set(seen["legal"].values())) == 2
 
 
-def test_a_page_out_is_done_once_the_loop_has_ended(recurrent: Path, sequences: np.ndarray, worker: Any) -> None:
+def test_a_page_out_is_done_once_the_loop_has_ended(
+    cpu: str | None, recurrent: Path, sequences: np.ndarray, worker: Any
+) -> None:
     seen = worker(switching_jobs.toggle, recurrent, sequences, 3)
-    assert seen["resident part"] == {0}
+    if cpu is None:  # emulation passes on no MADV_RANDOM: a fault beside the level maps its pages again
+        assert seen["resident part"] == {0}
     assert seen["resident full"] == seen["moved"] == {seen["size"]}
     assert len(seen["full"]) == len(seen["part"]) == 1
 
 
-def test_signatures_run_loops_at_one_precision_each(recurrent: Path, sequences: np.ndarray, worker: Any) -> None:
+def test_signatures_run_loops_at_one_precision_each(
+    cpu: str | None, recurrent: Path, sequences: np.ndarray, worker: Any
+) -> None:
     by_signature = worker(jobs.run_first_signature, recurrent, sequences[:1])
     [part], [full] = worker(jobs.run_nested, recurrent, sequences[:1], ("part", "full"), builtin=False)
     for precision, wanted in (("part", part), ("full", full)):  # a runtime may leave XNNPACK out of a signature's run
         np.testing.assert_allclose(by_signature[precision][0], wanted, rtol=0, atol=1e-5)
     assert np.abs(part - full).max() > 1e-3
-    assert by_signature["resident after part"] == 0
+    if cpu is None:  # as above
+        assert by_signature["resident after part"] == 0

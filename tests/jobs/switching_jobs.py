@@ -66,15 +66,15 @@ def toggle(runtime: str, path: Path, inputs: np.ndarray, times: int) -> dict[str
 
 
 def switch_while_running(
-    runtime: str, path: Path, inputs: np.ndarray, seconds: float, *, fuse: bool | None = None
+    runtime: str, path: Path, inputs: np.ndarray, times: int, *, fuse: bool | None = None
 ) -> dict[str, Any]:
-    """Invokes in one thread and switches in another."""
+    """Invokes in one thread and switches in another, until both have been done as often, but a minute at most."""
     interpreter = nq.Interpreter(path, runtime=runtime, num_threads=2, fuse=fuse)
     interpreter.allocate_tensors()
     outputs: Counter[bytes] = Counter()
-    end = time.monotonic() + seconds
+    end = time.monotonic() + 60
     with kept_switching(interpreter, _at_random(interpreter.levels)) as switched:
-        while time.monotonic() < end:
+        while min(len(switched), outputs.total()) < times and time.monotonic() < end:
             outputs[feed(interpreter, inputs[:1]).tobytes()] += 1
     levels = at_each(interpreter, interpreter.levels)
     legal = {precision: feed(interpreter, inputs[:1]).tobytes() for precision in levels}
@@ -161,8 +161,9 @@ def run_inside_archive(
     ]
 
 
-def govern(runtime: str, paths: Sequence[Path], inputs: np.ndarray, seconds: float) -> dict[str, Any]:
-    """Models that run under a governor whose budget swings at random; counts what must not happen."""
+def govern(runtime: str, paths: Sequence[Path], inputs: np.ndarray, times: int) -> dict[str, Any]:
+    """Models that run under a governor whose budget swings at random, until it has switched as often, but a minute at
+    most; counts what must not happen."""
     models = {str(path): nq.Interpreter(path, runtime=runtime) for path in paths}
     legal: dict[str, set[bytes]] = {}
     for name, model in models.items():
@@ -171,14 +172,14 @@ def govern(runtime: str, paths: Sequence[Path], inputs: np.ndarray, seconds: flo
     sizes = [sum(model.level_bytes(level) for level in range(len(model.levels))) for model in models.values()]
     base = sum(model.level_bytes(0) for model in models.values())
     counts = {"switches": 0, "over budget": 0, "foreign outputs": 0}
-    rng, end = np.random.default_rng(3), time.monotonic() + seconds
+    rng, end = np.random.default_rng(3), time.monotonic() + 60
 
     def count(made: nq.GovernedSwitch) -> None:
         counts["switches"] += 1
 
     policy = nq.Policy("budget", dwell_seconds=0, interval_seconds=0.001)
     with nq.Governor(models, policy, on_switch=count) as governor:
-        while time.monotonic() < end:
+        while counts["switches"] < times and time.monotonic() < end:
             governor.budget_bytes = budget = int(rng.integers(base, sum(sizes) + 1))
             for name, model in models.items():
                 counts["foreign outputs"] += feed(model, inputs).tobytes() not in legal[name]
@@ -188,7 +189,8 @@ def govern(runtime: str, paths: Sequence[Path], inputs: np.ndarray, seconds: flo
             )
             counts["over budget"] += held > budget
         governor.budget_bytes = None
-        time.sleep(0.05)
+        while any(model.precision < max(model.levels) for model in models.values()) and time.monotonic() < end + 10:
+            time.sleep(0.01)
     return counts | {"at the end": tuple(model.precision for model in models.values())}
 
 
