@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from nq_tflite.cli.console import NqCommand, fine_milliseconds, json_option, print_json, print_lines, print_table
-from nq_tflite.cli.parameters import FILE, PRECISION, OneOf, WholeNumber
+from nq_tflite.cli.parameters import FILE, PRECISION, WholeNumber, runtime_option
 from nq_tflite.device.profile import COLUMNS
-from nq_tflite.device.runtimes import RUNTIMES, RuntimeName
+from nq_tflite.device.runtimes import RuntimeName
 from nq_tflite.units import counted, kernels_text
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ _NOTE = (
     show_default=True,
     help="Precision to time: full, part, or a number of bits. May be repeated.",
 )
-@click.option("--runtime", type=OneOf(RUNTIMES), help="Stock runtime to run under. Default: the first one installed.")
+@runtime_option
 @click.option("--threads", type=WholeNumber(), default=1, show_default=True, help="Number of threads.")
-@click.option("--runs", type=WholeNumber(), default=50, show_default=True, help="Number of timed invocations.")
+@click.option("--runs", type=WholeNumber(), default=50, show_default=True, help="Number of timed invocations of each.")
 @click.option("--slowest", type=WholeNumber(), help="Print only so many layers, the slowest first.")
 @json_option
 def profile(
