@@ -103,7 +103,8 @@ inline void align_pieces(const int8_t* packed_order, uint32_t num_pieces, uint32
     for (uint32_t at = 0; at < kStepDepth; at += kDepthPerBlock, line += kLineBytes) {
       __m512i codes = _mm512_setzero_si512();
       if (at < piece_depth) {
-        const __mmask64 used = 0x1111111111111111 * ((1u << std::min<uint32_t>(piece_depth - at, kDepthPerBlock)) - 1);
+        const uint64_t of_channel = (uint64_t{1} << std::min<uint32_t>(piece_depth - at, kDepthPerBlock)) - 1;
+        const __mmask64 used = 0x1111111111111111 * of_channel;
         codes = _mm512_or_si512(_mm512_srl_epi32(_mm512_loadu_si512(line), down),
                                 _mm512_sll_epi32(_mm512_loadu_si512(line + kLineBytes), up));
         codes = _mm512_maskz_mov_epi8(used, codes);
