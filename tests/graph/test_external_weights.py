@@ -13,6 +13,7 @@ import pytest
 from graphs import Graph
 
 import nq_tflite as nq
+from nq_tflite.device.runtimes import installed_runtimes
 from nq_tflite.errors import FormatError
 from nq_tflite.graph import flatbuffer as fb
 from nq_tflite.graph.flatbuffer import schema
@@ -68,14 +69,14 @@ def test_they_nest_as_if_they_were_inside(tmp_path: Path) -> None:
     assert not fb.read_model(tmp_path / "nested.tflite").model.externalBuffers
 
 
-def test_litert_reads_the_same_from_them(runtimes: tuple[str, ...], worker_of: Any, tmp_path: Path) -> None:
+def test_litert_reads_the_same_from_them(native_worker_of: Any, tmp_path: Path) -> None:
     """The file beside the model is what LiteRT's CompiledModel reads, and its outputs are those of the whole model."""
-    if "ai-edge-litert" not in runtimes:
+    if "ai-edge-litert" not in installed_runtimes():
         pytest.skip("no ai-edge-litert")
     externalized(tmp_path / "model.tflite")
     (tmp_path / "inside.tflite").write_bytes(dense_layers())
     inputs = np.random.default_rng(42).normal(size=(3, DEPTH)).astype(np.float32)
-    run = worker_of("ai-edge-litert")
+    run = native_worker_of("ai-edge-litert")
     outside = run(compiled_jobs.run_stock_compiled, tmp_path / "model.tflite", inputs)["outputs"]
     np.testing.assert_array_equal(outside, run(jobs.run_stock, tmp_path / "inside.tflite", inputs, builtin=False))
 

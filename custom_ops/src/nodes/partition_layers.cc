@@ -7,8 +7,9 @@
 namespace nq {
 namespace {
 
+// A damaged file may leave an output out, as -1.
 std::string tensor_name(const TfLiteContext& context, int index) {
-  const char* name = context.tensors[index].name;
+  const char* name = index < 0 ? nullptr : context.tensors[index].name;
   return name == nullptr ? "" : name;
 }
 
