@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 import arm64
+import numpy as np
 
 RUNTIME = "ai-edge-litert"
 WARM_UPS, INVOCATIONS = 2, 2
@@ -152,18 +153,35 @@ def _symbols(library: Path) -> tuple[list[int], list[str]]:
 
 
 def our_code(library: Path, twin: Path) -> dict[str, bytes]:
-    """The bytes of a library where its twin, which has symbols, has each function of ours, by mangled name.
+    """The code of a library where its twin, which has symbols, has each function of ours, by mangled name.
 
     The functions of libc++ are left out: zig compiles it anew for a library with symbols, and then a few pairs of
-    instructions change places.
+    instructions change places. What lies behind them is moved, so code is without addresses.
     """
     content = library.read_bytes()
     code = {}
     functions = r"^(\w+) (\w+) [tTwW] (.*(?:2nq|nq_|tflite_plugin).*)$"
     for start, size, name in re.findall(functions, _run("llvm-nm", "-S", "--defined-only", twin), re.MULTILINE):
         offset = _offset(library, int(start, 16))
-        code[name] = content[offset : offset + int(size, 16)]
+        code[name] = _without_addresses(content[offset : offset + int(size, 16)])
     return code
+
+
+#: Instructions by the bits that tell them, and their bits that may come from an address: B and BL; ADR and ADRP; and
+#: what takes an address' last 12 bits, ADD and loads and stores with an unsigned offset.
+ADDRESSES = (
+    (0x7C000000, 0x14000000, 0x03FFFFFF),
+    (0x1F000000, 0x10000000, 0x60FFFFE0),
+    (0xFFC00000, 0x91000000, 0x003FFC00),
+    (0x3B000000, 0x39000000, 0x003FFC00),
+)
+
+
+def _without_addresses(code: bytes) -> bytes:
+    words = np.frombuffer(code, np.uint32).copy()
+    for tells, value, address in ADDRESSES:
+        words[words & tells == value] &= np.uint32(~address & 0xFFFFFFFF)
+    return words.tobytes()
 
 
 def disassembly(block: Block) -> list[str]:
