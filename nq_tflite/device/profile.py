@@ -8,7 +8,7 @@ from typing import Any
 
 from nq_tflite.device.delegation import Place
 from nq_tflite.records import from_dict
-from nq_tflite.units import html_view, layer_labels, shape_text
+from nq_tflite.units import counted, html_view, layer_labels, shape_text
 
 #: What a table of layers has.
 COLUMNS = ("layer", "operators", "output", "least", "share", "mean", "GMAC/s", "GB/s")
@@ -105,9 +105,9 @@ class Profile:
 
     def summary(self) -> str:
         """One line: how many layers, and their time together."""
-        count = f"{len(self.layers)} layer" + ("" if len(self.layers) == 1 else "s")
+        layers = counted(len(self.layers), "layer")
         bits = "" if self.bits is None else f" at {self.bits} bits"
-        return f"{count}{bits}: {_microseconds(self.least_seconds)} at least, {_microseconds(self.seconds)} in the mean"
+        return f"{layers}{bits}: {_microseconds(self.least_seconds)} at least, {_microseconds(self.seconds)} in the mean"
 
     def __str__(self) -> str:
         return "\n".join([self.summary(), *_aligned([COLUMNS, *self.rows()], left=3)])

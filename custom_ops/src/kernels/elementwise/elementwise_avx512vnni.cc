@@ -125,22 +125,7 @@ void look_up(const int8_t* table, const int8_t* in, size_t count, int8_t* out) {
 
 }  // namespace
 
-constexpr ElementwiseKernel elementwise_avx512vnni = [] {
-  ElementwiseKernel kernel;
-  kernel.isa = "avx512vnni";
-  kernel.supported = has_avx512vnni;
-  kernel.multiply.of_both = multiply;
-  kernel.multiply.by_one = multiply_by;
-  kernel.quantize = quantize;
-  kernel.dequantize = dequantize;
-  kernel.look_up = look_up;
-  kernel.pooling.greatest = greatest;
-  kernel.pooling.add_to = add_to;
-  kernel.codes = code_loops();
-  kernel.floats = float_loops();
-  kernel.attention = attention_loops();
-  return kernel;
-}();
+constexpr ElementwiseKernel elementwise_avx512vnni = elementwise_kernel("avx512vnni", has_avx512vnni);
 
 }  // namespace nq
 #endif

@@ -130,3 +130,32 @@ inline int8_t look_up_code(const int8_t* table, int8_t code) { return table[code
 
 #include "kernels/elementwise/code_loops.h"
 #include "kernels/elementwise/float_loops.h"
+
+namespace nq {
+namespace {
+
+// What each ISA has its own of: the including file defines these.
+void multiply(const MultiplicationTerms& terms, const int8_t* a, const int8_t* b, size_t count, int8_t* out);
+void multiply_by(const MultiplicationTerms& terms, const int8_t* a, int8_t b, size_t count, int8_t* out);
+void quantize(const float* in, size_t count, float inverse_scale, int32_t zero_point, int8_t* out);
+void look_up(const int8_t* table, const int8_t* in, size_t count, int8_t* out);
+
+constexpr ElementwiseKernel elementwise_kernel(const char* isa, bool (*supported)()) {
+  ElementwiseKernel kernel;
+  kernel.isa = isa;
+  kernel.supported = supported;
+  kernel.multiply.of_both = multiply;
+  kernel.multiply.by_one = multiply_by;
+  kernel.quantize = quantize;
+  kernel.dequantize = dequantize;
+  kernel.look_up = look_up;
+  kernel.pooling.greatest = greatest;
+  kernel.pooling.add_to = add_to;
+  kernel.codes = code_loops();
+  kernel.floats = float_loops();
+  kernel.attention = attention_loops();
+  return kernel;
+}
+
+}  // namespace
+}  // namespace nq

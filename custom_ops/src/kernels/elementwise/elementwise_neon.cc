@@ -5,7 +5,7 @@
 namespace nq {
 
 extern const ElementwiseKernel elementwise_neon;
-constexpr ElementwiseKernel elementwise_neon = neon_kernel("neon", has_neon);
+constexpr ElementwiseKernel elementwise_neon = elementwise_kernel("neon", has_neon);
 
 }  // namespace nq
 #endif

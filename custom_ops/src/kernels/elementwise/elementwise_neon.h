@@ -79,22 +79,5 @@ void look_up(const int8_t* table, const int8_t* in, size_t count, int8_t* out) {
   for (; i < count; ++i) out[i] = look_up_code(table, in[i]);
 }
 
-constexpr ElementwiseKernel neon_kernel(const char* isa, bool (*supported)()) {
-  ElementwiseKernel kernel;
-  kernel.isa = isa;
-  kernel.supported = supported;
-  kernel.multiply.of_both = multiply;
-  kernel.multiply.by_one = multiply_by;
-  kernel.quantize = quantize;
-  kernel.dequantize = dequantize;
-  kernel.look_up = look_up;
-  kernel.pooling.greatest = greatest;
-  kernel.pooling.add_to = add_to;
-  kernel.codes = code_loops();
-  kernel.floats = float_loops();
-  kernel.attention = attention_loops();
-  return kernel;
-}
-
 }  // namespace
 }  // namespace nq

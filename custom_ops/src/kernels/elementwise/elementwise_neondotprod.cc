@@ -5,7 +5,7 @@
 namespace nq {
 
 extern const ElementwiseKernel elementwise_neondotprod;
-constexpr ElementwiseKernel elementwise_neondotprod = neon_kernel("neondotprod", has_neondotprod);
+constexpr ElementwiseKernel elementwise_neondotprod = elementwise_kernel("neondotprod", has_neondotprod);
 
 }  // namespace nq
 #endif
