@@ -105,9 +105,9 @@ class Profile:
 
     def summary(self) -> str:
         """One line: how many layers, and their time together."""
-        layers = counted(len(self.layers), "layer")
+        count = counted(len(self.layers), "layer")
         bits = "" if self.bits is None else f" at {self.bits} bits"
-        return f"{layers}{bits}: {_microseconds(self.least_seconds)} at least, {_microseconds(self.seconds)} in the mean"
+        return f"{count}{bits}: {_microseconds(self.least_seconds)} at least, {_microseconds(self.seconds)} in the mean"
 
     def __str__(self) -> str:
         return "\n".join([self.summary(), *_aligned([COLUMNS, *self.rows()], left=3)])
